@@ -1,0 +1,100 @@
+"""Every failure the product can name, and nothing else.
+
+The classes carry what a caller may read. `rpc/errors.py` maps them to gRPC statuses in one table; the
+command line prints `str(error)` and exits 1. Text passed to a public error must never hold personal data:
+it names fields, agencies, record types and agreements, not values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from broker.core.model import Refused
+
+
+class BrokerError(Exception):
+    """Base of all named failures. `receipt` is the wire receipt when an entry was committed before it."""
+
+    receipt: Any = None
+
+
+class InvalidRequest(BrokerError):  # noqa: N818 - the contract's own word
+    """Bad input, naming the field (dotted proto path) that is wrong."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class UnknownSystem(BrokerError):  # noqa: N818
+    """The certificate presented is not an enrolled system's."""
+
+
+class RevokedCertificate(UnknownSystem):
+    """The key was enrolled once and is suspended, revoked or out of its dates now."""
+
+
+class NotAllowed(BrokerError):  # noqa: N818
+    """The system is known but its function or agency may not do this."""
+
+
+class Denied(BrokerError):  # noqa: N818
+    """A decision refused the request; `refusal` says with which code, rule and remedy."""
+
+    def __init__(self, refusal: Refused) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+class Referred(Denied):
+    """A named human of the provider must judge."""
+
+
+class Ambiguous(Denied):
+    """The traits given fit more than one person; the remedy names what to ask next."""
+
+
+class SubjectNotFound(BrokerError):  # noqa: N818
+    """The provider holds no such record. Said only after a permit, and never under ncnd."""
+
+
+class Saturated(BrokerError):  # noqa: N818
+    """A bounded queue is full. `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class QuotaExceeded(Saturated):
+    """An agency or agreement asked for more than it was granted."""
+
+
+class ProviderUnavailable(BrokerError):  # noqa: N818
+    """The provider's adapter or the system behind it cannot answer."""
+
+
+class ProviderTimeout(BrokerError):  # noqa: N818
+    """The provider did not answer inside the caller's time."""
+
+
+class AuditUnavailable(BrokerError):  # noqa: N818
+    """Evidence could not be committed, so nothing was released."""
+
+
+class Unsettled(AuditUnavailable):
+    """What the decision read kept changing; three tries were not enough."""
+
+
+class IntegrityError(BrokerError):
+    """Evidence does not hold: a proof, signature, digest or guard does not match. Nothing was released."""
+
+
+class NotYetOffered(BrokerError):  # noqa: N818
+    """The contract names it; this release answers UNIMPLEMENTED."""
+
+
+class SetupError(BrokerError):
+    """The operator can fix this: one sentence that says what is wrong and what to do."""
