@@ -1,0 +1,200 @@
+"""A data-sharing agreement: the TOML file that parties sign, parsed whole or not at all.
+
+Owns the file's shape and the checks that need nothing but the file and the law's codes. Whether its paths,
+record types and agencies exist is checked against the reference when it is applied. The file's exact bytes
+are what is signed and stored, so nothing here ever writes one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from broker.core.model import Assurance
+from broker.errors import InvalidRequest
+from broker.law import Law
+
+MAX_FILE = 256 * 1024
+
+Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Party(_Part):
+    """One agency that signs, under which regime, and whom it answers through."""
+
+    agency: Id
+    role: Literal["controller", "joint-controller", "processor"] = "controller"
+    regime: Text
+    dpo: str = ""
+    siro: str = ""
+    caldicott_guardian: str = ""
+
+
+class Legal(_Part):
+    """The law the flows stand on; codes from `broker/law`."""
+
+    basis: Text
+    condition: str = ""
+    gateway: str = ""
+    confidentiality: str = ""
+    # DPA 2018 s.36(4): what authorises police law-enforcement data for another purpose.
+    further_use_law: str = ""
+
+
+class Directives(_Part):
+    """What weight a person's word carries, and whose record of a consent counts."""
+
+    weight: Literal["required", "respected", "recorded"]
+    recorders: tuple[Id, ...] = ()
+
+
+class Actors(_Part):
+    """The least a requester must know of who is at the keyboard."""
+
+    minimum_assurance: Literal["asserted", "shared-device", "roster", "personal-login", "signed-token"]
+
+    @property
+    def minimum(self) -> Assurance:
+        """As a comparable level."""
+        return Assurance[self.minimum_assurance.upper().replace("-", "_")]
+
+
+class FlowTerms(_Part):
+    """Who gives what to whom: the permitted leaf paths, and the roles that may ask."""
+
+    provider: Id
+    requester: Id
+    record_type: Text
+    permitted: Annotated[tuple[Text, ...], Field(min_length=1)]
+    roles: Annotated[tuple[Id, ...], Field(min_length=1)]
+    subject_schemes: Annotated[tuple[Id, ...], Field(min_length=1)]
+    queries: bool = False
+
+
+class ObligationTerms(_Part):
+    """What the requester takes on with every record."""
+
+    code: Literal["notify-owner", "review-by", "retain-until", "no-onward-sharing"]
+    detail: str = ""
+    days: Annotated[int, Field(ge=1, le=36525)] | None = None
+
+
+class Agreement(_Part):
+    """One version of one agreement. Dates are whole days in UTC; `valid_until` is the last day in force."""
+
+    id: Id
+    version: Annotated[int, Field(ge=1, le=100_000)]
+    title: Text
+    purpose: Text
+    valid_from: date
+    valid_until: date
+    review_on: date
+    ncnd: bool = False
+    legal: Legal
+    directives: Directives
+    actors: Actors
+    parties: Annotated[tuple[Party, ...], Field(min_length=2)]
+    flows: Annotated[tuple[FlowTerms, ...], Field(min_length=1)]
+    obligations: tuple[ObligationTerms, ...] = ()
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if self.valid_until < self.valid_from:
+            raise ValueError("valid_until: is before valid_from")
+        agencies = [p.agency for p in self.parties]
+        if len(set(agencies)) != len(agencies):
+            raise ValueError("parties: an agency is named twice")
+        for n, flow in enumerate(self.flows):
+            for side in ("provider", "requester"):
+                if getattr(flow, side) not in agencies:
+                    raise ValueError(f"flows.{n}.{side}: {getattr(flow, side)} is not among the parties")
+            if flow.provider == flow.requester:
+                raise ValueError(f"flows.{n}: provider and requester are the same agency")
+            if len(set(flow.permitted)) != len(flow.permitted):
+                raise ValueError(f"flows.{n}.permitted: a path is named twice")
+        if self.directives.weight == "required" and not self.directives.recorders:
+            raise ValueError(
+                "directives.recorders: a required consent needs somebody whose record of it counts"
+            )
+        return self
+
+    @property
+    def begins(self) -> datetime:
+        """The first moment in force."""
+        return datetime.combine(self.valid_from, time.min, UTC)
+
+    @property
+    def ends(self) -> datetime:
+        """The first moment no longer in force."""
+        return datetime.combine(date.fromordinal(self.valid_until.toordinal() + 1), time.min, UTC)
+
+    @property
+    def label(self) -> str:
+        """`id/version`, as it stands in views."""
+        return f"{self.id}/{self.version}"
+
+    def party(self, agency: str) -> Party:
+        """The party; KeyError where it is none."""
+        for party in self.parties:
+            if party.agency == agency:
+                return party
+        raise KeyError(agency)
+
+
+def digest(file: bytes) -> str:
+    """Hex SHA-256 of the file's exact bytes: what a signature is over."""
+    return hashlib.sha256(file).hexdigest()
+
+
+def parse(file: bytes, law: Law) -> Agreement:
+    """The agreement in `file`, or InvalidRequest naming the key that is wrong (`flows.0.permitted`)."""
+    if len(file) > MAX_FILE:
+        raise InvalidRequest("file", f"over {MAX_FILE // 1024} KiB")
+    try:
+        agreement = Agreement.model_validate(_tupled(tomllib.loads(file.decode("utf-8"))))
+    except UnicodeDecodeError as e:
+        raise InvalidRequest("file", "not UTF-8") from e
+    except tomllib.TOMLDecodeError as e:
+        raise InvalidRequest("file", f"not TOML: {e}") from e
+    except ValidationError as e:
+        first = e.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        problem = first["msg"].removeprefix("Value error, ")
+        if not where:
+            where, _, problem = problem.partition(": ")
+        raise InvalidRequest(where, problem) from None
+    for where, code, codes in _codes(agreement, law):
+        if code not in codes:
+            raise InvalidRequest(where, f"unknown code {code!r}; one of {', '.join(sorted(codes))}")
+    return agreement
+
+
+def _tupled(value: object) -> object:
+    """TOML arrays as tuples, which strict validation of a frozen model wants."""
+    if isinstance(value, dict):
+        return {k: _tupled(v) for k, v in value.items()}
+    return tuple(_tupled(v) for v in value) if isinstance(value, list) else value
+
+
+def _codes(agreement: Agreement, law: Law) -> Iterator[tuple[str, str, dict[str, str]]]:
+    yield "purpose", agreement.purpose, law.purposes
+    yield "legal.basis", agreement.legal.basis, law.bases
+    for name, codes in (
+        ("condition", law.conditions),
+        ("gateway", law.gateways),
+        ("confidentiality", law.confidentiality),
+    ):
+        if code := getattr(agreement.legal, name):
+            yield f"legal.{name}", code, codes
+    for n, party in enumerate(agreement.parties):
+        yield f"parties.{n}.regime", party.regime, law.regimes

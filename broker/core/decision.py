@@ -1,0 +1,284 @@
+"""`decide`: may this request have this record, which fields of it, under what law, and what then.
+
+A total pure function. It walks the steps below in order and stops at the first refusal; every step that was
+walked is listed in the decision, for the owner and the auditor. The order is the order in which a human would
+ask: who are you, what for, who agreed to it, on what law, what did the person say, which fields.
+
+Nothing is permitted that no step names: the permitted fields start empty and only an agreement fills them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from broker.core.directive import AGAINST, Directive, next_change
+from broker.core.model import Decision, Obligation, Outcome, Refused, Request, RuleApplied
+from broker.core.reference import (
+    Agency,
+    Flow,
+    FlowKey,
+    Reference,
+    agency_key,
+    record_type_key,
+    system_key,
+    valid,
+)
+
+
+def subject_key(scheme: str, value: str) -> str:
+    """Key of what has been said about one identifier."""
+    return f"subject:{scheme}|{value}"
+
+
+@dataclass(slots=True)
+class _Walk:
+    """The state of one decision in the making."""
+
+    request: Request
+    reference: Reference
+    directives: Sequence[Directive]
+    linked: Sequence[Directive]
+    now: datetime
+    flow: Flow | None = None
+    about_person: bool = False
+    rules: list[RuleApplied] = field(default_factory=list)
+    boundaries: list[datetime] = field(default_factory=list)
+
+    @property
+    def chosen(self) -> Flow:
+        if self.flow is None:  # a step placed before `_agreement` asked for one: a defect, not a refusal
+            raise LookupError("no agreement chosen yet")
+        return self.flow
+
+    def agency(self, name: str) -> Agency | None:
+        return self.reference.agencies.get(name)
+
+    def ends(self, *moments: datetime | None) -> None:
+        """Remember when time alone could change the outcome."""
+        self.boundaries.extend(m for m in moments if m is not None and m > self.now)
+
+
+Step = Callable[[_Walk], Refused | None]
+
+
+def decide(
+    request: Request,
+    reference: Reference,
+    directives: Iterable[Directive],
+    now: datetime,
+    linked: Iterable[Directive] = (),
+) -> Decision:
+    """The decision on `request` at `now` (UTC).
+
+    `directives` are all that are stored about the identifier asked with; `linked` all about other identifiers
+    that the provider knows the same subject by.
+    """
+    walk = _Walk(request, reference, tuple(directives), tuple(linked), now)
+    refused: Refused | None = None
+    for rule, step in STEPS:
+        refused = step(walk)
+        walk.rules.append(RuleApplied(rule, "refuse" if refused else "pass"))
+        if refused:
+            break
+    return _conclude(walk, refused)
+
+
+def _conclude(walk: _Walk, refused: Refused | None) -> Decision:
+    flow = walk.flow
+    agreement = flow.agreement if flow else None
+    return Decision(
+        outcome=Outcome.REFUSE if refused else Outcome.PERMIT,
+        rules=tuple(walk.rules),
+        reads=_reads(walk.request),
+        valid_until=min(walk.boundaries, default=None),
+        refused=refused,
+        agreement=agreement.id if agreement else "",
+        agreement_version=agreement.version if agreement else 0,
+        controller=walk.request.provider,
+        regime=agreement.party(walk.request.requester).regime if agreement else "",
+        basis=agreement.legal.basis if agreement else "",
+        condition=agreement.legal.condition if agreement else "",
+        gateway=agreement.legal.gateway if agreement else "",
+        permitted=tuple(sorted(flow.terms.permitted)) if flow and not refused else (),
+        obligations=_obligations(walk) if flow and not refused else (),
+        ncnd=bool(agreement and agreement.ncnd),
+        about_person=walk.about_person,
+    )
+
+
+def _reads(request: Request) -> frozenset[str]:
+    """Every stored input, by key: also those whose absence decided."""
+    keys = {
+        agency_key(request.requester),
+        agency_key(request.provider),
+        system_key(f"{request.requester}/{request.system}"),
+        record_type_key(request.record_type),
+        str(_flow_key(request)),
+    }
+    if request.subject is not None:
+        keys.add(subject_key(request.subject.scheme, request.subject.value))
+    return frozenset(keys)
+
+
+def _flow_key(request: Request) -> FlowKey:
+    return FlowKey(request.requester, request.provider, request.record_type, request.purpose)
+
+
+def _contact(agency: Agency | None) -> str:
+    """How to reach the people who can mend a refusal."""
+    if agency is None:
+        return "the operator of this broker"
+    reach = ", ".join(part for part in (agency.contact, agency.phone) if part)
+    return f"{agency.name} ({reach})" if reach else agency.name
+
+
+# The steps, in order. Each gives None to go on, or the refusal that ends the walk.
+
+
+def _party(walk: _Walk) -> Refused | None:
+    """Both agencies exist on the day (DPA 2018 s.62: the controller of that day is named)."""
+    for name in (walk.request.requester, walk.request.provider):
+        agency = walk.agency(name)
+        if agency is None or not valid(agency, walk.now):
+            return Refused(
+                "party",
+                f"{name} is not an agency taking part today.",
+                "Check the provider's id with `broker agency list`; one that was replaced has successors.",
+            )
+        walk.ends(agency.valid_from, agency.valid_until)
+    return None
+
+
+def _purpose(walk: _Walk) -> Refused | None:
+    """The purpose is one that agencies have agreed words for (UK GDPR Art. 5(1)(b))."""
+    if walk.request.purpose in walk.reference.law.purposes:
+        return None
+    return Refused(
+        "purpose",
+        "The purpose is not one of the agreed codes.",
+        f"Use one of: {', '.join(sorted(walk.reference.law.purposes))}.",
+    )
+
+
+def _agreement(walk: _Walk) -> Refused | None:
+    """A signed agreement names this requester, provider, record type and purpose, and is in force."""
+    for flow in walk.reference.flows(_flow_key(walk.request)):
+        agreement = flow.agreement
+        walk.ends(agreement.begins, agreement.ends)
+        if agreement.begins <= walk.now < agreement.ends:
+            walk.flow = flow
+            return None
+    return Refused(
+        "agreement",
+        f"No agreement in force lets {walk.request.requester} have {walk.request.record_type} "
+        f"from {walk.request.provider} for {walk.request.purpose}.",
+        "Ask your information governance lead to agree one with "
+        f"{_contact(walk.agency(walk.request.provider))}; in an emergency, telephone them.",
+    )
+
+
+def _role(walk: _Walk) -> Refused | None:
+    """The actor's role is one the agreement lets ask."""
+    roles = walk.chosen.terms.roles
+    if walk.request.actor.role in roles:
+        return None
+    return Refused(
+        "role",
+        f"The agreement {walk.chosen.agreement.id} does not let this role ask.",
+        f"Ask through somebody in one of these roles: {', '.join(sorted(roles))}.",
+    )
+
+
+def _assurance(walk: _Walk) -> Refused | None:
+    """The requester's system is sure enough of who is at the keyboard."""
+    actors = walk.chosen.agreement.actors
+    if walk.request.actor.assurance >= actors.minimum:
+        return None
+    return Refused(
+        "assurance",
+        f"The agreement {walk.chosen.agreement.id} needs the actor known by at least "
+        f"{actors.minimum_assurance}.",
+        "Sign in more strongly, or ask through somebody who is.",
+    )
+
+
+def _context(walk: _Walk) -> Refused | None:
+    """The way the subject is named is one the agreement allows."""
+    terms = walk.chosen.terms
+    subject = walk.request.subject
+    if subject is None and terms.queries:
+        return None
+    if subject is not None and subject.scheme in terms.subject_schemes:
+        return None
+    return Refused(
+        "context",
+        "The agreement does not let the subject be named this way.",
+        f"Name the subject by one of: {', '.join(sorted(terms.subject_schemes))}.",
+    )
+
+
+def _person(walk: _Walk) -> Refused | None:
+    """What the person has said, with the weight the agreement gives it: consent is not the only basis.
+
+    An objection always outweighs a consent: only its recorder lifts it. The requester's own record of a
+    consent never satisfies `required` alone, and links between identifiers carry restrictions, never consent.
+    """
+    walk.about_person = True
+    request, agreement = walk.request, walk.chosen.agreement
+    relevant = [
+        d
+        for d in (*walk.directives, *(d for d in walk.linked if d.kind in AGAINST))
+        if d.speaks_to(
+            purpose=request.purpose,
+            record_type=request.record_type,
+            requester=request.requester,
+            provider=request.provider,
+        )
+    ]
+    walk.ends(next_change(relevant, walk.now))
+    in_force = [d for d in relevant if d.in_force(walk.now)]
+    weight = agreement.directives.weight
+    if weight == "recorded":
+        return None
+    objected = any(d.kind in AGAINST for d in in_force)
+    consented = any(
+        d.kind == "consent"
+        and d.recorder in agreement.directives.recorders
+        and d.recorder != request.requester
+        for d in in_force
+    )
+    if not objected and (consented or weight == "respected"):
+        return None
+    return Refused(
+        "person",
+        "What is known of the person's wishes, or of who may see this record, does not allow it.",
+        f"Speak to {_contact(walk.agency(request.provider))}. If life is at risk, telephone them now.",
+    )
+
+
+def _fields(walk: _Walk) -> Refused | None:
+    """The agreement names at least one field; the empty set permits nothing."""
+    if walk.chosen.terms.permitted:
+        return None
+    return Refused("agreement", "The agreement names no field.", "Ask its parties to name the fields.")
+
+
+STEPS: tuple[tuple[str, Step], ...] = (
+    ("party.valid-today", _party),
+    ("purpose.known", _purpose),
+    ("agreement.in-force", _agreement),
+    ("role.named", _role),
+    ("assurance.enough", _assurance),
+    ("context.subject-named", _context),
+    ("person.word", _person),
+    ("fields.named", _fields),
+)
+
+
+def _obligations(walk: _Walk) -> tuple[Obligation, ...]:
+    return tuple(
+        Obligation(o.code, o.detail, walk.now + timedelta(days=o.days) if o.days else None)
+        for o in walk.chosen.agreement.obligations
+    )

@@ -1,0 +1,222 @@
+"""The words of an exchange as types: who asks, for what, why, and what was decided.
+
+Everything here has been parsed at an edge and is valid by construction; nothing here knows the wire.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+
+from broker.core.subject import SubjectRef
+
+__all__ = [
+    "Actor",
+    "Assurance",
+    "Caller",
+    "Decision",
+    "Function",
+    "Obligation",
+    "Outcome",
+    "Override",
+    "Place",
+    "Reason",
+    "Refused",
+    "Request",
+    "RuleApplied",
+    "SubjectRef",
+    "Traits",
+    "Withheld",
+]
+
+
+class Function(StrEnum):
+    """What a system is enrolled to do."""
+
+    PARTNER = "partner"
+    AUDITOR = "auditor"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The system at the other end of the channel, as its certificate and the directory say."""
+
+    agency: str
+    system: str
+    function: Function
+    key_digest: str
+
+    @property
+    def name(self) -> str:
+        """`agency/system`, the form used in keys, claims and metrics."""
+        return f"{self.agency}/{self.system}"
+
+
+class Assurance(IntEnum):
+    """How sure the requester's system is of the actor, weakest first."""
+
+    UNSPECIFIED = 0
+    ASSERTED = 1
+    SHARED_DEVICE = 2
+    ROSTER = 3
+    PERSONAL_LOGIN = 4
+    SIGNED_TOKEN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """The person at the keyboard: a claim of the calling system."""
+
+    id: str
+    role: str
+    name: str = ""
+    on_behalf_of: str = ""
+    callsign: str = ""
+    device: str = ""
+    employer: str = ""
+    assurance: Assurance = Assurance.UNSPECIFIED
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why, in a code and in words. The words are erasable and never enter a leaf or a trace."""
+
+    code: str = ""
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Break-glass by a named human."""
+
+    code: str
+    words: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where, for routing and for the provider: any of a UPRN, a WGS 84 point, a district's ONS code."""
+
+    uprn: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
+    district: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What is known of somebody without a number; the provider matches."""
+
+    family_name: str = ""
+    given_name: str = ""
+    birth_date: str = ""
+    approximate_age: int = 0
+    sex: str = ""
+    address_line: str = ""
+    postcode: str = ""
+    phone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One ask for one record. `requester` and `system` come from the channel, never from the message."""
+
+    request_id: str
+    requester: str
+    system: str
+    record_type: str
+    provider: str
+    subject: SubjectRef | None
+    query: Traits | None
+    purpose: str
+    actor: Actor
+    reason: Reason = Reason()
+    override: Override | None = None
+    incident: str = ""
+    place: Place | None = None
+    retry_of: str = ""
+    timeout: float = 5.0
+    traceparent: str = ""
+
+    @property
+    def trace(self) -> str | None:
+        """The W3C trace id, 32 hex digits, if the caller sent one."""
+        return self.traceparent.split("-")[1] if self.traceparent else None
+
+
+class Outcome(StrEnum):
+    """What a decision comes to."""
+
+    PERMIT = "permit"
+    REFUSE = "refuse"
+    REFER = "refer"
+
+
+@dataclass(frozen=True, slots=True)
+class Obligation:
+    """What the requester must now do, or not do."""
+
+    code: str
+    detail: str = ""
+    due: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A refusal as the requester may read it. `rule` is never finer than `code`."""
+
+    code: str
+    message: str
+    remedy: str
+
+    @property
+    def rule(self) -> str:
+        """The closed code again: a finer rule would say what the person said."""
+        return self.code
+
+
+@dataclass(frozen=True, slots=True)
+class RuleApplied:
+    """One step of the walk, for the full view: what it looked at and what it said."""
+
+    rule: str
+    verdict: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """One leaf not released, and the rule that withheld it."""
+
+    path: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided, on what, and until when it holds.
+
+    `reads` names every stored input, so that an append can tell whether any has changed since; `valid_until`
+    is the first moment at which time alone could change the outcome; `ncnd` says that from the person on,
+    every refusal must look alike.
+    """
+
+    outcome: Outcome
+    rules: tuple[RuleApplied, ...]
+    reads: frozenset[str]
+    valid_until: datetime | None = None
+    refused: Refused | None = None
+    agreement: str = ""
+    agreement_version: int = 0
+    controller: str = ""
+    regime: str = ""
+    basis: str = ""
+    condition: str = ""
+    gateway: str = ""
+    permitted: tuple[str, ...] = ()
+    obligations: tuple[Obligation, ...] = ()
+    ncnd: bool = False
+    about_person: bool = field(default=False)

@@ -1,0 +1,152 @@
+"""What decisions read that is not about a person: agencies, systems and agreements, as of one policy counter.
+
+A `Reference` is a snapshot: built once, never changed, replaced whole when the counter says that one of its
+inputs has moved. Keys name inputs, so that an append can ask whether any has changed since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from broker.core.agreement import Agreement, FlowTerms
+from broker.core.model import Caller, Function
+from broker.law import Law
+
+
+@dataclass(frozen=True, slots=True)
+class Agency:
+    """An organisation that is a controller, from `valid_from` until before `valid_until`."""
+
+    id: str
+    name: str
+    kind: str
+    jurisdiction: str
+    valid_from: datetime
+    valid_until: datetime | None = None
+    code: str = ""
+    contact: str = ""
+    phone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Software of an agency, and the keys that may speak for it."""
+
+    agency: str
+    system: str
+    function: Function
+    key_digests: frozenset[str]
+    valid_from: datetime
+    valid_until: datetime | None = None
+    suspended: bool = False
+
+    @property
+    def name(self) -> str:
+        """`agency/system`."""
+        return f"{self.agency}/{self.system}"
+
+
+def valid(thing: Agency | System, now: datetime) -> bool:
+    """Whether `now` lies inside its dates."""
+    return thing.valid_from <= now and (thing.valid_until is None or now < thing.valid_until)
+
+
+def agency_key(agency: str) -> str:
+    """Key of an agency's standing."""
+    return f"agency:{agency}"
+
+
+def system_key(system: str) -> str:
+    """Key of a system's standing; `system` is `agency/system`."""
+    return f"system:{system}"
+
+
+def record_type_key(full_name: str) -> str:
+    """Key of which descriptor of a record type is approved."""
+    return f"type:{full_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class FlowKey:
+    """What an agreement is looked up by."""
+
+    requester: str
+    provider: str
+    record_type: str
+    purpose: str
+
+    def __str__(self) -> str:
+        """Key of which agreements exist for this flow: also of one that does not exist yet."""
+        return f"flow:{self.requester}|{self.provider}|{self.record_type}|{self.purpose}"
+
+
+def flow_keys(agreement: Agreement) -> frozenset[str]:
+    """Keys of every flow the agreement speaks to."""
+    return frozenset(
+        str(FlowKey(f.requester, f.provider, f.record_type, agreement.purpose)) for f in agreement.flows
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One flow of one agreement, ready to be decided on."""
+
+    agreement: Agreement
+    terms: FlowTerms
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Everything a decision reads but the person's word, true at `policy`."""
+
+    policy: int
+    law: Law
+    agencies: Mapping[str, Agency]
+    systems: Mapping[str, System]
+    agreements: Mapping[str, Agreement]
+    # Digest of the newest approved descriptor of each record type.
+    record_types: Mapping[str, str]
+    _flows: Mapping[FlowKey, tuple[Flow, ...]] = field(repr=False)
+
+    @classmethod
+    def build(
+        cls,
+        policy: int,
+        law: Law,
+        agencies: Iterable[Agency],
+        systems: Iterable[System],
+        agreements: Iterable[Agreement],
+        record_types: Mapping[str, str],
+    ) -> Reference:
+        """A snapshot with its flows indexed. `agreements` holds one version of each, the one applied last."""
+        by_id = {a.id: a for a in agreements}
+        flows: dict[FlowKey, list[Flow]] = {}
+        for agreement in sorted(by_id.values(), key=lambda a: a.id):
+            for terms in agreement.flows:
+                key = FlowKey(terms.requester, terms.provider, terms.record_type, agreement.purpose)
+                flows.setdefault(key, []).append(Flow(agreement, terms))
+        return cls(
+            policy,
+            law,
+            {a.id: a for a in agencies},
+            {s.name: s for s in systems},
+            by_id,
+            record_types,
+            {k: tuple(v) for k, v in flows.items()},
+        )
+
+    def flows(self, key: FlowKey) -> tuple[Flow, ...]:
+        """Flows of agreements for this key, in force or not, in order of agreement id."""
+        return self._flows.get(key, ())
+
+    def identify(self, agency: str, system: str, key_digest: str, now: datetime) -> Caller | None:
+        """The enrolled system that this certificate speaks for at `now`; None if it may not speak."""
+        known = self.systems.get(f"{agency}/{system}")
+        home = self.agencies.get(agency)
+        if known is None or home is None or key_digest not in known.key_digests:
+            return None
+        if known.suspended or not valid(known, now) or not valid(home, now):
+            return None
+        return Caller(agency, system, known.function, key_digest)

@@ -1,0 +1,58 @@
+"""How a person or premises is named: schemes, and the one canonical form of each.
+
+Refuses anything that is not canonical. A directive is found by its subject's exact identifier, so a second
+spelling of the same number (spaces, leading zeros) would be a way round what the person said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nhs_number.validate import is_valid
+
+from broker.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SubjectRef:
+    """One identifier of a person or premises, in canonical form."""
+
+    scheme: str
+    value: str
+
+
+def _matches(pattern: str) -> Callable[[str], bool]:
+    compiled = re.compile(pattern, re.ASCII)
+    return lambda value: compiled.fullmatch(value) is not None
+
+
+def _nhs(value: str) -> bool:
+    """Ten digits with a valid modulus 11 check digit (NHS Data Dictionary, NHS NUMBER)."""
+    return _matches(r"[0-9]{10}")(value) and is_valid(value)
+
+
+# Each scheme: what its canonical form is, in words a caller can act on, and the test of it.
+SCHEMES: dict[str, tuple[str, Callable[[str], bool]]] = {
+    "nhs-number": ("ten digits without spaces and with a valid check digit", _nhs),
+    "chi-number": ("ten digits without spaces", _matches(r"[0-9]{10}")),
+    "uprn": ("1 to 12 digits without leading zeros", _matches(r"[1-9][0-9]{0,11}")),
+    "police-nominal": ("2 to 32 upper-case letters, digits or hyphens", _matches(r"[A-Z0-9][A-Z0-9-]{1,31}")),
+    "social-care-id": ("2 to 32 upper-case letters, digits or hyphens", _matches(r"[A-Z0-9][A-Z0-9-]{1,31}")),
+    "local-patient-id": (
+        "ODS code, a colon, and 1 to 32 upper-case letters, digits or hyphens",
+        _matches(r"[A-Z0-9]{3,6}:[A-Z0-9-]{1,32}"),
+    ),
+}
+
+
+def parse_subject(scheme: str, value: str, field: str = "subject") -> SubjectRef:
+    """The reference, or InvalidRequest naming `field.scheme` or `field.value`, never repeating the value."""
+    known = SCHEMES.get(scheme)
+    if known is None:
+        raise InvalidRequest(f"{field}.scheme", f"unknown scheme; one of {', '.join(sorted(SCHEMES))}")
+    form, is_canonical = known
+    if not is_canonical(value):
+        raise InvalidRequest(f"{field}.value", f"not a canonical {scheme}: {form}")
+    return SubjectRef(scheme, value)
