@@ -1,0 +1,136 @@
+"""Natural batching, the one mechanism that makes every hop cheap.
+
+A `Coalescer` flushes whatever has queued while the previous flush was in progress: no timers, no added wait
+when idle, bigger batches under load. It owns the queue and its bounds; it refuses with `Saturated` when the
+queue is full, and it never lets one bad item harm another: a failed batch is tried again item by item.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from broker.errors import BrokerError, Saturated
+
+MAX_ITEMS = 256
+MAX_BYTES = 1024 * 1024
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Coalescer(Generic[Item, Result]):
+    """Turns many `submit` calls into few `flush` calls, in order of arrival.
+
+    `flush` takes up to `max_items` items of together at most `max_bytes` and gives one result each; an item
+    larger than that travels alone. Start it with `async with`, or `start` and `stop`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        max_items: int = MAX_ITEMS,
+        max_bytes: int = MAX_BYTES,
+        max_waiting: int = 4096,
+    ) -> None:
+        self.name = name
+        self.batches = 0
+        self.items = 0
+        self._flush = flush
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._max_waiting = max_waiting
+        self._waiting: deque[tuple[Item, int, asyncio.Future[Result]]] = deque()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin flushing; idempotent."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name=f"coalesce-{self.name}")
+
+    async def stop(self) -> None:
+        """Stop flushing; whoever still waits gets `Saturated`."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        while self._waiting:
+            _settle(self._waiting.popleft()[2], Saturated(f"{self.name}: stopping"))
+
+    async def __aenter__(self) -> Coalescer[Item, Result]:
+        self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def waiting(self) -> int:
+        """Items queued and not yet in a flush."""
+        return len(self._waiting)
+
+    def submit(self, item: Item, size: int = 0) -> asyncio.Future[Result]:
+        """A future for the item's result. `size` in bytes counts against a batch. Raises Saturated."""
+        if len(self._waiting) >= self._max_waiting:
+            raise Saturated(f"{self.name}: {self._max_waiting} items are waiting already")
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, size, future))
+        self._wake.set()
+        return future
+
+    async def _run(self) -> None:
+        while True:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+            # One turn of the loop: what became ready together travels together.
+            await asyncio.sleep(0)
+            if batch := self._take():
+                self.batches += 1
+                self.items += len(batch)
+                await self._deliver(batch)
+
+    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        size = 0
+        while self._waiting and len(batch) < self._max_items:
+            item, item_size, future = self._waiting[0]
+            if batch and size + item_size > self._max_bytes:
+                break
+            self._waiting.popleft()
+            if not future.done():  # its owner stopped waiting before it was sent
+                batch.append((item, future))
+                size += item_size
+        return batch
+
+    async def _deliver(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            results = await self._flush([item for item, _ in batch])
+        except asyncio.CancelledError:
+            for _, future in batch:
+                _settle(future, Saturated(f"{self.name}: stopping"))
+            raise
+        except BrokerError as failure:
+            # Named failures (the database is away) are everyone's alike.
+            for _, future in batch:
+                _settle(future, failure)
+        except Exception as failure:  # noqa: BLE001 - the flusher must outlive any item; each owner is told
+            if len(batch) == 1:
+                _settle(batch[0][1], failure)
+            else:
+                for single in batch:
+                    await self._deliver([single])
+        else:
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+
+
+def _settle(future: asyncio.Future[Result], failure: Exception) -> None:
+    if not future.done():
+        future.set_exception(failure)

@@ -1,0 +1,92 @@
+"""Secret keys of the broker, kept outside PostgreSQL: one small port and a folder that implements it.
+
+Separate keys for separate uses: signing the log, blinding the index, wrapping view keys (one for each month
+and retention class, so that destroying one ends every view of that class, backups included). A KMS takes the
+folder's place by implementing `KeyRing`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Protocol
+
+from broker.errors import SetupError
+
+_CLASS = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])\.[a-z][a-z0-9-]{0,31}", re.ASCII)
+
+
+class KeyRing(Protocol):
+    """What the broker asks of whatever keeps its keys."""
+
+    def signing_seed(self) -> bytes:
+        """32 bytes: the Ed25519 seed that signs checkpoints."""
+
+    def index_key(self) -> bytes:
+        """32 bytes: blinds identifiers in keys, claims and the index."""
+
+    def wrapping_key(self, month: str, retention: str) -> bytes:
+        """32 bytes: wraps the view keys of that month (YYYY-MM) and retention class; made at first use."""
+
+
+class FolderKeys:
+    """Keys as files of mode 0600 in a folder of mode 0700. Several workers may share the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        _private_folder(folder)
+        _private_folder(folder / "views")
+
+    def signing_seed(self) -> bytes:
+        """The log's seed, in `log.key`."""
+        return _secret(self._folder / "log.key")
+
+    def index_key(self) -> bytes:
+        """In `index.key`."""
+        return _secret(self._folder / "index.key")
+
+    def wrapping_key(self, month: str, retention: str) -> bytes:
+        """In `views/<month>.<class>.key`."""
+        name = f"{month}.{retention}"
+        if not _CLASS.fullmatch(name):
+            raise ValueError(f"not a month and retention class: {name}")
+        return _secret(self._folder / "views" / f"{name}.key")
+
+
+def _private_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as e:
+        raise SetupError(f"cannot make the key folder {folder}: {e.strerror}") from e
+    if folder.stat().st_mode & 0o077:
+        raise SetupError(f"{folder} can be read by others; run: chmod 700 {folder}")
+
+
+def _secret(path: Path) -> bytes:
+    """The 32 bytes in `path`, made if it is not there. Written whole under another name, then linked, so that
+    two workers starting at once agree on one key and a crash leaves none half written."""
+    if not path.exists():
+        fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(handle, secrets.token_bytes(32).hex().encode() + b"\n")
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass  # another worker was first; its key counts
+        finally:
+            fresh.unlink()
+    if path.stat().st_mode & 0o077:
+        raise SetupError(f"{path} can be read by others; run: chmod 600 {path}")
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except ValueError as e:
+        raise SetupError(f"{path} does not hold a key (64 hex digits)") from e
+    if len(key) != 32:
+        raise SetupError(f"{path} holds {len(key)} bytes; a key has 32")
+    return key

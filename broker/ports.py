@@ -1,0 +1,212 @@
+"""What the use cases need of the outside: Protocols, and the values that cross them.
+
+`store/` and `links.py` implement these; a use case receives them and knows nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from broker.core.canonical import Json
+from broker.core.directive import Directive
+from broker.core.model import Request, SubjectRef
+from broker.core.receipt import Receipt
+from broker.core.reference import Reference
+from broker.core.views import ProviderView, RequesterView
+from broker.errors import BrokerError
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What a decision read: blind or clear keys, the lowest count they were read at, and its own end."""
+
+    policy: int
+    keys: frozenset[str]
+    valid_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A request id and what was asked with it, to be bound to the entry that is appended."""
+
+    system: str
+    request_id: str
+    content: bytes
+    retry_of: str = ""
+    settled: bool = True
+    effect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of what decisions read: applied in the statement that appends its own entry.
+
+    `writes` are the keys it touches; `reference` says it is not about a person, so that snapshots reload.
+    """
+
+    kind: str
+    detail: dict[str, Any]
+    writes: frozenset[str]
+    reference: bool
+    blob: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An entry to append: three views (None where there is no such party), and its conditions."""
+
+    id: str
+    at: datetime
+    requester: RequesterView | None
+    provider: ProviderView | None
+    full: dict[str, Json]
+    requester_agency: str = ""
+    provider_agency: str = ""
+    words: str = ""
+    reads: Reads | None = None
+    claim: Claim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The entry is durable; `receipt` carries the requester's opening (empty where there is none)."""
+
+    receipt: Receipt
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotAppended:
+    """Not in the log: `stale` (an input changed), `expired` (past valid_until) or `claimed` (id in use)."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a request id is bound to already."""
+
+    entry: str
+    content: bytes
+    retry_of: str
+    settled: bool
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one request needs read: directives on these identifiers, claims on these ids of its system."""
+
+    subjects: tuple[SubjectRef, ...]
+    system: str
+    request_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Read in one statement on the primary, so true together at `policy`."""
+
+    policy: int
+    reference_policy: int
+    directives: dict[SubjectRef, tuple[Directive, ...]]
+    claims: dict[str, Claimed]
+
+
+class Log(Protocol):
+    """The append-only log."""
+
+    async def append(self, draft: Draft) -> Appended | NotAppended:
+        """Durable and proven, or not in the log at all. Raises AuditUnavailable, IntegrityError."""
+
+    async def change(self, draft: Draft, change: Change) -> Appended | NotAppended:
+        """The same for a change of what decisions read."""
+
+    async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Any]]:
+        """An entry's receipt against the newest checkpoint, and its full view. KeyError if there is none."""
+
+
+class FactsSource(Protocol):
+    """What has been said about people, and which request ids are taken."""
+
+    async def read(self, asked: Asked) -> Facts:
+        """One statement for the batch. Raises AuditUnavailable."""
+
+
+class ReferenceSource(Protocol):
+    """The snapshot of everything else a decision reads."""
+
+    async def at_least(self, policy: int) -> Reference:
+        """A snapshot that holds every change up to `policy`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The provider's record, and every identifier it knows the subjects by."""
+
+    type_url: str
+    value: bytes
+    digest: str
+    identifiers: tuple[SubjectRef, ...]
+    as_at: datetime | None = None
+    traits_agreed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """The provider holds no such record."""
+
+    identifiers: tuple[SubjectRef, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ManyMatch:
+    """The traits fit more than one; `ask_for` names traits that would tell them apart."""
+
+    ask_for: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderFailed:
+    """No answer: `error` is ProviderUnavailable or ProviderTimeout, `why` is for the full view."""
+
+    error: BrokerError
+    why: str
+
+
+Answer = Found | NotFound | ManyMatch | ProviderFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What goes to a provider's adapter."""
+
+    request: Request
+    digest: str
+    agreement: str
+    agreement_version: int
+    permitted: tuple[str, ...]
+    effect_key: str = ""
+
+
+class Providers(Protocol):
+    """The adapters that are attached now."""
+
+    async def ask(self, question: Question, deadline: float) -> Answer:
+        """The provider's answer before `deadline` (event-loop time); never raises, never waits longer."""
+
+
+class Clock(Protocol):
+    """Time, so that tests own it."""
+
+    def now(self) -> datetime:
+        """UTC, aware."""
+
+
+class RecordTypes(Protocol):
+    """Approved record types, for redaction."""
+
+    def redact(self, full_name: str, digest: str, value: bytes, permitted: Sequence[str]) -> Any:
+        """The released bytes and the withheld list."""
