@@ -35,7 +35,7 @@ _SIZE = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A claim of the log `origin`: at `size` entries its root is `root`. Extension lines are kept, not read."""
+    """A claim of the log `origin`: at `size` entries its root is `root`. Extension lines are kept unread."""
 
     origin: str
     size: int
@@ -116,7 +116,7 @@ def open_with_cosignatures(data: bytes, verifiers: Sequence[Verifier]) -> Opened
     """
     note = Note.parse(data)
     checkpoint = Checkpoint.parse(note.text)
-    found = verified_signatures(note, tuple(verifiers))
+    found = verified_signatures(note, tuple(dict.fromkeys(verifiers)))
     if not any(key.kind is KeyKind.LOG and key.name == checkpoint.origin for key, _ in found):
         raise IntegrityError("checkpoint: not signed by a known key of the log it names")
     seen = tuple(Cosignature(key.name, time) for key, time in found if time is not None)

@@ -1,4 +1,4 @@
-"""Owns the keys of notes (C2SP signed-note, tlog-cosignature): who signs, who may be believed, their encodings.
+"""Owns the keys of notes (C2SP signed-note, tlog-cosignature): who signs, who is believed, their spelling.
 
 Two kinds, told apart by a byte that their key id also commits to: `LOG` (0x01, Ed25519 over the text) and
 `COSIGNER` (0x04, Ed25519 over a time and the text). Refused: other kinds, key ids that do not belong to
@@ -38,7 +38,7 @@ def key_id(name: str, kind: KeyKind, public: bytes) -> bytes:
 
 
 def cosigned_message(text: str, timestamp: int) -> bytes:
-    """Return what a cosigner signs at POSIX second `timestamp` (tlog-cosignature, "Ed25519 signed message")."""
+    """Return what a cosigner signs at POSIX second `timestamp` (tlog-cosignature, Ed25519 message)."""
     return f"cosignature/v1\ntime {timestamp}\n{text}".encode()
 
 
@@ -184,7 +184,7 @@ class Cosigner:
 def verified_signatures(
     note: Note, verifiers: tuple[Verifier, ...]
 ) -> tuple[tuple[Verifier, int | None], ...]:
-    """Return which of these keys signed the note, with each cosigner's time. Other lines are ignored.
+    """Return which of these distinct keys signed the note, with each cosigner's time; ignore other lines.
 
     Raises:
         IntegrityError: a line of a known key does not verify, or a known key stands twice.
