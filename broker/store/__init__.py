@@ -1,0 +1,1 @@
+"""PostgreSQL: what the broker keeps, and how it is changed."""
