@@ -1,0 +1,66 @@
+"""What commands print: tables for people, JSON for scripts, to standard output and nowhere else.
+
+Owns the look. Refuses control characters and markup in values: much of what is shown was written by others,
+and a record must not be able to repaint an operator's terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+# Where output is not a terminal, rows are not folded for one.
+_WIDE = 240
+
+
+def say(text: str) -> None:
+    """One line of plain text."""
+    sys.stdout.write(clean(text) + "\n")
+
+
+def emit_json(value: Any) -> None:
+    """One JSON document, indented, keys in the order given."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+    """A table; None shows as an empty cell."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(title=None if title is None else Text(clean(title)), title_justify="left", show_edge=False)
+    for column in columns:
+        grid.add_column(column, overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(_cell(value)) for value in row))
+    _print(grid)
+
+
+def fields(pairs: Iterable[tuple[str, object]]) -> None:
+    """One thing, a name and a value per line, values never folded; pairs whose value is None are left out."""
+    shown = [(clean(name), _cell(value)) for name, value in pairs if value is not None]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        sys.stdout.write(f"{name:<{width}}  {value}\n")
+
+
+def clean(text: str) -> str:
+    """The text with every character that could steer a terminal replaced."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else clean(str(value))
+
+
+def _print(thing: Any) -> None:
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    console.print(thing)

@@ -1,0 +1,1 @@
+"""The HTTPS port: the console, the log's tiles, metrics and health."""
