@@ -131,9 +131,7 @@ class Child:
     def _with_log(self, sentence: str) -> str:
         lines = self.last_lines()
         return (
-            f"{sentence}. The end of {self.log}:\n{lines}"
-            if lines
-            else f"{sentence}; {self.log} says nothing."
+            f"{sentence}. The end of {self.log}:\n{lines}" if lines else f"{sentence}; {self.log} says nothing."
         )
 
     def __enter__(self) -> Self:

@@ -127,9 +127,7 @@ def issue(
 
 @app.command()
 def show(
-    path: Annotated[
-        Path, typer.Argument(help="A PEM file, or a folder to search for them.")
-    ] = DEFAULT_FOLDER,
+    path: Annotated[Path, typer.Argument(help="A PEM file, or a folder to search for them.")] = DEFAULT_FOLDER,
     as_json: AsJson = False,
 ) -> None:
     """Show what certificates say: of a file all of them, of a folder the first in each file."""

@@ -48,9 +48,7 @@ def fields(pairs: Iterable[tuple[str, object]]) -> None:
 
 def clean(text: str) -> str:
     """The text with every character that could steer a terminal replaced."""
-    return "".join(
-        char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text
-    )
+    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _cell(value: object) -> str:

@@ -244,9 +244,7 @@ def _person(walk: _Walk) -> Refused | None:
         return None
     objected = any(d.kind in AGAINST for d in in_force)
     consented = any(
-        d.kind == "consent"
-        and d.recorder in agreement.directives.recorders
-        and d.recorder != request.requester
+        d.kind == "consent" and d.recorder in agreement.directives.recorders and d.recorder != request.requester
         for d in in_force
     )
     if not objected and (consented or weight == "respected"):

@@ -181,9 +181,7 @@ class Cosigner:
         return NoteSignature(self.name, self.verifier.key_id, stamped)
 
 
-def verified_signatures(
-    note: Note, verifiers: tuple[Verifier, ...]
-) -> tuple[tuple[Verifier, int | None], ...]:
+def verified_signatures(note: Note, verifiers: tuple[Verifier, ...]) -> tuple[tuple[Verifier, int | None], ...]:
     """Return which of these distinct keys signed the note, with each cosigner's time; ignore other lines.
 
     Raises:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from broker.core.merkle import HASH_BYTES, MAX_SIZE, node_hash
+from broker.core.merkle import EMPTY_ROOT, HASH_BYTES, MAX_SIZE, node_hash
 from broker.errors import IntegrityError
 
 TILE_HEIGHT = 8
@@ -219,3 +219,8 @@ def consistency_proof(size1: int, size2: int, read: Read) -> tuple[bytes, ...]:
 def tiles_for_range(size: int) -> tuple[Tile, ...]:
     """Return the tiles that `CompactRange` of `size` leaves lies in: the partial ones, by level."""
     return _tiles([(0, size)], size)
+
+
+def tree_root(size: int, read: Read) -> bytes:
+    """Return the root of the first `size` leaves, from the tiles of `tiles_for_range(size)`."""
+    return _root(0, size, size, read) if size else EMPTY_ROOT

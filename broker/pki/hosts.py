@@ -39,9 +39,7 @@ def require_permitted(issuing: x509.Certificate, host: Host) -> None:
     if isinstance(host, x509.IPAddress):
         return
     constraints = issuing.extensions.get_extension_for_class(x509.NameConstraints).value
-    permitted = [
-        name.value for name in constraints.permitted_subtrees or () if isinstance(name, x509.DNSName)
-    ]
+    permitted = [name.value for name in constraints.permitted_subtrees or () if isinstance(name, x509.DNSName)]
     if not any(host.value == name or host.value.endswith(f".{name}") for name in permitted):
         raise SetupError(
             f"this authority may not name the host {host.value}: "

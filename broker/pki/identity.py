@@ -66,9 +66,7 @@ class SpiffeId:
         """
         match = _SYSTEM_URI.fullmatch(text)
         if match is None:
-            raise InvalidRequest(
-                "spiffe_id", "must be spiffe://<trust-domain>/agency/<agency>/system/<system>"
-            )
+            raise InvalidRequest("spiffe_id", "must be spiffe://<trust-domain>/agency/<agency>/system/<system>")
         return cls(*match.groups())
 
     def __str__(self) -> str:
@@ -111,8 +109,6 @@ def key_digest(holder: x509.Certificate | x509.CertificateSigningRequest | Publi
     The same for a certificate, its renewal under the same key, and the bare public key.
     """
     key = (
-        holder.public_key()
-        if isinstance(holder, x509.Certificate | x509.CertificateSigningRequest)
-        else holder
+        holder.public_key() if isinstance(holder, x509.Certificate | x509.CertificateSigningRequest) else holder
     )
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()

@@ -1,1 +1,4 @@
-"""PostgreSQL: what the broker keeps, and how it is changed."""
+"""PostgreSQL: the one place that speaks SQL.
+
+Everything durable is here, and everything that could fail for the database's sake fails as `AuditUnavailable`.
+"""

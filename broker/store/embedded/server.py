@@ -157,9 +157,7 @@ def _ask(layout: Layout, purpose: Purpose, programs: Path, socket: Path) -> None
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise SetupError(
-            f"PostgreSQL gave no answer within {_ANSWER_SECONDS:g} s; see {layout.log}."
-        ) from None
+        raise SetupError(f"PostgreSQL gave no answer within {_ANSWER_SECONDS:g} s; see {layout.log}.") from None
     if answer.returncode == 0:
         return
     said = answer.stderr.decode("utf-8", "replace").strip()

@@ -61,6 +61,8 @@ create table tile (
     level   smallint not null,
     n       bigint not null,
     hashes  bytea not null check (octet_length(hashes) = 8192),
+    -- The tile's hash in the level above.
+    root    bytea not null check (octet_length(root) = 32),
     primary key (log, level, n)
 );
 

@@ -1,0 +1,116 @@
+"""One batch of entries as the arguments of one statement, and its answer.
+
+Owns the order of `log_append`'s and `log_change`'s arguments, and nothing else does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from broker.core.entry import SealedEntry
+from broker.ports import Change, Draft
+from broker.store.blind import Blind
+from broker.store.seal import ViewKey
+
+APPEND = (
+    "select (r).* from log_append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21) r"
+)
+CHANGE = "select (r).* from log_change($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17) r"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A draft with its leaf made and its views sealed: what a batch is made of."""
+
+    draft: Draft
+    sealed: SealedEntry
+    key: int
+    requester: bytes | None
+    provider: bytes | None
+    full: bytes
+    words: bytes | None
+
+    @property
+    def size(self) -> int:
+        """Bytes it adds to a statement."""
+        parts = (self.sealed.entry, self.requester, self.provider, self.full, self.words)
+        return sum(len(p) for p in parts if p is not None)
+
+
+def prepare(draft: Draft, sealed: SealedEntry, words: bytes | None, key: ViewKey) -> Prepared:
+    """Seal each view for its own reader."""
+
+    def seal(data: bytes | None, audience: str) -> bytes | None:
+        return None if data is None else key.seal(data, draft.id, audience)
+
+    return Prepared(
+        draft,
+        sealed,
+        key.id,
+        seal(sealed.requester.to_bytes() if sealed.requester else None, "requester"),
+        seal(sealed.provider.to_bytes() if sealed.provider else None, "provider"),
+        key.seal(sealed.full.to_bytes(), draft.id, "full"),
+        seal(words, "words"),
+    )
+
+
+def append_arguments(batch: Sequence[Prepared], blind: Blind, now: datetime, again: bool) -> list[Any]:
+    """Arguments of APPEND."""
+    reads = [
+        (n, blind.key(key))
+        for n, item in enumerate(batch, 1)
+        if item.draft.reads is not None
+        for key in item.draft.reads.keys
+    ]
+    drafts = [item.draft for item in batch]
+    claims = [d.claim for d in drafts]
+    return [
+        now,
+        again,
+        [d.id for d in drafts],
+        [i.sealed.entry for i in batch],
+        [i.key for i in batch],
+        [d.requester_agency or None for d in drafts],
+        [d.provider_agency or None for d in drafts],
+        [i.requester for i in batch],
+        [i.provider for i in batch],
+        [i.full for i in batch],
+        [i.words for i in batch],
+        [d.reads.policy if d.reads else None for d in drafts],
+        [d.reads.valid_until if d.reads else None for d in drafts],
+        [n for n, _ in reads],
+        [key for _, key in reads],
+        [c.system if c else None for c in claims],
+        [c.request_id if c else None for c in claims],
+        [c.content if c else None for c in claims],
+        [c.retry_of or None if c else None for c in claims],
+        [c.settled if c else None for c in claims],
+        [c.effect or None if c else None for c in claims],
+    ]
+
+
+def change_arguments(item: Prepared, change: Change, blind: Blind, now: datetime, again: bool) -> list[Any]:
+    """Arguments of CHANGE."""
+    draft = item.draft
+    return [
+        now,
+        again,
+        draft.id,
+        item.sealed.entry,
+        item.key,
+        draft.requester_agency or None,
+        draft.provider_agency or None,
+        item.requester,
+        item.provider,
+        item.full,
+        item.words,
+        draft.reads.policy if draft.reads else None,
+        [blind.key(k) for k in draft.reads.keys] if draft.reads else [],
+        {"kind": change.kind, **change.detail},
+        change.blob,
+        [blind.key(k) for k in change.writes],
+        change.reference,
+    ]

@@ -1,0 +1,53 @@
+"""Blind keys: keyed digests that stand for identifiers in the database.
+
+Whoever reads a table or a backup finds no identifier and cannot try one, for want of the index key.
+"""
+
+from __future__ import annotations
+
+import hmac
+from functools import lru_cache
+
+from broker.core.canonical import encode
+from broker.core.decision import subject_key
+from broker.core.model import Request, SubjectRef
+
+
+class Blind:
+    """Digests under one index key (HMAC-SHA256, RFC 2104), each use under a label of its own."""
+
+    def __init__(self, index_key: bytes) -> None:
+        self._keys = {use: hmac.digest(index_key, use.encode(), "sha256") for use in ("key", "content")}
+        # Most keys name agencies, systems and agreements: few, and asked for with every request.
+        self.key = lru_cache(maxsize=65536)(self._key)
+
+    def _key(self, key: str) -> bytes:
+        """16 bytes for the key of one input of decisions."""
+        return hmac.digest(self._keys["key"], key.encode(), "sha256")[:16]
+
+    def subject(self, subject: SubjectRef) -> bytes:
+        """16 bytes for one identifier; the same as for its key."""
+        return self.key(subject_key(subject.scheme, subject.value))
+
+    def content(self, request: Request) -> bytes:
+        """32 bytes for everything asked but the ids, the time allowed and the trace.
+
+        Two requests with the same digest ask the same; see `Claim`.
+        """
+        return hmac.digest(self._keys["content"], encode(_content(request)), "sha256")
+
+
+def _content(request: Request) -> dict[str, object]:
+    place, override, query = request.place, request.override, request.query
+    return {
+        "record_type": request.record_type,
+        "provider": request.provider,
+        "subject": [request.subject.scheme, request.subject.value] if request.subject else None,
+        "query": [str(getattr(query, f)) for f in query.__dataclass_fields__] if query else None,
+        "purpose": request.purpose,
+        "actor": [str(getattr(request.actor, f)) for f in request.actor.__dataclass_fields__],
+        "reason": [request.reason.code, request.reason.words],
+        "override": [override.code, override.words, str(override.until)] if override else None,
+        "incident": request.incident,
+        "place": [place.uprn, str(place.latitude), str(place.longitude), place.district] if place else None,
+    }

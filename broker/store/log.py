@@ -1,0 +1,125 @@
+"""The log: appends that are durable and proven before anybody hears of them.
+
+One statement appends a batch; from the head it started from and the batch's own leaves come every inclusion
+proof, with no reads; the checkpoint is signed from the committed head, and the guard notes it. A commit whose
+fate is unknown is resolved by issuing the same append again: every entry has its own random id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import asyncpg
+
+from broker.coalesce import Coalescer
+from broker.core.canonical import Json
+from broker.core.entry import commit, seal_entry
+from broker.core.merkle import CompactRange, extend_with_proofs, leaf_hash
+from broker.core.receipt import Receipt
+from broker.errors import AuditUnavailable, IntegrityError
+from broker.ports import Appended, Change, Clock, Draft, NotAppended
+from broker.store.append import APPEND, CHANGE, Prepared, append_arguments, change_arguments, prepare
+from broker.store.blind import Blind
+from broker.store.notary import Notary
+from broker.store.pool import Database
+from broker.store.reader import LogReader
+from broker.store.seal import Seals
+
+TRIES = 3  # of the same append, when its fate is unknown
+_PAUSE = 0.2
+
+
+class PostgresLog:
+    """Implements `ports.Log` on PostgreSQL."""
+
+    def __init__(
+        self, database: Database, seals: Seals, blind: Blind, notary: Notary, reader: LogReader, clock: Clock
+    ) -> None:
+        self.appends: Coalescer[Prepared, Appended | NotAppended] = Coalescer("append", self._flush)
+        self._database = database
+        self._seals = seals
+        self._blind = blind
+        self._notary = notary
+        self._reader = reader
+        self._clock = clock
+
+    async def append(self, draft: Draft) -> Appended | NotAppended:
+        """Durable and proven, or not in the log at all. Raises AuditUnavailable when its fate is unknown."""
+        item = await self._prepare(draft)
+        return await self.appends.submit(item, item.size)
+
+    async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Json]]:
+        """As `LogReader.receipt`."""
+        return await self._reader.receipt(entry, audience)
+
+    async def change(self, draft: Draft, change: Change) -> Appended | NotAppended:
+        """Append the entry of a change of what decisions read, and make the change, in one statement."""
+        item = await self._prepare(draft)
+
+        def arguments(again: bool) -> list[Any]:
+            return change_arguments(item, change, self._blind, self._clock.now(), again)
+
+        return (await self._settle([item], await self._commit(CHANGE, arguments)))[0]
+
+    async def _prepare(self, draft: Draft) -> Prepared:
+        key = await self._seals.current(draft.at)
+        full, words = draft.full, None
+        if draft.words:
+            salt = os.urandom(32)
+            words = salt + draft.words.encode()
+            full = {**full, "words": commit(salt, words[32:])}
+        at = draft.at.replace(microsecond=0)
+        sealed = seal_entry(at, draft.id, draft.requester, draft.provider, full, os.urandom)
+        return prepare(draft, sealed, words, key)
+
+    async def _flush(self, batch: Sequence[Prepared]) -> list[Appended | NotAppended]:
+        def arguments(again: bool) -> list[Any]:
+            return append_arguments(batch, self._blind, self._clock.now(), again)
+
+        return await self._settle(batch, await self._commit(APPEND, arguments))
+
+    async def _commit(self, sql: str, arguments: Callable[[bool], list[Any]]) -> asyncpg.Record:
+        """The statement's row. An append whose fate is unknown is issued again, the same."""
+        for tries_left in reversed(range(TRIES)):
+            try:
+                return await self._database.commit(sql, *arguments(tries_left < TRIES - 1))
+            except AuditUnavailable:
+                if not tries_left:
+                    raise
+            except asyncpg.PostgresError as e:
+                if e.sqlstate == "BL002":
+                    raise AuditUnavailable("this worker's clock is more than 500 ms from the database's") from e
+                raise
+            await asyncio.sleep(_PAUSE)
+        raise AssertionError("unreachable")
+
+    async def _settle(self, batch: Sequence[Prepared], row: asyncpg.Record) -> list[Appended | NotAppended]:
+        leaves = [
+            leaf_hash(item.sealed.entry)
+            for item, status in zip(batch, row["status"], strict=True)
+            if status == "appended"
+        ]
+        old = CompactRange(row["old_size"], tuple(bytes(h) for h in row["old_range"]))
+        new, proofs = extend_with_proofs(old, leaves)
+        if new != CompactRange(row["new_size"], tuple(bytes(h) for h in row["new_range"])):
+            raise IntegrityError("the database's head is not the one these entries make")
+        note = self._notary.sign(new.size, new.root()) if leaves else b""
+        fresh = iter(proofs)
+        results: list[Appended | NotAppended] = []
+        for item, status, index in zip(batch, row["status"], row["idx"], strict=True):
+            if status == "appended":
+                receipt = Receipt(item.sealed.entry, index, next(fresh), note, item.sealed.requester)
+                results.append(Appended(receipt))
+            elif status == "repeated":
+                results.append(Appended(await self._again(item, index)))
+            else:
+                results.append(NotAppended(status))
+        return results
+
+    async def _again(self, item: Prepared, index: int) -> Receipt:
+        """The receipt of an entry that an earlier try had committed."""
+        proof, note = await self._reader.prove(index)
+        return Receipt(item.sealed.entry, index, proof, note, item.sealed.requester)

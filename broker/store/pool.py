@@ -1,0 +1,194 @@
+"""Connections to PostgreSQL, each with bounded waits and a known state, and the numbered migrations.
+
+Refuses servers older than 15, isolation other than READ COMMITTED, and a commit that a standby has not
+acknowledged although it should have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import Any, cast
+
+import asyncpg
+
+from broker.errors import AuditUnavailable, SetupError
+
+# Every wait has a limit. The lock and the statement are bounded by the server too, so that a worker that has
+# stopped cannot hold the head of the log for others.
+_SERVER_SETTINGS = {
+    "application_name": "bluelight-broker",
+    "default_transaction_isolation": "read committed",
+    "lock_timeout": "2000",
+    "statement_timeout": "4000",
+    "idle_in_transaction_session_timeout": "3000",
+    "tcp_user_timeout": "5000",
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+}
+COMMAND_TIMEOUT = 5.0
+ACQUIRE_TIMEOUT = 3.0
+_MIGRATION_LOCK = 0x6272_6F6B_6572  # "broker"
+
+Check = Callable[[asyncpg.Connection], Awaitable[None]]
+
+# What says that the database, not the request, is at fault.
+FAILURES = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.LockNotAvailableError,
+    asyncpg.exceptions.ReadOnlySQLTransactionError,
+)
+
+
+class Database:
+    """A bounded pool. `check` runs on every new connection, before anything else may use it."""
+
+    def __init__(self, dsn: str, *, size: int = 8) -> None:
+        self._dsn = dsn
+        self._size = size
+        self._pool: asyncpg.Pool | None = None
+        self._unacknowledged: set[int] = set()
+        self.check: Check | None = None
+
+    async def open(self) -> None:
+        """Connect, or SetupError with the sentence that says what to do."""
+        try:
+            self._pool = await asyncpg.create_pool(
+                self._dsn,
+                min_size=1,
+                max_size=self._size,
+                command_timeout=COMMAND_TIMEOUT,
+                timeout=ACQUIRE_TIMEOUT,
+                max_inactive_connection_lifetime=300,
+                server_settings=_SERVER_SETTINGS,
+                init=self._init,
+            )
+        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as e:
+            raise SetupError(f"the database refuses us: {e}; check BROKER_DATABASE_URL") from e
+        except FAILURES as e:
+            raise SetupError(
+                f"the database cannot be reached ({type(e).__name__}); check BROKER_DATABASE_URL"
+            ) from e
+
+    async def close(self) -> None:
+        """Close all connections, waiting at most five seconds for those in use."""
+        if self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), 5)
+            except TimeoutError:
+                self._pool.terminate()
+            self._pool = None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection, or AuditUnavailable when the database cannot serve."""
+        if self._pool is None:
+            raise AuditUnavailable("the database is not open")
+        try:
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+                yield cast(asyncpg.Connection, connection)  # the pool's proxy behaves as one
+        except FAILURES as e:
+            raise AuditUnavailable("the evidence store cannot be reached") from e
+
+    async def commit(self, sql: str, *args: Any) -> asyncpg.Record:
+        """One autocommit statement and its row. Raises AuditUnavailable unless the commit is durable where
+        it should be: a wait for a standby that was cancelled is no commit."""
+        async with self.connection() as connection:
+            row = await one(connection, sql, *args)
+            if id(_physical(connection)) in self._unacknowledged:
+                self._unacknowledged.discard(id(_physical(connection)))
+                raise AuditUnavailable("a standby did not acknowledge the commit")
+        return row
+
+    async def _init(self, connection: asyncpg.Connection) -> None:
+        def heard(source: Any, message: asyncpg.PostgresLogMessage) -> None:
+            if "synchronous replication" in str(message):
+                self._unacknowledged.add(id(_physical(source)))
+
+        connection.add_log_listener(heard)
+        await connection.set_type_codec(
+            "jsonb", encoder=_dump, decoder=_load, schema="pg_catalog", format="text"
+        )
+        if self.check is not None:
+            await self.check(connection)
+
+
+async def one(connection: asyncpg.Connection, sql: str, *args: Any) -> asyncpg.Record:
+    """The row of a statement that always has one."""
+    row = await connection.fetchrow(sql, *args)
+    if row is None:
+        raise AuditUnavailable("a statement that always has a row had none")
+    return row
+
+
+def _physical(connection: Any) -> Any:
+    """The connection itself, whether a pool has wrapped it or not."""
+    return getattr(connection, "_con", None) or connection
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _load(text: str) -> Any:
+    return json.loads(text)
+
+
+def migrations() -> list[tuple[int, str, str]]:
+    """(number, name, SQL) of every migration of this release, in order."""
+    folder = resources.files(__package__).joinpath("migrations")
+    found = sorted(f.name for f in folder.iterdir() if f.name.endswith(".sql"))
+    return [(int(n[:4]), n, folder.joinpath(n).read_text(encoding="utf-8")) for n in found]
+
+
+async def migrate(dsn: str) -> list[str]:
+    """Apply what is missing, each in a transaction, under an advisory lock. Names of those applied.
+
+    Raises SetupError when the database is newer than this release, too old a server, or not ours to change.
+    """
+    try:
+        connection = await asyncpg.connect(dsn, timeout=10, command_timeout=120)
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as e:
+        raise SetupError(f"the database refuses us: {e}; check BROKER_DATABASE_URL") from e
+    except FAILURES as e:
+        raise SetupError(
+            f"the database cannot be reached ({type(e).__name__}); check BROKER_DATABASE_URL"
+        ) from e
+    try:
+        if connection.get_server_version().major < 15:
+            raise SetupError("PostgreSQL 15 or newer is needed")
+        await connection.execute("select pg_advisory_lock($1)", _MIGRATION_LOCK)
+        return await _apply_missing(connection)
+    except asyncpg.InsufficientPrivilegeError as e:
+        raise SetupError(f"the database role may not make its tables: {e}") from e
+    finally:
+        await connection.close(timeout=5)
+
+
+async def _apply_missing(connection: asyncpg.Connection) -> list[str]:
+    await connection.execute(
+        "create table if not exists migration (number integer primary key, name text not null,"
+        " applied_at timestamptz not null default clock_timestamp())"
+    )
+    done = {row["number"] for row in await connection.fetch("select number from migration")}
+    ours = migrations()
+    if unknown := done - {number for number, _, _ in ours}:
+        raise SetupError(
+            f"the database has migration {max(unknown)}, which this release does not know: upgrade"
+        )
+    applied = []
+    for number, name, sql in ours:
+        if number not in done:
+            async with connection.transaction():
+                await connection.execute(sql)
+                await connection.execute("insert into migration (number, name) values ($1, $2)", number, name)
+            applied.append(name)
+    return applied

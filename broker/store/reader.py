@@ -1,0 +1,146 @@
+"""Reading the log: receipts of entries that stand, consistency between sizes, tiles and bundles.
+
+Every proof is made from tiles and goes to a checkpoint signed over the committed head.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+
+from broker.core.canonical import Json, decode_object
+from broker.core.entry import Opening
+from broker.core.merkle import CompactRange
+from broker.core.receipt import Receipt
+from broker.core.tiles import (
+    Tile,
+    consistency_proof,
+    inclusion_proof,
+    tiles_for_consistency,
+    tiles_for_inclusion,
+    tiles_for_range,
+    tree_root,
+)
+from broker.errors import IntegrityError
+from broker.store.notary import Notary
+from broker.store.pool import Database, one
+from broker.store.seal import Seals
+from broker.store.tiles import TileReader
+
+
+class LogReader:
+    """Reads the current log."""
+
+    def __init__(self, database: Database, seals: Seals, notary: Notary) -> None:
+        self._database = database
+        self._seals = seals
+        self._notary = notary
+        self._log = 0
+
+    async def open(self) -> None:
+        """Find or make the log of our key's origin; from now on every new connection is held to the guard."""
+        async with self._database.connection() as connection, connection.transaction():
+            await connection.execute(
+                "insert into log (origin) select $1 where not exists (select from log)", self._notary.origin
+            )
+            row = await one(connection, "select id, origin from log where closed_at is null")
+            if row["origin"] != self._notary.origin:
+                raise IntegrityError(
+                    f"the database holds the log {row['origin']}; this key signs {self._notary.origin}"
+                )
+            self._log = row["id"]
+            await connection.execute("insert into head (log) values ($1) on conflict do nothing", self._log)
+            await self._notary.check(connection)
+        self._database.check = self._notary.check
+
+    async def head(self) -> tuple[int, bytes]:
+        """Size of the committed head and the signed checkpoint over it."""
+        async with self._database.connection() as connection:
+            size, root = await _head(connection)
+        return size, self._notary.sign(size, root)
+
+    async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Json]]:
+        """An entry's receipt with the opening of one view, and the full view. KeyError where there is none.
+
+        `audience` is requester, provider or full. The opening is None, and the full view empty, where they
+        have been erased.
+        """
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                "select e.idx, e.leaf, v.key, v.requester, v.provider, v.full_view as full"
+                " from entry e left join view v using (log, idx) where e.id = $1",
+                entry,
+            )
+            if row is None:
+                raise KeyError(entry)
+            proof, note = await self._prove(connection, row["idx"])
+        opening: Opening | None = None
+        full: dict[str, Json] = {}
+        if row["key"] is not None:
+            key = await self._seals.by_id(row["key"])
+            full = decode_object(Opening.from_bytes(key.open(row["full"], entry, "full")).view)
+            if row[audience] is not None:
+                opening = Opening.from_bytes(key.open(row[audience], entry, audience))
+        return Receipt(bytes(row["leaf"]), row["idx"], proof, note, opening), full
+
+    async def parties(self, entry: str) -> tuple[str, str]:
+        """Requester and provider agency of an entry, empty where there is none. KeyError if no such entry."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                "select v.requester_agency, v.provider_agency from entry e left join view v using (log, idx)"
+                " where e.id = $1",
+                entry,
+            )
+        if row is None:
+            raise KeyError(entry)
+        return row["requester_agency"] or "", row["provider_agency"] or ""
+
+    async def prove(self, index: int) -> tuple[tuple[bytes, ...], bytes]:
+        """Inclusion proof of an entry in the newest head, and the checkpoint over it."""
+        async with self._database.connection() as connection:
+            return await self._prove(connection, index)
+
+    async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
+        """Proof that the first `old` entries are a prefix of the first `new` (0: of all), and the checkpoint
+        of `new`. KeyError where the log is smaller."""
+        async with self._database.connection() as connection:
+            size, root = await _head(connection)
+            new = new or size
+            if not 0 <= old <= new <= size:
+                raise KeyError(new)
+            reader = TileReader(connection, self._log)
+            if new != size:
+                tiles = await reader.read(tiles_for_range(new))
+                root = tree_root(new, tiles.__getitem__)
+            read = await reader.read(tiles_for_consistency(old, new))
+        return consistency_proof(old, new, read.__getitem__), self._notary.sign(new, root)
+
+    async def tile(self, tile: Tile) -> bytes:
+        """A tile's bytes. KeyError where the log is too small for it."""
+        async with self._database.connection() as connection:
+            return (await TileReader(connection, self._log).read([tile]))[tile]
+
+    async def bundle(self, index: int, width: int) -> list[bytes]:
+        """A bundle's entries. KeyError where there are fewer than `width`."""
+        async with self._database.connection() as connection:
+            return await TileReader(connection, self._log).bundle(index, width)
+
+    async def fill_tiles(self) -> None:
+        """Make the full tiles that are missing up to the head, so that no reader has to."""
+        async with self._database.connection() as connection:
+            size, _ = await _head(connection)
+            reader = TileReader(connection, self._log)
+            made = await connection.fetchval(
+                "select coalesce(max(n) + 1, 0) from tile where log = $1 and level = 0", self._log
+            )
+            for n in range(made, size >> 8):
+                await reader.read([Tile(0, n)])
+
+    async def _prove(self, connection: asyncpg.Connection, index: int) -> tuple[tuple[bytes, ...], bytes]:
+        size, root = await _head(connection)
+        tiles = await TileReader(connection, self._log).read(tiles_for_inclusion(index, size))
+        return inclusion_proof(index, size, tiles.__getitem__), self._notary.sign(size, root)
+
+
+async def _head(connection: asyncpg.Connection) -> tuple[int, bytes]:
+    row = await one(connection, "select size, range from head")
+    return row["size"], CompactRange(row["size"], tuple(bytes(h) for h in row["range"])).root()
