@@ -55,7 +55,6 @@ class Database:
         self._dsn = dsn
         self._size = size
         self._pool: asyncpg.Pool | None = None
-        self._unacknowledged: set[int] = set()
         self.check: Check | None = None
 
     async def open(self) -> None:
@@ -100,20 +99,24 @@ class Database:
 
     async def commit(self, sql: str, *args: Any) -> asyncpg.Record:
         """One autocommit statement and its row. Raises AuditUnavailable unless the commit is durable where
-        it should be: a wait for a standby that was cancelled is no commit."""
+        it should be: a wait for a standby that was cancelled is reported as success with a warning, and is
+        no commit."""
+        warnings: list[str] = []
+
+        def heard(_: Any, message: asyncpg.PostgresLogMessage) -> None:
+            warnings.append(str(message))
+
         async with self.connection() as connection:
-            row = await one(connection, sql, *args)
-            if id(_physical(connection)) in self._unacknowledged:
-                self._unacknowledged.discard(id(_physical(connection)))
-                raise AuditUnavailable("a standby did not acknowledge the commit")
+            connection.add_log_listener(heard)
+            try:
+                row = await one(connection, sql, *args)
+            finally:
+                connection.remove_log_listener(heard)
+        if any("synchronous replication" in warning for warning in warnings):
+            raise AuditUnavailable("a standby did not acknowledge the commit")
         return row
 
     async def _init(self, connection: asyncpg.Connection) -> None:
-        def heard(source: Any, message: asyncpg.PostgresLogMessage) -> None:
-            if "synchronous replication" in str(message):
-                self._unacknowledged.add(id(_physical(source)))
-
-        connection.add_log_listener(heard)
         await connection.set_type_codec(
             "jsonb", encoder=_dump, decoder=_load, schema="pg_catalog", format="text"
         )
@@ -127,11 +130,6 @@ async def one(connection: asyncpg.Connection, sql: str, *args: Any) -> asyncpg.R
     if row is None:
         raise AuditUnavailable("a statement that always has a row had none")
     return row
-
-
-def _physical(connection: Any) -> Any:
-    """The connection itself, whether a pool has wrapped it or not."""
-    return getattr(connection, "_con", None) or connection
 
 
 def _dump(value: Any) -> str:

@@ -12,6 +12,7 @@ from broker.core.entry import Opening
 from broker.core.merkle import CompactRange
 from broker.core.receipt import Receipt
 from broker.core.tiles import (
+    TILE_WIDTH,
     Tile,
     consistency_proof,
     inclusion_proof,
@@ -35,6 +36,7 @@ class LogReader:
         self._seals = seals
         self._notary = notary
         self._log = 0
+        self._filled = 0
 
     async def open(self) -> None:
         """Find or make the log of our key's origin; from now on every new connection is held to the guard."""
@@ -129,11 +131,9 @@ class LogReader:
         async with self._database.connection() as connection:
             size, _ = await _head(connection)
             reader = TileReader(connection, self._log)
-            made = await connection.fetchval(
-                "select coalesce(max(n) + 1, 0) from tile where log = $1 and level = 0", self._log
-            )
-            for n in range(made, size >> 8):
+            for n in range(self._filled, size // TILE_WIDTH):
                 await reader.read([Tile(0, n)])
+                self._filled = n + 1
 
     async def _prove(self, connection: asyncpg.Connection, index: int) -> tuple[tuple[bytes, ...], bytes]:
         size, root = await _head(connection)
