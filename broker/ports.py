@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from broker.core.canonical import Json
 from broker.core.directive import Directive
-from broker.core.model import Request, SubjectRef
+from broker.core.model import Decision, Request, SubjectRef
 from broker.core.receipt import Receipt
+from broker.core.record import Record
+from broker.core.recordtype import RecordType
+from broker.core.redaction import Withheld
 from broker.core.reference import Reference
 from broker.core.views import ProviderView, RequesterView
 from broker.errors import BrokerError
@@ -124,7 +126,7 @@ class Log(Protocol):
     async def change(self, draft: Draft, change: Change) -> Appended | NotAppended:
         """The same for a change of what decisions read."""
 
-    async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Any]]:
+    async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Json]]:
         """An entry's receipt against the newest checkpoint, and its full view. KeyError if there is none."""
 
 
@@ -146,8 +148,7 @@ class ReferenceSource(Protocol):
 class Found:
     """The provider's record, and every identifier it knows the subjects by."""
 
-    type_url: str
-    value: bytes
+    record: Record
     digest: str
     identifiers: tuple[SubjectRef, ...]
     as_at: datetime | None = None
@@ -204,9 +205,26 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """UTC, aware."""
 
+    def loop_time(self) -> float:
+        """Seconds of the event loop's clock, in which deadlines are given."""
 
-class RecordTypes(Protocol):
-    """Approved record types, for redaction."""
+    async def until(self, loop_time: float) -> None:
+        """Wait until the event loop's clock shows this."""
 
-    def redact(self, full_name: str, digest: str, value: bytes, permitted: Sequence[str]) -> Any:
-        """The released bytes and the withheld list."""
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What may leave: the record made anew of permitted fields, and which fields it was made without."""
+
+    record: Record
+    withheld: tuple[Withheld, ...]
+
+
+class Releases(Protocol):
+    """Approved record types, and redaction by them."""
+
+    def known(self, full_name: str) -> RecordType:
+        """The version approved last. Raises InvalidRequest where there is none."""
+
+    def release(self, found: Found, decision: Decision) -> Release:
+        """The permitted part of what the provider found. Raises IntegrityError where it is not of its type."""

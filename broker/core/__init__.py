@@ -1,1 +1,4 @@
-"""The pure core: functions of their arguments, without I/O, clock, await or network libraries."""
+"""The pure core: decisions, redaction and evidence as functions of their arguments.
+
+Nothing in here does I/O, reads a clock, awaits, or knows of gRPC or PostgreSQL.
+"""

@@ -5,7 +5,7 @@ Everything here has been parsed at an edge and is valid by construction; nothing
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
@@ -27,7 +27,6 @@ __all__ = [
     "RuleApplied",
     "SubjectRef",
     "Traits",
-    "Withheld",
 ]
 
 
@@ -188,14 +187,6 @@ class RuleApplied:
 
 
 @dataclass(frozen=True, slots=True)
-class Withheld:
-    """One leaf not released, and the rule that withheld it."""
-
-    path: str
-    rule: str
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
     """What was decided, on what, and until when it holds.
 
@@ -219,4 +210,4 @@ class Decision:
     permitted: tuple[str, ...] = ()
     obligations: tuple[Obligation, ...] = ()
     ncnd: bool = False
-    about_person: bool = field(default=False)
+    about_person: bool = False
