@@ -107,9 +107,7 @@ def build_pool(files: Mapping[str, FileDescriptorProto]) -> DescriptorPool:
     while waiting:
         ready = [name for name, file in waiting.items() if added.issuperset(file.dependency)]
         if not ready:
-            missing = (
-                {needed for file in waiting.values() for needed in file.dependency} - added - set(waiting)
-            )
+            missing = {needed for file in waiting.values() for needed in file.dependency} - added - set(waiting)
             problem = f"imports {', '.join(sorted(missing))}, not in the set" if missing else "imports itself"
             raise refuse(next(iter(waiting)), problem)
         for name in ready:

@@ -83,9 +83,7 @@ def check_message(message: Descriptor) -> None:
         if declared is not None and not declared.full_name.startswith("records."):
             raise refuse(field.full_name, f"{declared.full_name} is not a type that records may be made of")
         if not labels_of(field) and field.message_type is None:
-            raise refuse(
-                field.full_name, "has no label; (broker.v1.labels) says what releasing it gives away"
-            )
+            raise refuse(field.full_name, "has no label; (broker.v1.labels) says what releasing it gives away")
         if field.GetOptions().Extensions[labels_pb2.fact_state]:
             marked.append(field)
             if field.is_repeated or field.has_presence or not _is_fact_state(field.enum_type):

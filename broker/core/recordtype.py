@@ -138,9 +138,7 @@ class RecordType:
         for path in paths:
             for state in self._by_path[path].states:
                 if state not in paths:
-                    problem = (
-                        f"{path!r} needs {state!r} beside it: without, an absent value would read as none"
-                    )
+                    problem = f"{path!r} needs {state!r} beside it: without, an absent value would read as none"
                     raise InvalidRequest(field, problem)
 
     def _why_not(self, path: str) -> str:

@@ -79,9 +79,7 @@ class Redactor:
         kept = frozenset(permitted)
         record_type.check_paths(kept)
         self.record_type = record_type
-        self.withheld = tuple(
-            Withheld(leaf.path, RULE) for leaf in record_type.leaves if leaf.path not in kept
-        )
+        self.withheld = tuple(Withheld(leaf.path, RULE) for leaf in record_type.leaves if leaf.path not in kept)
         numbers = (leaf.numbers for leaf in record_type.leaves if leaf.path in kept)
         self._released = _derive(record_type.descriptor, numbers)
         self._plan = _plan(cast("Descriptor", self._released.DESCRIPTOR))
@@ -147,9 +145,7 @@ def _wire_type(field: FieldDescriptor) -> FieldDescriptorProto.Type.ValueType:
 
 def _plan(message: Descriptor) -> tuple[_Below, ...]:
     return tuple(
-        _Below(
-            field.name, field.is_repeated, GetMessageClass(field.message_type)(), _plan(field.message_type)
-        )
+        _Below(field.name, field.is_repeated, GetMessageClass(field.message_type)(), _plan(field.message_type))
         for field in message.fields
         if field.message_type is not None
     )

@@ -1,0 +1,171 @@
+"""The adapters that are attached now, and how a request finds one.
+
+Owns what is outstanding on each link and nothing of the wire: `rpc/adapter.py` moves messages in and out.
+A request goes to the least busy link of the provider that serves its record type; when that link is lost
+before it answers, to another, inside the same deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
+from broker.ports import Answer, Found, ProviderFailed, Question
+
+MAX_OUTBOX = 8192
+_TYPE_URL = "type.googleapis.com/"
+
+
+@dataclass(slots=True)
+class Outbox:
+    """What waits to be written to one adapter. The writer takes all of it at once."""
+
+    asks: deque[tuple[int, Question, float]] = field(default_factory=deque)
+    cancels: deque[int] = field(default_factory=deque)
+    settled: deque[tuple[str, bool]] = field(default_factory=deque)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __len__(self) -> int:
+        return len(self.asks) + len(self.cancels) + len(self.settled)
+
+
+class Link:
+    """One attached adapter: what it provides, how much it takes, and what it owes."""
+
+    def __init__(self, agency: str, system: str, provides: Iterable[tuple[str, str]], at_once: int) -> None:
+        self.agency = agency
+        self.system = system
+        self.provides = frozenset(provides)
+        self.at_once = at_once
+        self.draining = False
+        self.outbox = Outbox()
+        self._ids = itertools.count(1)
+        self._owed: dict[int, tuple[Question, asyncio.Future[Answer | None]]] = {}
+
+    @property
+    def outstanding(self) -> int:
+        """Requests it has not answered."""
+        return len(self._owed)
+
+    @property
+    def open(self) -> bool:
+        """Whether it takes another request."""
+        return not self.draining and self.outstanding < self.at_once and len(self.outbox) < MAX_OUTBOX
+
+    def serves(self, question: Question) -> bool:
+        """Whether it declared this very version of the record type."""
+        return (question.request.record_type, question.digest) in self.provides
+
+    async def ask(self, question: Question, deadline: float) -> Answer | None:
+        """The answer; None when the link was lost first. TimeoutError at `deadline` (event-loop time)."""
+        ask_id = next(self._ids)
+        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self._owed[ask_id] = (question, future)
+        self.outbox.asks.append((ask_id, question, deadline))
+        self.outbox.wake.set()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await future
+        finally:
+            if (self._owed.pop(ask_id, None) and not future.done()) or future.cancelled():
+                self.outbox.cancels.append(ask_id)
+                self.outbox.wake.set()
+
+    def answer(self, ask_id: int, answer: Answer) -> bool:
+        """Settle an ask; False where none such is owed: answered twice, late, or never asked."""
+        owed = self._owed.get(ask_id)
+        if owed is None or owed[1].done():
+            return False
+        question, future = owed
+        future.set_result(_checked(question, answer))
+        return True
+
+    def settle(self, effect_key: str, released: bool) -> None:
+        """Tell the adapter what became of a viewing that has effects."""
+        self.outbox.settled.append((effect_key, released))
+        self.outbox.wake.set()
+
+    def lose(self) -> None:
+        """The link is gone: whoever waits is told, and may try another."""
+        self.draining = True
+        for _, future in self._owed.values():
+            if not future.done():
+                future.set_result(None)
+
+
+def _checked(question: Question, answer: Answer) -> Answer:
+    """The answer, or a failure in its place where it is not an answer to what was asked."""
+    if not isinstance(answer, Found):
+        return answer
+    if answer.record.type_url != _TYPE_URL + question.request.record_type or answer.digest != question.digest:
+        return _failed("the provider's adapter answered with a record type or digest not asked for")
+    return answer
+
+
+def _failed(why: str) -> ProviderFailed:
+    return ProviderFailed(ProviderUnavailable(why), why)
+
+
+class Links:
+    """All links of this worker. Implements `ports.Providers`."""
+
+    def __init__(self) -> None:
+        self._links: set[Link] = set()
+
+    def attach(self, link: Link) -> None:
+        """Begin to send it requests."""
+        self._links.add(link)
+
+    def detach(self, link: Link) -> None:
+        """End it; its outstanding requests go elsewhere or fail."""
+        self._links.discard(link)
+        link.lose()
+
+    def of(self, agency: str) -> tuple[Link, ...]:
+        """The links of one agency."""
+        return tuple(link for link in self._links if link.agency == agency)
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def __iter__(self) -> Iterable[Link]:  # type: ignore[override]
+        return iter(tuple(self._links))
+
+    async def ask(self, question: Question, deadline: float) -> Answer:
+        """The provider's answer before `deadline` (event-loop time). Failures are answers too."""
+        tried: set[Link] = set()
+        try:
+            while True:
+                link = self._choose(question, tried)
+                if isinstance(link, ProviderFailed):
+                    return link
+                tried.add(link)
+                answer = await link.ask(question, deadline)
+                if answer is not None:
+                    return answer
+        except TimeoutError:
+            return ProviderFailed(
+                ProviderTimeout("the provider did not answer in the time allowed"), "timed out"
+            )
+
+    def settle(self, agency: str, effect_key: str, released: bool) -> None:
+        """Tell the agency's adapters what became of a viewing that has effects."""
+        for link in self.of(agency):
+            link.settle(effect_key, released)
+
+    def _choose(self, question: Question, tried: set[Link]) -> Link | ProviderFailed:
+        serving = [
+            link for link in self.of(question.request.provider) if link.serves(question) and link not in tried
+        ]
+        if not serving:
+            return _failed("no adapter of the provider is attached that serves this record type")
+        ready = [link for link in serving if link.open]
+        if not ready:
+            return ProviderFailed(
+                Saturated("the provider's adapters take no more requests at the moment"), "saturated"
+            )
+        return min(ready, key=lambda link: link.outstanding)

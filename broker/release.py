@@ -1,0 +1,48 @@
+"""From what a provider found to what may leave: checked against its approved type, then made anew.
+
+Implements `ports.Releases` over the catalogue. A redactor is compiled once for each version of an agreement
+and of a record type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from broker.catalogue import Catalogue
+from broker.core.model import Decision
+from broker.core.record import Record
+from broker.core.recordtype import RecordType
+from broker.core.redaction import Redactor
+from broker.errors import IntegrityError, InvalidRequest
+from broker.ports import Found, Release
+
+
+class CatalogueReleases:
+    """Redaction by the approved copy of each record type, never by the adapter's own."""
+
+    def __init__(self, catalogue: Callable[[], Catalogue]) -> None:
+        self._catalogue = catalogue
+        self._redactor = lru_cache(maxsize=4096)(self._compile)
+
+    def known(self, full_name: str) -> RecordType:
+        """The version approved last. Raises InvalidRequest where there is none."""
+        return self._catalogue().newest(full_name)
+
+    def release(self, found: Found, decision: Decision) -> Release:
+        """The permitted part of what the provider found.
+
+        Raises IntegrityError where the bytes are not of the type they claim: unreadable, or with fields that
+        the approved version does not have, so made with another.
+        """
+        redactor = self._redactor(found.digest, decision.permitted)
+        if redactor.record_type.unknown_fields(found.record.value):
+            raise IntegrityError("the provider's record has fields that its approved type does not have")
+        redacted = redactor.redact(found.record.value)
+        return Release(Record(found.record.type_url, redacted.value), redacted.withheld)
+
+    def _compile(self, digest: str, permitted: tuple[str, ...]) -> Redactor:
+        try:
+            return Redactor(self._catalogue().by_digest(digest), permitted)
+        except InvalidRequest as e:
+            raise IntegrityError(f"an agreement in force does not fit its record type: {e}") from e
