@@ -116,7 +116,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """A link between two logs, in clear: `log` is the next one's verifier key or the last one's checkpoint."""
+    """A link between two logs, in clear: `log` is the next one's key or the last one's checkpoint."""
 
     at: datetime
     id: str
