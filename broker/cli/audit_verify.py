@@ -38,14 +38,21 @@ def verify_files(
         files = {path: _read(path) for path in (proof, entry, vkey, opening, record) if path is not None}
     except OSError as error:
         return USAGE, _one_line(f"cannot verify: {error.filename}: {error.strerror}")
+    return verify_bytes(
+        files[proof],
+        files[entry],
+        files[vkey],
+        None if opening is None else files[opening],
+        None if record is None else files[record],
+    )
+
+
+def verify_bytes(
+    proof: bytes, entry: bytes, vkey: bytes, opening: bytes | None, record: bytes | None
+) -> tuple[int, str]:
+    """Return the exit code, 0 or 1, and the verdict for the content of the files."""
     try:
-        verified = _verify(
-            files[proof],
-            files[entry],
-            files[vkey],
-            None if opening is None else files[opening],
-            None if record is None else files[record],
-        )
+        verified = _verify(proof, entry, vkey, opening, record)
     except IntegrityError as error:
         return BAD, _one_line(f"BAD {error}")
     return GOOD, _one_line(_verdict(verified, record is not None))

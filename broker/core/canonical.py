@@ -69,8 +69,8 @@ def _check(value: object, depth: int) -> None:
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return
-    if kind is int:
-        if not -_MAX_INTEGER <= value <= _MAX_INTEGER:  # type: ignore[operator]
+    if isinstance(value, int) and kind is int:
+        if not -_MAX_INTEGER <= value <= _MAX_INTEGER:
             raise IntegrityError("canonical JSON: an integer of 2^53 or more")
         return
     if depth >= MAX_DEPTH:
