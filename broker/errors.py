@@ -7,16 +7,22 @@ it names fields, agencies, record types and agreements, not values.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from broker.core.model import Refused
+    from broker.core.receipt import Receipt
 
 
 class BrokerError(Exception):
-    """Base of all named failures. `receipt` is the wire receipt when an entry was committed before it."""
+    """Base of all named failures.
 
-    receipt: Any = None
+    `receipt` (a core Receipt) is there when an entry was committed before it; `replayed` says that the entry
+    is an earlier one of the same request id.
+    """
+
+    receipt: Receipt | None = None
+    replayed: bool = False
 
 
 class InvalidRequest(BrokerError):  # noqa: N818 - the contract's own word

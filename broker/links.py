@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
@@ -132,7 +132,7 @@ class Links:
     def __len__(self) -> int:
         return len(self._links)
 
-    def __iter__(self) -> Iterable[Link]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Link]:
         return iter(tuple(self._links))
 
     async def ask(self, question: Question, deadline: float) -> Answer:

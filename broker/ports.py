@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
+from broker.catalogue import Catalogue
 from broker.core.canonical import Json
 from broker.core.directive import Directive
 from broker.core.model import Decision, Request, SubjectRef
@@ -50,7 +51,7 @@ class Change:
     """
 
     kind: str
-    detail: dict[str, Any]
+    detail: dict[str, Json]
     writes: frozenset[str]
     reference: bool
     blob: bytes = b""
@@ -140,6 +141,17 @@ class FactsSource(Protocol):
 class ReferenceSource(Protocol):
     """The snapshot of everything else a decision reads."""
 
+    @property
+    def catalogue(self) -> Catalogue:
+        """Approved record types, as new as the newest snapshot."""
+
+    @property
+    def current(self) -> Reference:
+        """The newest snapshot held, without asking."""
+
+    async def refresh(self) -> Reference:
+        """A snapshot as of now. Raises AuditUnavailable."""
+
     async def at_least(self, policy: int) -> Reference:
         """A snapshot that holds every change up to `policy`."""
 
@@ -198,6 +210,9 @@ class Providers(Protocol):
     async def ask(self, question: Question, deadline: float) -> Answer:
         """The provider's answer before `deadline` (event-loop time); never raises, never waits longer."""
 
+    def settle(self, agency: str, effect_key: str, released: bool) -> None:
+        """Tell the provider what became of a viewing that has effects."""
+
 
 class Clock(Protocol):
     """Time, so that tests own it."""
@@ -228,3 +243,15 @@ class Releases(Protocol):
 
     def release(self, found: Found, decision: Decision) -> Release:
         """The permitted part of what the provider found. Raises IntegrityError where it is not of its type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosed:
+    """The record released (None in a replay), what was withheld of it, and the evidence."""
+
+    request: Request
+    decision: Decision
+    record: Record | None
+    withheld: tuple[Withheld, ...]
+    receipt: Receipt
+    replayed: bool = False

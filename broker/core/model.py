@@ -141,6 +141,11 @@ class Request:
     traceparent: str = ""
 
     @property
+    def caller(self) -> str:
+        """`agency/system`: whose request ids these are."""
+        return f"{self.requester}/{self.system}"
+
+    @property
     def trace(self) -> str | None:
         """The W3C trace id, 32 hex digits, if the caller sent one."""
         return self.traceparent.split("-")[1] if self.traceparent else None

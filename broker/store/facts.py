@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
 
 from broker.coalesce import Coalescer
 from broker.core.directive import Directive
+from broker.core.forms import directive_from
 from broker.core.model import SubjectRef
 from broker.ports import Asked, Claimed, Facts
 from broker.store.blind import Blind
@@ -82,35 +81,3 @@ class FactsReader:
             )
             for asked in batch
         ]
-
-
-def directive_from(directive_id: str, recorder: str, detail: dict[str, Any]) -> Directive:
-    """A directive from its stored form, the one that `directive_detail` gives."""
-    return Directive(
-        id=directive_id,
-        recorder=recorder,
-        kind=detail["kind"],
-        said_at=datetime.fromisoformat(detail["said_at"]),
-        standing=detail["standing"],
-        manner=detail["manner"],
-        purposes=frozenset(detail["purposes"]),
-        record_types=frozenset(detail["record_types"]),
-        requesters=frozenset(detail["requesters"]),
-        providers=frozenset(detail["providers"]),
-        valid_until=datetime.fromisoformat(detail["valid_until"]) if detail["valid_until"] else None,
-    )
-
-
-def directive_detail(directive: Directive) -> dict[str, Any]:
-    """The stored form: everything but the identifier, which stands only as a blind key."""
-    return {
-        "kind": directive.kind,
-        "said_at": directive.said_at.isoformat(),
-        "standing": directive.standing,
-        "manner": directive.manner,
-        "purposes": sorted(directive.purposes),
-        "record_types": sorted(directive.record_types),
-        "requesters": sorted(directive.requesters),
-        "providers": sorted(directive.providers),
-        "valid_until": directive.valid_until.isoformat() if directive.valid_until else None,
-    }

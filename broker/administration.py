@@ -1,0 +1,112 @@
+"""Changes of what decisions read, each with its own entry: who made it, what it was, and when.
+
+The one way a change is made. It is decided on what is stored now; where that has moved by the time of the
+append, it is decided again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from broker.core.canonical import Json
+from broker.core.model import Actor, Caller, SubjectRef
+from broker.core.receipt import Receipt
+from broker.core.views import RequesterView
+from broker.errors import Unsettled
+from broker.ports import Appended, Change, Clock, Draft, Log, Reads
+
+TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A change and what its entry says: `event` and `detail` for the full view."""
+
+    event: str
+    detail: dict[str, Json]
+    change: Change
+    reads: Reads | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The entry of a change."""
+
+    event_id: str
+    receipt: Receipt
+
+
+class Administration:
+    """Makes changes, and notes looks, for whoever may."""
+
+    def __init__(self, log: Log, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+
+    async def make(
+        self, caller: Caller, plan: Callable[[], Awaitable[Plan]], actor: Actor | None = None
+    ) -> Made:
+        """Make the change that `plan` gives; it is asked again when its inputs have moved. Raises Unsettled."""
+        for _ in range(TRIES):
+            planned = await plan()
+            draft = self._draft(caller, planned.event, planned.detail, actor, planned.reads)
+            committed = await self._log.change(draft, planned.change)
+            if isinstance(committed, Appended):
+                return Made(draft.id, committed.receipt)
+        raise Unsettled("what this change was decided on keeps changing; try again")
+
+    async def note(
+        self,
+        caller: Caller,
+        event: str,
+        detail: dict[str, Json],
+        actor: Actor | None = None,
+        words: str = "",
+        request_id: str | None = None,
+    ) -> Made:
+        """An entry that changes nothing: a look, an acknowledgement."""
+        draft = self._draft(caller, event, detail, actor, None, words, request_id)
+        committed = await self._log.append(draft)
+        if not isinstance(committed, Appended):
+            raise Unsettled("an entry without conditions was given back")
+        return Made(draft.id, committed.receipt)
+
+    def _draft(
+        self,
+        caller: Caller,
+        event: str,
+        detail: dict[str, Json],
+        actor: Actor | None,
+        reads: Reads | None,
+        words: str = "",
+        request_id: str | None = None,
+    ) -> Draft:
+        now = self._clock.now()
+        view = RequesterView(event, request_id=request_id)
+        full: dict[str, Json] = {
+            **view.as_json(),
+            "policy": reads.policy if reads else None,
+            "now": now.isoformat(),
+            "requester": caller.agency,
+            "system": caller.system,
+            "key": caller.key_digest,
+            "actor": {"id": actor.id, "role": actor.role} if actor else None,
+            "detail": detail,
+        }
+        return Draft(
+            id=str(uuid.uuid4()),
+            at=now,
+            requester=view,
+            provider=None,
+            full=full,
+            requester_agency=caller.agency,
+            words=words,
+            reads=reads,
+        )
+
+
+def subject_detail(subject: SubjectRef) -> dict[str, Json]:
+    """A subject as it stands in a full view."""
+    return {"scheme": subject.scheme, "value": subject.value}

@@ -1,0 +1,95 @@
+"""The stored form of what decisions read: plain JSON objects, and the way back from them.
+
+Owns both directions side by side, so that neither can drift. A directive's identifier is not in its form: it
+stands only as a blind key.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from broker.core.canonical import Json
+from broker.core.directive import Directive
+from broker.core.model import Function
+from broker.core.reference import Agency, System
+
+
+def _when(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def agency_from(detail: dict[str, Any]) -> Agency:
+    """An agency from its stored form."""
+    times = {"valid_from": _when(detail["valid_from"]), "valid_until": _when(detail["valid_until"])}
+    return Agency(**{**detail, **times})
+
+
+def agency_detail(agency: Agency) -> dict[str, Json]:
+    """The stored form of an agency."""
+    detail = {name: getattr(agency, name) for name in Agency.__dataclass_fields__}
+    for name in ("valid_from", "valid_until"):
+        detail[name] = detail[name].isoformat() if detail[name] else None
+    return detail
+
+
+def system_from(detail: dict[str, Any]) -> System:
+    """A system from its stored form."""
+    return System(
+        agency=detail["agency"],
+        system=detail["system"],
+        function=Function(detail["function"]),
+        key_digests=frozenset(detail["key_digests"]),
+        valid_from=datetime.fromisoformat(detail["valid_from"]),
+        valid_until=_when(detail["valid_until"]),
+        suspended=detail["suspended"],
+    )
+
+
+def system_detail(system: System) -> dict[str, Json]:
+    """The stored form of a system."""
+    return {
+        "agency": system.agency,
+        "system": system.system,
+        "function": system.function.value,
+        "key_digests": _sorted(system.key_digests),
+        "valid_from": system.valid_from.isoformat(),
+        "valid_until": system.valid_until.isoformat() if system.valid_until else None,
+        "suspended": system.suspended,
+    }
+
+
+def directive_from(directive_id: str, recorder: str, detail: dict[str, Any]) -> Directive:
+    """A directive from its stored form, the one that `directive_detail` gives."""
+    return Directive(
+        id=directive_id,
+        recorder=recorder,
+        kind=detail["kind"],
+        said_at=datetime.fromisoformat(detail["said_at"]),
+        standing=detail["standing"],
+        manner=detail["manner"],
+        purposes=frozenset(detail["purposes"]),
+        record_types=frozenset(detail["record_types"]),
+        requesters=frozenset(detail["requesters"]),
+        providers=frozenset(detail["providers"]),
+        valid_until=datetime.fromisoformat(detail["valid_until"]) if detail["valid_until"] else None,
+    )
+
+
+def directive_detail(directive: Directive) -> dict[str, Json]:
+    """The stored form: everything but the identifier, which stands only as a blind key."""
+    return {
+        "kind": directive.kind,
+        "said_at": directive.said_at.isoformat(),
+        "standing": directive.standing,
+        "manner": directive.manner,
+        "purposes": _sorted(directive.purposes),
+        "record_types": _sorted(directive.record_types),
+        "requesters": _sorted(directive.requesters),
+        "providers": _sorted(directive.providers),
+        "valid_until": directive.valid_until.isoformat() if directive.valid_until else None,
+    }
+
+
+def _sorted(texts: frozenset[str]) -> list[Json]:
+    return [*sorted(texts)]

@@ -1,0 +1,160 @@
+"""What is written down of one request: the three views of its entry.
+
+Pure. Owns which words go into which view: the requester's never holds identifiers that were matched, finer
+rules than the refusal's code, or anyone's words; under ncnd it is the same whatever happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from datetime import datetime
+
+from broker.core.canonical import Json
+from broker.core.model import Actor, Decision, Refused, Request, SubjectRef
+from broker.core.views import ProviderView, RequesterView
+from broker.ports import Answer, Claim, Draft, Found, ProviderFailed, Reads, Release
+
+NO_ANSWER = Refused(
+    "no-answer",
+    "There is no answer to this request.",
+    "That says nothing about whether a record exists. If life is at risk, telephone the provider.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request as decided: what it was decided on, when, and what it read."""
+
+    request: Request
+    decision: Decision
+    policy: int
+    now: datetime
+    reads: Reads
+    learnt: tuple[SubjectRef, ...] = ()
+
+    @property
+    def agreement(self) -> str:
+        """`id/version` of the agreement decided under; empty where none was found."""
+        decision = self.decision
+        return f"{decision.agreement}/{decision.agreement_version}" if decision.agreement else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the requester is told: exactly one of a release, a refusal, and neither (a failure or not found)."""
+
+    event: str
+    outcome: str
+    release: Release | None = None
+    refused: Refused | None = None
+
+
+def draft(entry_id: str, case: Case, said: Said, answer: Answer | None, claim: Claim | None) -> Draft:
+    """The entry of a request's end. `answer` is the provider's, None where it was not asked."""
+    request, decision = case.request, case.decision
+    requester = _requester_view(case, said)
+    provider_told = answer is not None or said.release is not None
+    provider = ProviderView(
+        requester,
+        actor=_actor(request.actor),
+        identifiers=tuple((s.scheme, s.value) for s in _identifiers(case)),
+        override=request.override.code if request.override else None,
+    )
+    full = {**provider.as_json(), **_whole(case, said, answer)}
+    return Draft(
+        id=entry_id,
+        at=case.now,
+        requester=requester,
+        provider=provider if provider_told else None,
+        full=full,
+        requester_agency=request.requester,
+        provider_agency=request.provider if provider_told else "",
+        words=request.reason.words,
+        # A refusal stands whatever has changed since; everything else is given back if an input has moved.
+        reads=None if decision.refused else case.reads,
+        claim=claim,
+    )
+
+
+def intent(entry_id: str, case: Case, claim: Claim) -> Draft:
+    """The entry before a viewing that has effects at the provider."""
+    return draft(entry_id, case, Said("intent", decided(case.decision)), None, claim)
+
+
+def decided(decision: Decision) -> str:
+    """The decision's outcome as it stands in views."""
+    return decision.outcome.value
+
+
+def _requester_view(case: Case, said: Said) -> RequesterView:
+    request, decision = case.request, case.decision
+    return RequesterView(
+        event=said.event,
+        request_id=request.request_id,
+        outcome=said.outcome,
+        code=said.refused.code if said.refused else None,
+        record_type=request.record_type,
+        provider=request.provider,
+        agreement=case.agreement or None,
+        response=said.release.record.digest() if said.release else None,
+        regime=decision.regime or None,
+        controller=decision.controller or None,
+        trace=request.trace,
+    )
+
+
+def _identifiers(case: Case) -> list[SubjectRef]:
+    asked = [case.request.subject] if case.request.subject else []
+    return sorted({*asked, *case.learnt})
+
+
+def _actor(actor: Actor) -> dict[str, str]:
+    texts = {f.name: getattr(actor, f.name) for f in fields(actor) if f.name != "assurance"}
+    return {**{k: v for k, v in texts.items() if v}, "assurance": actor.assurance.name.lower()}
+
+
+def _whole(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
+    """What only auditors see, beyond the provider's view: the decision itself, so that it can be replayed."""
+    request, decision = case.request, case.decision
+    refused = decision.refused or said.refused
+    return {
+        "policy": case.policy,
+        "now": case.now.isoformat(),
+        "requester": request.requester,
+        "system": request.system,
+        "purpose": request.purpose,
+        "incident": request.incident or None,
+        "reason": request.reason.code or None,
+        "retry_of": request.retry_of or None,
+        "asked_by": _asked_by(request),
+        "place": _texts(request.place),
+        "decided": decided(decision),
+        "basis": decision.basis or None,
+        "condition": decision.condition or None,
+        "gateway": decision.gateway or None,
+        "rules": [f"{r.rule} {r.verdict}" for r in decision.rules],
+        "permitted": list(decision.permitted),
+        "obligations": [o.code for o in decision.obligations],
+        "valid_until": decision.valid_until.isoformat() if decision.valid_until else None,
+        "refused": {"code": refused.code, "message": refused.message, "remedy": refused.remedy}
+        if refused
+        else None,
+        "consulted": answer is not None,
+        "failure": answer.why if isinstance(answer, ProviderFailed) else None,
+        "as_at": answer.as_at.isoformat() if isinstance(answer, Found) and answer.as_at else None,
+        "traits_agreed": list(answer.traits_agreed) if isinstance(answer, Found) else [],
+    }
+
+
+def _asked_by(request: Request) -> dict[str, Json]:
+    if request.subject is not None:
+        return {"scheme": request.subject.scheme, "value": request.subject.value}
+    return {"traits": _texts(request.query)}
+
+
+def _texts(value: object | None) -> Json:
+    if value is None:
+        return None
+    names: Iterable[str] = (f.name for f in fields(value))  # type: ignore[arg-type]
+    return {name: str(each) for name in names if (each := getattr(value, name)) not in (None, "", 0)}

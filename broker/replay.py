@@ -1,0 +1,72 @@
+"""A request id that is used again: the same answer, from the log, without the record.
+
+Owns what a repeat gives back: the first entry, its index and opening, with a proof to the newest checkpoint.
+The record is not kept, so to get it again the client asks under a new id with `retry_of`.
+"""
+
+from __future__ import annotations
+
+from broker.core.canonical import Json
+from broker.core.model import Decision, Outcome, Refused, Request
+from broker.core.views import RequesterView
+from broker.drafts import NO_ANSWER
+from broker.errors import (
+    Ambiguous,
+    AuditUnavailable,
+    BrokerError,
+    Denied,
+    InvalidRequest,
+    Referred,
+    SubjectNotFound,
+)
+from broker.ports import Claim, Claimed, Disclosed, Log
+
+_KINDS: dict[str, type[Denied]] = {"referred": Referred, "ambiguous": Ambiguous}
+
+
+def same_content(claim: Claim, known: Claimed) -> None:
+    """InvalidRequest where this id was used to ask something else."""
+    if known.content != claim.content or known.retry_of != claim.retry_of:
+        raise InvalidRequest("request_id", "was used before for another request; use a fresh UUID")
+
+
+async def replay(log: Log, request: Request, known: Claimed) -> Disclosed:
+    """The committed end of this request: returned where it was a disclosure, raised where it was not."""
+    try:
+        receipt, full = await log.receipt(known.entry, "requester")
+    except KeyError as e:
+        raise AuditUnavailable("the entry of this request cannot be read at the moment") from e
+    view = RequesterView.parse(receipt.opening.view) if receipt.opening else RequesterView("erased")
+    failure: BrokerError | None = None
+    if view.event == "not-found":
+        failure = SubjectNotFound("the provider holds no such record")
+    elif view.code is not None:
+        failure = _KINDS.get(view.code, Denied)(_refused(view.code, full.get("refused")))
+    if failure is not None:
+        failure.receipt, failure.replayed = receipt, True
+        raise failure
+    return Disclosed(request, _decision(view, full), None, (), receipt, replayed=True)
+
+
+def _refused(code: str, words: Json) -> Refused:
+    """The refusal as it was worded; under ncnd the full view's own words are not for the requester."""
+    if code == NO_ANSWER.code:
+        return NO_ANSWER
+    said = words if isinstance(words, dict) else {}
+    return Refused(code, str(said.get("message", "")), str(said.get("remedy", "")))
+
+
+def _decision(view: RequesterView, full: dict[str, Json]) -> Decision:
+    agreement, _, version = (view.agreement or "").partition("/")
+    return Decision(
+        Outcome.PERMIT,
+        rules=(),
+        reads=frozenset(),
+        agreement=agreement,
+        agreement_version=int(version or 0),
+        controller=view.controller or "",
+        regime=view.regime or "",
+        basis=str(full.get("basis") or ""),
+        condition=str(full.get("condition") or ""),
+        gateway=str(full.get("gateway") or ""),
+    )
