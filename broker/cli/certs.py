@@ -41,6 +41,9 @@ Hosts = Annotated[
         "--host", help="DNS name or IP address beyond localhost and 127.0.0.1. Repeatable.", metavar="NAME"
     ),
 ]
+Days = Annotated[
+    int | None, typer.Option(min=1, max=825, help="Days of validity; the profile's 90 by default.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for scripts.")]
 DEFAULT_FOLDER = Path(".broker/certs")
 
@@ -63,8 +66,8 @@ def init(
     """Make a root, an issuing authority below it, and the broker's server certificate.
 
     The issuing authority can sign only SPIFFE ids of the trust domain and DNS names that are localhost, at
-    or under the trust domain, or at or under a --host given here. Day-to-day work needs the issuing key alone:
-    put the root's key elsewhere with --root-key for anything but development.
+    or under the trust domain, or at or under a --host given here. Day-to-day work needs the issuing key
+    alone: put the root's key elsewhere with --root-key for anything but development.
     """
     from broker.pki.folder import SERVER, CertificateFolder
 
@@ -99,15 +102,14 @@ def issue(
             metavar="FILE",
         ),
     ] = None,
-    days: Annotated[
-        int | None, typer.Option(min=1, max=825, help="Days of validity; the profile's 90 by default.")
-    ] = None,
+    days: Days = None,
     folder: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Issue a certificate to AGENCY's SYSTEM, or to a server.
 
-    Writes DIR/<agency>-<system>/cert.pem (with the issuing certificate) and key.pem, or DIR/<server>/ likewise;
-    an existing folder is never overwritten. A certificate alone opens nothing: enrol its key digest next.
+    Writes DIR/<agency>-<system>/cert.pem (with the issuing certificate) and key.pem, or DIR/<server>/
+    likewise; an existing folder is never overwritten. A certificate alone opens nothing: enrol its key
+    digest next.
     """
     from broker.pki.folder import CertificateFolder
 
@@ -126,6 +128,21 @@ def issue(
 
 
 @app.command()
+def renew(
+    name: Annotated[str, typer.Argument(help="Folder of the certificate: <agency>-<system>, or a server's.")],
+    days: Days = None,
+    folder: Folder = DEFAULT_FOLDER,
+) -> None:
+    """Issue again under the same key and names: only cert.pem changes, and the enrolment stands.
+
+    Running servers take it up at their next handshake. For a new key, move the folder away and issue afresh.
+    """
+    from broker.pki.folder import CertificateFolder
+
+    _tell(CertificateFolder(folder).renew(name, datetime.now(UTC), days), None)
+
+
+@app.command()
 def show(
     path: Annotated[Path, typer.Argument(help="A PEM file, or a folder to search for them.")] = DEFAULT_FOLDER,
     as_json: AsJson = False,
@@ -134,11 +151,7 @@ def show(
     from broker.pki.files import read_certificates
 
     if path.is_dir():
-        files = [
-            file
-            for file in sorted(path.rglob("*.pem"))
-            if file.name != "key.pem" and not file.name.endswith("-key.pem")
-        ]
+        files = [file for file in sorted(path.rglob("*.pem")) if file.stem.split("-")[-1] != "key"]
         found = [_describe(file, read_certificates(file)[0]) for file in files]
     else:
         found = [_describe(path, certificate) for certificate in read_certificates(path)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -56,8 +57,8 @@ def create_issuing(root: Authority, now: datetime, hosts: tuple[str, ...] = ()) 
     """An authority under `root` that may sign systems and servers and nothing else.
 
     Its name constraints (RFC 5280 section 4.2.1.10, critical) permit URIs of the trust domain, and DNS
-    names at or under the trust domain, the profile's hosts and `hosts`. Addresses are not constrained: BoringSSL, so
-    every gRPC client, refuses a certificate with an address under an authority with address constraints.
+    names at or under the trust domain, the profile's hosts and `hosts`. Addresses are not
+    constrained: BoringSSL, so every gRPC client, refuses an address below an authority that constrains them.
     """
     key = new_key()
     profile = profiles.load("issuing")
@@ -109,6 +110,15 @@ def issue_server(
     return _issue(issuing, profile, subject, [uri, *hosts_named], key, now, days)
 
 
+def signed_by(child: x509.Certificate, parent: x509.Certificate) -> bool:
+    """Whether `parent` signed `child` and is named as its issuer; says nothing about dates or usages."""
+    try:
+        child.verify_directly_issued_by(parent)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
 def _issue(
     issuing: Authority,
     profile: Profile,
@@ -139,10 +149,10 @@ def _start(
     if days < 1:
         raise SetupError("a certificate is valid for at least one day")
     if within is not None:
-        last = within.certificate.not_valid_after_utc
-        if now >= last:
-            raise SetupError(f"the authority that should sign has expired ({last:%Y-%m-%d}): make a new one")
-        start, end = max(start, within.certificate.not_valid_before_utc), min(end, last)
+        first, last = within.certificate.not_valid_before_utc, within.certificate.not_valid_after_utc
+        if not first <= now < last:
+            raise SetupError(f"the authority that should sign is valid from {first:%Y-%m-%d} to {last:%Y-%m-%d}")
+        start, end = max(start, first), min(end, last)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -1,9 +1,9 @@
 """Why a gRPC channel cannot be set up, in a sentence.
 
-gRPC reports every failed handshake as UNAVAILABLE, and its servers close the connection without an alert. This
-makes the handshake once more with another TLS library and, where the server does not say what it disliked,
-looks at the certificate that was shown. It only observes: no call is made, and nothing here is an excuse to
-connect any other way.
+gRPC reports every failed handshake as UNAVAILABLE, and its servers close the connection without an alert.
+This makes the handshake once more with another TLS library and, where the server does not say what it
+disliked, looks at the certificate that was shown. It only observes: no call is made, and
+nothing here is an excuse to connect any other way.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from broker.errors import SetupError
+from broker.pki.authority import signed_by
 from broker.pki.files import read_certificates
 
 # X509_V_ERR_* codes of OpenSSL, by what the operator should look at.
@@ -149,14 +149,6 @@ def _for_clients(leaf: x509.Certificate) -> bool:
 def _leads_to(chain: list[x509.Certificate], anchors: list[x509.Certificate]) -> bool:
     """Whether each certificate is signed by the next, and the last by an anchor or is one."""
     links = pairwise(chain)
-    if not all(_signed_by(child, parent) for child, parent in links):
+    if not all(signed_by(child, parent) for child, parent in links):
         return False
-    return chain[-1] in anchors or any(_signed_by(chain[-1], anchor) for anchor in anchors)
-
-
-def _signed_by(child: x509.Certificate, parent: x509.Certificate) -> bool:
-    try:
-        child.verify_directly_issued_by(parent)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
+    return chain[-1] in anchors or any(signed_by(chain[-1], anchor) for anchor in anchors)

@@ -1,7 +1,7 @@
 """Reading and writing PEM files.
 
 Keys are created with mode 0600, whatever the umask, in folders with mode 0700 that appear complete or
-not at all. Refused: to replace a file, to follow a link where one is to be written, and an authority's key
+not at all. Refused: to replace a key, to follow a link where one is to be written, and an authority's key
 that others can read.
 """
 
@@ -73,6 +73,18 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
         raise SetupError(f"{path} already exists: it is never overwritten; move it away first") from error
     except OSError as error:
         raise SetupError(f"cannot write {path}: {error.strerror}") from error
+
+
+def replace(path: Path, data: bytes, mode: int) -> None:
+    """Put a new file in the place of `path` in one step: a reader finds the old or the new, never a part."""
+    staged = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        write_new(staged, data, mode)
+        staged.rename(path)
+    except OSError as error:
+        raise SetupError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def certificates_pem(*certificates: x509.Certificate) -> bytes:

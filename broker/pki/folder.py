@@ -1,4 +1,4 @@
-"""Certificates and keys on disk: one folder, one layout, nothing ever overwritten.
+"""Certificates and keys on disk: one folder, one layout, no key ever overwritten.
 
     ca.pem                       the root certificate: what every party is given to trust
     authority/issuing.pem        the issuing certificate        authority/issuing-key.pem   its key
@@ -6,8 +6,9 @@
     <agency>-<system>/cert.pem   leaf, then issuing             <agency>-<system>/key.pem   its key
     <server>/cert.pem            likewise for a server          <server>/key.pem
 
-A folder appears complete or not at all. Refused: to replace anything, and to sign with an authority key that
-others can read (`files` says how keys are written).
+A folder appears complete or not at all. Refused: to replace anything but a certificate by its own renewal, to
+renew what this authority did not sign, and to sign with an authority key that others can read (`files` says
+how keys are written).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from broker.errors import SetupError
-from broker.pki import authority
-from broker.pki.authority import Authority
+from broker.pki import authority, profile
+from broker.pki.authority import Authority, signed_by
 from broker.pki.files import (
     certificates_pem,
     key_pem,
@@ -29,9 +30,11 @@ from broker.pki.files import (
     read_authority_key,
     read_certificates,
     read_request_key,
+    replace,
     write_new,
 )
-from broker.pki.identity import SpiffeId, require_id
+from broker.pki.hosts import hosts_of
+from broker.pki.identity import SpiffeId, require_id, spiffe_id_of
 
 SERVER = "broker"  # the name of the broker's own server certificate and of its folder
 
@@ -101,6 +104,29 @@ class CertificateFolder:
         key = authority.new_key()
         leaf = authority.issue_server(issuing, require_id("server", name), key.public_key(), now, hosts, days)
         return self._write(name, leaf, issuing, key)
+
+    def renew(self, name: str, now: datetime, days: int | None = None) -> Path:
+        """Certify the key and names of `<name>/cert.pem` again, from `now` on; returns the folder.
+
+        Raises `SetupError` unless this issuing authority signed the certificate that is there.
+        """
+        if Path(name).name != name:
+            raise SetupError(f"{name!r} is not the name of a folder in {self.path}")
+        issuing = self.issuing()
+        file = self.path / name / "cert.pem"
+        old = read_certificates(file)[0]
+        key = old.public_key()
+        kind = profile.recognise(old)
+        if not signed_by(old, issuing.certificate) or not isinstance(key, ec.EllipticCurvePublicKey):
+            raise SetupError(f"{file} was not issued by this authority: issue a new one")
+        if kind == "client":
+            leaf = authority.issue_client(issuing, spiffe_id_of(old), key, now, days)
+        elif kind == "server":
+            leaf = authority.issue_server(issuing, name, key, now, tuple(hosts_of(old)), days)
+        else:
+            raise SetupError(f"{file} is of no profile that is issued here today: issue a new one")
+        replace(file, certificates_pem(leaf, issuing.certificate), 0o644)
+        return file.parent
 
     def _write(
         self, name: str, leaf: x509.Certificate, issuing: Authority, key: ec.EllipticCurvePrivateKey | None

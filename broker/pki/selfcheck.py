@@ -19,9 +19,9 @@ _ALERT, _HANDSHAKE = 0x15, 0x16
 def refuse_tls12(host: str, port: int, timeout: float = 5.0) -> None:
     """Return if the gRPC port at `host:port` takes a TLS 1.3 hello and turns a TLS 1.2 hello away.
 
-    Raises `SetupError` otherwise, also when the port does not answer within `timeout` seconds in all: a server
-    must then stop. Looks at the first byte of the reply, since a server that picked TLS 1.2 would still fail
-    this handshake later, for want of our certificate. Blocks: call it with `asyncio.to_thread`.
+    Raises `SetupError` otherwise, also when the port does not answer within `timeout` seconds in all: a
+    server must then stop. Looks at the first byte of the reply, since a server that picked TLS 1.2 would
+    still fail this handshake later, for want of our certificate. Blocks: call it with `asyncio.to_thread`.
     """
     deadline = time.monotonic() + timeout
     where = f"{host}:{port}"
