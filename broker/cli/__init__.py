@@ -31,6 +31,7 @@ def build() -> typer.Typer:
     app = typer.Typer(
         name="broker",
         no_args_is_help=True,
+        rich_markup_mode="markdown",  # joins the lines of a paragraph; write no <angles> in help
         add_completion=False,
         pretty_exceptions_enable=False,
     )

@@ -107,9 +107,8 @@ def issue(
 ) -> None:
     """Issue a certificate to AGENCY's SYSTEM, or to a server.
 
-    Writes DIR/<agency>-<system>/cert.pem (with the issuing certificate) and key.pem, or DIR/<server>/
-    likewise; an existing folder is never overwritten. A certificate alone opens nothing: enrol its key
-    digest next.
+    Writes DIR/AGENCY-SYSTEM/cert.pem (with the issuing certificate) and key.pem, or DIR/NAME/ likewise;
+    an existing folder is never overwritten. A certificate alone opens nothing: enrol its key digest next.
     """
     from broker.pki.folder import CertificateFolder
 
@@ -129,7 +128,7 @@ def issue(
 
 @app.command()
 def renew(
-    name: Annotated[str, typer.Argument(help="Folder of the certificate: <agency>-<system>, or a server's.")],
+    name: Annotated[str, typer.Argument(help="Its folder: AGENCY-SYSTEM, or a server's NAME.")],
     days: Days = None,
     folder: Folder = DEFAULT_FOLDER,
 ) -> None:

@@ -151,7 +151,9 @@ def _start(
     if within is not None:
         first, last = within.certificate.not_valid_before_utc, within.certificate.not_valid_after_utc
         if not first <= now < last:
-            raise SetupError(f"the authority that should sign is valid from {first:%Y-%m-%d} to {last:%Y-%m-%d}")
+            raise SetupError(
+                f"the authority that should sign is valid from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+            )
         start, end = max(start, first), min(end, last)
     builder = (
         x509.CertificateBuilder()

@@ -61,9 +61,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 def write_new(path: Path, data: bytes, mode: int) -> None:
     """Create a file that did not exist, with exactly this mode from its first moment, and sync it."""
     try:
-        descriptor = os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode & 0o600
-        )
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode & 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             os.fchmod(file.fileno(), mode)

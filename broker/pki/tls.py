@@ -80,11 +80,12 @@ class TlsMaterial:
 class Reloader:
     """Gives the current material of some files; reads them again only when they have changed on disk."""
 
-    def __init__(self, files: TlsFiles) -> None:
+    def __init__(self, files: TlsFiles, read: Callable[[TlsFiles], TlsMaterial] = TlsFiles.read) -> None:
         self._files = files
+        self._read = read
         self._lock = threading.Lock()
         self._stamp = files.stamp()
-        self.material = _server_material(files)
+        self.material = read(files)
 
     def changed(self) -> TlsMaterial | None:
         """The new material if the files have changed and hold together, else None: keep what you have."""
@@ -95,7 +96,7 @@ class Reloader:
             # Taken before reading: a write that comes between changes it again, so is read next time.
             self._stamp = stamp
             try:
-                self.material = _server_material(self._files)
+                self.material = self._read(self._files)
             except SetupError as error:
                 log.warning("certificate not reloaded, the previous one stays in use: %s", error)
                 return None
@@ -103,12 +104,12 @@ class Reloader:
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Credentials for a gRPC server: a client certificate from `files.ca` is required.
+    """Credentials for a gRPC server: its key is elliptic, a client certificate from `files.ca` is required.
 
     Raises `SetupError` if the files do not hold together now; later changes that do not are only
     logged.
     """
-    reloader = Reloader(files)
+    reloader = Reloader(files, _read_elliptic)
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
         material = reloader.changed()
@@ -135,7 +136,8 @@ def https_context(files: TlsFiles) -> ssl.SSLContext:
 
     A certificate that is shown must come from `files.ca`, or the handshake fails. For uvicorn:
     `uvicorn.Config(app, ssl_context_factory=lambda config, default: https_context(files),
-    http="broker.console.peer:PeerCertificateProtocol")`. Raises `SetupError` like `server_credentials`.
+    http="broker.console.peer:PeerCertificateProtocol")`. Raises `SetupError` if
+    the files do not hold together now.
     """
     reloader = Reloader(files)
     outer = _https_context(files)
@@ -163,7 +165,7 @@ def _https_context(files: TlsFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_HTTPS_CIPHERS)
-    # Without tickets every connection shows its certificate again, to the roots of today.
+    # A ticket key would live as long as the process, and end forward secrecy with it (RFC 9325 section 3.4).
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.num_tickets = 0
     context.verify_mode = ssl.CERT_OPTIONAL
@@ -179,7 +181,7 @@ def _configuration(material: TlsMaterial) -> grpc.ServerCertificateConfiguration
     )
 
 
-def _server_material(files: TlsFiles) -> TlsMaterial:
+def _read_elliptic(files: TlsFiles) -> TlsMaterial:
     material = files.read()
     if not isinstance(material.leaf.public_key(), ec.EllipticCurvePublicKey):
         raise SetupError(

@@ -56,7 +56,7 @@ def test_from_nothing_to_an_enrolment_command(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_named_failure_is_one_line_and_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each is told as `error: ...` on stderr, with nothing on stdout, and nothing is changed."""
+    """`error: ...` on standard error, nothing on standard output, nothing changed."""
     folder = ("--dir", tmp_path / "certs")
     assert run("certs", "init", *folder) == 0
     assert run("certs", "issue", "cfrs", "mdt", *folder) == 0
@@ -105,7 +105,8 @@ def test_help_loads_nothing_heavy() -> None:
         "import sys; from broker.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "print(sorted({'grpc', 'asyncpg', 'cryptography', 'starlette'} & sys.modules.keys()), file=sys.stderr)"
+        "heavy = {'grpc', 'asyncpg', 'cryptography', 'starlette'}\n"
+        "print(sorted(heavy & sys.modules.keys()), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr == "[]\n"

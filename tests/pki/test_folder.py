@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from broker.errors import InvalidRequest, SetupError
 from broker.pki import authority, profile
@@ -36,6 +36,22 @@ def open_umask() -> Iterator[None]:
 def tree(path: Path) -> dict[str, bytes]:
     """Every file below a folder, with its bytes."""
     return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_a_key_is_private_from_its_first_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between creation and the final mode, with the bytes not yet synced, nobody else can open the file."""
+    seen: list[int] = []
+    fchmod = os.fchmod
+
+    def watching(descriptor: int, mode: int) -> None:
+        seen.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        fchmod(descriptor, mode)
+
+    monkeypatch.setattr(os, "fchmod", watching)
+    CertificateFolder(tmp_path / "certs").init(DOMAIN, NOW)
+    assert len(seen) == 6
+    assert set(seen) == {0o600}
 
 
 @pytest.mark.usefixtures("open_umask")
@@ -105,7 +121,7 @@ def test_openssl_accepts_the_chain_strictly(certs: Path, name: str, purpose: str
 
     def verify(purpose: str) -> int:
         command = ["openssl", "verify", "-x509_strict", "-purpose", purpose]
-        command += ["-CAfile", certs / "ca.pem", "-untrusted", file, file]
+        command += ["-CAfile", str(certs / "ca.pem"), "-untrusted", str(file), str(file)]
         return subprocess.run(command, capture_output=True, check=False).returncode
 
     assert verify(purpose) == 0
@@ -187,6 +203,29 @@ def test_a_request_is_certified_without_its_key_or_its_wishes(tmp_path: Path, ce
     assert key_digest(leaf) == key_digest(request) == key_digest(key.public_key())
 
 
+def test_a_request_for_a_key_one_does_not_have_is_refused(tmp_path: Path, certs: Path) -> None:
+    """A request not signed by the key it names, or of another kind of key, is certified for nobody."""
+    mine, theirs = authority.new_key(), authority.new_key().public_key()
+    signed = x509.CertificateSigningRequestBuilder(x509.Name([])).sign(mine, hashes.SHA256())
+    encodings = [
+        key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        for key in (mine.public_key(), theirs)
+    ]
+    forged = signed.public_bytes(Encoding.DER).replace(*encodings)
+    other = x509.CertificateSigningRequestBuilder(x509.Name([])).sign(
+        ed25519.Ed25519PrivateKey.generate(), None
+    )
+    file = tmp_path / "request.pem"
+    for request in (x509.load_der_x509_csr(forged), other):
+        file.write_bytes(request.public_bytes(Encoding.PEM))
+        with pytest.raises(SetupError, match="not signed by the P-256 key"):
+            CertificateFolder(certs).issue_client("nwas", "forged", NOW, csr=file)
+    file.write_text("hello")
+    with pytest.raises(SetupError, match="not a readable"):
+        CertificateFolder(certs).issue_client("nwas", "forged", NOW, csr=file)
+    assert not (certs / "nwas-forged").exists()
+
+
 def test_a_renewal_keeps_key_and_names(tmp_path: Path, others: Path) -> None:
     """Renewing changes dates and serial only; another authority's certificate is not renewed."""
     folder = CertificateFolder(tmp_path / "certs")
@@ -205,7 +244,7 @@ def test_a_renewal_keeps_key_and_names(tmp_path: Path, others: Path) -> None:
             each.extensions.get_extension_for_class(x509.SubjectAlternativeName).value for each in (old, new)
         ]
         assert set(names[0]) == set(names[1])
-    file.write_bytes((others / "live" / "cert.pem").read_bytes())
+    (folder.path / "broker" / "cert.pem").write_bytes((others / "live" / "cert.pem").read_bytes())
     for name in ("broker", "../certs/broker"):
         with pytest.raises(SetupError):
             folder.renew(name, NOW)

@@ -93,6 +93,18 @@ async def test_a_client_does_not_talk_to_another_authoritys_server(certs: Path, 
         assert await ask_as(port, others, "cfrs-mdt") == MDT
 
 
+async def test_a_system_cannot_pass_for_the_broker(certs: Path) -> None:
+    """A server that shows a system's certificate, from the right authority, is not trusted by a client."""
+    async with serving(TlsFiles.within(certs, "cfrs-mdt")) as port:
+        files = TlsFiles.within(certs, "cfrs-expired")
+        options = (("grpc.ssl_target_name_override", "mdt"),)
+        async with grpc.aio.secure_channel(
+            f"127.0.0.1:{port}", channel_credentials(files), options
+        ) as channel:
+            with pytest.raises(grpc.aio.AioRpcError, match="CERTIFICATE_VERIFY_FAILED"):
+                await channel.unary_unary("/test.Who/Ask")(b"", timeout=10)
+
+
 async def test_a_stolen_issuing_key_is_bound_to_its_trust_domain(port: int, certs: Path) -> None:
     """What the issuing key signs for another trust domain fails the handshake by name constraints."""
     issuing, key = CertificateFolder(certs).issuing(), authority.new_key()

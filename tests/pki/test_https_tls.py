@@ -90,7 +90,7 @@ def shake(port: int, context: ssl.SSLContext) -> tuple[str | None, str, str]:
 
 
 def servers_reason(folder: CertificateFolder, client: ssl.SSLContext) -> str | None:
-    """Shake hands in memory and return why the server refused, or None: asyncio sends no alert before 3.12."""
+    """Shake hands in memory and return why the server refused, or None; over a socket no alert may come."""
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     caller = client.wrap_bio(back, there, server_hostname="localhost")
     server = https_context(TlsFiles.within(folder.path, "broker")).wrap_bio(there, back, server_side=True)
@@ -117,6 +117,20 @@ def test_the_certificate_reaches_the_application(port: int, folder: CertificateF
     ):
         answers = [client.get(url).text for client in (known, unknown, known, unknown)]
     assert answers == [digest, "nobody", digest, "nobody"]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_no_ticket_is_given(port: int, folder: CertificateFolder, version: ssl.TLSVersion) -> None:
+    """No session ticket leaves the server, so no ticket key outlives a connection's forward secrecy."""
+    context = client_context(folder, "cfrs-mdt")
+    context.maximum_version = version
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(1)
+        assert connection.session is None or not connection.session.has_ticket
 
 
 @pytest.mark.parametrize("suite", ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,7 @@ def test_a_certificate_with_two_uris_names_nobody() -> None:
     assert spiffe_id_of(self_signed(uris[:1])) == SpiffeId(DOMAIN, "cfrs", "mdt")
 
 
-def self_signed(names: list[x509.GeneralName]) -> x509.Certificate:
+def self_signed(names: Sequence[x509.GeneralName]) -> x509.Certificate:
     """A certificate with exactly these names."""
     key = authority.new_key()
     name = x509.Name([])
