@@ -24,10 +24,10 @@ from broker.errors import BrokerError
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """What a decision read: blind or clear keys, the lowest count they were read at, and its own end."""
+    """What a decision read: keys (bytes are blind already), the lowest count they were read at, and its end."""
 
     policy: int
-    keys: frozenset[str]
+    keys: frozenset[str | bytes]
     valid_until: datetime | None = None
 
 
@@ -47,14 +47,16 @@ class Claim:
 class Change:
     """A change of what decisions read: applied in the statement that appends its own entry.
 
-    `writes` are the keys it touches; `reference` says it is not about a person, so that snapshots reload.
+    `writes` are the keys it touches (bytes are blind already); `reference` says it is not about a person, so
+    that snapshots reload. `subject` is stored blind.
     """
 
     kind: str
     detail: dict[str, Json]
-    writes: frozenset[str]
+    writes: frozenset[str | bytes]
     reference: bool
     blob: bytes = b""
+    subject: SubjectRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,32 @@ class Log(Protocol):
 
     async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Json]]:
         """An entry's receipt against the newest checkpoint, and its full view. KeyError if there is none."""
+
+
+class LogView(Protocol):
+    """What auditors need of the log."""
+
+    async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Json]]:
+        """As `Log.receipt`."""
+
+    async def parties(self, entry: str) -> tuple[str, str]:
+        """Requester and provider agency, empty where there is none. KeyError if no such entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDirective:
+    """A directive by id: whose identifier it is about only as a blind key."""
+
+    directive: Directive
+    key: bytes
+    policy: int
+
+
+class DirectiveStore(Protocol):
+    """Directives by id."""
+
+    async def by_id(self, directive_id: str) -> StoredDirective | None:
+        """A directive that has not been withdrawn. Raises AuditUnavailable."""
 
 
 class FactsSource(Protocol):

@@ -95,6 +95,7 @@ def append_arguments(batch: Sequence[Prepared], blind: Blind, now: datetime, aga
 def change_arguments(item: Prepared, change: Change, blind: Blind, now: datetime, again: bool) -> list[Any]:
     """Arguments of CHANGE."""
     draft = item.draft
+    subject = {"subject": blind.subject(change.subject).hex()} if change.subject else {}
     return [
         now,
         again,
@@ -109,7 +110,7 @@ def change_arguments(item: Prepared, change: Change, blind: Blind, now: datetime
         item.words,
         draft.reads.policy if draft.reads else None,
         [blind.key(k) for k in draft.reads.keys] if draft.reads else [],
-        {"kind": change.kind, **change.detail},
+        {"kind": change.kind, **change.detail, **subject},
         change.blob,
         [blind.key(k) for k in change.writes],
         change.reference,

@@ -21,8 +21,10 @@ class Blind:
         # Most keys name agencies, systems and agreements: few, and asked for with every request.
         self.key = lru_cache(maxsize=65536)(self._key)
 
-    def _key(self, key: str) -> bytes:
-        """16 bytes for the key of one input of decisions."""
+    def _key(self, key: str | bytes) -> bytes:
+        """16 bytes for the key of one input of decisions; bytes are blind already."""
+        if isinstance(key, bytes):
+            return key
         return hmac.digest(self._keys["key"], key.encode(), "sha256")[:16]
 
     def subject(self, subject: SubjectRef) -> bytes:

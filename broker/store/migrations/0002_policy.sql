@@ -23,6 +23,8 @@ create table agreement (
     -- The exact bytes that parties sign.
     file          bytea not null,
     digest        text not null,
+    -- For each flow: the record type's digest, and the field numbers of each permitted path.
+    pins          jsonb not null,
     policy_from   bigint not null,
     policy_until  bigint,
     primary key (id, policy_from)
@@ -70,8 +72,9 @@ begin
         values (p_change ->> 'name', p_change -> 'detail', p_policy);
     when 'agreement' then
         update agreement set policy_until = p_policy where id = p_change ->> 'id' and policy_until is null;
-        insert into agreement (id, version, file, digest, policy_from)
-        values (p_change ->> 'id', (p_change ->> 'version')::integer, p_blob, p_change ->> 'digest', p_policy);
+        insert into agreement (id, version, file, digest, pins, policy_from)
+        values (p_change ->> 'id', (p_change ->> 'version')::integer, p_blob, p_change ->> 'digest',
+                p_change -> 'pins', p_policy);
     when 'record-type' then
         update record_type set policy_until = p_policy
         where full_name = p_change ->> 'full_name' and policy_until is null;

@@ -1,0 +1,117 @@
+"""Use cases of agreements: applying a file, and listing what is in force.
+
+A file is checked whole against what is stored (agencies, record types, paths, overlaps) and nothing is stored
+unless all of it holds.
+"""
+
+from __future__ import annotations
+
+from broker.administration import Administration, Made, Plan
+from broker.core import agreement as files
+from broker.core.agreement import Agreement
+from broker.core.canonical import Json
+from broker.core.model import Caller, Function
+from broker.core.recordtype import RecordType
+from broker.core.reference import FlowKey, Reference, agency_key, flow_keys, record_type_key
+from broker.errors import InvalidRequest
+from broker.ports import Change, Reads, ReferenceSource
+from broker.registry import require
+
+
+class Agreements:
+    """Agreements between agencies, by id and version."""
+
+    def __init__(self, administration: Administration, reference: ReferenceSource) -> None:
+        self._administration = administration
+        self._reference = reference
+
+    async def apply(self, caller: Caller, file: bytes) -> tuple[Agreement, Made]:
+        """Put a version of an agreement in force from its first day. Raises InvalidRequest naming the key."""
+        require(caller, Function.OPERATOR)
+        applied: list[Agreement] = []
+
+        async def plan() -> Plan:
+            reference = await self._reference.refresh()
+            agreement = files.parse(file, reference.law)
+            self._check(agreement, reference)
+            applied[:] = [agreement]
+            known = reference.agreements.get(agreement.id)
+            writes = flow_keys(agreement) | (flow_keys(known) if known else frozenset())
+            stored: dict[str, Json] = {
+                "id": agreement.id,
+                "version": agreement.version,
+                "digest": files.digest(file),
+                "pins": self._pins(agreement),
+            }
+            reads = writes | {agency_key(p.agency) for p in agreement.parties}
+            reads |= {record_type_key(f.record_type) for f in agreement.flows}
+            change = Change("agreement", stored, writes, reference=True, blob=file)
+            return Plan("agreement-applied", stored, change, Reads(reference.policy, reads))
+
+        made = await self._administration.make(caller, plan)
+        return applied[0], made
+
+    async def visible_to(self, caller: Caller) -> list[Agreement]:
+        """Newest versions: those the caller's agency is party to; operators and auditors see all."""
+        reference = await self._reference.refresh()
+        everything = caller.function is not Function.PARTNER
+        return [
+            a
+            for a in reference.agreements.values()
+            if everything or any(p.agency == caller.agency for p in a.parties)
+        ]
+
+    def _check(self, agreement: Agreement, reference: Reference) -> None:
+        known = reference.agreements.get(agreement.id)
+        if known is not None and agreement.version <= known.version:
+            raise InvalidRequest("version", f"version {known.version} is applied; the next needs a higher one")
+        for n, party in enumerate(agreement.parties):
+            if party.agency not in reference.agencies:
+                raise InvalidRequest(f"parties.{n}.agency", f"{party.agency} is not in the directory")
+        for n, recorder in enumerate(agreement.directives.recorders):
+            if recorder not in reference.agencies:
+                raise InvalidRequest(f"directives.recorders.{n}", f"{recorder} is not in the directory")
+        for n, flow in enumerate(agreement.flows):
+            self._check_type(n, flow.record_type, flow.subject_schemes, reference.agencies[flow.provider].kind)
+            self._type(flow.record_type).check_paths(flow.permitted, f"flows.{n}.permitted")
+            key = FlowKey(flow.requester, flow.provider, flow.record_type, agreement.purpose)
+            _refuse_overlap(n, agreement, reference, key)
+
+    def _check_type(self, n: int, full_name: str, schemes: tuple[str, ...], kind: str) -> None:
+        record_type = self._type(full_name, f"flows.{n}.record_type")
+        if record_type.holder != kind:
+            raise InvalidRequest(
+                f"flows.{n}.provider", f"holds {kind} records, and this is a {record_type.holder} one"
+            )
+        for scheme in schemes:
+            if scheme not in record_type.subject_schemes:
+                named = ", ".join(record_type.subject_schemes)
+                raise InvalidRequest(
+                    f"flows.{n}.subject_schemes", f"{scheme}: its subjects are named by {named}"
+                )
+
+    def _type(self, full_name: str, field: str = "record_type") -> RecordType:
+        try:
+            return self._reference.catalogue.newest(full_name)
+        except InvalidRequest as e:
+            raise InvalidRequest(field, e.problem) from e
+
+    def _pins(self, agreement: Agreement) -> list[Json]:
+        """Each flow's paths as bound: digest, names and numbers, since either alone can come to mean another."""
+        pins: list[Json] = []
+        for flow in agreement.flows:
+            record_type = self._type(flow.record_type)
+            numbers: dict[str, Json] = {pin.path: [*pin.numbers] for pin in record_type.pin(flow.permitted)}
+            pins.append({"record_type": flow.record_type, "digest": record_type.digest, "paths": numbers})
+        return pins
+
+
+def _refuse_overlap(n: int, agreement: Agreement, reference: Reference, key: FlowKey) -> None:
+    """Two agreements in force for one flow would leave open which of them decides."""
+    for other in reference.flows(key):
+        theirs = other.agreement
+        apart = theirs.ends <= agreement.begins or agreement.ends <= theirs.begins
+        if theirs.id != agreement.id and not apart:
+            raise InvalidRequest(
+                f"flows.{n}", f"agreement {theirs.id} covers this flow on some of the same days"
+            )

@@ -1,0 +1,68 @@
+"""Use cases of auditors: an entry's receipt, opened for those who may, and every opening an entry itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from broker.administration import Administration
+from broker.core.model import Actor, Caller, Function, Reason
+from broker.core.receipt import Receipt
+from broker.errors import InvalidRequest, NotAllowed
+from broker.ports import LogView
+
+_NONE = "there is no such entry that you may see"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A receipt, and which view its opening opens: requester, provider, full, or empty for none."""
+
+    receipt: Receipt
+    audience: str
+
+
+class Audits:
+    """Reads the log for people."""
+
+    def __init__(self, administration: Administration, log: LogView) -> None:
+        self._administration = administration
+        self._log = log
+
+    async def receipt(self, caller: Caller, event_id: str) -> Opened:
+        """An entry with its proof and no opening: it reveals a time and nothing else."""
+        receipt = await self._read(event_id, "requester")
+        return Opened(Receipt(receipt.entry, receipt.index, receipt.proof, receipt.checkpoint, None), "")
+
+    async def open(self, caller: Caller, event_id: str, actor: Actor, reason: Reason) -> Opened:
+        """The same with the caller's view opened. Somebody looked: that is committed before it is shown."""
+        audience = await self._audience(caller, event_id)
+        if not reason.code:
+            raise InvalidRequest("reason.code", "say why this entry is opened")
+        await self._administration.note(
+            caller,
+            "entry-viewed",
+            {"entry": event_id, "audience": audience, "reason": reason.code},
+            actor,
+            words=reason.words,
+        )
+        return Opened(await self._read(event_id, audience), audience)
+
+    async def _audience(self, caller: Caller, event_id: str) -> str:
+        try:
+            requester, provider = await self._log.parties(event_id)
+        except KeyError as e:
+            raise NotAllowed(_NONE) from e
+        if caller.function is Function.AUDITOR:
+            return "full"
+        if caller.function is Function.PARTNER and caller.agency == requester:
+            return "requester"
+        if caller.function is Function.PARTNER and caller.agency == provider:
+            return "provider"
+        raise NotAllowed(_NONE)
+
+    async def _read(self, event_id: str, audience: str) -> Receipt:
+        try:
+            receipt, _ = await self._log.receipt(event_id, audience)
+        except KeyError as e:
+            raise NotAllowed(_NONE) from e
+        return receipt

@@ -1,0 +1,143 @@
+"""Use cases of directives: recording what somebody said, withdrawing it, and looking at it.
+
+Who may write what: any party may record; a consent may be withdrawn through any party, since withdrawing must
+be as easy as giving (UK GDPR Article 7(3)); anything else is lifted only by the agency that recorded it. What
+a record of a consent is worth is for agreements to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from broker.administration import Administration, Made, Plan, subject_detail
+from broker.core.canonical import Json
+from broker.core.decision import subject_key
+from broker.core.directive import Directive
+from broker.core.forms import directive_detail
+from broker.core.model import Actor, Caller, Function, SubjectRef
+from broker.core.reference import Reference
+from broker.errors import InvalidRequest, NotAllowed
+from broker.ports import Asked, Change, Clock, DirectiveStore, FactsSource, Reads, ReferenceSource
+from broker.registry import require
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The directives that a withdrawal ended, and its entry (None where there was nothing to end)."""
+
+    ids: tuple[str, ...]
+    made: Made
+
+
+class Directives:
+    """What people have said."""
+
+    def __init__(
+        self,
+        administration: Administration,
+        facts: FactsSource,
+        store: DirectiveStore,
+        reference: ReferenceSource,
+        clock: Clock,
+    ) -> None:
+        self._administration = administration
+        self._facts = facts
+        self._store = store
+        self._reference = reference
+        self._clock = clock
+
+    async def add(self, caller: Caller, subject: SubjectRef, directive: Directive, actor: Actor) -> Made:
+        """Record one directive. `directive.recorder` is the caller's agency, from its certificate."""
+        require(caller, Function.PARTNER)
+        _check_scope(directive, await self._reference.refresh())
+
+        async def plan() -> Plan:
+            stored: dict[str, Json] = {
+                "id": directive.id,
+                "recorder": caller.agency,
+                "detail": directive_detail(directive),
+                "at": self._clock.now().isoformat(),
+            }
+            change = Change("directive", stored, frozenset({_key(subject)}), reference=False, subject=subject)
+            return Plan("directive-recorded", {**stored, "subject": subject_detail(subject)}, change)
+
+        return await self._administration.make(caller, plan, actor)
+
+    async def withdraw_one(self, caller: Caller, directive_id: str, actor: Actor) -> Withdrawn:
+        """Withdraw one directive by its id."""
+        require(caller, Function.PARTNER)
+
+        async def plan() -> Plan:
+            known = await self._store.by_id(directive_id)
+            # The same words for none and for somebody else's: ids must not be probed.
+            if known is None or not _may_withdraw(caller, known.directive):
+                raise NotAllowed("there is no such directive that your agency may withdraw")
+            return self._withdrawal([directive_id], known.key, {"ids": [directive_id]}, known.policy)
+
+        return Withdrawn((directive_id,), await self._administration.make(caller, plan, actor))
+
+    async def withdraw_consents(
+        self, caller: Caller, subject: SubjectRef, purpose: str, actor: Actor
+    ) -> Withdrawn:
+        """Withdraw every consent about a subject that covers a purpose (empty: any)."""
+        require(caller, Function.PARTNER)
+        ended: list[str] = []
+
+        async def plan() -> Plan:
+            facts = await self._facts.read(Asked((subject,), caller.name, ()))
+            covering = _consents(facts.directives.get(subject, ()), purpose)
+            ended[:] = [d.id for d in covering]
+            detail: dict[str, Json] = {
+                "ids": [*ended],
+                "subject": subject_detail(subject),
+                "purpose": purpose or None,
+            }
+            return self._withdrawal(ended, _key(subject), detail, facts.policy)
+
+        made = await self._administration.make(caller, plan, actor)
+        return Withdrawn(tuple(ended), made)
+
+    async def of_own(self, caller: Caller, subject: SubjectRef, actor: Actor) -> tuple[list[Directive], Made]:
+        """What the caller's own agency has recorded about a subject. The look is an entry."""
+        require(caller, Function.PARTNER)
+        facts = await self._facts.read(Asked((subject,), caller.name, ()))
+        own = [d for d in facts.directives.get(subject, ()) if d.recorder == caller.agency]
+        made = await self._administration.note(
+            caller, "directives-viewed", {"subject": subject_detail(subject), "found": len(own)}, actor
+        )
+        return own, made
+
+    def _withdrawal(self, ids: list[str], key: str | bytes, detail: dict[str, Json], policy: int) -> Plan:
+        stored: dict[str, Json] = {"ids": [*ids], "at": self._clock.now().isoformat()}
+        change = Change("directive-withdrawal", stored, frozenset({key}), reference=False)
+        return Plan("directive-withdrawn", detail, change, Reads(policy, frozenset({key})))
+
+
+def _key(subject: SubjectRef) -> str:
+    return subject_key(subject.scheme, subject.value)
+
+
+def _may_withdraw(caller: Caller, directive: Directive) -> bool:
+    return directive.kind == "consent" or directive.recorder == caller.agency
+
+
+def _consents(directives: Iterable[Directive], purpose: str) -> list[Directive]:
+    return [
+        d
+        for d in directives
+        if d.kind == "consent" and (not purpose or not d.purposes or purpose in d.purposes)
+    ]
+
+
+def _check_scope(directive: Directive, reference: Reference) -> None:
+    """Every name in a scope means something; a misspelt one would protect nobody."""
+    for field, names, known in (
+        ("directive.purposes", directive.purposes, reference.law.purposes),
+        ("directive.record_types", directive.record_types, reference.record_types),
+        ("directive.requesters", directive.requesters, reference.agencies),
+        ("directive.providers", directive.providers, reference.agencies),
+    ):
+        for name in sorted(names):
+            if name not in known:
+                raise InvalidRequest(field, f"{name[:200]!r} is unknown")
