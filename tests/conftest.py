@@ -1,11 +1,5 @@
-"""Shared by every test: `broker` is imported before any test module can import grpc (see there)."""
+"""What every test can ask for. Helpers live in tests/support."""
 
-from hypothesis import settings
+from tests.support.postgres import database, external_postgres, postgres
 
-import broker
-
-assert broker.__version__
-
-# Two busy cores must not fail a property that holds.
-settings.register_profile("shared", deadline=None)
-settings.load_profile("shared")
+__all__ = ["database", "external_postgres", "postgres"]

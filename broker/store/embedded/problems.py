@@ -20,6 +20,7 @@ _SENTENCES = (
         "Permission denied",
         "PostgreSQL may not use all of {folder}: give its files back to the user who made it.",
     ),
+    ("has invalid permissions", "Other users can read {folder}/files/data: run chmod 0700 on it."),
     ("incompatible with server", "{folder} was made by another release of PostgreSQL: dump and restore it."),
 )
 

@@ -1,0 +1,178 @@
+"""PostgreSQL for tests: one server a session, one database a test.
+
+`postgres` is the embedded server with its real, durable settings; `external_postgres` is one that is reached
+over TCP with a password, as `BROKER_DATABASE_URL` names it. Both give a `Server`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from broker.children import spawn
+from broker.store.embedded import EmbeddedPostgres, account, binaries
+
+_names = itertools.count(1)
+PASSWORD = "not-a-secret"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server whose role may create databases. `dsn` names its first database."""
+
+    dsn: str
+    _templates: dict[str, str] = field(default_factory=dict)
+
+    def url(self, database: str) -> str:
+        """The DSN of another database on this server."""
+        return urlsplit(self.dsn)._replace(path=f"/{database}").geturl()
+
+    async def create(self, template: str = "template1") -> str:
+        """A new database, a copy of `template` (to which nobody may be connected). Returns its DSN."""
+        name = f"test_{next(_names)}"
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.url(name)
+
+    async def template(self, name: str, prepare: Callable[[str], Awaitable[object]]) -> str:
+        """The name of a database that `prepare(dsn)` filled, once for this server; give it to `create`."""
+        if name not in self._templates:
+            dsn = await self.create()
+            await prepare(dsn)
+            self._templates[name] = urlsplit(dsn).path.removeprefix("/")
+        return self._templates[name]
+
+    async def drop(self, dsn: str) -> None:
+        """Drop a database made by `create`, whoever is still connected to it."""
+        await self._execute(f"DROP DATABASE {urlsplit(dsn).path.removeprefix('/')} WITH (FORCE)")
+
+    @contextlib.asynccontextmanager
+    async def fresh(self, template: str = "template1") -> AsyncIterator[str]:
+        """The DSN of a database that is dropped at the end of the block."""
+        dsn = await self.create(template)
+        try:
+            yield dsn
+        finally:
+            await self.drop(dsn)
+
+    async def _execute(self, statement: str) -> None:
+        connection = await asyncpg.connect(self.dsn, timeout=10)
+        try:
+            await connection.execute(statement, timeout=30)
+        finally:
+            await connection.close()
+
+
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that every account can enter (pytest's own cannot be), removed at the end of the block.
+
+    In memory where there is room: a server's thousand files take a second to make and remove on a busy disk.
+    """
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**31
+    folder = Path(tempfile.mkdtemp(prefix="bluelight-test-", dir=memory if roomy else "/tmp"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def tcp_server(folder: Path) -> Iterator[str]:
+    """A server on 127.0.0.1 and a free port with a password role, as a hosted one is; gives its DSN."""
+    programs, data, log = binaries.find(), folder / "data", folder / "external.log"
+    who = account.choose(programs, folder)
+    data.mkdir(mode=0o700)
+    shutil.chown(data, who.owner)
+    env, through, here = binaries.environment(), who.through, Path("/")
+
+    initdb = [
+        str(programs / "initdb"),
+        f"--pgdata={data}",
+        "--auth=scram-sha-256",
+        "--encoding=UTF8",
+        "--no-sync",
+    ]
+    initdb += ["--pwfile=/dev/stdin", "--username=postgres", "--locale=C"]
+    with tempfile.TemporaryFile() as stdin:
+        stdin.write(PASSWORD.encode())
+        stdin.seek(0)
+        spawn(initdb, name="initdb", log=log, env=env, cwd=here, stdin=stdin, through=through).wait(60)
+    with tempfile.TemporaryFile() as stdin:
+        stdin.write(f"CREATE ROLE broker LOGIN CREATEDB PASSWORD '{PASSWORD}';\n".encode())
+        stdin.write(b"CREATE DATABASE broker OWNER broker;\n")
+        stdin.seek(0)
+        alone = [
+            str(programs / "postgres"),
+            "--single",
+            "-c",
+            "exit_on_error=on",
+            "-D",
+            str(data),
+            "postgres",
+        ]
+        spawn(alone, name="set-up", log=log, env=env, cwd=here, stdin=stdin, through=through).wait(60)
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": ""}
+    server = [
+        str(programs / "postgres"),
+        "-D",
+        str(data),
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
+
+    def listening() -> bool:
+        status = data / "postmaster.pid"
+        return status.exists() and status.read_text().splitlines()[7:] == ["ready   "]
+
+    with spawn(
+        server,
+        name="external PostgreSQL",
+        log=log,
+        env=env,
+        cwd=here,
+        through=through,
+        stop_signal=signal.SIGINT,
+    ) as child:
+        child.wait_ready(listening, 30)
+        yield f"postgresql://broker:{PASSWORD}@127.0.0.1:{port}/broker"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """The embedded server, shared by the session."""
+    with (
+        open_folder() as folder,
+        EmbeddedPostgres.start(folder / "state", may_create_databases=True) as server,
+    ):
+        yield Server(server.dsn)
+
+
+@pytest.fixture(scope="session")
+def external_postgres() -> Iterator[Server]:
+    """A server over TCP with a password, shared by the session."""
+    with open_folder() as folder, tcp_server(folder) as dsn:
+        yield Server(dsn)
+
+
+@pytest.fixture
+async def database(postgres: Server) -> AsyncIterator[str]:
+    """The DSN of an empty database of the embedded server, for one test."""
+    async with postgres.fresh() as dsn:
+        yield dsn
