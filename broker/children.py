@@ -16,6 +16,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -29,23 +30,26 @@ _PRIVATE = 0o077
 _TAIL_LINES = 12
 _TAIL_BYTES = 4096
 _LOG_BYTES = 8 * 1024 * 1024
-_KILL_SECONDS = 5.0
+_LAST_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """How a program is told to end: in its own time when we stop it, and at once when it must be gone."""
+
+    stop: signal.Signals = signal.SIGTERM
+    death: signal.Signals = signal.SIGKILL
 
 
 class Child:
     """A running program. As a context manager it is stopped at the end of the block."""
 
     def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        name: str,
-        log: Path,
-        log_start: int,
-        stop_signal: signal.Signals,
+        self, process: subprocess.Popen[bytes], name: str, log: Path, log_start: int, signals: Signals
     ) -> None:
         self._process = process
         self._log_start = log_start
-        self._stop_signal = stop_signal
+        self._signals = signals
         self.name = name
         self.log = log
 
@@ -90,20 +94,22 @@ class Child:
     def stop(self, timeout: float = 10.0) -> int:
         """End it and return its exit code (negative: the signal that ended it). Safe to call again.
 
-        It is asked with its stop signal; what is left of its process group after `timeout` seconds is killed.
-        Raises SetupError if even that has no effect within 5 s, as when its disk hangs.
+        It is sent its stop signal; `timeout` seconds later, if it has another than SIGKILL, its death signal;
+        what is left of its process group 5 s after that is killed. Raises SetupError if even that has no
+        effect within 5 s, as when its disk hangs.
         """
-        if self.alive:
-            self._process.send_signal(self._stop_signal)
-            try:
-                self._process.wait(timeout)
-            except subprocess.TimeoutExpired:
+        if not self.alive:
+            return self._process.returncode
+        self._process.send_signal(self._signals.stop)
+        if not self._ended_within(timeout):
+            if self._signals.death != signal.SIGKILL:
+                self._process.send_signal(self._signals.death)
+                self._ended_within(_LAST_SECONDS)
+            if self.alive:
                 os.killpg(self.pid, signal.SIGKILL)
-                try:
-                    self._process.wait(_KILL_SECONDS)
-                except subprocess.TimeoutExpired:
-                    raise SetupError(f"{self.name} (process {self.pid}) cannot be killed: it hangs") from None
-        return self._process.wait(_KILL_SECONDS)
+            if not self._ended_within(_LAST_SECONDS):
+                raise SetupError(f"{self.name} (process {self.pid}) cannot be killed: its disk may hang.")
+        return self._process.returncode
 
     def last_lines(self) -> str:
         """The end of what this run wrote to its log: at most 12 lines and 4 KiB."""
@@ -112,6 +118,13 @@ class Child:
             file.seek(max(self._log_start, end - _TAIL_BYTES))
             text = file.read(_TAIL_BYTES).decode("utf-8", "replace")
         return "\n".join(text.rstrip().splitlines()[-_TAIL_LINES:])
+
+    def _ended_within(self, seconds: float) -> bool:
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def _until(self, probe: Callable[[], bool], timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -143,6 +156,9 @@ class Child:
         self.stop()
 
 
+_SIGNALS = Signals()
+
+
 def spawn(
     argv: Sequence[str],
     *,
@@ -153,23 +169,23 @@ def spawn(
     stdin: IO[bytes] | None = None,
     through: Sequence[str] = (),
     pass_fds: Sequence[int] = (),
-    stop_signal: signal.Signals = signal.SIGTERM,
+    signals: Signals = _SIGNALS,
 ) -> Child:
     """Start `argv` in a session of its own, so that Ctrl-C at the terminal reaches us and not it.
 
     `log` (0600) is appended to; one of more than 8 MiB is first moved to `<log>.1`. `through` is a command
     that executes the rest of its line, such as `unshare --user`: the request for the death signal comes
     after it, because the kernel forgets the request when a process changes its user. `pass_fds` stay open
-    in the child. `stop_signal` is sent by `stop` and by the kernel when we die. The child can gain no
-    privileges and creates files for its user only. Raises SetupError when `setpriv` or the program is
-    missing, or the log cannot be written.
+    in the child. The kernel sends `signals.death` when we die. The child can gain no privileges and creates
+    files for its user only. Raises SetupError when `setpriv` or the program is missing, or the log cannot
+    be written; RuntimeError outside the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("child processes are started from the main thread: their death signal follows it")
     line = [
         *_resolved(through, name),
         *_setpriv(name),
-        f"--pdeathsig={stop_signal.name.removeprefix('SIG')}",
+        f"--pdeathsig={signals.death.name.removeprefix('SIG')}",
         "--",
         *(_SHELL, "-c", _GUARD, _SHELL, str(os.getpid())),
         *_resolved(argv, name),
@@ -191,7 +207,7 @@ def spawn(
         raise SetupError(f"{name} cannot be started: {e.strerror}.") from e
     finally:
         os.close(output)
-    return Child(process, name, log, start, stop_signal)
+    return Child(process, name, log, start, signals)
 
 
 def _setpriv(name: str) -> tuple[str, str]:

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from broker import children
-from broker.children import spawn
+from broker.children import Signals, spawn
 from broker.errors import SetupError
 
 SLEEP = ["sleep", "300"]
 PARENT = """
 import sys, time
 from pathlib import Path
-from broker.children import spawn
+from broker.children import Signals, spawn
 child = spawn(["sleep", "300"], name="sleeper", log=Path(sys.argv[1]))
 print(child.pid, flush=True)
 time.sleep(300)
@@ -164,10 +164,22 @@ def test_the_stop_signal_is_the_one_asked_for(tmp_path: Path) -> None:
     """A program with its own idea of an orderly end is sent that signal."""
     ready = tmp_path / "ready"
     script = f'trap "echo interrupted; exit 3" INT; touch {ready}; while :; do sleep 0.01; done'
-    child = spawn(["/bin/sh", "-c", script], name="polite", log=tmp_path / "log", stop_signal=signal.SIGINT)
+    child = spawn(
+        ["/bin/sh", "-c", script], name="polite", log=tmp_path / "log", signals=Signals(stop=signal.SIGINT)
+    )
     child.wait_ready(ready.exists, 5)
     assert child.stop() == 3
     assert child.last_lines() == "interrupted"
+
+
+def test_a_child_that_hangs_in_its_orderly_end_is_told_to_end_at_once(tmp_path: Path) -> None:
+    """Its death signal, where it has one of its own, comes before SIGKILL."""
+    ready = tmp_path / "ready"
+    script = f'trap "" INT; trap "exit 4" QUIT; touch {ready}; while :; do sleep 0.01; done'
+    signals = Signals(stop=signal.SIGINT, death=signal.SIGQUIT)
+    child = spawn(["/bin/sh", "-c", script], name="torn", log=tmp_path / "log", signals=signals)
+    child.wait_ready(ready.exists, 5)
+    assert child.stop(timeout=0.2) == 4
 
 
 def test_a_large_log_is_set_aside(tmp_path: Path) -> None:

@@ -90,15 +90,27 @@ def test_a_start_right_after_the_parent_was_killed_waits_for_the_old_server_to_e
 
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.15])
 async def test_a_kill_while_the_database_is_made_is_recovered_from(state: Path, delay: float) -> None:
-    """What is half made is thrown away by the next start, which makes it again."""
+    """Wherever it was when its parent was killed, the next start has a whole database."""
     half = state / "postgres/files/data.new"
     with scenario(HOLD, state) as parent:
         assert true_within(20, half.exists)
         await asyncio.sleep(delay)
-        made = not half.exists()
         parent.kill()
-    assert delay or not made
     assert nothing_uses(state)
+    with EmbeddedPostgres.start(state) as server:
+        assert await ask(server.dsn, "SELECT current_database()") == "broker"
+    assert not half.exists()
+
+
+async def test_what_a_power_failure_left_half_made_is_made_again(state: Path) -> None:
+    """When nobody could tidy up, the next start throws the remainder away."""
+    half = state / "postgres/files/data.new"
+    with scenario(HOLD, state) as parent:
+        assert true_within(20, (half / "base").exists)
+        for pid in (*using(state), parent.pid):
+            os.kill(pid, signal.SIGKILL)
+    assert nothing_uses(state)
+    assert (half / "base").exists()
     with EmbeddedPostgres.start(state) as server:
         assert await ask(server.dsn, "SELECT current_database()") == "broker"
     assert not half.exists()

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from broker.children import spawn
+from broker.children import Signals, spawn
 from broker.store.embedded import EmbeddedPostgres, account, binaries
 
 _names = itertools.count(1)
@@ -148,7 +148,7 @@ def tcp_server(folder: Path) -> Iterator[str]:
         env=env,
         cwd=here,
         through=through,
-        stop_signal=signal.SIGINT,
+        signals=Signals(stop=signal.SIGINT, death=signal.SIGQUIT),
     ) as child:
         child.wait_ready(listening, 30)
         yield f"postgresql://broker:{PASSWORD}@127.0.0.1:{port}/broker"

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from broker.children import Child, spawn
+from broker.children import Child, Signals, spawn
 from broker.errors import SetupError
 from broker.store.embedded import account as accounts
 from broker.store.embedded import binaries, settings
@@ -26,10 +26,12 @@ from broker.store.embedded.problems import explained, unusable
 _FOLDER_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 # After a crash the write-ahead log since the last checkpoint (at most about 512 MB) is replayed first.
 _START_SECONDS = 120.0
-_STOP_SECONDS = 20.0
+_STOP_SECONDS = 10.0
 _ANSWER_SECONDS = 10.0
-# PostgreSQL's "fast" shutdown: open transactions are rolled back, then it ends.
-_FAST = signal.SIGINT
+# PostgreSQL's "fast" shutdown, which rolls open transactions back and writes everything out; and its
+# "immediate" one, which leaves that to the recovery at the next start. The fast one can wait for ever
+# (seen in 18.4 when it arrives during a recovery), so a server whose parent is gone gets the immediate one.
+_SIGNALS = Signals(stop=signal.SIGINT, death=signal.SIGQUIT)
 
 
 class EmbeddedPostgres:
@@ -131,7 +133,7 @@ def _start(layout: Layout, purpose: Purpose, programs: Path, lock: int) -> tuple
         cwd=Path("/"),
         through=account.through,
         pass_fds=(lock,),
-        stop_signal=_FAST,
+        signals=_SIGNALS,
     )
     explained(layout, server, lambda: server.wait_ready(lambda: layout.is_ready(server.pid), _START_SECONDS))
     try:
