@@ -1,5 +1,5 @@
 """What every test can ask for. Helpers live in tests/support."""
 
-from tests.support.postgres import database, external_postgres, postgres
+from tests.support.postgres import any_postgres, database, external_postgres, postgres
 
-__all__ = ["database", "external_postgres", "postgres"]
+__all__ = ["any_postgres", "database", "external_postgres", "postgres"]

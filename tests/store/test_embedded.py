@@ -16,7 +16,7 @@ import pytest
 from broker.children import spawn
 from broker.errors import SetupError
 from broker.store.embedded import EmbeddedPostgres, binaries
-from tests.support.postgres import open_folder
+from tests.support.postgres import PASSWORD, Server, open_folder
 from tests.support.processes import finished, nothing_uses, scenario, true_within, using
 
 HOLD = """
@@ -257,24 +257,26 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(state: Path) -> None:
     )
 
 
-async def test_both_kinds_of_server_serve_the_same_tests(
-    request: pytest.FixtureRequest, postgres: Any, external_postgres: Any
-) -> None:
-    """The session's embedded server and the one over TCP copy templates and drop databases alike."""
+async def test_a_test_gets_its_own_database_from_either_kind_of_server(any_postgres: Server) -> None:
+    """Copies of a template share nothing and are gone afterwards."""
 
     async def prepare(dsn: str) -> None:
         await ask(dsn, "CREATE TABLE t AS SELECT 1 AS n", "SELECT 1")
 
-    for server in (postgres, external_postgres):
-        template = await server.template("filled", prepare)
-        async with server.fresh(template) as one, server.fresh(template) as two:
-            await ask(one, "UPDATE t SET n = 2", "SELECT 1")
-            assert await asyncio.gather(ask(one, "SELECT n FROM t"), ask(two, "SELECT n FROM t")) == [2, 1]
-        with pytest.raises(asyncpg.InvalidCatalogNameError):
-            await ask(one, "SELECT 1")
-    assert "127.0.0.1" in external_postgres.dsn
+    template = await any_postgres.template("filled", prepare)
+    assert await any_postgres.template("filled", prepare) == template
+    async with any_postgres.fresh(template) as one, any_postgres.fresh(template) as two:
+        await ask(one, "UPDATE t SET n = 2", "SELECT 1")
+        assert await asyncio.gather(ask(one, "SELECT n FROM t"), ask(two, "SELECT n FROM t")) == [2, 1]
+    with pytest.raises(asyncpg.InvalidCatalogNameError):
+        await ask(one, "SELECT 1")
+
+
+async def test_the_external_server_is_reached_over_tcp_with_a_password(external_postgres: Server) -> None:
+    """It stands for what BROKER_DATABASE_URL names: an address, a port and a secret that counts."""
+    assert await ask(external_postgres.dsn, "SELECT host(inet_server_addr())") == "127.0.0.1"
     with pytest.raises(asyncpg.InvalidPasswordError):
-        await ask(external_postgres.dsn.replace("not-a-secret", "wrong"), "SELECT 1")
+        await ask(external_postgres.dsn.replace(PASSWORD, "wrong"), "SELECT 1")
 
 
 def test_a_package_that_is_not_installed_is_one_sentence() -> None:

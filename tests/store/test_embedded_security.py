@@ -186,6 +186,20 @@ def test_where_nothing_works_one_sentence_says_why(folder: Path) -> None:
     assert modes(private) == before
 
 
+@needs_root
+def test_a_folder_that_only_somebody_else_may_enter_is_named(folder: Path) -> None:
+    """Root without its privileges cannot enter another user's private state folder, and says so."""
+    private = folder / "private"
+    (private / "state").mkdir(parents=True, mode=0o700)
+    for place in (private, private / "state"):
+        place.chmod(0o700)
+        os.chown(place, 23456, 23456)
+    before = modes(private / "state")
+    with pytest.raises(SetupError, match=r"from a user namespace .*/private/state cannot be entered"):
+        EmbeddedPostgres.start(private / "state")
+    assert modes(private / "state") == before
+
+
 def name_of(uid: int) -> str:
     """The account's name."""
     return subprocess.run(["id", "-nu", str(uid)], capture_output=True, text=True, check=True).stdout.strip()

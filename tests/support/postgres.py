@@ -171,6 +171,13 @@ def external_postgres() -> Iterator[Server]:
         yield Server(dsn)
 
 
+@pytest.fixture(params=["postgres", "external_postgres"])
+def any_postgres(request: pytest.FixtureRequest) -> Server:
+    """Each kind in turn: a test that asks for this runs twice."""
+    server: Server = request.getfixturevalue(request.param)
+    return server
+
+
 @pytest.fixture
 async def database(postgres: Server) -> AsyncIterator[str]:
     """The DSN of an empty database of the embedded server, for one test."""

@@ -45,9 +45,10 @@ class Account:
 
 
 def choose(programs: Path, state: Path) -> Account:
-    """The first account that can execute `programs` and enter the folder that holds `state`.
+    """The first account that can execute `programs` and enter `state`, which exists.
 
-    Raises SetupError, one sentence that says what stands in the way, when there is none.
+    For the account 65534 it is enough to reach `state`: that one is ours and can be made passable. Raises
+    SetupError, one sentence that says what stands in the way, when there is none.
     """
     uid = os.geteuid()
     own = _name_of(uid)
@@ -57,10 +58,10 @@ def choose(programs: Path, state: Path) -> Account:
     if mapped is None:
         raise SetupError("The embedded PostgreSQL cannot run: /etc/passwd names no unprivileged account.")
     through = ("unshare", "--user", f"--map-user={mapped.pw_uid}", f"--map-group={mapped.pw_gid}")
-    code = _probe(through, programs, state.parent)
+    code = _probe(through, programs, state)
     if code == 0:
         return Account(through=through, owner=uid, client=mapped.pw_name)
-    refused = [_problem(code, programs, state.parent, "a user namespace")]
+    refused = [_problem(code, programs, state, "a user namespace")]
     nobody = _name_of(_NOBODY)
     if uid == 0 and own is not None and nobody is not None:
         through = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups")
@@ -74,14 +75,14 @@ def choose(programs: Path, state: Path) -> Account:
     )
 
 
-def _probe(through: Sequence[str], programs: Path, parent: Path) -> int | None:
+def _probe(through: Sequence[str], programs: Path, folder: Path) -> int | None:
     """The probe's exit code under that account; None if the command that becomes it is missing or hangs."""
     command = shutil.which(through[0])
     if command is None:
         return None
     try:
         return subprocess.run(  # noqa: S603 - no shell reads the paths, which are the script's arguments
-            [command, *through[1:], "/bin/sh", "-c", _PROBE, "sh", str(programs / "postgres"), str(parent)],
+            [command, *through[1:], "/bin/sh", "-c", _PROBE, "sh", str(programs / "postgres"), str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -94,11 +95,11 @@ def _probe(through: Sequence[str], programs: Path, parent: Path) -> int | None:
         return None
 
 
-def _problem(code: int | None, programs: Path, parent: Path, who: str) -> str:
+def _problem(code: int | None, programs: Path, folder: Path, who: str) -> str:
     if code == _NO_BINARIES:
         return f"from {who} {programs / 'postgres'} cannot be executed"
     if code == _NO_FOLDER:
-        return f"from {who} {parent} cannot be entered"
+        return f"from {who} {folder} cannot be entered"
     return f"{who} is refused"
 
 
