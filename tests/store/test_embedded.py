@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
@@ -16,7 +15,7 @@ import pytest
 from broker.children import spawn
 from broker.errors import SetupError
 from broker.store.embedded import EmbeddedPostgres, binaries
-from tests.support.postgres import PASSWORD, Server, open_folder
+from tests.support.postgres import PASSWORD, Server, ask, open_folder
 from tests.support.processes import finished, nothing_uses, scenario, true_within, using
 
 HOLD = """
@@ -31,17 +30,6 @@ def state() -> Iterator[Path]:
     """A state folder that does not exist yet, in one that every account can enter."""
     with open_folder() as folder:
         yield folder / "state"
-
-
-async def ask(dsn: str, *statements: str) -> Any:
-    """The last statement's single value."""
-    connection = await asyncpg.connect(dsn, timeout=10)
-    try:
-        for statement in statements[:-1]:
-            await connection.execute(statement)
-        return await connection.fetchval(statements[-1])
-    finally:
-        await connection.close()
 
 
 async def test_what_was_written_is_there_at_the_next_start(state: Path) -> None:

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -72,6 +73,17 @@ class Server:
             await connection.execute(statement, timeout=30)
         finally:
             await connection.close()
+
+
+async def ask(dsn: str, *statements: str) -> Any:
+    """Execute the statements on a connection of their own; the last one's single value."""
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        for statement in statements[:-1]:
+            await connection.execute(statement)
+        return await connection.fetchval(statements[-1])
+    finally:
+        await connection.close()
 
 
 @contextlib.contextmanager
