@@ -16,7 +16,14 @@ from broker.children import spawn
 from broker.errors import SetupError
 from broker.store.embedded import EmbeddedPostgres, binaries
 from tests.support.postgres import PASSWORD, Server, ask, open_folder
-from tests.support.processes import finished, nothing_uses, scenario, true_within, using
+from tests.support.processes import (
+    finished,
+    nothing_uses,
+    programs_for_everyone,
+    scenario,
+    true_within,
+    using,
+)
 
 HOLD = """
 server = start(sys.argv[1])
@@ -238,8 +245,11 @@ def test_a_full_disk_is_one_sentence(state: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(state: Path) -> None:
     """An ordinary user who may not make the state folder is told which and why."""
+    programs = programs_for_everyone(state.parent)
     state.parent.chmod(0o555)
-    said = finished(scenario("become_ordinary()\n" + HOLD, state))
+    said = finished(
+        scenario("become_ordinary()\nstart(sys.argv[1], programs=Path(sys.argv[2]))", state, programs)
+    )
     assert json.loads(said)["refused"] == (
         f"The embedded PostgreSQL cannot use {state}/postgres: {state}: Permission denied."
     )
