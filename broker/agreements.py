@@ -6,6 +6,8 @@ unless all of it holds.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from broker.administration import Administration, Made, Plan
 from broker.core import agreement as files
 from broker.core.agreement import Agreement
@@ -14,18 +16,31 @@ from broker.core.model import Caller, Function
 from broker.core.recordtype import RecordType
 from broker.core.reference import FlowKey, Reference, agency_key, flow_keys, record_type_key
 from broker.errors import InvalidRequest
-from broker.ports import Change, Reads, ReferenceSource
+from broker.ports import AgreementStore, Change, Clock, Reads, ReferenceSource
 from broker.registry import require
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An agreement with its file's digest, and where it stands today."""
+
+    agreement: Agreement
+    digest: str
+    status: str
 
 
 class Agreements:
     """Agreements between agencies, by id and version."""
 
-    def __init__(self, administration: Administration, reference: ReferenceSource) -> None:
+    def __init__(
+        self, administration: Administration, reference: ReferenceSource, store: AgreementStore, clock: Clock
+    ) -> None:
         self._administration = administration
         self._reference = reference
+        self._store = store
+        self._clock = clock
 
-    async def apply(self, caller: Caller, file: bytes) -> tuple[Agreement, Made]:
+    async def apply(self, caller: Caller, file: bytes) -> tuple[Listed, Made]:
         """Put a version of an agreement in force from its first day. Raises InvalidRequest naming the key."""
         require(caller, Function.OPERATOR)
         applied: list[Agreement] = []
@@ -49,17 +64,28 @@ class Agreements:
             return Plan("agreement-applied", stored, change, Reads(reference.policy, reads))
 
         made = await self._administration.make(caller, plan)
-        return applied[0], made
+        return self._listed(applied[0], files.digest(file)), made
 
-    async def visible_to(self, caller: Caller) -> list[Agreement]:
-        """Newest versions: those the caller's agency is party to; operators and auditors see all."""
-        reference = await self._reference.refresh()
+    async def visible_to(self, caller: Caller, *, all_versions: bool = False) -> list[Listed]:
+        """Those the caller's agency is party to; operators and auditors see all. Newest versions first."""
+        law = (await self._reference.refresh()).law
         everything = caller.function is not Function.PARTNER
-        return [
-            a
-            for a in reference.agreements.values()
-            if everything or any(p.agency == caller.agency for p in a.parties)
-        ]
+        listed = []
+        for row in await self._store.stored(all_versions=all_versions):
+            agreement = files.parse(row.file, law)
+            if everything or any(p.agency == caller.agency for p in agreement.parties):
+                listed.append(self._listed(agreement, row.digest, superseded=row.superseded))
+        return listed
+
+    def _listed(self, agreement: Agreement, digest: str, *, superseded: bool = False) -> Listed:
+        now = self._clock.now()
+        if superseded:
+            status = "superseded"
+        elif now < agreement.begins:
+            status = "not yet in force"
+        else:
+            status = "in force" if now < agreement.ends else "expired"
+        return Listed(agreement, digest, status)
 
     def _check(self, agreement: Agreement, reference: Reference) -> None:
         known = reference.agreements.get(agreement.id)
@@ -97,7 +123,7 @@ class Agreements:
             raise InvalidRequest(field, e.problem) from e
 
     def _pins(self, agreement: Agreement) -> list[Json]:
-        """Each flow's paths as bound: digest, names and numbers, since either alone can come to mean another."""
+        """Each flow's paths as bound: digest, names and numbers; either alone can come to mean another."""
         pins: list[Json] = []
         for flow in agreement.flows:
             record_type = self._type(flow.record_type)

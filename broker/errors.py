@@ -98,6 +98,10 @@ class IntegrityError(BrokerError):
     """Evidence does not hold: a proof, signature, digest or guard does not match. Nothing was released."""
 
 
+class Cancelled(BrokerError):  # noqa: N818
+    """The requester gave the request up before it was committed."""
+
+
 class NotYetOffered(BrokerError):  # noqa: N818
     """The contract names it; this release answers UNIMPLEMENTED."""
 

@@ -7,6 +7,7 @@ then answer. An append gives back what has been overtaken by a change, and it is
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +24,7 @@ from broker.errors import (
     IntegrityError,
     InvalidRequest,
     ProviderUnavailable,
+    RevokedCertificate,
     SubjectNotFound,
     Unsettled,
 )
@@ -33,11 +35,13 @@ from broker.ports import (
     Claim,
     Clock,
     Disclosed,
+    Draft,
     Facts,
     FactsSource,
     Found,
     Log,
     ManyMatch,
+    NotAppended,
     NotFound,
     ProviderFailed,
     Providers,
@@ -108,7 +112,7 @@ class Exchange:
                 await self._clock.until(_bucket(started, self._clock.loop_time()))
             binding = claim if failure is None or isinstance(failure, Denied | SubjectNotFound) else None
             entry = draft(str(uuid.uuid4()), case, said, answer, binding)
-            committed = await self._log.append(entry)
+            committed = await self._commit(entry)
             if isinstance(committed, Appended):
                 self._settle(case, claim, said)
                 return _reply(case, said, failure, committed.receipt)
@@ -127,6 +131,8 @@ class Exchange:
     async def _decide(self, request: Request, facts: Facts, learnt: tuple[SubjectRef, ...]) -> Case:
         reference = await self._reference.at_least(facts.reference_policy)
         now = self._clock.now()
+        if reference.identify(request.requester, request.system, request.key_digest, now) is None:
+            raise RevokedCertificate("this system is suspended or out of its dates; ask the operator")
         said = facts.directives.get(request.subject, ()) if request.subject else ()
         linked = [d for s in learnt for d in facts.directives.get(s, ())]
         decision = decide(request, reference, said, now, linked)
@@ -182,6 +188,14 @@ class Exchange:
         if decision.ncnd and decision.about_person:
             return Said("refusal", Outcome.REFUSE.value, refused=NO_ANSWER), Denied(NO_ANSWER)
         return said, failure
+
+    async def _commit(self, entry: Draft) -> Appended | NotAppended:
+        """Append, seen through: once sent, a cancelled request still ends as the log says it ended."""
+        append = asyncio.ensure_future(self._log.append(entry))
+        try:
+            return await asyncio.shield(append)
+        except asyncio.CancelledError:
+            return await append
 
     def _settle(self, case: Case, claim: Claim, said: Said) -> None:
         if claim.effect:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
@@ -84,6 +84,10 @@ class Link:
         future.set_result(_checked(question, answer))
         return True
 
+    def owes(self, ask_id: int) -> bool:
+        """Whether somebody still waits for this answer."""
+        return ask_id in self._owed
+
     def settle(self, effect_key: str, released: bool) -> None:
         """Tell the adapter what became of a viewing that has effects."""
         self.outbox.settled.append((effect_key, released))
@@ -129,11 +133,9 @@ class Links:
         """The links of one agency."""
         return tuple(link for link in self._links if link.agency == agency)
 
-    def __len__(self) -> int:
-        return len(self._links)
-
-    def __iter__(self) -> Iterator[Link]:
-        return iter(tuple(self._links))
+    def attached(self) -> dict[str, int]:
+        """How many adapters each agency has here."""
+        return Counter(link.agency for link in self._links)
 
     async def ask(self, question: Question, deadline: float) -> Answer:
         """The provider's answer before `deadline` (event-loop time). Failures are answers too."""

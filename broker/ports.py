@@ -142,6 +142,10 @@ class LogView(Protocol):
     async def parties(self, entry: str) -> tuple[str, str]:
         """Requester and provider agency, empty where there is none. KeyError if no such entry."""
 
+    async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
+        """Consistency proof from `old` to `new` entries (0: all), and the checkpoint of `new`. KeyError where
+        the log is smaller."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredDirective:
@@ -157,6 +161,22 @@ class DirectiveStore(Protocol):
 
     async def by_id(self, directive_id: str) -> StoredDirective | None:
         """A directive that has not been withdrawn. Raises AuditUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAgreement:
+    """A version of an agreement: its file, and whether a later version has taken its place."""
+
+    file: bytes
+    digest: str
+    superseded: bool
+
+
+class AgreementStore(Protocol):
+    """Agreements as files."""
+
+    async def stored(self, *, all_versions: bool) -> list[StoredAgreement]:
+        """By id, newest version first. Raises AuditUnavailable."""
 
 
 class FactsSource(Protocol):

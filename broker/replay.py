@@ -6,6 +6,8 @@ The record is not kept, so to get it again the client asks under a new id with `
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from broker.core.canonical import Json
 from broker.core.model import Decision, Outcome, Refused, Request
 from broker.core.views import RequesterView
@@ -62,6 +64,9 @@ def _decision(view: RequesterView, full: dict[str, Json]) -> Decision:
         Outcome.PERMIT,
         rules=(),
         reads=frozenset(),
+        decided_at=datetime.fromisoformat(str(full["now"]))
+        if "now" in full
+        else datetime.fromtimestamp(0, UTC),
         agreement=agreement,
         agreement_version=int(version or 0),
         controller=view.controller or "",

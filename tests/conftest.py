@@ -1,5 +1,13 @@
 """What every test can ask for. Helpers live in tests/support."""
 
+import broker  # noqa: F401, I001 - before anything imports grpc, which reads its cipher list at import
+
+from hypothesis import settings
+
 from tests.support.postgres import any_postgres, database, external_postgres, postgres
 
 __all__ = ["any_postgres", "database", "external_postgres", "postgres"]
+
+# The machine may be busy: how long an example takes says nothing of the code.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")

@@ -92,6 +92,7 @@ def _conclude(walk: _Walk, refused: Refused | None) -> Decision:
         outcome=Outcome.REFUSE if refused else Outcome.PERMIT,
         rules=tuple(walk.rules),
         reads=_reads(walk.request),
+        decided_at=walk.now,
         valid_until=min(walk.boundaries, default=None),
         refused=refused,
         agreement=agreement.id if agreement else "",

@@ -126,6 +126,7 @@ class Request:
     request_id: str
     requester: str
     system: str
+    key_digest: str
     record_type: str
     provider: str
     subject: SubjectRef | None
@@ -203,6 +204,7 @@ class Decision:
     outcome: Outcome
     rules: tuple[RuleApplied, ...]
     reads: frozenset[str]
+    decided_at: datetime
     valid_until: datetime | None = None
     refused: Refused | None = None
     agreement: str = ""

@@ -1,0 +1,232 @@
+"""AdapterService: the stream down which a provider's adapter is asked.
+
+The adapter dialled; its identity is its certificate's. It may provide only record types of its agency's kind,
+in the very versions that are approved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+
+from broker.core.model import Caller, Function, SubjectRef
+from broker.core.record import Record
+from broker.core.subject import parse_subject
+from broker.errors import (
+    BrokerError,
+    IntegrityError,
+    InvalidRequest,
+    NotAllowed,
+    ProviderTimeout,
+    ProviderUnavailable,
+    Saturated,
+)
+from broker.links import Link, Links
+from broker.ports import Answer, Found, ManyMatch, NotFound, ProviderFailed, ReferenceSource
+from broker.registry import require
+from broker.rpc import wire
+from broker.rpc.context import Context
+from broker.rpc.errors import abort, count
+from broker.rpc.identity import Identity
+from broker.telemetry import Edge, Telemetry
+from broker.v1 import adapter_pb2, adapter_pb2_grpc, exchange_pb2
+
+HEARTBEAT = 5.0  # seconds
+SILENCE = 3 * HEARTBEAT
+HELLO_WITHIN = 5.0
+MAX_AT_ONCE = 4096
+MAX_ITEMS = 256
+MAX_BYTES = 1024 * 1024
+
+
+class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
+    """Attaches adapters."""
+
+    def __init__(
+        self,
+        links: Links,
+        reference: ReferenceSource,
+        identity: Identity,
+        telemetry: Telemetry,
+        broker: str,
+        worker: adapter_pb2.Worker,
+    ) -> None:
+        self.identity = identity
+        self.telemetry = telemetry
+        self._links = links
+        self._reference = reference
+        self._broker = broker
+        self._worker = worker
+
+    async def Attach(  # type: ignore[override]  # writes by itself, see ExchangeServicer
+        self, request_iterator: AsyncIterator[adapter_pb2.AttachRequest], context: Context
+    ) -> None:
+        """Serve one adapter until it leaves, falls silent, or may no longer speak."""
+        try:
+            caller = self.identity.of(context)
+            require(caller, Function.PARTNER)
+            incoming = aiter(request_iterator)
+            async with asyncio.timeout(HELLO_WITHIN):
+                first = await anext(incoming)
+            link = await self._greet(caller, first)
+            await context.write(
+                adapter_pb2.AttachReply(
+                    welcome=adapter_pb2.Welcome(
+                        broker=self._broker,
+                        worker=self._worker,
+                        workers=[self._worker],
+                        heartbeat_every=wire.duration(HEARTBEAT),
+                    )
+                )
+            )
+            self._links.attach(link)
+            try:
+                await self._serve(link, incoming, context)
+            finally:
+                self._links.detach(link)
+        except (TimeoutError, StopAsyncIteration):
+            await abort(context, InvalidRequest("hello", "the adapter's first message is due within 5 s"))
+        except BrokerError as e:
+            count(self.telemetry, e)
+            await abort(context, e)
+
+    async def _greet(self, caller: Caller, first: adapter_pb2.AttachRequest) -> Link:
+        if not first.HasField("hello"):
+            raise InvalidRequest("hello", "is required in the first message")
+        hello = first.hello
+        if not 1 <= hello.at_once <= MAX_AT_ONCE:
+            raise InvalidRequest("hello.at_once", f"1 to {MAX_AT_ONCE}")
+        if not hello.provides:
+            raise InvalidRequest("hello.provides", "name at least one record type")
+        reference = await self._reference.refresh()
+        kind = reference.agencies[caller.agency].kind
+        for n, provided in enumerate(hello.provides):
+            field = f"hello.provides.{n}"
+            record_type = self._reference.catalogue.newest(provided.record_type)
+            if record_type.holder != kind:
+                raise NotAllowed(f"{field}: {caller.agency} is a {kind} agency and holds no such records")
+            if provided.digest not in self._reference.catalogue:
+                raise InvalidRequest(
+                    f"{field}.digest", "is not approved; `broker records show` tells the digest"
+                )
+        return Link(
+            caller.agency, caller.system, ((p.record_type, p.digest) for p in hello.provides), hello.at_once
+        )
+
+    async def _serve(
+        self, link: Link, incoming: AsyncIterator[adapter_pb2.AttachRequest], context: Context
+    ) -> None:
+        """Read and write side by side; the first to end ends both."""
+        loop = asyncio.get_running_loop()
+        sides = [loop.create_task(self._read(link, incoming, context)), loop.create_task(_write(link, context))]
+        try:
+            await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for side in sides:
+                side.cancel()
+            ended = await asyncio.gather(*sides, return_exceptions=True)
+        for end in ended:
+            if isinstance(end, BrokerError):
+                raise end
+            if isinstance(end, TimeoutError):
+                raise Saturated(f"the adapter was silent for {SILENCE:.0f} s")
+
+    async def _read(
+        self, link: Link, incoming: AsyncIterator[adapter_pb2.AttachRequest], context: Context
+    ) -> None:
+        while True:
+            async with asyncio.timeout(SILENCE):
+                try:
+                    message = await anext(incoming)
+                except StopAsyncIteration:
+                    return
+            self.identity.of(context)  # a suspension ends the link with the next message
+            if message.HasField("credit"):
+                if not 0 <= message.credit <= MAX_AT_ONCE:
+                    raise InvalidRequest("credit", f"at most {MAX_AT_ONCE}")
+                link.at_once = message.credit
+            link.draining = link.draining or message.draining
+            for answer in message.answers:
+                if not link.answer(answer.ask_id, read_answer(answer)):
+                    self.telemetry.malformed(Edge.GRPC)  # late, twice, or never asked for
+
+
+async def _write(link: Link, context: Context) -> None:
+    """Write whatever waits; a heartbeat when nothing has for a while."""
+    outbox = link.outbox
+    while True:
+        if not outbox:
+            outbox.wake.clear()
+            try:
+                async with asyncio.timeout(HEARTBEAT):
+                    await outbox.wake.wait()
+            except TimeoutError:
+                pass
+        message = _next(link)
+        async with asyncio.timeout(SILENCE):
+            await context.write(message)
+
+
+def _next(link: Link) -> adapter_pb2.AttachReply:
+    outbox, now = link.outbox, asyncio.get_running_loop().time()
+    message = adapter_pb2.AttachReply()
+    size = 0
+    while outbox.asks and len(message.asks) < MAX_ITEMS and size < MAX_BYTES // 2:
+        ask_id, question, deadline = outbox.asks.popleft()
+        if link.owes(ask_id):
+            ask = wire.ask(ask_id, question, deadline - now)
+            size += ask.ByteSize()
+            message.asks.append(ask)
+    while outbox.cancels and len(message.cancel) < MAX_ITEMS:
+        message.cancel.append(outbox.cancels.popleft())
+    while outbox.settled and len(message.settled) < MAX_ITEMS:
+        effect_key, released = outbox.settled.popleft()
+        message.settled.append(adapter_pb2.Settled(effect_key=effect_key, released=released))
+    if not (message.asks or message.cancel or message.settled):
+        stamp = wire.timestamp(datetime.now(UTC))
+        message.heartbeat.CopyFrom(adapter_pb2.Heartbeat(sent_at=stamp))
+    return message
+
+
+def read_answer(answer: adapter_pb2.Answer) -> Answer:
+    """An adapter's answer in our words; what cannot be read is a failure of the provider."""
+    try:
+        kind = answer.WhichOneof("result")
+        if kind == "found":
+            return _found(answer.found)
+        if kind == "not_found":
+            return NotFound(_identifiers(answer.not_found.identifiers))
+        if kind == "many_match":
+            return ManyMatch(tuple(sorted(t for t in answer.many_match.ask_for if t in _TRAITS)))
+        if kind == "not_agreed":
+            return _failure("the provider's own copy of its agreements does not name this request")
+        if kind == "failed" and answer.failed.timed_out:
+            return ProviderFailed(ProviderTimeout("the provider's system did not answer in time"), "timed out")
+        return _failure("the provider's system could not answer")
+    except (InvalidRequest, IntegrityError) as e:
+        return _failure(f"the provider's adapter sent an answer that does not hold: {e}")
+
+
+# What may be asked for next; anything else could be a way to list candidates.
+_TRAITS = frozenset(
+    {"family_name", "given_name", "birth_date", "approximate_age", "sex", "address_line", "postcode", "phone"}
+)
+
+
+def _found(found: adapter_pb2.Found) -> Found:
+    return Found(
+        record=Record(found.record.type_url, found.record.value),
+        digest=found.digest,
+        identifiers=_identifiers(found.identifiers),
+        as_at=found.as_at.ToDatetime(UTC) if found.HasField("as_at") else None,
+        traits_agreed=tuple(sorted(t for t in found.traits_agreed if t in _TRAITS)),
+    )
+
+
+def _identifiers(refs: Iterable[exchange_pb2.SubjectRef]) -> tuple[SubjectRef, ...]:
+    return tuple(parse_subject(ref.scheme, ref.value, "identifiers") for ref in refs)
+
+
+def _failure(why: str) -> ProviderFailed:
+    return ProviderFailed(ProviderUnavailable(why), why)

@@ -1,0 +1,44 @@
+"""AgreementService: applying and listing agreements."""
+
+from __future__ import annotations
+
+from broker.agreements import Agreements, Listed
+from broker.core.model import Caller
+from broker.errors import InvalidRequest
+from broker.rpc import wire
+from broker.rpc.identity import Identity
+from broker.rpc.unary import unary
+from broker.telemetry import Telemetry
+from broker.v1 import agreement_pb2 as pb
+from broker.v1 import agreement_pb2_grpc
+
+
+class AgreementServicer(agreement_pb2_grpc.AgreementServiceServicer):
+    """Parses, asks the use case, answers."""
+
+    def __init__(self, agreements: Agreements, identity: Identity, telemetry: Telemetry) -> None:
+        self.identity = identity
+        self.telemetry = telemetry
+        self._agreements = agreements
+
+    @unary
+    async def ApplyAgreement(
+        self, request: pb.ApplyAgreementRequest, caller: Caller
+    ) -> pb.ApplyAgreementResponse:
+        """Operators only."""
+        if not request.file:
+            raise InvalidRequest("file", "is required")
+        listed, made = await self._agreements.apply(caller, request.file)
+        return pb.ApplyAgreementResponse(agreement=_wire(listed), event_id=made.event_id)
+
+    @unary
+    async def ListAgreements(
+        self, request: pb.ListAgreementsRequest, caller: Caller
+    ) -> pb.ListAgreementsResponse:
+        """A partner sees those it is party to."""
+        listed = await self._agreements.visible_to(caller, all_versions=request.all_versions)
+        return pb.ListAgreementsResponse(agreements=[_wire(each) for each in listed])
+
+
+def _wire(listed: Listed) -> pb.Agreement:
+    return wire.agreement(listed.agreement, listed.digest, listed.status)

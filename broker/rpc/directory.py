@@ -1,0 +1,106 @@
+"""DirectoryService: agencies, systems and record types."""
+
+from __future__ import annotations
+
+from broker.core.model import Caller, Function
+from broker.errors import InvalidRequest
+from broker.ports import Clock, ReferenceSource
+from broker.registry import Registry
+from broker.rpc import parse, wire
+from broker.rpc.identity import Identity
+from broker.rpc.unary import unary
+from broker.telemetry import Telemetry
+from broker.v1 import directory_pb2 as pb
+from broker.v1 import directory_pb2_grpc
+
+
+class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
+    """Parses, asks the registry, answers."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        reference: ReferenceSource,
+        clock: Clock,
+        identity: Identity,
+        telemetry: Telemetry,
+    ) -> None:
+        self.identity = identity
+        self.telemetry = telemetry
+        self._registry = registry
+        self._reference = reference
+        self._clock = clock
+
+    @unary
+    async def AddAgency(self, request: pb.AddAgencyRequest, caller: Caller) -> pb.AddAgencyResponse:
+        """Operators only."""
+        made = await self._registry.add_agency(caller, parse.agency(request.agency, self._clock.now()))
+        return pb.AddAgencyResponse(event_id=made.event_id)
+
+    @unary
+    async def ListAgencies(self, request: pb.ListAgenciesRequest, caller: Caller) -> pb.ListAgenciesResponse:
+        """Open to every enrolled system."""
+        reference = await self._reference.refresh()
+        agencies = sorted(reference.agencies.values(), key=lambda a: a.id)
+        return pb.ListAgenciesResponse(agencies=[wire.agency(a) for a in agencies])
+
+    @unary
+    async def EnrolSystem(self, request: pb.EnrolSystemRequest, caller: Caller) -> pb.EnrolSystemResponse:
+        """Operators only."""
+        made = await self._registry.enrol(
+            caller,
+            parse.agency_id("agency", request.agency),
+            parse.agency_id("system", request.system),
+            parse.function(request.function),
+            parse.key_digest("key_digest", request.key_digest),
+            parse.when("valid_from", request, "valid_from") or self._clock.now(),
+            parse.when("valid_until", request, "valid_until"),
+        )
+        return pb.EnrolSystemResponse(event_id=made.event_id)
+
+    @unary
+    async def SuspendSystem(self, request: pb.SuspendSystemRequest, caller: Caller) -> pb.SuspendSystemResponse:
+        """Operators only."""
+        made = await self._registry.suspend(
+            caller,
+            parse.agency_id("agency", request.agency),
+            parse.agency_id("system", request.system),
+            parse.text("reason", request.reason, 500),
+            request.lift,
+        )
+        return pb.SuspendSystemResponse(event_id=made.event_id)
+
+    @unary
+    async def ListSystems(self, request: pb.ListSystemsRequest, caller: Caller) -> pb.ListSystemsResponse:
+        """A partner sees its own agency's."""
+        reference = await self._reference.refresh()
+        own_only = caller.function is Function.PARTNER
+        systems = [
+            s
+            for s in reference.systems.values()
+            if request.agency in ("", s.agency) and (not own_only or s.agency == caller.agency)
+        ]
+        return pb.ListSystemsResponse(systems=[wire.system(s) for s in sorted(systems, key=lambda s: s.name)])
+
+    @unary
+    async def ApproveRecordType(
+        self, request: pb.ApproveRecordTypeRequest, caller: Caller
+    ) -> pb.ApproveRecordTypeResponse:
+        """Operators only."""
+        if not request.descriptor_set:
+            raise InvalidRequest("descriptor_set", "is required")
+        record_type, made = await self._registry.approve(caller, request.full_name, request.descriptor_set)
+        return pb.ApproveRecordTypeResponse(
+            record_type=wire.record_type(record_type, None), event_id=made.event_id if made else ""
+        )
+
+    @unary
+    async def ListRecordTypes(
+        self, request: pb.ListRecordTypesRequest, caller: Caller
+    ) -> pb.ListRecordTypesResponse:
+        """Open to every enrolled system: adapters learn digests here."""
+        await self._reference.refresh()
+        versions = self._reference.catalogue.versions(request.full_name)
+        return pb.ListRecordTypesResponse(
+            record_types=[wire.record_type(v.record_type, v.approved_at) for v in versions]
+        )

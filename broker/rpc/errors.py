@@ -1,0 +1,122 @@
+"""One table from our errors to gRPC statuses, with rich details that a client can act on.
+
+Every status carries an ErrorInfo naming the error. Public text is what the error class was given; anything
+that is not one of ours becomes INTERNAL with a fixed text and an id that the broker's own diagnostics can be
+searched for. Details stay well below the 8 KiB at which gRPC starts to lose them.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+import grpc
+import structlog
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from broker import errors
+from broker.errors import BrokerError
+from broker.rpc import wire
+from broker.rpc.context import Context
+from broker.telemetry import Edge, Telemetry
+
+DOMAIN = "broker.v1"
+MAX_DETAILS = 6 * 1024
+_MAX_MESSAGE = 1000
+
+# The most specific class that matches counts.
+STATUSES: dict[type[BaseException], grpc.StatusCode] = {
+    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.UnknownSystem: grpc.StatusCode.UNAUTHENTICATED,
+    errors.NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
+    errors.Denied: grpc.StatusCode.PERMISSION_DENIED,
+    errors.SubjectNotFound: grpc.StatusCode.NOT_FOUND,
+    errors.Saturated: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.ProviderUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.AuditUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.ProviderTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.IntegrityError: grpc.StatusCode.DATA_LOSS,
+    errors.NotYetOffered: grpc.StatusCode.UNIMPLEMENTED,
+    errors.Cancelled: grpc.StatusCode.CANCELLED,
+}
+
+_diagnostics = structlog.get_logger("broker.rpc")
+
+
+def code_of(error: BaseException) -> grpc.StatusCode:
+    """The status of an error; INTERNAL for what is not ours."""
+    for kind in type(error).__mro__:
+        if kind in STATUSES:
+            return STATUSES[kind]
+    return grpc.StatusCode.INTERNAL
+
+
+def status_of(error: BaseException) -> status_pb2.Status:
+    """The whole status, details included."""
+    code = code_of(error)
+    if code is grpc.StatusCode.INTERNAL or not isinstance(error, BrokerError):
+        return _internal(error)
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(
+            reason=type(error).__name__,
+            domain=DOMAIN,
+            metadata={"replayed": "true"} if error.replayed else {},
+        )
+    ]
+    if isinstance(error, errors.InvalidRequest):
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.problem)
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, errors.Saturated):
+        delay = duration_pb2.Duration(nanos=0)
+        delay.FromMilliseconds(int(error.retry_after * 1000))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    if isinstance(error, errors.Denied):
+        details.append(wire.refusal(error))
+    elif error.receipt is not None:
+        details.append(wire.receipt(error.receipt))
+    return _status(code, str(error), details)
+
+
+def count(telemetry: Telemetry, error: BaseException, agency: str = "") -> None:
+    """Count what was refused before it could be decided on."""
+    if isinstance(error, errors.UnknownSystem):
+        telemetry.unauthenticated(Edge.GRPC)
+    elif isinstance(error, errors.InvalidRequest):
+        telemetry.malformed(Edge.GRPC)
+    elif isinstance(error, errors.Saturated):
+        telemetry.over_quota(Edge.GRPC, agency)
+
+
+async def abort(context: Context, error: BaseException) -> None:
+    """End a unary call with this error."""
+    await context.abort_with_status(rpc_status.to_status(status_of(error)))
+
+
+def _internal(error: BaseException) -> status_pb2.Status:
+    error_id = uuid.uuid4().hex
+    # The traceback's frames, never its values: an exception's text may quote a message.
+    _diagnostics.error("internal error", error_id=error_id, kind=type(error).__name__, where=_where(error))
+    info = error_details_pb2.ErrorInfo(reason="Internal", domain=DOMAIN, metadata={"error_id": error_id})
+    text = f"internal error; give the operator this id: {error_id}"
+    return _status(grpc.StatusCode.INTERNAL, text, [info])
+
+
+def _where(error: BaseException) -> list[str]:
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        frames.append(f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    return frames[-12:]
+
+
+def _status(code: grpc.StatusCode, text: str, details: list[Message]) -> status_pb2.Status:
+    status = status_pb2.Status(code=code.value[0], message=text[:_MAX_MESSAGE])
+    for detail in details:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        if status.ByteSize() + packed.ByteSize() <= MAX_DETAILS:
+            status.details.append(packed)
+    return status

@@ -1,0 +1,263 @@
+"""From the wire's types to ours. Parse once: past here nothing is a string that might be wrong.
+
+Every refusal is InvalidRequest naming the field; a value that may be personal is never repeated.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import UTC, date, datetime, timedelta
+
+from google.protobuf import duration_pb2, timestamp_pb2
+from google.protobuf.message import Message
+
+from broker.core.directive import KINDS, MANNERS, STANDINGS, Directive
+from broker.core.model import Actor, Assurance, Caller, Function, Place, Reason, Request, SubjectRef, Traits
+from broker.core.reference import Agency
+from broker.core.subject import parse_subject
+from broker.errors import InvalidRequest, NotYetOffered
+from broker.v1 import directive_pb2, directory_pb2, exchange_pb2
+
+MAX_REQUEST = 64 * 1024
+DEFAULT_TIMEOUT = 5.0
+MAX_TIMEOUT = 30.0
+
+_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_CODE = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
+_FULL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*(?:\.[a-zA-Z_][a-zA-Z0-9_]*)+", re.ASCII)
+_INCIDENT = re.compile(r"[a-z0-9-]{1,63}/[0-9]{4}-[0-9]{2}-[0-9]{2}/[A-Za-z0-9-]{1,32}", re.ASCII)
+_DISTRICT = re.compile(r"[EWSN][0-9]{8}", re.ASCII)
+_HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+# W3C Trace Context section 3.2; version ff and all-zero ids are invalid.
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII
+)
+# The United Kingdom with its waters: catches latitude and longitude given the wrong way round.
+_LATITUDES = (49.0, 61.5)
+_LONGITUDES = (-9.5, 2.5)
+_AGENCY_KINDS = ("fire", "ambulance", "police", "nhs", "council", "operator", "auditor", "other")
+_JURISDICTIONS = ("england", "wales", "scotland", "northern-ireland")
+_FUNCTIONS = {
+    directory_pb2.SYSTEM_FUNCTION_PARTNER: Function.PARTNER,
+    directory_pb2.SYSTEM_FUNCTION_AUDITOR: Function.AUDITOR,
+    directory_pb2.SYSTEM_FUNCTION_OPERATOR: Function.OPERATOR,
+}
+
+
+def request(message: exchange_pb2.RecordRequest, caller: Caller) -> Request:
+    """A request of `caller`, whole and valid."""
+    if message.ByteSize() > MAX_REQUEST:
+        raise InvalidRequest("request", f"over {MAX_REQUEST // 1024} KiB")
+    if message.HasField("override"):
+        raise NotYetOffered("override: emergency overrides are not offered by this release")
+    if message.HasField("subject") == message.HasField("query"):
+        raise InvalidRequest("subject", "give exactly one of subject and query")
+    if not message.provider:
+        raise InvalidRequest("provider", "name the agency that holds the record; routing by place comes later")
+    subject = (
+        parse_subject(message.subject.scheme, message.subject.value) if message.HasField("subject") else None
+    )
+    return Request(
+        request_id=identifier("request_id", message.request_id),
+        requester=caller.agency,
+        system=caller.system,
+        key_digest=caller.key_digest,
+        record_type=matching("record_type", message.record_type, _FULL_NAME, "a protobuf full name", 200),
+        provider=matching("provider", message.provider, _ID, "an agency id"),
+        subject=subject,
+        query=_traits(message.query) if message.HasField("query") else None,
+        purpose=matching("purpose", message.purpose, _CODE, "a purpose code"),
+        actor=actor(message.actor),
+        reason=reason(message.reason),
+        incident=_optional("incident", message.incident, _INCIDENT, "agency/date/number"),
+        place=_place(message.place) if message.HasField("place") else None,
+        retry_of=identifier("retry_of", message.retry_of) if message.retry_of else "",
+        timeout=_timeout(message.timeout) if message.HasField("timeout") else DEFAULT_TIMEOUT,
+        # W3C Trace Context section 4.3: what does not parse is ignored, and never stops anybody.
+        traceparent=message.traceparent if _TRACEPARENT.fullmatch(message.traceparent) else "",
+    )
+
+
+def identifier(field: str, value: str) -> str:
+    """A UUID in lower case, the only spelling there is of it."""
+    try:
+        canonical = str(uuid.UUID(value))
+    except ValueError:
+        canonical = ""
+    if canonical != value or not value:
+        raise InvalidRequest(field, "not a UUID in lower case with hyphens")
+    return value
+
+
+def matching(field: str, value: str, pattern: re.Pattern[str], what: str, most: int = 64) -> str:
+    """A short value of a known form."""
+    if not value:
+        raise InvalidRequest(field, "is required")
+    if len(value) > most or pattern.fullmatch(value) is None:
+        raise InvalidRequest(field, f"not {what}")
+    return value
+
+
+def text(field: str, value: str, most: int = 200) -> str:
+    """Free text of bounded length without control characters."""
+    if len(value) > most:
+        raise InvalidRequest(field, f"over {most} characters")
+    if any((ord(c) < 32 and c not in "\n\t") or ord(c) == 127 for c in value):
+        raise InvalidRequest(field, "has control characters")
+    return value
+
+
+def agency_id(field: str, value: str) -> str:
+    """An agency's or system's id."""
+    return matching(field, value, _ID, "1 to 63 lower-case letters, digits and hyphens")
+
+
+def key_digest(field: str, value: str) -> str:
+    """Hex SHA-256 of a DER SubjectPublicKeyInfo."""
+    return matching(field, value, _HEX64, "64 lower-case hex digits (broker certs show prints it)")
+
+
+def actor(message: exchange_pb2.Actor, field: str = "actor") -> Actor:
+    """The person at the keyboard; id and role are required."""
+    if not message.id:
+        raise InvalidRequest(f"{field}.id", "is required: who is at the keyboard")
+    if message.assurance not in exchange_pb2.Assurance.values():
+        raise InvalidRequest(f"{field}.assurance", "unknown")
+    words = {
+        name: text(f"{field}.{name}", getattr(message, name))
+        for name in ("id", "name", "on_behalf_of", "callsign", "device", "employer")
+    }
+    role = matching(f"{field}.role", message.role, _CODE, "a role code")
+    return Actor(role=role, assurance=Assurance(message.assurance), **words)
+
+
+def reason(message: exchange_pb2.ReasonCode) -> Reason:
+    """Why; both parts may be empty."""
+    return Reason(
+        _optional("reason.code", message.code, _CODE, "a reason code"),
+        text("reason.words", message.words, 500),
+    )
+
+
+def subject(message: exchange_pb2.SubjectRef, field: str = "subject") -> SubjectRef:
+    """An identifier in canonical form."""
+    return parse_subject(message.scheme, message.value, field)
+
+
+def when(field: str, message: Message, name: str) -> datetime | None:
+    """A time, or None where `name` is not set."""
+    if not message.HasField(name):
+        return None
+    stamp: timestamp_pb2.Timestamp = getattr(message, name)
+    try:
+        at = stamp.ToDatetime(UTC)
+    except (ValueError, OverflowError) as e:
+        raise InvalidRequest(field, "not a time") from e
+    if not 1900 <= at.year <= 2200:
+        raise InvalidRequest(field, "a year between 1900 and 2200")
+    return at
+
+
+def directive(message: directive_pb2.Directive, caller: Caller, now: datetime) -> Directive:
+    """What somebody said, as recorded by `caller`'s agency."""
+    said_at = when("directive.said_at", message, "said_at") or now
+    if said_at > now + timedelta(minutes=5):
+        raise InvalidRequest("directive.said_at", "lies in the future")
+    valid_until = when("directive.valid_until", message, "valid_until")
+    if valid_until is not None and valid_until <= said_at:
+        raise InvalidRequest("directive.valid_until", "ends before it was said")
+    for name, allowed in (("kind", KINDS), ("standing", STANDINGS), ("manner", MANNERS)):
+        if (value := getattr(message, name)) not in allowed and (value or name == "kind"):
+            raise InvalidRequest(f"directive.{name}", f"one of {', '.join(sorted(allowed))}")
+    return Directive(
+        id=str(uuid.uuid4()),
+        kind=message.kind,
+        recorder=caller.agency,
+        said_at=said_at,
+        standing=message.standing or "self",
+        manner=message.manner or "verbal",
+        purposes=frozenset(message.purposes),
+        record_types=frozenset(message.record_types),
+        requesters=frozenset(message.requesters),
+        providers=frozenset(message.providers),
+        valid_until=valid_until,
+    )
+
+
+def agency(message: directory_pb2.Agency, now: datetime) -> Agency:
+    """An agency to be entered in the directory."""
+    if message.kind not in _AGENCY_KINDS:
+        raise InvalidRequest("agency.kind", f"one of {', '.join(_AGENCY_KINDS)}")
+    if message.jurisdiction and message.jurisdiction not in _JURISDICTIONS:
+        raise InvalidRequest("agency.jurisdiction", f"one of {', '.join(_JURISDICTIONS)}")
+    if not message.name:
+        raise InvalidRequest("agency.name", "is required")
+    valid_from = when("agency.valid_from", message, "valid_from") or now
+    valid_until = when("agency.valid_until", message, "valid_until")
+    if valid_until is not None and valid_until <= valid_from:
+        raise InvalidRequest("agency.valid_until", "ends before it begins")
+    return Agency(
+        id=agency_id("agency.id", message.id),
+        name=text("agency.name", message.name),
+        kind=message.kind,
+        jurisdiction=message.jurisdiction or "england",
+        valid_from=valid_from,
+        valid_until=valid_until,
+        code=text("agency.code", message.code, 32),
+        contact=text("agency.contact", message.contact),
+        phone=text("agency.phone", message.phone, 32),
+    )
+
+
+def function(value: directory_pb2.SystemFunction.ValueType) -> Function:
+    """What a system is to be enrolled as."""
+    if value not in _FUNCTIONS:
+        raise InvalidRequest("function", f"one of {', '.join(Function)}")
+    return _FUNCTIONS[value]
+
+
+def _optional(field: str, value: str, pattern: re.Pattern[str], what: str) -> str:
+    return matching(field, value, pattern, what, 128) if value else ""
+
+
+def _timeout(message: duration_pb2.Duration) -> float:
+    seconds = message.seconds + message.nanos / 1e9
+    if not 0 < seconds <= MAX_TIMEOUT:
+        raise InvalidRequest("timeout", f"more than 0 and at most {MAX_TIMEOUT:.0f} s")
+    return seconds
+
+
+def _traits(message: exchange_pb2.SubjectQuery) -> Traits:
+    values = {name: text(f"query.{name}", getattr(message, name)) for name in _TRAITS}
+    if message.birth_date:
+        try:
+            canonical = date.fromisoformat(message.birth_date).isoformat()
+        except ValueError:
+            canonical = ""
+        if canonical != message.birth_date:
+            raise InvalidRequest("query.birth_date", "not YYYY-MM-DD")
+    if message.approximate_age > 130:
+        raise InvalidRequest("query.approximate_age", "at most 130")
+    if sum(map(bool, (*values.values(), message.approximate_age))) < 2:
+        raise InvalidRequest("query", "give at least two traits")
+    return Traits(approximate_age=message.approximate_age, **values)
+
+
+_TRAITS = ("family_name", "given_name", "birth_date", "sex", "address_line", "postcode", "phone")
+
+
+def _place(message: exchange_pb2.Place) -> Place:
+    if message.HasField("latitude") != message.HasField("longitude"):
+        raise InvalidRequest("place.latitude", "give both latitude and longitude, or neither")
+    latitude = message.latitude if message.HasField("latitude") else None
+    longitude = message.longitude if message.HasField("longitude") else None
+    for name, value, (low, high) in (("latitude", latitude, _LATITUDES), ("longitude", longitude, _LONGITUDES)):
+        if value is not None and not low <= value <= high:
+            raise InvalidRequest(
+                f"place.{name}", "outside the United Kingdom; are the two the wrong way round?"
+            )
+    if message.uprn:
+        parse_subject("uprn", message.uprn, "place")
+    district = _optional("place.district", message.district, _DISTRICT, "an ONS code")
+    return Place(message.uprn, latitude, longitude, district)

@@ -1,0 +1,77 @@
+"""The gRPC server: one port, mutual TLS 1.3, every service with health and reflection.
+
+It offers itself a TLS 1.2 hello before it says that it is ready, and does not start where that is accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from broker.errors import SetupError
+from broker.pki.selfcheck import refuse_tls12
+from broker.pki.tls import TlsFiles, server_credentials
+from broker.v1 import adapter_pb2, agreement_pb2, audit_pb2, directive_pb2, directory_pb2, exchange_pb2
+
+_FILES = (exchange_pb2, adapter_pb2, directory_pb2, agreement_pb2, directive_pb2, audit_pb2)
+SERVICES = tuple(service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values())
+# A message holds a batch of up to 1 MiB, or one record of 1 MiB and its evidence.
+MAX_MESSAGE = 2 * 1024 * 1024
+GRACE = 5.0
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_concurrent_streams", 1024),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.max_connection_idle_ms", 600_000),
+)
+
+
+class GrpcServer:
+    """Starts and stops the port. `add` registers the servicers on the bare server."""
+
+    def __init__(self, files: TlsFiles, host: str, port: int, add: Callable[[grpc.aio.Server], None]) -> None:
+        self._host = host
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=_OPTIONS)
+        add(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+        try:
+            self.port = self._server.add_secure_port(f"{host}:{port}", server_credentials(files))
+        except RuntimeError as e:
+            raise SetupError(
+                f"port {port} on {host} is taken; choose another with --grpc-port, or 0 for a free one"
+            ) from e
+
+    async def start(self) -> None:
+        """Listen, prove that TLS 1.2 is refused, then say healthy."""
+        await self._server.start()
+        try:
+            await asyncio.to_thread(refuse_tls12, self._host, self.port)
+        except BaseException:
+            await self._server.stop(None)
+            raise
+        await self.say(ready=True)
+
+    async def say(self, *, ready: bool) -> None:
+        """Set the health status of every service (grpc.health.v1)."""
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", *SERVICES):
+            await self._health.set(service, status)
+
+    async def stop(self) -> None:
+        """Say unhealthy, let what is in flight finish for a moment, then end it."""
+        await self.say(ready=False)
+        await self._server.stop(GRACE)

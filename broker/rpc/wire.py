@@ -1,0 +1,250 @@
+"""From our types to the wire's. The other way is `parse.py`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from google.protobuf import any_pb2, duration_pb2, timestamp_pb2
+
+from broker.core import agreement as agreements
+from broker.core import model
+from broker.core.directive import Directive
+from broker.core.model import SubjectRef
+from broker.core.receipt import Receipt
+from broker.core.recordtype import RecordType
+from broker.core.reference import Agency, System
+from broker.errors import Denied
+from broker.ports import Disclosed, Question
+from broker.v1 import adapter_pb2, agreement_pb2, directive_pb2, directory_pb2, exchange_pb2
+
+_FUNCTIONS = {
+    model.Function.PARTNER: directory_pb2.SYSTEM_FUNCTION_PARTNER,
+    model.Function.AUDITOR: directory_pb2.SYSTEM_FUNCTION_AUDITOR,
+    model.Function.OPERATOR: directory_pb2.SYSTEM_FUNCTION_OPERATOR,
+}
+
+
+def timestamp(at: datetime | None) -> timestamp_pb2.Timestamp | None:
+    """A time, or none."""
+    if at is None:
+        return None
+    stamp = timestamp_pb2.Timestamp()
+    stamp.FromDatetime(at)
+    return stamp
+
+
+def duration(seconds: float) -> duration_pb2.Duration:
+    """A length of time; never negative."""
+    length = duration_pb2.Duration()
+    length.FromMicroseconds(max(0, int(seconds * 1_000_000)))
+    return length
+
+
+def subject(ref: SubjectRef) -> exchange_pb2.SubjectRef:
+    """An identifier."""
+    return exchange_pb2.SubjectRef(scheme=ref.scheme, value=ref.value)
+
+
+def receipt(of: Receipt) -> exchange_pb2.Receipt:
+    """A receipt, whole."""
+    return exchange_pb2.Receipt(
+        entry=of.entry,
+        index=of.index,
+        proof=of.proof,
+        checkpoint=of.checkpoint,
+        opening=of.opening.to_bytes() if of.opening else b"",
+    )
+
+
+def refusal(denied: Denied) -> exchange_pb2.Refusal:
+    """A refusal with its evidence."""
+    refused = denied.refusal
+    return exchange_pb2.Refusal(
+        code=refused.code,
+        rule=refused.rule,
+        message=refused.message,
+        remedy=refused.remedy,
+        receipt=receipt(denied.receipt) if denied.receipt else None,
+        replayed=denied.replayed,
+    )
+
+
+def disclosure(disclosed: Disclosed) -> exchange_pb2.Disclosure:
+    """A disclosure; without the record in a replay."""
+    record = disclosed.record
+    return exchange_pb2.Disclosure(
+        request_id=disclosed.request.request_id,
+        record=any_pb2.Any(type_url=record.type_url, value=record.value) if record else None,
+        withheld=[exchange_pb2.Withheld(path=w.path, rule=w.rule) for w in disclosed.withheld],
+        decision=decision(disclosed.decision),
+        receipt=receipt(disclosed.receipt),
+        replayed=disclosed.replayed,
+    )
+
+
+def decision(made: model.Decision) -> exchange_pb2.Decision:
+    """The requester's view of a decision."""
+    return exchange_pb2.Decision(
+        outcome=made.outcome.value,
+        agreement=made.agreement,
+        agreement_version=made.agreement_version,
+        controller=made.controller,
+        regime=made.regime,
+        basis=made.basis,
+        condition=made.condition,
+        gateway=made.gateway,
+        obligations=[
+            exchange_pb2.Obligation(code=o.code, detail=o.detail, due=timestamp(o.due))
+            for o in made.obligations
+        ],
+        decided_at=timestamp(made.decided_at),
+    )
+
+
+def actor(of: model.Actor) -> exchange_pb2.Actor:
+    """The person at the keyboard."""
+    return exchange_pb2.Actor(
+        id=of.id,
+        role=of.role,
+        name=of.name,
+        on_behalf_of=of.on_behalf_of,
+        callsign=of.callsign,
+        device=of.device,
+        employer=of.employer,
+        assurance=exchange_pb2.Assurance.ValueType(of.assurance.value),
+    )
+
+
+def ask(ask_id: int, question: Question, remaining: float) -> adapter_pb2.Ask:
+    """A question on one link. `remaining` is in seconds, as this is written."""
+    request = question.request
+    return adapter_pb2.Ask(
+        ask_id=ask_id,
+        record_type=request.record_type,
+        digest=question.digest,
+        subject=subject(request.subject) if request.subject else None,
+        query=_query(request.query) if request.query else None,
+        purpose=request.purpose,
+        requester=request.requester,
+        requester_system=request.system,
+        actor=actor(request.actor),
+        agreement=question.agreement,
+        agreement_version=question.agreement_version,
+        permitted_paths=question.permitted,
+        timeout=duration(remaining),
+        traceparent=request.traceparent,
+        incident=request.incident,
+        place=_place(request.place) if request.place else None,
+        effect_key=question.effect_key,
+        reason_code=request.reason.code,
+    )
+
+
+def _query(traits: model.Traits) -> exchange_pb2.SubjectQuery:
+    return exchange_pb2.SubjectQuery(
+        family_name=traits.family_name,
+        given_name=traits.given_name,
+        birth_date=traits.birth_date,
+        approximate_age=traits.approximate_age,
+        sex=traits.sex,
+        address_line=traits.address_line,
+        postcode=traits.postcode,
+        phone=traits.phone,
+    )
+
+
+def _place(place: model.Place) -> exchange_pb2.Place:
+    return exchange_pb2.Place(
+        uprn=place.uprn, latitude=place.latitude, longitude=place.longitude, district=place.district
+    )
+
+
+def agency(of: Agency) -> directory_pb2.Agency:
+    """An agency of the directory."""
+    return directory_pb2.Agency(
+        id=of.id,
+        name=of.name,
+        kind=of.kind,
+        jurisdiction=of.jurisdiction,
+        code=of.code,
+        valid_from=timestamp(of.valid_from),
+        valid_until=timestamp(of.valid_until),
+        contact=of.contact,
+        phone=of.phone,
+    )
+
+
+def system(of: System) -> directory_pb2.System:
+    """A system of the directory."""
+    return directory_pb2.System(
+        agency=of.agency,
+        system=of.system,
+        function=_FUNCTIONS[of.function],
+        key_digests=sorted(of.key_digests),
+        valid_from=timestamp(of.valid_from),
+        valid_until=timestamp(of.valid_until),
+        suspended=of.suspended,
+    )
+
+
+def record_type(of: RecordType, approved_at: datetime | None) -> directory_pb2.RecordType:
+    """A record type with its leaves and their labels."""
+    return directory_pb2.RecordType(
+        full_name=of.full_name,
+        holder=of.holder,
+        digest=of.digest,
+        subject_schemes=of.subject_schemes,
+        fields=[
+            directory_pb2.RecordField(
+                path=leaf.path,
+                labels=leaf.labels,
+                type=leaf.type,
+            )
+            for leaf in of.leaves
+        ],
+        approved_at=timestamp(approved_at),
+        viewing_has_effects=of.viewing_has_effects,
+    )
+
+
+def agreement(of: agreements.Agreement, digest: str, status: str) -> agreement_pb2.Agreement:
+    """An agreement as a partner lists it."""
+    return agreement_pb2.Agreement(
+        id=of.id,
+        version=of.version,
+        title=of.title,
+        status=status,
+        parties=[p.agency for p in of.parties],
+        purpose=of.purpose,
+        flows=[
+            agreement_pb2.Flow(
+                provider=f.provider,
+                requester=f.requester,
+                record_type=f.record_type,
+                permitted_paths=f.permitted,
+                roles=f.roles,
+            )
+            for f in of.flows
+        ],
+        valid_from=timestamp(of.begins),
+        valid_until=timestamp(of.ends),
+        digest=digest,
+    )
+
+
+def directive(of: Directive, about: SubjectRef) -> directive_pb2.Directive:
+    """What somebody said."""
+    return directive_pb2.Directive(
+        id=of.id,
+        kind=of.kind,
+        subject=subject(about),
+        purposes=sorted(of.purposes),
+        record_types=sorted(of.record_types),
+        requesters=sorted(of.requesters),
+        providers=sorted(of.providers),
+        recorder=of.recorder,
+        standing=of.standing,
+        manner=of.manner,
+        said_at=timestamp(of.said_at),
+        valid_until=timestamp(of.valid_until),
+    )

@@ -1,0 +1,161 @@
+"""What the broker counts, for Prometheus: who asked for how much, how it ended, how long it took.
+
+Owns one registry and every metric's name. Labels are agencies, record types, outcomes and names of our own;
+refuses anything about a person, a request or an actor, and refuses to grow: a record type counts under its
+name only once it is approved, and past a bound every new label value is `other`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+OTHER = "other"
+OUTCOMES = frozenset({"permit", "refuse", "refer", "not-found", "ambiguous", "failed", "replayed", "error"})
+MAX_AGENCIES = 256
+MAX_RECORD_TYPES = 128
+
+# Seconds. Fine below the 5 ms that an answer usually takes, up to the 30 s that a request may ask for.
+_BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Edge(StrEnum):
+    """Where a call came in."""
+
+    GRPC = "grpc"
+    HTTPS = "https"
+
+
+@dataclass(frozen=True, slots=True)
+class LogCounts:
+    """What one process has done to the log since it started."""
+
+    appends: int
+    batches: int
+    signatures: int
+
+
+class Telemetry:
+    """The metrics of one process, in one registry.
+
+    `approved` says whether a record type may be named in a label. What other parts count by themselves is
+    read when scraped: see the `watch_` methods, which take functions that neither wait nor fail.
+    """
+
+    def __init__(self, version: str, approved: Callable[[str], bool]) -> None:
+        self.registry = CollectorRegistry()
+        self._approved = approved
+        self._agencies = _Bounded(MAX_AGENCIES)
+        self._record_types = _Bounded(MAX_RECORD_TYPES)
+        self._watched = _Watched(self._agencies)
+        self.registry.register(self._watched)
+        ProcessCollector(registry=self.registry)
+        build = Gauge("broker_build_info", "Version that runs.", ["version"], registry=self.registry)
+        build.labels(version).set(1)
+        self._requests = self._counter(
+            "requests", "Requests answered, by requester.", ["agency", "record_type", "outcome"]
+        )
+        self._seconds = Histogram(
+            "broker_request_seconds",
+            "From a request's arrival to its answer.",
+            ["outcome"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._malformed = self._counter("malformed", "Calls refused for their form.", ["edge"])
+        self._unauthenticated = self._counter(
+            "unauthenticated", "Calls without a certificate that is enrolled now.", ["edge"]
+        )
+        self._over_quota = self._counter("over_quota", "Calls refused for their number.", ["edge", "agency"])
+        # A series that is there from the start shows its first increase; one that appears later hides it.
+        for edge in Edge:
+            self._malformed.labels(edge)
+            self._unauthenticated.labels(edge)
+
+    def answered(self, agency: str, record_type: str, outcome: str, seconds: float) -> None:
+        """Count one request of a requester (agency id, from its certificate) that took so many seconds.
+
+        `outcome` is one of `OUTCOMES`.
+        """
+        named = self._record_types(record_type) if self._approved(record_type) else OTHER
+        ended = outcome if outcome in OUTCOMES else OTHER
+        self._requests.labels(self._agencies(agency), named, ended).inc()
+        self._seconds.labels(ended).observe(seconds)
+
+    def malformed(self, edge: Edge) -> None:
+        """Count a call that was refused for its form."""
+        self._malformed.labels(edge).inc()
+
+    def unauthenticated(self, edge: Edge) -> None:
+        """Count a call whose certificate was missing, unknown, suspended or revoked."""
+        self._unauthenticated.labels(edge).inc()
+
+    def over_quota(self, edge: Edge, agency: str) -> None:
+        """Count a call of an agency that had asked for more than it may at once."""
+        self._over_quota.labels(edge, self._agencies(agency)).inc()
+
+    def watch_log(self, read: Callable[[], LogCounts]) -> None:
+        """Show these counts of the log at every scrape."""
+        self._watched.log = read
+
+    def watch_links(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Show how many adapters of each agency (id) are attached."""
+        self._watched.links = read
+
+    def watch_queue(self, queue: str, read: Callable[[], int]) -> None:
+        """Show how many items wait in a queue; `queue` is a name of ours, `append` for example."""
+        self._watched.queues[queue] = read
+
+    def _counter(self, name: str, what: str, labels: list[str]) -> Counter:
+        return Counter(f"broker_{name}", what, labels, registry=self.registry)
+
+
+class _Bounded:
+    """The first so many values by their own name, every later one as `other`."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: set[str] = set()
+
+    def __call__(self, value: str) -> str:
+        if value not in self._known:
+            if len(self._known) >= self._most:
+                return OTHER
+            self._known.add(value)
+        return value
+
+
+class _Watched(Collector):
+    """Metrics that other parts hold and that are read when scraped."""
+
+    def __init__(self, agencies: _Bounded) -> None:
+        self.log: Callable[[], LogCounts] | None = None
+        self.links: Callable[[], Mapping[str, int]] | None = None
+        self.queues: dict[str, Callable[[], int]] = {}
+        self._agencies = agencies
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, as they are now."""
+        if self.log is not None:
+            counts = self.log()
+            yield CounterMetricFamily("broker_log_appends", "Entries given to the log.", counts.appends)
+            yield CounterMetricFamily("broker_log_batches", "Statements that appended them.", counts.batches)
+            yield CounterMetricFamily("broker_log_signatures", "Checkpoints signed.", counts.signatures)
+        if self.links is not None:
+            attached: dict[str, int] = {}
+            for agency, count in self.links().items():
+                name = self._agencies(agency)
+                attached[name] = attached.get(name, 0) + count
+            links = GaugeMetricFamily("broker_links", "Adapters attached.", labels=["agency"])
+            for name, count in attached.items():
+                links.add_metric([name], count)
+            yield links
+        waiting = GaugeMetricFamily("broker_queue_waiting", "Items that wait.", labels=["queue"])
+        for queue, read in self.queues.items():
+            waiting.add_metric([queue], read())
+        yield waiting
