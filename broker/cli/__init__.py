@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from broker.cli import certs
+from broker.cli import certs, serve
 from broker.errors import BrokerError
 
 # Everything there is, in the order of `broker --help`: add yours here. A noun's module has an `app` with its
@@ -23,7 +23,9 @@ from broker.errors import BrokerError
 NOUNS: dict[str, typer.Typer] = {
     "certs": certs.app,
 }
-COMMANDS: dict[str, Callable[..., None]] = {}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "serve": serve.serve,
+}
 
 
 def build() -> typer.Typer:

@@ -54,6 +54,11 @@ class LogReader:
             await self._notary.check(connection)
         self._database.check = self._notary.check
 
+    async def size(self) -> int:
+        """Entries that are committed."""
+        async with self._database.connection() as connection:
+            return (await _head(connection))[0]
+
     async def head(self) -> tuple[int, bytes]:
         """Size of the committed head and the signed checkpoint over it."""
         async with self._database.connection() as connection:
@@ -144,3 +149,10 @@ class LogReader:
 async def _head(connection: asyncpg.Connection) -> tuple[int, bytes]:
     row = await one(connection, "select size, range from head")
     return row["size"], CompactRange(row["size"], tuple(bytes(h) for h in row["range"])).root()
+
+
+async def current_origin(database: Database) -> str | None:
+    """The name of the log this database holds; None in a fresh one."""
+    async with database.connection() as connection:
+        origin: str | None = await connection.fetchval("select origin from log where closed_at is null")
+    return origin

@@ -1,0 +1,273 @@
+"""The only composition root: from settings to parts to servers, and back down in the other order.
+
+Everything else receives what it needs; only here is it decided what that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import grpc
+import structlog
+
+from broker import __version__
+from broker.acknowledge import Acknowledgements
+from broker.administration import Administration
+from broker.agreements import Agreements
+from broker.audits import Audits
+from broker.bootstrap import enrol_first_operator
+from broker.clock import SystemClock
+from broker.config import Settings
+from broker.console.app import Parts, build_app
+from broker.console.server import HttpsServer
+from broker.core.keys import Signer
+from broker.core.model import Caller
+from broker.directives import Directives
+from broker.errors import BrokerError, UnknownSystem
+from broker.exchange import Exchange
+from broker.keys import FolderKeys
+from broker.links import Links
+from broker.pki.identity import server_uri
+from broker.pki.tls import TlsFiles
+from broker.readiness import Readiness
+from broker.registry import Registry
+from broker.release import CatalogueReleases
+from broker.rpc.adapter import AdapterServicer
+from broker.rpc.agreement import AgreementServicer
+from broker.rpc.audit import AuditServicer
+from broker.rpc.directive import DirectiveServicer
+from broker.rpc.directory import DirectoryServicer
+from broker.rpc.exchange import ExchangeServicer
+from broker.rpc.identity import Identity
+from broker.rpc.server import GrpcServer
+from broker.store.agreements import AgreementReader
+from broker.store.blind import Blind
+from broker.store.directives import DirectiveReader
+from broker.store.facts import FactsReader
+from broker.store.guard import Guard
+from broker.store.log import PostgresLog
+from broker.store.notary import Notary
+from broker.store.pool import Database, migrate
+from broker.store.reader import LogReader, current_origin
+from broker.store.reference import ReferenceReader
+from broker.store.seal import Seals
+from broker.telemetry import LogCounts, Telemetry
+from broker.v1 import (
+    adapter_pb2,
+    adapter_pb2_grpc,
+    agreement_pb2_grpc,
+    audit_pb2_grpc,
+    directive_pb2_grpc,
+    directory_pb2_grpc,
+    exchange_pb2_grpc,
+)
+
+REFRESH = 1.0  # seconds between looks for what other processes have changed
+_diagnostics = structlog.get_logger("broker")
+
+
+def half_year(at: datetime) -> str:
+    """The half-year that `at` (UTC) falls into, as it stands in a log's origin: `2026h2`."""
+    return f"{at.year}h{1 if at.month <= 6 else 2}"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A broker that serves, and where."""
+
+    grpc_port: int
+    http_port: int
+    vkey: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """Everything that rests on the database."""
+
+    database: Database
+    blind: Blind
+    notary: Notary
+    reader: LogReader
+    log: PostgresLog
+    facts: FactsReader
+    reference: ReferenceReader
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """A broker that serves from entry to exit. Raises SetupError with the sentence that says what to do."""
+    async with AsyncExitStack() as stack:
+        store = await _open_store(settings, stack)
+        clock = SystemClock()
+        administration = Administration(store.log, clock)
+        registry = Registry(administration, store.reference, clock)
+        if settings.bootstrap_operator is not None:
+            await enrol_first_operator(settings.bootstrap_operator, registry, store.reference, clock)
+        await store.reference.refresh()
+
+        telemetry = Telemetry(__version__, lambda name: name in store.reference.current.record_types)
+        identity = Identity(settings.trust_domain, lambda: store.reference.current, clock.now)
+        links = Links()
+        acknowledgements = Acknowledgements(administration, store.facts)
+        stack.push_async_callback(acknowledgements.drain)
+        exchange = Exchange(
+            store.log,
+            store.facts,
+            store.reference,
+            links,
+            CatalogueReleases(lambda: store.reference.catalogue),
+            clock,
+            store.blind.content,
+        )
+        agreements = Agreements(administration, store.reference, AgreementReader(store.database), clock)
+        directives = Directives(
+            administration, store.facts, DirectiveReader(store.database), store.reference, clock
+        )
+        audits = Audits(administration, store.reader)
+        worker = adapter_pb2.Worker(id=f"{os.getpid()}")
+
+        def add(server: grpc.aio.Server) -> None:
+            exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(
+                ExchangeServicer(exchange, acknowledgements, identity, telemetry), server
+            )
+            adapter_pb2_grpc.add_AdapterServiceServicer_to_server(
+                AdapterServicer(
+                    links,
+                    store.reference,
+                    identity,
+                    telemetry,
+                    server_uri(settings.trust_domain, "broker"),
+                    worker,
+                ),
+                server,
+            )
+            directory_pb2_grpc.add_DirectoryServiceServicer_to_server(
+                DirectoryServicer(registry, store.reference, clock, identity, telemetry), server
+            )
+            agreement_pb2_grpc.add_AgreementServiceServicer_to_server(
+                AgreementServicer(agreements, identity, telemetry), server
+            )
+            directive_pb2_grpc.add_DirectiveServiceServicer_to_server(
+                DirectiveServicer(directives, clock, identity, telemetry), server
+            )
+            audit_pb2_grpc.add_AuditServiceServicer_to_server(
+                AuditServicer(audits, store.reader, identity, telemetry), server
+            )
+
+        files = TlsFiles(settings.ca, settings.cert, settings.key)
+        server = GrpcServer(files, settings.host, settings.grpc_port, add)
+        worker.address = f"{settings.host}:{server.port}"
+        await server.start()
+        stack.push_async_callback(server.stop)
+
+        readiness = Readiness(store.database, clock, lambda ready: server.say(ready=ready))
+        _watch(telemetry, store, links)
+        app = build_app(
+            Parts(
+                version=__version__,
+                logs={store.notary.origin: store.reader},
+                vkeys=(store.notary.vkey,),
+                identify=lambda der: _identified(identity, der),
+                ready=readiness,
+                telemetry=telemetry,
+                now=clock.now,
+            )
+        )
+        https = await HttpsServer.start(app, files, settings.host, settings.http_port)
+        stack.push_async_callback(https.stop)
+        for work in (readiness.watch(), _keep_fresh(store), _keep_tiles(store)):
+            task = asyncio.get_running_loop().create_task(work)
+            stack.push_async_callback(_cancel, task)
+        yield Running(server.port, https.port, store.notary.vkey, store.notary.origin)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then stop safely."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    async with running(settings) as broker:
+        _diagnostics.info("ready", grpc=broker.grpc_port, http=broker.http_port, log=broker.origin)
+        if settings.ready_file is not None:
+            _write_ready(settings.ready_file, broker)
+        await stop.wait()
+        _diagnostics.info("stopping")
+
+
+async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
+    await migrate(settings.database_url)
+    clock = SystemClock()
+    ring = FolderKeys(settings.keys)
+    database = Database(settings.database_url, size=settings.pool_size)
+    await database.open()
+    stack.push_async_callback(database.close)
+    guard = Guard(settings.guard)
+    stack.callback(guard.close)
+    origin = await current_origin(database) or f"{settings.trust_domain}/log/{half_year(clock.now())}"
+    notary = Notary(Signer.from_seed(origin, ring.signing_seed()), guard)
+    seals = Seals(database, ring)
+    blind = Blind(ring.index_key())
+    reader = LogReader(database, seals, notary)
+    await reader.open()
+    log = PostgresLog(database, seals, blind, notary, reader, clock)
+    facts = FactsReader(database, blind)
+    for coalescer in (log.appends, facts.reads):
+        await stack.enter_async_context(coalescer)
+    return _Store(database, blind, notary, reader, log, facts, ReferenceReader(database))
+
+
+def _watch(telemetry: Telemetry, store: _Store, links: Links) -> None:
+    appends = store.log.appends
+    telemetry.watch_log(lambda: LogCounts(appends.items, appends.batches, store.notary.signatures))
+    telemetry.watch_links(links.attached)
+    telemetry.watch_queue("append", lambda: appends.waiting)
+    telemetry.watch_queue("facts", lambda: store.facts.reads.waiting)
+
+
+def _identified(identity: Identity, der: bytes) -> Caller | None:
+    try:
+        return identity.of_certificate(der)
+    except UnknownSystem:
+        return None
+
+
+async def _keep_fresh(store: _Store) -> None:
+    """See what other processes change even while nobody asks: a suspension must reach idle streams."""
+    while True:
+        await asyncio.sleep(REFRESH)
+        with suppress(BrokerError):  # readiness says why
+            await store.reference.refresh()
+
+
+async def _keep_tiles(store: _Store) -> None:
+    """Make full tiles as the log grows, so that readers of it cost little."""
+    while True:
+        await asyncio.sleep(REFRESH)
+        with suppress(BrokerError):  # readiness says why
+            await store.reader.fill_tiles()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _write_ready(path: Path, broker: Running) -> None:
+    """Whole or not at all: whoever waits for this file reads it the moment it appears."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(
+        json.dumps(
+            {"grpc": broker.grpc_port, "http": broker.http_port, "vkey": broker.vkey, "log": broker.origin}
+        )
+    )
+    fresh.replace(path)

@@ -1,0 +1,60 @@
+"""Whether this process can serve: the database answers, holds what was signed, and our clocks agree.
+
+Looked at once a second, so that whoever asks waits for nothing and strangers cannot make us look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from broker.errors import BrokerError
+from broker.ports import Clock
+from broker.store.pool import Database
+
+EVERY = 1.0  # seconds
+MAX_SKEW = 0.5  # seconds; log_append refuses beyond it
+
+_diagnostics = structlog.get_logger("broker.readiness")
+
+
+class Readiness:
+    """Runs the check and tells its latest result."""
+
+    def __init__(self, database: Database, clock: Clock, changed: Callable[[bool], Awaitable[None]]) -> None:
+        self._database = database
+        self._clock = clock
+        self._changed = changed
+        self._reasons: tuple[str, ...] = ("starting",)
+
+    def __call__(self) -> tuple[bool, Sequence[str]]:
+        """Whether ready and, in words that anybody may read, why not."""
+        return not self._reasons, self._reasons
+
+    async def watch(self) -> None:
+        """Look for ever; tells `changed` whenever the answer changes."""
+        while True:
+            reasons = await self._look()
+            if reasons != self._reasons:
+                was_ready, self._reasons = not self._reasons, reasons
+                if reasons:
+                    _diagnostics.warning("not ready", reasons=reasons)
+                if was_ready is bool(reasons):
+                    await self._changed(not reasons)
+            await asyncio.sleep(EVERY)
+
+    async def _look(self) -> tuple[str, ...]:
+        try:
+            async with self._database.connection() as connection:
+                before = self._clock.now()
+                theirs = await connection.fetchval("select clock_timestamp()")
+                after = self._clock.now()
+        except BrokerError as e:
+            return (str(e),)
+        behind = (before - theirs).total_seconds()
+        ahead = (theirs - after).total_seconds()
+        if max(behind, ahead) > MAX_SKEW:
+            return (f"this machine's clock is {max(behind, ahead):.1f} s from the database's",)
+        return ()
