@@ -86,6 +86,18 @@ class ProviderTimeout(BrokerError):  # noqa: N818
     """The provider did not answer inside the caller's time."""
 
 
+class MappingError(ProviderUnavailable):
+    """The provider's system holds something our mapping has no word for; names the element, never the value."""
+
+
+class UnsoundAnswer(ProviderUnavailable):
+    """What an adapter's answer function returned must not leave it; names fields, never values."""
+
+
+class LinkLost(ProviderUnavailable):
+    """The stream between an adapter and the broker ended, fell silent or broke its own rules."""
+
+
 class AuditUnavailable(BrokerError):  # noqa: N818
     """Evidence could not be committed, so nothing was released."""
 

@@ -1,0 +1,156 @@
+"""Turns one ask into one wire answer, inside the asker's time, whatever the answer function does.
+
+Owns the deadline, the bound on work at once and the check of what comes back. It refuses a malformed ask and
+an unsound record: both become `Failed`, so the fault of one ask stays its own. `Failed.why` and log lines
+carry field names, error classes and places in the code, never an exception's text, which may quote a person.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from datetime import UTC
+
+from google.protobuf import any_pb2
+
+from adapters.sdk import question as questions
+from adapters.sdk import soundness
+from adapters.sdk.answer import Answer, AnswerFunction, Found, ManyMatch, NotFound
+from adapters.sdk.question import Question, SubjectRef
+from broker.errors import BrokerError, InvalidRequest, ProviderTimeout, UnsoundAnswer
+from broker.v1 import adapter_pb2
+
+log = logging.getLogger("adapters.sdk")
+
+_MOST_IDENTIFIERS = 100
+
+
+class Desk:
+    """Answers asks for the types provided, at most `at_once` of them running at any time."""
+
+    def __init__(
+        self, answer: AnswerFunction, provided: Iterable[adapter_pb2.Provided], at_once: int
+    ) -> None:
+        self._answer = answer
+        self._provided = {(p.record_type, p.digest): p for p in provided}
+        self._running = asyncio.Semaphore(at_once)
+        # Work whose asker has gone but which has not ended yet keeps its place until it does.
+        self._work: set[asyncio.Task[Answer]] = set()
+
+    def provide(self, provided: Iterable[adapter_pb2.Provided]) -> None:
+        """Take over the digests learnt at a newer attachment; older ones are still answered."""
+        self._provided.update({(p.record_type, p.digest): p for p in provided})
+
+    async def handle(self, ask: adapter_pb2.Ask, arrived: float | None = None) -> adapter_pb2.Answer:
+        """The answer to `ask`, always before its time is over. Cancelling this cancels the work."""
+        try:
+            question = self._read(ask, time.monotonic() if arrived is None else arrived)
+            answer = await self._within_time(question)
+            return _wire(ask.ask_id, question, answer)
+        except ProviderTimeout:
+            log.warning("%s: no answer inside the asker's time", ask.record_type)
+            return _failed(ask.ask_id, "no answer inside the asker's time", timed_out=True)
+        except InvalidRequest as e:
+            log.warning("refused an ask for %r: %s", ask.record_type[:200], e)
+            return _failed(ask.ask_id, f"malformed ask: {e}")
+        except BrokerError as e:
+            # Our own errors carry public text by contract (broker/errors.py).
+            log.warning("%s: %s: %s", ask.record_type, type(e).__name__, e)
+            return _failed(ask.ask_id, f"{type(e).__name__}: {e}"[:500])
+        except Exception as e:  # noqa: BLE001 - a defect in one answer must not end the link for all others
+            where = _place_in_code(e)
+            log.warning("%s: the adapter failed with %s at %s", ask.record_type, type(e).__name__, where)
+            return _failed(ask.ask_id, f"the adapter failed with {type(e).__name__} at {where}")
+
+    def _read(self, ask: adapter_pb2.Ask, arrived: float) -> Question:
+        provided = self._provided.get((ask.record_type, ask.digest))
+        if provided is None:
+            known = any(name == ask.record_type for name, _ in self._provided)
+            raise InvalidRequest("digest" if known else "record_type", "is not one this adapter provides")
+        return questions.read(ask, provided.subject_schemes, provided.matches_queries, arrived)
+
+    async def _within_time(self, question: Question) -> Answer:
+        work = asyncio.create_task(self._work_on(question))
+        self._work.add(work)
+        work.add_done_callback(self._ended)
+        try:
+            # Not asyncio.timeout: work that ignores its cancellation must not keep the asker waiting.
+            await asyncio.wait({work}, timeout=question.remaining())
+        finally:
+            if not work.done():
+                work.cancel()
+        if not work.done():
+            raise ProviderTimeout("the answer took longer than the asker waits")
+        return work.result()
+
+    async def _work_on(self, question: Question) -> Answer:
+        async with self._running:
+            return await self._answer(question)
+
+    def _ended(self, work: asyncio.Task[Answer]) -> None:
+        self._work.discard(work)
+        if not work.cancelled():
+            work.exception()  # read, or asyncio would log it with its text
+
+
+def _wire(ask_id: int, question: Question, answer: Answer) -> adapter_pb2.Answer:
+    """`answer` as a message. Raises UnsoundAnswer when it must not be sent."""
+    match answer:
+        case Found():
+            return adapter_pb2.Answer(ask_id=ask_id, found=_found(question, answer))
+        case NotFound():
+            identifiers = [i.wire() for i in answer.identifiers[:_MOST_IDENTIFIERS]]
+            return adapter_pb2.Answer(ask_id=ask_id, not_found=adapter_pb2.NotFound(identifiers=identifiers))
+        case ManyMatch():
+            if question.traits is None:
+                raise UnsoundAnswer("many matches, but an identifier was asked")
+            return adapter_pb2.Answer(ask_id=ask_id, many_match=adapter_pb2.ManyMatch(ask_for=answer.ask_for))
+    raise UnsoundAnswer(f"a {type(answer).__name__} is no answer")
+
+
+def _found(question: Question, answer: Found) -> adapter_pb2.Found:
+    faults = soundness.faults(answer.record, question.record_type)
+    faults += _identifier_faults(question.subject, answer.identifiers)
+    if answer.as_at.tzinfo is None:
+        faults.append("as_at: has no time zone")
+    if faults:
+        raise UnsoundAnswer("; ".join(faults[:5]))
+    packed = any_pb2.Any(
+        type_url=f"type.googleapis.com/{question.record_type}", value=answer.record.SerializeToString()
+    )
+    found = adapter_pb2.Found(
+        record=packed,
+        digest=question.digest,
+        identifiers=[i.wire() for i in answer.identifiers],
+        traits_agreed=answer.traits_agreed,
+    )
+    found.as_at.FromDatetime(answer.as_at.astimezone(UTC))
+    return found
+
+
+def _identifier_faults(asked: SubjectRef | None, known: tuple[SubjectRef, ...]) -> list[str]:
+    if not known:
+        return ["identifiers: none given"]
+    if len(known) > _MOST_IDENTIFIERS:
+        return [f"identifiers: more than {_MOST_IDENTIFIERS}"]
+    if any(not i.scheme or not i.value for i in known):
+        return ["identifiers: one is empty"]
+    if asked is not None and asked not in known:
+        return ["identifiers: the one asked for is not among them"]
+    return []
+
+
+def _failed(ask_id: int, why: str, *, timed_out: bool = False) -> adapter_pb2.Answer:
+    return adapter_pb2.Answer(ask_id=ask_id, failed=adapter_pb2.Failed(why=why, timed_out=timed_out))
+
+
+def _place_in_code(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "an unknown place"
+    code = trace.tb_frame.f_code
+    return f"{trace.tb_frame.f_globals.get('__name__', '?')}.{code.co_name}:{trace.tb_lineno}"

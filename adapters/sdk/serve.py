@@ -1,0 +1,74 @@
+"""Runs an adapter as a process: attached until SIGTERM or SIGINT, then drained.
+
+A supervisor sees the line `attached` on standard output (and the ready file, where one is set) once the first
+link stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import uvloop
+
+from adapters.sdk.answer import AnswerFunction
+from adapters.sdk.attach import Attach
+from adapters.sdk.provides import Provides
+from adapters.sdk.settings import AdapterSettings, from_environment
+from broker.errors import BrokerError
+
+
+async def serve(
+    answer: AnswerFunction,
+    provides: Sequence[Provides],
+    *,
+    software: str,
+    settings: AdapterSettings | None = None,
+    settled: Callable[[str, bool], None] | None = None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Answer asks for `provides` until a signal comes (or `stop` is set), then drain and return.
+
+    `settled(effect_key, released)` hears what became of viewings that have an effect.
+    Raises SetupError when the settings cannot be used.
+    """
+    settings = settings or from_environment()
+    stop = stop or asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    attach = Attach(settings, provides, answer, software=software, settled=settled)
+    announcing = asyncio.create_task(_announce(attach, settings))
+    try:
+        await attach.run(stop)
+    finally:
+        announcing.cancel()
+        await asyncio.gather(announcing, return_exceptions=True)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        if settings.ready_file is not None:
+            settings.ready_file.unlink(missing_ok=True)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run an adapter's `main` on uvloop; a named failure is one line on standard error and exit code 1."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # It logs every address it fetches, and an address may hold a person's number.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        uvloop.run(main)
+    except BrokerError as e:
+        sys.stderr.write(f"{e}\n")
+        raise SystemExit(1) from e
+
+
+async def _announce(attach: Attach, settings: AdapterSettings) -> None:
+    await attach.attached.wait()
+    if settings.ready_file is not None:
+        settings.ready_file.touch()
+    sys.stdout.write("attached\n")
+    sys.stdout.flush()
