@@ -11,6 +11,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from importlib import metadata
 from typing import Any
 
 import uvloop
@@ -41,7 +42,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    attach = Attach(settings, provides, answer, software=software, settled=settled)
+    attach = Attach(settings, provides, answer, software=f"{software}/{_version()}", settled=settled)
     announcing = asyncio.create_task(_announce(attach, settings))
     try:
         await attach.run(stop)
@@ -64,6 +65,13 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     except BrokerError as e:
         sys.stderr.write(f"{e}\n")
         raise SystemExit(1) from e
+
+
+def _version() -> str:
+    try:
+        return metadata.version("bluelight-broker")
+    except metadata.PackageNotFoundError:
+        return "unreleased"
 
 
 async def _announce(attach: Attach, settings: AdapterSettings) -> None:

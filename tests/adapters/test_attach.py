@@ -13,7 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from adapters.sdk import AdapterSettings, Found, NotFound, ProviderUnavailable, Provides, Question, SubjectRef
+from adapters.sdk import (
+    AdapterSettings,
+    AnswerFunction,
+    Found,
+    NotFound,
+    ProviderUnavailable,
+    Provides,
+    Question,
+    SubjectRef,
+)
 from adapters.sdk.answer import Answer
 from adapters.sdk.attach import Attach
 from broker.v1 import adapter_pb2
