@@ -103,9 +103,7 @@ async def test_an_unknown_or_removed_premises_is_not_found(
     assert isinstance(await source.answer(ask("uprn", HOME, ALL)), NotFound)
 
 
-async def test_a_uprn_that_is_not_canonical_is_refused(
-    source: RiskSystem, ask: Asking
-) -> None:
+async def test_a_uprn_that_is_not_canonical_is_refused(source: RiskSystem, ask: Asking) -> None:
     """The adapter checks for itself what the broker has checked."""
     with pytest.raises(InvalidRequest):
         await source.answer(ask("uprn", f"0{HOME}", ALL))
