@@ -1,8 +1,8 @@
 """`python -m adapters.nhs`: serve PatientSummary. With `--load-demo`: put synthetic patients in, and end.
 
 The FHIR server is `BROKER_NHS_FHIR_URL`, our way in `BROKER_NHS_CA`, `_CERT` and `_KEY`;
-`BROKER_NHS_LOCAL_SCHEMES` is a JSON object from the trust's identifier systems to schemes. How to reach the
-broker is `BROKER_ADAPTER_*`.
+`BROKER_NHS_LOCAL_NUMBERS` is a JSON object from identifier systems of trusts' own numbers to the trust's ODS
+code. How to reach the broker is `BROKER_ADAPTER_*`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class NhsSettings(BaseSettings):
     ca: Path
     cert: Path
     key: Path
-    local_schemes: dict[str, str] = Field(default_factory=dict)
+    local_numbers: dict[str, str] = Field(default_factory=dict)
 
 
 def _settings() -> NhsSettings:
@@ -48,7 +48,7 @@ async def _main(demo: bool) -> None:
         await load_demo(settings.fhir_url, ca=settings.ca, cert=settings.cert, key=settings.key)
         return
     async with fhir_server(settings.fhir_url, ca=settings.ca, cert=settings.cert, key=settings.key) as server:
-        source = PatientRecord(server, settings.local_schemes)
+        source = PatientRecord(server, settings.local_numbers)
         await serve(source.answer, [Provides(RECORD_TYPE, (SCHEME,))], software="nhs-adapter")
 
 

@@ -7,7 +7,7 @@ fled. A patient marked restricted has neither address, telephone nor practice: e
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from nhs_number.validate import is_valid
@@ -19,6 +19,7 @@ from records.nhs.v1 import patient_summary_pb2 as nhs
 from records.shared.v1 import fact_pb2 as shared
 
 SCHEME = "nhs-number"
+LOCAL_SCHEME = "local-patient-id"
 NHS_NUMBER = "https://fhir.nhs.uk/Id/nhs-number"
 _ODS = re.compile(r"https://fhir\.nhs\.uk/Id/ods-(organization|site)-code")
 _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2}(T.*)?)?)?")
@@ -30,14 +31,22 @@ _NATIONAL = {
     "https://fhir.hl7.org.uk/Id/chi-number": "chi-number",
     "urn:oid:2.16.840.1.113883.2.1.3.2.4.16.53": "chi-number",
 }
-_FORMER_NAMES = {"old", "maiden", "nickname", "anonymous", "temp"}
-_PHONES = ("mobile", "home", "", "work", "temp")
-_HOMES = ("home", "temp", "")
 
 
 def canonical(number: str) -> bool:
     """Whether this is an NHS number as it must be written: ten digits, check digit valid."""
     return re.fullmatch(r"[0-9]{10}", number, re.ASCII) is not None and is_valid(number)
+
+
+_CANONICAL: Mapping[str, Callable[[str], object]] = {
+    SCHEME: canonical,
+    "chi-number": re.compile(r"[0-9]{10}", re.ASCII).fullmatch,
+    # ODS code, colon, the number within that trust.
+    LOCAL_SCHEME: re.compile(r"[A-Z0-9]{3,6}:[A-Z0-9-]{1,32}", re.ASCII).fullmatch,
+}
+_FORMER_NAMES = {"old", "maiden", "nickname", "anonymous", "temp"}
+_PHONES = ("mobile", "home", "", "work", "temp")
+_HOMES = ("home", "temp", "")
 
 
 def nhs_number_of(value: str) -> str:
@@ -50,18 +59,20 @@ def nhs_number_of(value: str) -> str:
 def identifiers(patient: Json, local: Mapping[str, str]) -> tuple[SubjectRef, ...]:
     """Every identifier of the patient, superseded ones included, sorted.
 
-    `local` maps further identifier systems (such as the trust's own) to schemes. One whose value is not
-    canonical for its scheme is left out: the broker could not look it up.
+    `local` maps identifier systems to the ODS code of the trust whose own numbers they hold. A value that has
+    no canonical form in its scheme is left out: the broker could not look it up.
     """
-    schemes = {**local, **_NATIONAL}
     known = set()
     for identifier in items(patient, "identifier"):
-        scheme = schemes.get(str(identifier.get("system")))
-        value = str(identifier.get("value") or "")
-        if scheme in (SCHEME, "chi-number"):
-            value = re.sub(r"[ -]", "", value)
-        if scheme and value.strip() and (scheme != SCHEME or canonical(value)):
-            known.add(SubjectRef(scheme, value.strip()))
+        system, value = str(identifier.get("system")), str(identifier.get("value") or "").strip()
+        if system in local:
+            scheme, value = LOCAL_SCHEME, f"{local[system]}:{value.upper()}"
+        elif system in _NATIONAL:
+            scheme, value = _NATIONAL[system], re.sub(r"[ -]", "", value)
+        else:
+            continue
+        if _CANONICAL[scheme](value):
+            known.add(SubjectRef(scheme, value))
     return tuple(sorted(known))
 
 

@@ -50,8 +50,8 @@ def patient_summary(
 ) -> Summary:
     """The summary with the parts that `wants(field name)` names; all others are left out.
 
-    `local` maps identifier systems of the trust's own to schemes. Raises MappingError when the patient's own
-    demographics hold a code that is not in our tables.
+    `local` maps identifier systems to the ODS code of the trust whose own numbers they hold. Raises
+    MappingError when the patient's own demographics hold a code that is not in our tables.
     """
     patient, at = held.patient, held.read_at
     record = nhs.PatientSummary(nhs_number=demographics.current_number(patient, asked.value, at))

@@ -34,9 +34,9 @@ _PARTS_SHARE = 0.8
 class PatientRecord:
     """Answers for `records.nhs.v1.PatientSummary`."""
 
-    def __init__(self, server: FhirServer, local_schemes: Mapping[str, str] | None = None) -> None:
+    def __init__(self, server: FhirServer, local_numbers: Mapping[str, str] | None = None) -> None:
         self._server = server
-        self._local = dict(local_schemes or {})
+        self._local = dict(local_numbers or {})
 
     async def answer(self, question: Question) -> Answer:
         """The summary of the patient asked for, inside the question's time.

@@ -154,10 +154,13 @@ class Link:
 
     def _take_in(self, reply: adapter_pb2.AttachReply) -> None:
         arrived = time.monotonic()
-        for ask in reply.asks:
-            self._accept(ask, arrived)
-        for ask_id in reply.cancel:
+        # Cancels first: the places they free may be what the asks beside them were sent for.
+        given_up = set(reply.cancel)
+        for ask_id in given_up:
             self._give_up(ask_id)
+        for ask in reply.asks:
+            if ask.ask_id not in given_up:
+                self._accept(ask, arrived)
         for settled in reply.settled:
             self._watcher.settled(settled.effect_key, settled.released)
         listed = list(reply.welcome.workers) or list(reply.workers)

@@ -196,6 +196,28 @@ async def test_cancel_stops_the_work_and_sends_nothing(authority: Authority, wor
         assert given_up not in link.answers
 
 
+async def test_a_cancel_frees_the_place_for_the_ask_beside_it(authority: Authority, worker: Worker) -> None:
+    """In one message, cancels come before asks; an ask cancelled beside itself is never begun."""
+    begun: list[str] = []
+
+    async def first_waits(question: Question) -> Answer:
+        assert question.subject is not None
+        begun.append(question.subject.value)
+        if question.subject.value == "1":
+            await asyncio.sleep(30)
+        return found(question)
+
+    async with attached(authority, worker.address, first_waits, at_once=1):
+        link = await worker.link()
+        link.send(asks=[an_ask(1, "1", 5)])
+        await asyncio.sleep(0.05)
+        link.send(cancel=[1, 2], asks=[an_ask(2, "2", 5), an_ask(3, "3", 5)])
+        assert (await link.answer(3)).HasField("found")
+        await asyncio.sleep(0.05)
+    assert begun == ["1", "3"]
+    assert set(link.answers) == {3}
+
+
 @pytest.mark.parametrize("stubborn", [False, True])
 async def test_an_ask_that_takes_too_long_fails_before_the_asker_stops_waiting(
     authority: Authority, worker: Worker, stubborn: bool

@@ -44,7 +44,7 @@ def made(patient: dict[str, Any], at: datetime = AT, number: str = EDITH, **part
     """The summary of a patient; parts not given hold nothing."""
     held = {part: [] for part in ("allergies", "medications", "conditions", "alerts")} | parts
     asked = SubjectRef("nhs-number", number)
-    return patient_summary(Held(patient, held, at), asked, everything, {LOCAL_NUMBER: "local"})
+    return patient_summary(Held(patient, held, at), asked, everything, {LOCAL_NUMBER: "RZZ"})
 
 
 def patient(**more: Any) -> dict[str, Any]:
@@ -353,13 +353,15 @@ def test_identifiers_learnt() -> None:
         {"system": NHS_NUMBER, "value": "900 000 1013", "use": "old"},
         {"system": NHS_NUMBER, "value": "9000000019"},
         {"system": "https://fhir.nhs.uk/Id/chi-number", "value": "0101410001"},
-        {"system": LOCAL_NUMBER, "value": "EX1"},
+        {"system": LOCAL_NUMBER, "value": "ex1"},
         {"system": "https://elsewhere.example/Id", "value": "1"},
         {"system": LOCAL_NUMBER},
+        {"system": LOCAL_NUMBER, "value": "EX 2"},
+        {"system": "https://fhir.nhs.uk/Id/chi-number", "value": "12"},
     ]
     assert [(i.scheme, i.value) for i in made(patient(identifier=known)).identifiers] == [
         ("chi-number", "0101410001"),
-        ("local", "EX1"),
+        ("local-patient-id", "RZZ:EX1"),
         ("nhs-number", EDITH),
         ("nhs-number", EDITH_BEFORE),
     ]
@@ -388,10 +390,43 @@ JSON = st.recursive(
         | st.dictionaries(
             st.sampled_from(
                 # The elements that the mapping reads.
-                "identifier name address telecom meta security coding code period system value use family "
-                "given line start end gender link text clinicalStatus verificationStatus reaction severity "
-                "manifestation status dosage medicationCodeableConcept medicationReference contained "
-                "reference birthDate criticality recordedDate generalPractitioner".split()
+                [
+                    "identifier",
+                    "name",
+                    "address",
+                    "telecom",
+                    "meta",
+                    "security",
+                    "coding",
+                    "code",
+                    "period",
+                    "system",
+                    "value",
+                    "use",
+                    "family",
+                    "given",
+                    "line",
+                    "start",
+                    "end",
+                    "gender",
+                    "link",
+                    "text",
+                    "clinicalStatus",
+                    "verificationStatus",
+                    "reaction",
+                    "severity",
+                    "manifestation",
+                    "status",
+                    "dosage",
+                    "medicationCodeableConcept",
+                    "medicationReference",
+                    "contained",
+                    "reference",
+                    "birthDate",
+                    "criticality",
+                    "recordedDate",
+                    "generalPractitioner",
+                ]
             ),
             inner,
             max_size=5,

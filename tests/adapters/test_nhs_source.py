@@ -36,7 +36,7 @@ from tests.support.fhir import LyingServer, RealServer, lying_server, real_serve
 
 SUMMARY = "records.nhs.v1.PatientSummary"
 ALL = leaves(nhs.PatientSummary)
-LOCAL = {LOCAL_NUMBER: "example-trust-number"}
+LOCAL = {LOCAL_NUMBER: "RZZ"}
 PARTS = ("allergies", "medications", "conditions", "alerts")
 
 
@@ -62,12 +62,20 @@ async def record(authority: Authority, trust: RealServer) -> AsyncIterator[Patie
         yield one
 
 
-@pytest.fixture
-def liar(authority: Authority) -> Iterator[LyingServer]:
-    """A server whose answers the test makes up."""
+@pytest.fixture(scope="module")
+def lying(authority: Authority) -> Iterator[LyingServer]:
+    """A server whose answers a test makes up."""
     with lying_server(authority.server("liar")) as one:
-        one.answers["Patient"] = replies(searchset(patient()))
         yield one
+
+
+@pytest.fixture
+def liar(lying: LyingServer) -> LyingServer:
+    """The same, with one patient and nothing else to begin with."""
+    lying.requests.clear()
+    lying.answers.clear()
+    lying.answers["Patient"] = replies(searchset(patient()))
+    return lying
 
 
 class source:  # noqa: N801 - used as the block it opens
@@ -132,7 +140,7 @@ async def test_every_identifier_is_learnt_and_the_old_number_finds_the_same_pati
     for number in (EDITH, EDITH_BEFORE):
         answer = await found(record, ask, number)
         assert [(i.scheme, i.value) for i in answer.identifiers] == [
-            ("example-trust-number", "EX004711"),
+            ("local-patient-id", "RZZ:EX004711"),
             ("nhs-number", EDITH),
             ("nhs-number", EDITH_BEFORE),
         ]
