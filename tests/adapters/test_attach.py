@@ -17,6 +17,7 @@ from adapters.sdk import (
     AdapterSettings,
     AnswerFunction,
     Found,
+    ManyMatch,
     NotFound,
     ProviderUnavailable,
     Provides,
@@ -64,6 +65,7 @@ async def attached(
     authority: Authority,
     target: str,
     answer: AnswerFunction = simple,
+    matches_queries: bool = False,
     **changes: object,
 ) -> AsyncIterator[tuple[Attach, asyncio.Event, asyncio.Task[None]]]:
     """An adapter attached to `target` for as long as the block lasts."""
@@ -81,7 +83,8 @@ async def attached(
     }
     settings = AdapterSettings(**(values | changes))  # type: ignore[arg-type]
     stop = asyncio.Event()
-    attach = Attach(settings, [Provides(RISK, ("uprn",))], answer, software="test/1")
+    provides = [Provides(RISK, ("uprn",), matches_queries)]
+    attach = Attach(settings, provides, answer, software="test/1")
     running = asyncio.create_task(attach.run(stop))
     try:
         yield attach, stop, running
@@ -350,6 +353,20 @@ async def test_a_defect_becomes_failed_and_gives_nobody_away(
     assert "broken:" in answer.failed.why
     assert SECRET not in answer.failed.why
     assert SECRET not in caplog.text
+
+
+async def test_many_match_names_traits_and_only_for_traits(authority: Authority, worker: Worker) -> None:
+    """Asked by traits, it says what would tell them apart; asked by number, it is no answer."""
+
+    async def many(question: Question) -> Answer:
+        return ManyMatch(("birth_date",))
+
+    async with attached(authority, worker.address, many, matches_queries=True):
+        link = await worker.link()
+        by_traits = await link.answer(link.ask(subject=None, query={"family_name": "Smith"}))
+        by_number = await link.answer(link.ask("1"))
+    assert list(by_traits.many_match.ask_for) == ["birth_date"]
+    assert "an identifier was asked" in by_number.failed.why
 
 
 async def test_a_source_that_is_down_is_said_in_its_own_words(authority: Authority, worker: Worker) -> None:
