@@ -1,0 +1,96 @@
+"""Fills a fresh broker through its own API, as an operator would. Doing it again changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import resources
+
+import grpc
+from cryptography import x509
+from google.protobuf import timestamp_pb2
+
+from broker.catalogue import standard_record_types
+from broker.client.failures import raised
+from broker.core.reference import Agency
+from broker.pki.identity import key_digest
+from broker.pki.tls import TlsFiles, channel_credentials
+from broker.rpc import wire
+from broker.up.cast import AGENCIES, MEMBERS, OPERATOR
+from broker.up.state import State
+from broker.v1 import agreement_pb2, agreement_pb2_grpc, directory_pb2, directory_pb2_grpc
+
+TIMEOUT = 10.0
+
+
+def provision(state: State, target: str) -> None:
+    """Agencies, systems, record types and agreements. Raises what the broker refuses, by name."""
+    asyncio.run(_provision(state, target))
+
+
+async def _provision(state: State, target: str) -> None:
+    files = TlsFiles.within(state.certs, OPERATOR.folder)
+    async with grpc.aio.secure_channel(target, channel_credentials(files)) as channel:
+        try:
+            directory = directory_pb2_grpc.DirectoryServiceStub(channel)
+            await _agencies(directory)
+            await _systems(directory, state)
+            await _record_types(directory)
+            await _agreements(agreement_pb2_grpc.AgreementServiceStub(channel))
+        except grpc.aio.AioRpcError as e:
+            raise raised(e) from e
+
+
+async def _agencies(directory: directory_pb2_grpc.DirectoryServiceStub) -> None:
+    listed = await directory.ListAgencies(directory_pb2.ListAgenciesRequest(), timeout=TIMEOUT)
+    known = {agency.id for agency in listed.agencies}
+    for agency in AGENCIES:
+        if agency.id not in known:
+            request = directory_pb2.AddAgencyRequest(agency=_wire(agency))
+            await directory.AddAgency(request, timeout=TIMEOUT)
+
+
+def _wire(agency: Agency) -> directory_pb2.Agency:
+    return wire.agency(agency)
+
+
+async def _systems(directory: directory_pb2_grpc.DirectoryServiceStub, state: State) -> None:
+    listed = await directory.ListSystems(directory_pb2.ListSystemsRequest(), timeout=TIMEOUT)
+    known = {digest for system in listed.systems for digest in system.key_digests}
+    for member in MEMBERS:
+        pem = (state.certs / member.folder / "cert.pem").read_bytes()
+        digest = key_digest(x509.load_pem_x509_certificate(pem))
+        if digest not in known:
+            since = timestamp_pb2.Timestamp()
+            since.FromDatetime(AGENCIES[0].valid_from)
+            await directory.EnrolSystem(
+                directory_pb2.EnrolSystemRequest(
+                    agency=member.agency,
+                    system=member.system,
+                    function=wire.function(member.function),
+                    key_digest=digest,
+                    valid_from=since,
+                ),
+                timeout=TIMEOUT,
+            )
+
+
+async def _record_types(directory: directory_pb2_grpc.DirectoryServiceStub) -> None:
+    for full_name, descriptor_set in standard_record_types():
+        request = directory_pb2.ApproveRecordTypeRequest(full_name=full_name, descriptor_set=descriptor_set)
+        await directory.ApproveRecordType(request, timeout=TIMEOUT)
+
+
+async def _agreements(agreements: agreement_pb2_grpc.AgreementServiceStub) -> None:
+    listed = await agreements.ListAgreements(agreement_pb2.ListAgreementsRequest(), timeout=TIMEOUT)
+    known = {agreement.digest for agreement in listed.agreements}
+    folder = resources.files("broker.up").joinpath("agreements")
+    for file in sorted(folder.iterdir(), key=lambda f: f.name):
+        data = file.read_bytes()
+        if _digest(data) not in known:
+            await agreements.ApplyAgreement(agreement_pb2.ApplyAgreementRequest(file=data), timeout=TIMEOUT)
+
+
+def _digest(data: bytes) -> str:
+    from broker.core.agreement import digest
+
+    return digest(data)
