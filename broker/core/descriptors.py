@@ -70,6 +70,11 @@ def read_files(data: bytes) -> dict[str, FileDescriptorProto]:
         if file.name in files:
             raise refuse(file.name, "is in the set twice")
         files[file.name] = file
+    # Fields first: the error for one of type Any should name it, not the google file it needs.
+    for file in own_files(files):
+        if PACKAGE.fullmatch(file.package):
+            for name, message in _messages(file):
+                _check_message(name, message)
     for file in own_files(files):
         _check_file(file)
     _check_known_options(files)
@@ -145,8 +150,6 @@ def _messages(file: FileDescriptorProto) -> Iterator[tuple[str, DescriptorProto]
 
 
 def _check_file(file: FileDescriptorProto) -> None:
-    for name, message in _messages(file):
-        _check_message(name, message)
     package = PACKAGE.fullmatch(file.package)
     if package is None or file.package.startswith(_SHARED):
         raise refuse(

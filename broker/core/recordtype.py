@@ -157,7 +157,7 @@ class RecordType:
         return tuple(Pin(path, self._by_path[path].numbers) for path in sorted(set(paths)))
 
     def check_pins(self, pins: Iterable[Pin], field: str = "permitted_paths") -> None:
-        """Pins made against another digest mean the same here. Raises InvalidRequest naming one that is not."""
+        """Pins made against another digest mean the same here. Raises InvalidRequest naming the path."""
         for pin in pins:
             self.check_paths([pin.path], field, states=False)
             numbers = self._by_path[pin.path].numbers
