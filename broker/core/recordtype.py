@@ -67,13 +67,11 @@ class RecordType:
         `holder` is the agency kind the submitter speaks for ("fire"); None where an operator submits, who may
         for any. Raises InvalidRequest naming `full_name` or, in `descriptor_set`, the message or field.
         """
-        named = _FULL_NAME.fullmatch(full_name)
-        if named is None or named[1] == "shared":
-            raise InvalidRequest("full_name", "must be records.<holder>.v<N>.<Message> of an agency kind")
-        if holder is not None and named[1] != holder:
-            raise InvalidRequest("full_name", f"belongs to holder {named[1]!r}, not to {holder!r}")
+        named = _holder(full_name)
+        if holder is not None and named != holder:
+            raise InvalidRequest("full_name", f"belongs to holder {named!r}, not to {holder!r}")
         files = read_files(descriptor_set)
-        check_origin(files, named[1])
+        check_origin(files, named)
         return cls._build(descriptor_set, full_name, files)
 
     @classmethod
@@ -102,7 +100,7 @@ class RecordType:
         leaves = leaves_of(descriptor)
         return cls(
             full_name=full_name,
-            holder=full_name.split(".")[1],
+            holder=_holder(full_name),
             digest=hashlib.sha256(data).hexdigest(),
             subject_schemes=schemes,
             viewing_has_effects=effects,
@@ -195,14 +193,18 @@ def _dotted(numbers: tuple[int, ...]) -> str:
     return ".".join(map(str, numbers))
 
 
+def _holder(full_name: str) -> str:
+    named = _FULL_NAME.fullmatch(full_name)
+    if named is None or named[1] == "shared":
+        raise InvalidRequest("full_name", "must be records.<holder>.v<N>.<Message> of an agency kind")
+    return named[1]
+
+
 def _find(pool: DescriptorPool, full_name: str) -> Descriptor:
     try:
-        descriptor = pool.FindMessageTypeByName(full_name)
+        return pool.FindMessageTypeByName(full_name)
     except KeyError as error:
         raise InvalidRequest("full_name", "is not a message of the descriptor set") from error
-    if descriptor.containing_type is not None:
-        raise InvalidRequest("full_name", "is nested in another message")
-    return descriptor
 
 
 def _messages(file: FileDescriptor) -> Iterator[Descriptor]:

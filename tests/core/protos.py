@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
+import pytest
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -12,6 +14,8 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
+from broker.core.recordtype import RecordType
+from broker.errors import InvalidRequest
 from broker.v1 import labels_pb2
 from records.shared.v1 import fact_pb2
 
@@ -99,3 +103,9 @@ def changed(data: bytes, change: Callable[[FileDescriptorProto], None]) -> bytes
     read = FileDescriptorSet.FromString(data)
     change(read.file[-1])
     return read.SerializeToString()
+
+
+def refused(data: bytes, text: str, full_name: str = FULL_NAME, holder: str | None = None) -> None:
+    """The set is refused with exactly this text in the error."""
+    with pytest.raises(InvalidRequest, match=re.escape(text)):
+        RecordType.submitted(data, full_name, holder)

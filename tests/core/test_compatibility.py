@@ -200,3 +200,10 @@ def test_effects_of_viewing_that_are_gone_are_refused() -> None:
     old.options.Extensions[labels_pb2.record_type].viewing_has_effects = True
     refused(approved(old), made(NAME), "viewing_has_effects was set and is not")
     check_successor(made(NAME), approved(old))
+
+
+def test_another_name_is_no_successor() -> None:
+    """A type of another name is a type of its own."""
+    data = descriptor_set(protos.file(message("Other", NAME, schemes=["uprn"])))
+    other = RecordType.submitted(data, f"{PACKAGE}.Other")
+    refused(made(NAME), other, f"full_name: {PACKAGE}.Other cannot succeed {FULL_NAME}")
