@@ -17,7 +17,7 @@ from types import MappingProxyType
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from broker.core.unknown import unknown_fields
 from broker.errors import InvalidRequest
@@ -65,6 +65,8 @@ def read_files(data: bytes) -> dict[str, FileDescriptorProto]:
         read = FileDescriptorSet.FromString(data)
     except DecodeError as error:
         raise refuse("set", "not a serialised google.protobuf.FileDescriptorSet") from error
+    if not _is_text(read):
+        raise refuse("set", "holds a name that is not UTF-8")
     files: dict[str, FileDescriptorProto] = {}
     for file in read.file:
         if file.name in files:
@@ -122,6 +124,18 @@ def build_pool(files: Mapping[str, FileDescriptorProto]) -> DescriptorPool:
                 raise refuse(name, str(error)) from error
             added.add(name)
     return pool
+
+
+def _is_text(message: Message) -> bool:
+    """Whether all strings are text; descriptor.proto is proto2, so its parser lets other bytes through."""
+    for field, value in message.ListFields():
+        items = value if field.is_repeated else (value,)
+        if field.message_type is not None:
+            if not all(map(_is_text, items)):
+                return False
+        elif field.type == field.TYPE_STRING and any(isinstance(item, bytes) for item in items):
+            return False
+    return True
 
 
 def _meaning(file: FileDescriptorProto) -> bytes:

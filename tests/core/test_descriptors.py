@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -11,8 +12,11 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
     FileDescriptorSet,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from broker.core.recordtype import RecordType
+from broker.errors import InvalidRequest
 from broker.v1 import labels_pb2
 from records.shared.v1 import fact_pb2
 from tests.core import protos
@@ -274,6 +278,24 @@ def test_files_twice_or_in_a_circle_are_refused() -> None:
     refused(descriptor_set(file, file), "records/fire/v1/visit.proto: is in the set twice")
     file.dependency.append(file.name)
     refused(descriptor_set(file), "records/fire/v1/visit.proto: imports itself")
+
+
+def test_names_that_are_not_text_are_refused() -> None:
+    """Bytes that are not UTF-8 in a file's, package's or field's name are refused at once."""
+    for name in (b"records/fire/v1/visit.proto", b"records.fire.v1", b"uprn"):
+        refused(PLAIN.replace(name, b"\xff" + name[1:], 1), "set: holds a name that is not UTF-8")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_damaged_sets_are_refused_by_name(data: st.DataObject) -> None:
+    """Whatever bytes change in a good set, it is still a record type or the error is InvalidRequest."""
+    damaged = bytearray(PLAIN)
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(PLAIN) - 1))] = data.draw(st.integers(0, 255))
+    for make in (RecordType.submitted, RecordType.stored):
+        with contextlib.suppress(InvalidRequest):
+            assert make(bytes(damaged), FULL_NAME).leaves
 
 
 def test_bytes_that_are_no_descriptor_set_are_refused() -> None:
