@@ -209,15 +209,17 @@ class Access(_message.Message):
         state: _fact_pb2.FactState.ValueType = ...,
         as_at: _builtins.str = ...,
         directions: _builtins.str = ...,
-        key_safe_fitted: _builtins.bool = ...,
+        key_safe_fitted: _builtins.bool | None = ...,
         key_safe_code: _builtins.str = ...,
         provenance: _fact_pb2.Provenance | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key_safe_fitted", b"_key_safe_fitted", "key_safe_fitted", b"key_safe_fitted", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_at", b"as_at", "directions", b"directions", "key_safe_code", b"key_safe_code", "key_safe_fitted", b"key_safe_fitted", "provenance", b"provenance", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_safe_fitted", b"_key_safe_fitted", "as_at", b"as_at", "directions", b"directions", "key_safe_code", b"key_safe_code", "key_safe_fitted", b"key_safe_fitted", "provenance", b"provenance", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__key_safe_fitted: _TypeAlias = _typing.Literal["key_safe_fitted"]  # noqa: Y015
+    _WhichOneofArgType__key_safe_fitted: _TypeAlias = _typing.Literal["_key_safe_fitted", b"_key_safe_fitted"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_safe_fitted) -> _WhichOneofReturnType__key_safe_fitted | None: ...
 
 Global___Access: _TypeAlias = Access  # noqa: Y015
 
@@ -297,15 +299,17 @@ class Sprinklers(_message.Message):
         *,
         state: _fact_pb2.FactState.ValueType = ...,
         as_at: _builtins.str = ...,
-        fitted: _builtins.bool = ...,
+        fitted: _builtins.bool | None = ...,
         coverage: _builtins.str = ...,
         provenance: _fact_pb2.Provenance | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fitted", b"_fitted", "fitted", b"fitted", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_at", b"as_at", "coverage", b"coverage", "fitted", b"fitted", "provenance", b"provenance", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fitted", b"_fitted", "as_at", b"as_at", "coverage", b"coverage", "fitted", b"fitted", "provenance", b"provenance", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__fitted: _TypeAlias = _typing.Literal["fitted"]  # noqa: Y015
+    _WhichOneofArgType__fitted: _TypeAlias = _typing.Literal["_fitted", b"_fitted"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fitted) -> _WhichOneofReturnType__fitted | None: ...
 
 Global___Sprinklers: _TypeAlias = Sprinklers  # noqa: Y015
 
