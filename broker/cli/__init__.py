@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from broker.cli import certs, serve
+from broker.cli import certs, serve, up
 from broker.errors import BrokerError
 
 # Everything there is, in the order of `broker --help`: add yours here. A noun's module has an `app` with its
@@ -24,6 +24,7 @@ NOUNS: dict[str, typer.Typer] = {
     "certs": certs.app,
 }
 COMMANDS: dict[str, Callable[..., None]] = {
+    "up": up.up,
     "serve": serve.serve,
 }
 

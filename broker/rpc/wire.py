@@ -187,6 +187,11 @@ def system(of: System) -> directory_pb2.System:
     )
 
 
+def function(of: model.Function) -> directory_pb2.SystemFunction.ValueType:
+    """What a system is enrolled to do."""
+    return _FUNCTIONS[of]
+
+
 def record_type(of: RecordType, approved_at: datetime | None) -> directory_pb2.RecordType:
     """A record type with its leaves and their labels."""
     return directory_pb2.RecordType(

@@ -11,7 +11,7 @@ from google.protobuf import timestamp_pb2
 
 from broker.catalogue import standard_record_types
 from broker.client.failures import raised
-from broker.core.reference import Agency
+from broker.core.agreement import digest
 from broker.pki.identity import key_digest
 from broker.pki.tls import TlsFiles, channel_credentials
 from broker.rpc import wire
@@ -45,12 +45,8 @@ async def _agencies(directory: directory_pb2_grpc.DirectoryServiceStub) -> None:
     known = {agency.id for agency in listed.agencies}
     for agency in AGENCIES:
         if agency.id not in known:
-            request = directory_pb2.AddAgencyRequest(agency=_wire(agency))
+            request = directory_pb2.AddAgencyRequest(agency=wire.agency(agency))
             await directory.AddAgency(request, timeout=TIMEOUT)
-
-
-def _wire(agency: Agency) -> directory_pb2.Agency:
-    return wire.agency(agency)
 
 
 async def _systems(directory: directory_pb2_grpc.DirectoryServiceStub, state: State) -> None:
@@ -86,11 +82,5 @@ async def _agreements(agreements: agreement_pb2_grpc.AgreementServiceStub) -> No
     folder = resources.files("broker.up").joinpath("agreements")
     for file in sorted(folder.iterdir(), key=lambda f: f.name):
         data = file.read_bytes()
-        if _digest(data) not in known:
+        if digest(data) not in known:
             await agreements.ApplyAgreement(agreement_pb2.ApplyAgreementRequest(file=data), timeout=TIMEOUT)
-
-
-def _digest(data: bytes) -> str:
-    from broker.core.agreement import digest
-
-    return digest(data)

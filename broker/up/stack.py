@@ -205,5 +205,3 @@ def _environment(**settings: object) -> dict[str, str]:
 
 def _texts(**settings: object) -> dict[str, str]:
     return {name: str(value) for name, value in settings.items()}
-
-

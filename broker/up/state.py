@@ -66,7 +66,9 @@ class State:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
             os.close(lock)
-            raise SetupError(f"another `broker up` uses {self.folder}; stop it, or name another with --state") from e
+            raise SetupError(
+                f"another `broker up` uses {self.folder}; stop it, or name another with --state"
+            ) from e
         return lock
 
     def write_ports(self, ready: Path) -> dict[str, str | int]:
