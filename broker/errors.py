@@ -120,3 +120,7 @@ class NotYetOffered(BrokerError):  # noqa: N818
 
 class SetupError(BrokerError):
     """The operator can fix this: one sentence that says what is wrong and what to do."""
+
+
+class CannotConnect(BrokerError):  # noqa: N818
+    """The broker cannot be reached or will not have us; one sentence that says why. Nothing was released."""

@@ -1,0 +1,142 @@
+"""Owns what is remembered of the logs, in memory and, if wanted, in one file that outlives the process.
+
+The file is replaced in one step and synced. It holds each log's newest proven checkpoint, those that wait to be
+proven, and, once a log has contradicted itself, the two checkpoints that show it: from then on nothing is
+believed until somebody has looked and moved the file away. Refuses a file that does not verify under the keys
+given. One file serves one process.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from broker.client.trail import Contradiction, Seen, Trail
+from broker.core import canonical
+from broker.core.canonical import Json
+from broker.errors import IntegrityError, SetupError
+from broker.pki.files import read_file, replace
+
+_VERSION = 1
+
+OpenNote = Callable[[bytes], Seen]
+
+
+class Memory:
+    """The trails of all logs seen, by origin, and whether one has contradicted itself."""
+
+    def __init__(self) -> None:
+        self.trails: dict[str, Trail] = {}
+        self.contradiction: Contradiction | None = None
+        self.changed = False
+        self._latest = ""
+
+    @property
+    def current(self) -> Trail | None:
+        """The trail of the log seen last."""
+        return self.trails.get(self._latest)
+
+    def observe(self, seen: Seen) -> None:
+        """Take note of a checkpoint that verified. Raises Contradiction, now and at every later call."""
+        if self.contradiction is not None:
+            raise self.again()
+        origin = seen.checkpoint.origin
+        self._latest = origin
+        trail = self.trails.get(origin)
+        if trail is None:
+            self.trails[origin] = Trail(seen, choose=secrets.randbelow)
+            self.changed = True
+            return
+        try:
+            trail.observe(seen)
+        except Contradiction as error:
+            self.contradict(error)
+            raise
+
+    def contradict(self, error: Contradiction) -> None:
+        """Remember for good that a log contradicted itself."""
+        self.contradiction = self.contradiction or error
+        self.changed = True
+
+    def again(self) -> Contradiction:
+        """The contradiction as a fresh error."""
+        known = self.contradiction
+        if known is None:
+            raise AssertionError("no log has contradicted itself")
+        why = str(known).partition("contradicts itself: ")[2]
+        return Contradiction(why, known.first, known.second)
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON of all that is remembered."""
+        broken = self.contradiction
+        return canonical.encode(
+            {
+                "v": _VERSION,
+                "logs": [
+                    {"proven": _text(t.proven), "waiting": [_text(seen) for seen in t.waiting]}
+                    for t in self.trails.values()
+                ],
+                "contradiction": None if broken is None else [_text(broken.first), _text(broken.second)],
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, open_note: OpenNote) -> Memory:
+        """Return what was remembered. Raises IntegrityError for a note that does not open or a wrong form."""
+        memory = cls()
+        fields = canonical.decode_object(data)
+        logs, broken = fields.get("logs"), fields.get("contradiction")
+        if fields.get("v") != _VERSION or not isinstance(logs, list):
+            raise IntegrityError("memory: not of a form that is known here")
+        for log in logs:
+            if not isinstance(log, dict):
+                raise IntegrityError("memory: not of a form that is known here")
+            proven = open_note(_note(log.get("proven")))
+            waiting = [open_note(_note(each)) for each in _list(log.get("waiting"))]
+            memory._latest = proven.checkpoint.origin
+            memory.trails[memory._latest] = Trail(proven, waiting, choose=secrets.randbelow)
+        if broken is not None:
+            first, second = (open_note(_note(each)) for each in _list(broken))
+            memory.contradiction = Contradiction("remembered from an earlier run", first, second)
+        return memory
+
+
+def load(path: Path, open_note: OpenNote) -> Memory:
+    """What the file remembers; nothing where there is no file. Raises SetupError, IntegrityError naming it."""
+    if not path.exists():
+        return Memory()
+    try:
+        return Memory.from_bytes(read_file(path), open_note)
+    except (IntegrityError, ValueError) as error:
+        raise IntegrityError(f"{path}: {error}") from error
+
+
+def save(path: Path, data: bytes) -> None:
+    """Replace the file in one step, and sync it and its folder. Blocks. Raises SetupError."""
+    replace(path, data, 0o600)
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise SetupError(f"cannot sync {path.parent}: {error.strerror}") from error
+
+
+def _text(seen: Seen) -> str:
+    return seen.note.decode("utf-8")
+
+
+def _note(value: Json | None) -> bytes:
+    if not isinstance(value, str):
+        raise IntegrityError("memory: a checkpoint that is not text")
+    return value.encode("utf-8")
+
+
+def _list(value: Json | None) -> list[Json]:
+    if not isinstance(value, list):
+        raise IntegrityError("memory: not of a form that is known here")
+    return value
