@@ -10,7 +10,7 @@ from cryptography import x509
 from google.protobuf import timestamp_pb2
 
 from broker.catalogue import standard_record_types
-from broker.client.failures import raised
+from broker.client.failures import read_call
 from broker.core.agreement import digest
 from broker.pki.identity import key_digest
 from broker.pki.tls import TlsFiles, channel_credentials
@@ -37,7 +37,7 @@ async def _provision(state: State, target: str) -> None:
             await _record_types(directory)
             await _agreements(agreement_pb2_grpc.AgreementServiceStub(channel))
         except grpc.aio.AioRpcError as e:
-            raise raised(e) from e
+            raise read_call(e).error from e
 
 
 async def _agencies(directory: directory_pb2_grpc.DirectoryServiceStub) -> None:
