@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv --no-config --no-progress -q
+LOCK   := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header
+ARGS   ?=
 export UV_COMPILE_BYTECODE = 1
 export UV_SYSTEM_CERTS = 1
 export UV_PYTHON_DOWNLOADS = never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all bench lint lock generate clean
+.PHONY: help setup run test test-all lint format generate baseline lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -29,3 +31,38 @@ $(VENV)/.ready: $(VENV)/bin/uv requirements/dev.txt pyproject.toml
 	@$(UV) pip install --python $(BIN)/python --offline --no-deps --no-build-isolation -e .
 	@touch $@
 
+run: setup  ## everything on this machine: the demonstration, then it stays up until interrupted
+	@exec $(BIN)/broker up $(ARGS)
+
+test: setup  ## the tests, without the long ones (ARGS goes to pytest)
+	@$(BIN)/pytest -m "not long" $(ARGS)
+
+test-all: setup  ## all tests
+	@$(BIN)/pytest $(ARGS)
+
+lint: setup  ## style, types, import rules and the wire contract
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
+	@$(BIN)/mypy broker adapters records proto/successors.py
+	@$(BIN)/lint-imports --no-logo --no-cache
+	@proto/check
+
+format: setup  ## format the code
+	@$(BIN)/ruff format .
+
+generate: setup  ## write broker/v1 and records/ from proto/
+	@proto/generate
+
+# Part of a release, and of nothing else: what stands here is what later changes are held to.
+baseline: setup  ## for a release: remember proto/ as what must not be broken
+	@BIN=$(BIN) proto/image proto/baseline.binpb
+
+# The files carry no address: any package index may serve them, and the hashes decide.
+lock: $(VENV)/bin/uv  ## resolve all requirements anew, within pyproject.toml
+	@echo uv | $(LOCK) --upgrade --no-annotate -o requirements/uv.txt -
+	@$(LOCK) --upgrade --extra dev -o requirements/dev.txt pyproject.toml
+	@$(LOCK) --upgrade --extra demo --extra install -c requirements/dev.txt -o requirements/run.txt pyproject.toml
+
+clean:  ## remove what was made, but no state of a broker
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

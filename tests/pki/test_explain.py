@@ -24,9 +24,7 @@ async def why(target: str | int, ca: Path, name: str | None = "cfrs-mdt", **opti
     return await asyncio.to_thread(explain_tls, address, ca / "ca.pem", *files, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "target", ["127.0.0.1:{}", "localhost:{}", "dns:///localhost:{}", "ipv4:127.0.0.1:{}"]
-)
+@pytest.mark.parametrize("target", ["127.0.0.1:{}", "localhost:{}", "dns:///localhost:{}", "ipv4:127.0.0.1:{}"])
 async def test_a_good_handshake_is_said_to_be_good(port: int, certs: Path, target: str) -> None:
     """Nothing is blamed on certificates that work."""
     assert "succeeds now" in await why(target.format(port), certs)
@@ -41,9 +39,7 @@ async def test_a_good_handshake_is_said_to_be_good(port: int, certs: Path, targe
         ("live", "turned our certificate away: it is not a client certificate"),
     ],
 )
-async def test_what_is_wrong_with_our_certificate(
-    port: int, certs: Path, name: str | None, words: str
-) -> None:
+async def test_what_is_wrong_with_our_certificate(port: int, certs: Path, name: str | None, words: str) -> None:
     """gRPC closes without an alert; the reason is found in the certificate that was shown."""
     assert words in await why(port, certs, name)
 

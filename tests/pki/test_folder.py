@@ -208,8 +208,7 @@ def test_a_request_for_a_key_one_does_not_have_is_refused(tmp_path: Path, certs:
     mine, theirs = authority.new_key(), authority.new_key().public_key()
     signed = x509.CertificateSigningRequestBuilder(x509.Name([])).sign(mine, hashes.SHA256())
     encodings = [
-        key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        for key in (mine.public_key(), theirs)
+        key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) for key in (mine.public_key(), theirs)
     ]
     forged = signed.public_bytes(Encoding.DER).replace(*encodings)
     other = x509.CertificateSigningRequestBuilder(x509.Name([])).sign(

@@ -98,9 +98,7 @@ async def test_a_system_cannot_pass_for_the_broker(certs: Path) -> None:
     async with serving(TlsFiles.within(certs, "cfrs-mdt")) as port:
         files = TlsFiles.within(certs, "cfrs-expired")
         options = (("grpc.ssl_target_name_override", "mdt"),)
-        async with grpc.aio.secure_channel(
-            f"127.0.0.1:{port}", channel_credentials(files), options
-        ) as channel:
+        async with grpc.aio.secure_channel(f"127.0.0.1:{port}", channel_credentials(files), options) as channel:
             with pytest.raises(grpc.aio.AioRpcError, match="CERTIFICATE_VERIFY_FAILED"):
                 await channel.unary_unary("/test.Who/Ask")(b"", timeout=10)
 
