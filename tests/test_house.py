@@ -41,7 +41,7 @@ _HOSTS = "|".join(
         ("index", "crates", "io"),
     )
 )
-_FOLDERS = "|".join(("/" + r"home/\w", "/" + "Users/", "/" + r"root/(?!\*)", "/" + "work/", "/" + "tmp/wt"))
+_FOLDERS = "|".join(("/" + r"home/\w", "/" + "Users/", "/" + "root/", re.escape(f"{ROOT}/")))
 ELSEWHERE = re.compile(rf"({_HOSTS})|(?<![\w./-])({_FOLDERS})|file:" + "//")
 
 
@@ -64,7 +64,13 @@ def test_no_file_names_a_place_that_is_not_everybodys() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["see https://" + "pypi" + ".org/simple", "cd /" + "home/ann/x", "(/" + "root/.cache)", "file:" + "///x"],
+    [
+        "see https://" + "pypi" + ".org/simple",
+        "cd /" + "home/ann/x",
+        "(/" + "root/.cache)",
+        "file:" + "///x",
+        f"in {ROOT}/docs",
+    ],
 )
 def test_the_look_for_such_places_finds_them(text: str) -> None:
     """What the test before this one looks for is found where it stands."""
@@ -83,6 +89,14 @@ def test_links_inside_the_documentation_resolve(page: Path) -> None:
         if not file.is_file() or (fragment and fragment not in _anchors(file)):
             broken.append(target)
     assert broken == []
+
+
+def test_every_decision_is_in_the_index() -> None:
+    """The index of decisions links each page once, in order, and numbers leave no gap."""
+    folder = ROOT / "docs" / "decisions"
+    pages = sorted(file.name for file in folder.glob("*.md") if file.name != "README.md")
+    assert re.findall(r"\]\(([^)]+)\)", (folder / "README.md").read_text(encoding="utf-8")) == pages
+    assert [name[:4] for name in pages] == [f"{number:04}" for number in range(1, len(pages) + 1)]
 
 
 def _anchors(file: Path) -> set[str]:
