@@ -5,6 +5,7 @@ Once anybody is enrolled this does nothing, so that the setting cannot be used t
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from cryptography import x509
@@ -24,7 +25,7 @@ async def enrol_first_operator(
     if (await reference.refresh()).systems:
         return False
     try:
-        parsed = x509.load_pem_x509_certificate(certificate.read_bytes())
+        parsed = x509.load_pem_x509_certificate(await asyncio.to_thread(certificate.read_bytes))
         spiffe = spiffe_id_of(parsed)
     except (OSError, ValueError) as e:
         raise SetupError(f"{certificate} is not a certificate of a system: {e}") from e

@@ -204,7 +204,5 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(SetupError, match="cannot be written"):
         spawn(SLEEP, name="x", log=tmp_path / "link")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(
-        SetupError, match=r"the command setpriv, .* is missing: install the package util-linux"
-    ):
+    with pytest.raises(SetupError, match=r"the command setpriv, .* is missing: install the package util-linux"):
         spawn(["/bin/sleep", "300"], name="x", log=tmp_path / "log")

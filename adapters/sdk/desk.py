@@ -30,9 +30,7 @@ _MOST_IDENTIFIERS = 100
 class Desk:
     """Answers asks for the types provided, at most `at_once` of them running at any time."""
 
-    def __init__(
-        self, answer: AnswerFunction, provided: Iterable[adapter_pb2.Provided], at_once: int
-    ) -> None:
+    def __init__(self, answer: AnswerFunction, provided: Iterable[adapter_pb2.Provided], at_once: int) -> None:
         self._answer = answer
         self._provided = {(p.record_type, p.digest): p for p in provided}
         self._running = asyncio.Semaphore(at_once)

@@ -87,9 +87,7 @@ class Link:
             first = await self._greet(call)
             self._watcher.welcomed(self)
             self._take_in(first)
-            parts = {
-                asyncio.create_task(part) for part in (self._read(call), self._write(call), self._pulse())
-            }
+            parts = {asyncio.create_task(part) for part in (self._read(call), self._write(call), self._pulse())}
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for part in done:
                 part.result()

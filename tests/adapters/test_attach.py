@@ -267,9 +267,7 @@ async def test_no_more_run_at_once_than_declared(authority: Authority, worker: W
         gate.set()
         await link.until(lambda: len(link.answers) == 5)
     assert most == 3
-    assert (
-        sorted(a.WhichOneof("result") or "" for a in link.answers.values()) == ["failed"] * 2 + ["found"] * 3
-    )
+    assert sorted(a.WhichOneof("result") or "" for a in link.answers.values()) == ["failed"] * 2 + ["found"] * 3
 
 
 async def test_timed_out_work_that_will_not_end_keeps_its_place(authority: Authority, worker: Worker) -> None:

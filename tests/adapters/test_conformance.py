@@ -31,9 +31,7 @@ def sound(**changes: object) -> fire.PremisesRisk:
     return record
 
 
-def adapter(
-    record: Callable[[], fire.PremisesRisk] = sound, gone: list[bool] | None = None
-) -> AnswerFunction:
+def adapter(record: Callable[[], fire.PremisesRisk] = sound, gone: list[bool] | None = None) -> AnswerFunction:
     """An adapter that holds premises 1 alone and keeps every promise."""
 
     async def answer(question: Question) -> Answer:

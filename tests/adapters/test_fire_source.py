@@ -79,9 +79,7 @@ async def test_a_change_in_the_risk_system_shows_in_the_next_answer(
 ) -> None:
     """Nothing is kept between questions."""
     owner = await asyncpg.connect(database)
-    await owner.execute(
-        "UPDATE risk.fact SET superseded_at = now() WHERE uprn = $1 AND kind = 'oxygen'", HOME
-    )
+    await owner.execute("UPDATE risk.fact SET superseded_at = now() WHERE uprn = $1 AND kind = 'oxygen'", HOME)
     assert (await found(source, ask)).oxygen.state == shared.FACT_STATE_NONE_RECORDED
     await owner.execute(
         "INSERT INTO risk.fact (uprn, kind, code, source, nature, confidence, recorded_on) "

@@ -174,9 +174,7 @@ WRONG_CODES = [
     wrong(medicine("SECRET"), clinical.medications, "MedicationStatement.status"),
     wrong(medicine(status=None), clinical.medications, "MedicationStatement.status"),
     wrong(medicine(medicationCodeableConcept={}), clinical.medications, "medication"),
-    wrong(
-        condition(verificationStatus=coded("condition-ver-status", "SECRET")), clinical.conditions, "verif"
-    ),
+    wrong(condition(verificationStatus=coded("condition-ver-status", "SECRET")), clinical.conditions, "verif"),
     wrong(condition(clinicalStatus=coded("condition-clinical", "SECRET")), clinical.conditions, "clinical"),
     wrong(condition(code=None), clinical.conditions, "Condition.code"),
     wrong(flag("SECRET"), clinical.alerts, "Flag.status"),
@@ -284,9 +282,7 @@ def test_an_unknown_code_in_one_part_makes_that_part_unavailable_and_leaves_the_
     summary = made(patient(), allergies=[latex(), latex(criticality="xx")], conditions=[condition()])
     assert (summary.record.allergies.state, len(summary.record.allergies.items)) == (UNAVAILABLE, 0)
     assert summary.record.conditions.state == VALUE
-    assert summary.problems == (
-        "AllergyIntolerance.criticality: a code that is not in FHIR R4's required set",
-    )
+    assert summary.problems == ("AllergyIntolerance.criticality: a code that is not in FHIR R4's required set",)
 
 
 def test_the_worst_reaction_is_the_one_shown() -> None:
@@ -317,9 +313,7 @@ def test_a_patient_marked_above_normal_cannot_be_located(code: str, scheme: str)
 
 def test_the_published_sensitive_example() -> None:
     """Of the service's own example: name and birth date, and contact withheld."""
-    record = made(
-        example("pds-patient-sensitive.json"), datetime(2020, 6, 1, tzinfo=UTC), "9000000025"
-    ).record
+    record = made(example("pds-patient-sensitive.json"), datetime(2020, 6, 1, tzinfo=UTC), "9000000025").record
     assert (record.name.family, record.birth_date) == ("Smythe", "2010-10-22")
     assert record.contact.state == WITHHELD
 

@@ -274,9 +274,7 @@ async def test_a_part_that_cannot_be_read_is_unavailable_and_never_none(
     assert made.conditions.state == shared.FACT_STATE_NONE_RECORDED
 
 
-async def test_a_list_without_end_is_unavailable(
-    liar: LyingServer, authority: Authority, ask: Asking
-) -> None:
+async def test_a_list_without_end_is_unavailable(liar: LyingServer, authority: Authority, ask: Asking) -> None:
     """Pages are followed ten times; a list cut off there must not look whole."""
 
     async def endless(request: Request) -> Response:

@@ -93,9 +93,7 @@ async def test_the_fire_adapter_loads_serves_and_leaves(
     dsn = urlsplit(fire_server)._replace(path="/as_a_process").geturl()
     ready = tmp_path / "ready"
     files = authority.client("cfrs", "risk-system")
-    env = environment(
-        worker.address, files, BROKER_FIRE_DATABASE_URL=dsn, BROKER_ADAPTER_READY_FILE=str(ready)
-    )
+    env = environment(worker.address, files, BROKER_FIRE_DATABASE_URL=dsn, BROKER_ADAPTER_READY_FILE=str(ready))
     try:
         assert await command("adapters.fire", env, "--load-demo") == (0, "", "")
         async with adapter("adapters.fire", env) as process:

@@ -43,17 +43,13 @@ def field(
         labels = () if labels == ("PLAIN",) and made.type == made.TYPE_MESSAGE else labels
     else:
         made.type = FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")
-    made.options.Extensions[labels_pb2.labels].extend(
-        labels_pb2.Label.Value(f"LABEL_{one}") for one in labels
-    )
+    made.options.Extensions[labels_pb2.labels].extend(labels_pb2.Label.Value(f"LABEL_{one}") for one in labels)
     if state:
         made.options.Extensions[labels_pb2.fact_state] = True
     return made
 
 
-def message(
-    name: str, *fields: FieldDescriptorProto, schemes: Iterable[str] | None = None
-) -> DescriptorProto:
+def message(name: str, *fields: FieldDescriptorProto, schemes: Iterable[str] | None = None) -> DescriptorProto:
     """A message; with `schemes` it is marked as a record type."""
     made = DescriptorProto(name=name, field=fields)
     if schemes is not None:

@@ -101,9 +101,7 @@ def test_a_number_used_again_with_another_type_is_refused() -> None:
 
 def test_a_field_moved_to_another_number_is_refused() -> None:
     """Agreements bind the number too."""
-    refused(
-        made(NAME, PHONE), made(NAME, field("phone", 3, labels=["CONTACT"])), "phone: was field 2 and is 3"
-    )
+    refused(made(NAME, PHONE), made(NAME, field("phone", 3, labels=["CONTACT"])), "phone: was field 2 and is 3")
 
 
 def test_a_field_removed_without_reserving_it_is_refused() -> None:

@@ -141,9 +141,7 @@ def test_types_of_googles_are_refused_at_the_field() -> None:
     file = protos.file(visit(field("seen_at", 1, ".google.protobuf.Timestamp")))
     file.dependency.append("google/protobuf/timestamp.proto")
     data = descriptor_set(protos.ours(timestamp_pb2), file)
-    refused(
-        data, f"{FULL_NAME}.seen_at: google.protobuf.Timestamp may not be used: its fields have no labels"
-    )
+    refused(data, f"{FULL_NAME}.seen_at: google.protobuf.Timestamp may not be used: its fields have no labels")
 
 
 def test_a_submitted_file_of_googles_is_refused() -> None:

@@ -52,9 +52,7 @@ def patient() -> PatientSummary:
         facts.state = fact_pb2.FACT_STATE_VALUE
     for number in range(3):
         code = Code(system="http://snomed.info/sct", code=f"90000{number}", display=f"thing {number}")
-        record.allergies.items.add(
-            substance=code, reaction=code, criticality="high", recorded_on="2020-01-01"
-        )
+        record.allergies.items.add(substance=code, reaction=code, criticality="high", recorded_on="2020-01-01")
         record.medications.items.add(medicine=code, dosage="one a day")
         record.conditions.items.add(condition=code, onset_on="2020-01-01")
     return record

@@ -106,8 +106,7 @@ def scalar(draw: st.DrawFn, kind: str) -> Any:
     width = 8 if wire.WIRE[kind] == wire.FIXED64 else 4
     # The sign bit alone is -0.0 of a double or float, which is not the default.
     return draw(
-        st.sampled_from([bytes(width), bytes(width - 1) + b"\x80"])
-        | st.binary(min_size=width, max_size=width)
+        st.sampled_from([bytes(width), bytes(width - 1) + b"\x80"]) | st.binary(min_size=width, max_size=width)
     )
 
 
@@ -147,14 +146,10 @@ def record_bytes(draw: st.DrawFn, spec: Spec, foreign: bool) -> bytes:
             inner = record_bytes(draw, field.inside, foreign)
             out += wire.tag(field.number, wire.LENGTH) + wire.varint(len(inner)) + inner
         elif field.repeated and field.kind in wire.PACKABLE and draw(st.booleans()):
-            run = b"".join(
-                encode(field.kind, scalar(draw, field.kind)) for _ in range(draw(st.integers(0, 3)))
-            )
+            run = b"".join(encode(field.kind, scalar(draw, field.kind)) for _ in range(draw(st.integers(0, 3))))
             out += wire.tag(field.number, wire.LENGTH) + wire.varint(len(run)) + run
         else:
-            out += wire.tag(field.number, wire.WIRE[field.kind]) + encode(
-                field.kind, scalar(draw, field.kind)
-            )
+            out += wire.tag(field.number, wire.WIRE[field.kind]) + encode(field.kind, scalar(draw, field.kind))
         if foreign and draw(st.booleans()):
             out += foreign_field(draw, spec)
     return bytes(out)
@@ -188,9 +183,7 @@ def test_exactly_the_permitted_fields_are_released(case: Case) -> None:
     assert wire.keep(case.spec, released, permitted) == released
     event("something released" if expected else "nothing released")
     event(
-        "something withheld"
-        if expected != wire.keep(case.spec, original, set(_all(case)))
-        else "all released"
+        "something withheld" if expected != wire.keep(case.spec, original, set(_all(case))) else "all released"
     )
 
 

@@ -150,9 +150,7 @@ def keep(
             full = [item for item in items if item]
             if full:
                 kept[number] = full if known.repeated else full[0]
-        elif here in permitted and (
-            known.optional or known.oneof is not None or not _is_default(known, value)
-        ):
+        elif here in permitted and (known.optional or known.oneof is not None or not _is_default(known, value)):
             kept[number] = value
     return kept
 

@@ -207,9 +207,7 @@ def test_what_an_operator_can_put_right_is_one_sentence(state: Path) -> None:
         EmbeddedPostgres.start(state)
     data.chmod(0o700)
     (data / "PG_VERSION").write_text("17\n")
-    with pytest.raises(
-        SetupError, match=r"^.*state/postgres was made by another release of PostgreSQL: dump"
-    ):
+    with pytest.raises(SetupError, match=r"^.*state/postgres was made by another release of PostgreSQL: dump"):
         EmbeddedPostgres.start(state)
     (data / "PG_VERSION").chmod(0)
     with pytest.raises(SetupError, match=r"^PostgreSQL may not use all of .*: give its files back"):

@@ -64,9 +64,7 @@ async def test_the_role_is_no_superuser_and_nobody_can_become_one(postgres_state
     """It owns its database and nothing else: no programs, no files, no other roles, no superuser's login."""
     dsn = postgres_state.dsn
     rights = "rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls"
-    assert (
-        await ask(dsn, f"SELECT ROW({rights})::text FROM pg_roles WHERE rolname = 'broker'") == "(f,f,f,f,f)"
-    )
+    assert await ask(dsn, f"SELECT ROW({rights})::text FROM pg_roles WHERE rolname = 'broker'") == "(f,f,f,f,f)"
     assert (
         await ask(dsn, "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'broker'") == "broker"
     )

@@ -55,9 +55,7 @@ def real_server(folder: Path, server: Files, client: Files) -> Iterator[RealServ
     """A real FHIR server that lives as long as the block; empty."""
     launch = demo_server.prepare(folder, free_port(), ca=server.ca, cert=server.cert, key=server.key)
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            launch.argv, env=launch.env, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(launch.argv, env=launch.env, stdout=log, stderr=log, start_new_session=True)
     context = tls(client.ca, client.cert, client.key)
     deadline = time.monotonic() + 30
     try:

@@ -26,9 +26,7 @@ Replies = asyncio.Queue[adapter_pb2.AttachReply | None]
 class Served:
     """One stream as the worker sees it."""
 
-    def __init__(
-        self, hello: adapter_pb2.Hello, queue: asyncio.Queue[adapter_pb2.AttachReply | None]
-    ) -> None:
+    def __init__(self, hello: adapter_pb2.Hello, queue: asyncio.Queue[adapter_pb2.AttachReply | None]) -> None:
         self.hello = hello
         self.messages: list[adapter_pb2.AttachRequest] = []
         self.answers: dict[int, adapter_pb2.Answer] = {}
@@ -90,9 +88,7 @@ class Worker(adapter_pb2_grpc.AdapterServiceServicer, directory_pb2_grpc.Directo
         adapter_pb2_grpc.add_AdapterServiceServicer_to_server(self, self.server)
         directory_pb2_grpc.add_DirectoryServiceServicer_to_server(self, self.server)
         pair = (self.files.key.read_bytes(), self.files.cert.read_bytes())
-        credentials = grpc.ssl_server_credentials(
-            [pair], self.files.ca.read_bytes(), require_client_auth=True
-        )
+        credentials = grpc.ssl_server_credentials([pair], self.files.ca.read_bytes(), require_client_auth=True)
         self.port = self.server.add_secure_port(f"127.0.0.1:{self.port}", credentials)
         await self.server.start()
         return self

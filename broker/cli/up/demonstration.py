@@ -14,14 +14,14 @@ from pathlib import Path
 
 import grpc
 
+from broker.cli.up.cast import EDITH, EDITHS_HOME
+from broker.cli.up.state import State
 from broker.client import Actor, Assurance, Broker, Disclosure
 from broker.core.facts import Shown, rows
 from broker.core.model import Reason
 from broker.core.receipt import Receipt
 from broker.errors import BrokerError, Denied
 from broker.pki.tls import TlsFiles, channel_credentials
-from broker.up.cast import EDITH, EDITHS_HOME
-from broker.up.state import State
 from broker.v1 import directive_pb2, directive_pb2_grpc, exchange_pb2
 
 TIMEOUT = 10.0
@@ -188,7 +188,7 @@ class Demonstration:
                 return e, time.perf_counter() - started
             return disclosure, time.perf_counter() - started
 
-    def _directives(self) -> directive_pb2_grpc.DirectiveServiceStub:
+    def _directives(self) -> directive_pb2_grpc.DirectiveServiceAsyncStub:
         files = TlsFiles.within(self._state.certs, "cumberland-mash")
         channel = grpc.aio.secure_channel(self._target, channel_credentials(files))
         return directive_pb2_grpc.DirectiveServiceStub(channel)
@@ -205,12 +205,12 @@ _SOCIAL_WORKER = exchange_pb2.Actor(
 def _told(disclosure: Disclosure, seconds: float) -> tuple[str, ...]:
     withheld = [w.path for w in disclosure.withheld]
     decision = disclosure.decision
+    label = f"{decision.agreement}/{decision.agreement_version}"
     record = disclosure.record
     shown = () if isinstance(record, bytes) else rows(record, withheld)
     facts = [f"  {row.path:<34} {row.value}" for row in shown if row.shown is not Shown.WITHHELD]
     return (
-        f"RELEASED in {seconds * 1000:.0f} ms under {decision.agreement}/{decision.agreement_version}"
-        f" ({decision.basis}, {decision.condition}).",
+        f"RELEASED in {seconds * 1000:.0f} ms under {label} ({decision.basis}, {decision.condition}).",
         *facts,
         f"WITHHELD, {len(withheld)} fields that the agreement does not name: {_gathered(withheld)}.",
         f"Obligations: {', '.join(o.code for o in decision.obligations)}." if decision.obligations else "",

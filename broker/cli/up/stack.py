@@ -16,11 +16,11 @@ from pathlib import Path
 
 from adapters.nhs import demo_server
 from broker.children import Child, spawn
+from broker.cli.up.cast import FIRE_ADAPTER, MEMBERS, NHS_ADAPTER, OPERATOR, Member
+from broker.cli.up.state import State, free_port
 from broker.pki.folder import CertificateFolder
 from broker.pki.identity import DEVELOPMENT_TRUST_DOMAIN
 from broker.store.embedded import EmbeddedPostgres
-from broker.up.cast import FIRE_ADAPTER, MEMBERS, NHS_ADAPTER, OPERATOR, Member
-from broker.up.state import State, free_port
 
 HOST = "127.0.0.1"
 READY_WITHIN = 60.0  # seconds, of one process

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import FrameType
 
 from broker.cli.output import clean, emit_json
+from broker.cli.up.demonstration import Demonstration, Step
+from broker.cli.up.provision import provision
+from broker.cli.up.stack import HOST, Stack, running
+from broker.cli.up.state import State, require_free
 from broker.errors import SetupError
-from broker.up.demonstration import Demonstration, Step
-from broker.up.provision import provision
-from broker.up.stack import HOST, Stack, running
-from broker.up.state import State, require_free
 
 WATCH = 0.5  # seconds between looks at the processes
 

@@ -10,13 +10,13 @@ from cryptography import x509
 from google.protobuf import timestamp_pb2
 
 from broker.catalogue import standard_record_types
+from broker.cli.up.cast import AGENCIES, MEMBERS, OPERATOR
+from broker.cli.up.state import State
 from broker.client.failures import read_call
 from broker.core.agreement import digest
 from broker.pki.identity import key_digest
 from broker.pki.tls import TlsFiles, channel_credentials
 from broker.rpc import wire
-from broker.up.cast import AGENCIES, MEMBERS, OPERATOR
-from broker.up.state import State
 from broker.v1 import agreement_pb2, agreement_pb2_grpc, directory_pb2, directory_pb2_grpc
 
 TIMEOUT = 10.0
@@ -40,7 +40,7 @@ async def _provision(state: State, target: str) -> None:
             raise read_call(e).error from e
 
 
-async def _agencies(directory: directory_pb2_grpc.DirectoryServiceStub) -> None:
+async def _agencies(directory: directory_pb2_grpc.DirectoryServiceAsyncStub) -> None:
     listed = await directory.ListAgencies(directory_pb2.ListAgenciesRequest(), timeout=TIMEOUT)
     known = {agency.id for agency in listed.agencies}
     for agency in AGENCIES:
@@ -49,7 +49,7 @@ async def _agencies(directory: directory_pb2_grpc.DirectoryServiceStub) -> None:
             await directory.AddAgency(request, timeout=TIMEOUT)
 
 
-async def _systems(directory: directory_pb2_grpc.DirectoryServiceStub, state: State) -> None:
+async def _systems(directory: directory_pb2_grpc.DirectoryServiceAsyncStub, state: State) -> None:
     listed = await directory.ListSystems(directory_pb2.ListSystemsRequest(), timeout=TIMEOUT)
     known = {digest for system in listed.systems for digest in system.key_digests}
     for member in MEMBERS:
@@ -70,16 +70,16 @@ async def _systems(directory: directory_pb2_grpc.DirectoryServiceStub, state: St
             )
 
 
-async def _record_types(directory: directory_pb2_grpc.DirectoryServiceStub) -> None:
+async def _record_types(directory: directory_pb2_grpc.DirectoryServiceAsyncStub) -> None:
     for full_name, descriptor_set in standard_record_types():
         request = directory_pb2.ApproveRecordTypeRequest(full_name=full_name, descriptor_set=descriptor_set)
         await directory.ApproveRecordType(request, timeout=TIMEOUT)
 
 
-async def _agreements(agreements: agreement_pb2_grpc.AgreementServiceStub) -> None:
+async def _agreements(agreements: agreement_pb2_grpc.AgreementServiceAsyncStub) -> None:
     listed = await agreements.ListAgreements(agreement_pb2.ListAgreementsRequest(), timeout=TIMEOUT)
     known = {agreement.digest for agreement in listed.agreements}
-    folder = resources.files("broker.up").joinpath("agreements")
+    folder = resources.files("broker.cli.up").joinpath("agreements")
     for file in sorted(folder.iterdir(), key=lambda f: f.name):
         data = file.read_bytes()
         if digest(data) not in known:

@@ -1,4 +1,8 @@
-"""`broker up`: everything on this machine, the demonstration, and then it stays."""
+"""`broker up`: a whole deployment on one machine with nothing installed, the demonstration, and then it stays.
+
+Everything is real: PostgreSQL twice, a FHIR server, mutual TLS, adapters as processes of their own. Only the
+people are invented.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +23,13 @@ def up(
 ) -> None:
     """Start everything on this machine and show what it does.
 
-    Two embedded PostgreSQL servers, development certificates, the broker, a FHIR server with synthetic patients,
-    a fire service's risk database, and their adapters; then the demonstration. Nothing needs to be installed and
-    nothing outside DIR is written. It stays until Ctrl-C; everything it started ends with it, however it ends.
+    Two embedded PostgreSQL servers, development certificates, the broker, a FHIR server with synthetic
+    patients, a fire service's risk database, and their adapters; then the demonstration. Nothing needs to be
+    installed and nothing outside DIR is written. It stays until Ctrl-C; everything it started ends with it,
+    however it ends.
 
     With --once it stops after the demonstration, and exits 0 only if every step did what it should.
     """
-    from broker.up.run import run
+    from broker.cli.up.run import run
 
     raise typer.Exit(run(state, grpc_port, http_port, once=once, as_json=as_json))

@@ -89,7 +89,7 @@ def require_free(host: str, port: int, option: str) -> None:
             probe.bind((host, port))
         except OSError as e:
             raise SetupError(
-                f"port {port} on {host} cannot be had ({e.strerror}); choose another with {option}, 0 for a free one"
+                f"port {port} on {host} cannot be had ({e.strerror}); choose another with {option} (0: any)"
             ) from e
 
 
