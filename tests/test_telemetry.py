@@ -1,0 +1,84 @@
+"""What is counted, and that labels cannot grow without end or name what they must not."""
+
+from __future__ import annotations
+
+from prometheus_client import generate_latest
+
+from broker.telemetry import MAX_AGENCIES, Edge, LogCounts, Telemetry
+
+APPROVED = "records.fire.v1.PremisesRisk"
+
+
+def made() -> Telemetry:
+    """Telemetry that knows one approved record type."""
+    return Telemetry("0.1.0", {APPROVED}.__contains__)
+
+
+def sample(telemetry: Telemetry, name: str, **labels: str) -> float | None:
+    """One sample's value."""
+    return telemetry.registry.get_sample_value(name, labels)
+
+
+def test_an_answer_counts_by_agency_type_and_outcome_and_its_time_by_outcome() -> None:
+    """Two permits of 2 and 4 ms are two requests, and lie in their buckets."""
+    telemetry = made()
+    for seconds in (0.002, 0.004):
+        telemetry.answered("cfrs", APPROVED, "permit", seconds)
+    of = {"agency": "cfrs", "record_type": APPROVED, "outcome": "permit"}
+    assert sample(telemetry, "broker_requests_total", **of) == 2
+    assert sample(telemetry, "broker_request_seconds_bucket", outcome="permit", le="0.003") == 1
+    assert sample(telemetry, "broker_request_seconds_bucket", outcome="permit", le="0.005") == 2
+
+
+def test_what_a_caller_invents_is_other() -> None:
+    """A record type that is not approved and an outcome that is none make no series of their own."""
+    telemetry = made()
+    for n in range(100):
+        telemetry.answered("cfrs", f"records.made.up.V{n}", f"outcome-{n}", 0.1)
+    of = {"agency": "cfrs", "record_type": "other", "outcome": "other"}
+    assert sample(telemetry, "broker_requests_total", **of) == 100
+    assert b"made.up" not in generate_latest(telemetry.registry)
+
+
+def test_agencies_are_bounded() -> None:
+    """Past the bound agencies count together, those known before by their name, in every metric."""
+    telemetry = made()
+    for n in range(MAX_AGENCIES + 50):
+        telemetry.answered(f"agency-{n}", APPROVED, "refuse", 0.1)
+    telemetry.watch_links(lambda: {"agency-0": 2, "late": 1, "later": 3})
+    telemetry.over_quota(Edge.GRPC, "late")
+    of = {"record_type": APPROVED, "outcome": "refuse"}
+    assert sample(telemetry, "broker_requests_total", agency="agency-0", **of) == 1
+    assert sample(telemetry, "broker_requests_total", agency="other", **of) == 50
+    assert sample(telemetry, "broker_links", agency="agency-0") == 2
+    assert sample(telemetry, "broker_links", agency="other") == 4
+    assert sample(telemetry, "broker_over_quota_total", edge="grpc", agency="other") == 1
+
+
+def test_what_others_count_is_read_at_the_scrape() -> None:
+    """Counts of the log, adapters attached and queues show what they are when asked, and nothing before."""
+    telemetry = made()
+    assert sample(telemetry, "broker_log_appends_total") is None
+    counts, links, waiting = LogCounts(5, 2, 3), {"ncic": 1}, 7
+    telemetry.watch_log(lambda: counts)
+    telemetry.watch_links(lambda: links)
+    telemetry.watch_queue("append", lambda: waiting)
+    names = ("appends", "batches", "signatures")
+    assert [sample(telemetry, f"broker_log_{name}_total") for name in names] == [5, 2, 3]
+    assert sample(telemetry, "broker_queue_waiting", queue="append") == 7
+    counts, links, waiting = LogCounts(6, 3, 4), {}, 0
+    assert [sample(telemetry, f"broker_log_{name}_total") for name in names] == [6, 3, 4]
+    assert sample(telemetry, "broker_links", agency="ncic") is None
+    assert sample(telemetry, "broker_queue_waiting", queue="append") == 0
+
+
+def test_refused_calls_have_their_series_from_the_start() -> None:
+    """Malformed and unauthenticated calls count from nought at each edge, so that the first one shows."""
+    telemetry = made()
+    for edge in Edge:
+        assert sample(telemetry, "broker_malformed_total", edge=edge.value) == 0
+        assert sample(telemetry, "broker_unauthenticated_total", edge=edge.value) == 0
+    telemetry.malformed(Edge.GRPC)
+    telemetry.unauthenticated(Edge.HTTPS)
+    assert sample(telemetry, "broker_malformed_total", edge="grpc") == 1
+    assert sample(telemetry, "broker_unauthenticated_total", edge="https") == 1
