@@ -111,7 +111,7 @@ class _Server(uvicorn.Server):
 def _bind(host: str, port: int, reuse_port: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG, reuse_port=reuse_port)
+        bound = socket.create_server((host, port), family=family, backlog=_BACKLOG, reuse_port=reuse_port)
     except OSError as e:
         raise SetupError(
             f"cannot listen on {host} port {port}: {e.strerror}; choose another with --http-port"
@@ -119,3 +119,6 @@ def _bind(host: str, port: int, reuse_port: bool) -> socket.socket:
         ) from e
     except OverflowError as e:
         raise SetupError(f"{port} is not a port; choose one from 1 to 65535, or 0 for a free one") from e
+    # asyncio turns Nagle's algorithm off only on sockets that say they are TCP, which this one does not. Left
+    # on, an answer of a head and a body waits 40 ms for the client's delayed acknowledgement.
+    return socket.socket(bound.family, bound.type, socket.IPPROTO_TCP, fileno=bound.detach())

@@ -55,7 +55,7 @@ class LogReader:
         self._database.check = self._notary.check
 
     async def size(self) -> int:
-        """Entries that are committed."""
+        """Entries committed; unlike `head`, nothing is signed."""
         async with self._database.connection() as connection:
             return (await _head(connection))[0]
 
