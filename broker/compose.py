@@ -124,7 +124,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             store.facts,
             store.reference,
             links,
-            CatalogueReleases(lambda: store.reference.catalogue),
+            CatalogueReleases(lambda: store.reference.catalogue, store.reference.pins),
             clock,
             store.blind.content,
         )

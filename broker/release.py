@@ -12,17 +12,21 @@ from functools import lru_cache
 from broker.catalogue import Catalogue
 from broker.core.model import Decision
 from broker.core.record import Record
-from broker.core.recordtype import RecordType
+from broker.core.recordtype import Pin, RecordType
 from broker.core.redaction import Redactor
 from broker.errors import IntegrityError, InvalidRequest
 from broker.ports import Found, Release
+
+# What an agreement (`id/version`) bound of a record type (full name).
+Pins = Callable[[str, str], tuple[Pin, ...]]
 
 
 class CatalogueReleases:
     """Redaction by the approved copy of each record type, never by the adapter's own."""
 
-    def __init__(self, catalogue: Callable[[], Catalogue]) -> None:
+    def __init__(self, catalogue: Callable[[], Catalogue], pins: Pins) -> None:
         self._catalogue = catalogue
+        self._pins = pins
         self._redactor = lru_cache(maxsize=4096)(self._compile)
 
     def known(self, full_name: str) -> RecordType:
@@ -35,14 +39,21 @@ class CatalogueReleases:
         Raises IntegrityError where the bytes are not of the type they claim: unreadable, or with fields that
         the approved version does not have, so made with another.
         """
-        redactor = self._redactor(found.digest, decision.permitted)
+        label = f"{decision.agreement}/{decision.agreement_version}"
+        redactor = self._redactor(found.digest, decision.permitted, label)
         if redactor.record_type.unknown_fields(found.record.value):
             raise IntegrityError("the provider's record has fields that its approved type does not have")
         redacted = redactor.redact(found.record.value)
         return Release(Record(found.record.type_url, redacted.value), redacted.withheld)
 
-    def _compile(self, digest: str, permitted: tuple[str, ...]) -> Redactor:
+    def _compile(self, digest: str, permitted: tuple[str, ...], agreement: str) -> Redactor:
+        record_type = self._catalogue().by_digest(digest)
+        pins = self._pins(agreement, record_type.full_name)
+        if {pin.path for pin in pins} != set(permitted):
+            raise IntegrityError(f"agreement {agreement} did not bind the fields it is to release")
         try:
-            return Redactor(self._catalogue().by_digest(digest), permitted)
+            # Names and numbers as they were signed: either alone can come to mean another field.
+            record_type.check_pins(pins)
+            return Redactor(record_type, permitted)
         except InvalidRequest as e:
             raise IntegrityError(f"an agreement in force does not fit its record type: {e}") from e

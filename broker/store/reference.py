@@ -12,6 +12,7 @@ from broker.catalogue import Approval, Catalogue
 from broker.core import agreement as agreements
 from broker.core.agreement import Agreement
 from broker.core.forms import agency_from, system_from
+from broker.core.recordtype import Pin
 from broker.core.reference import Agency, Reference, System
 from broker.errors import AuditUnavailable
 from broker.store.pool import Database
@@ -19,7 +20,7 @@ from broker.store.pool import Database
 _NEWER = {
     "agency": "select detail from agency where policy_until is null and policy_from > $1",
     "system": "select detail from system where policy_until is null and policy_from > $1",
-    "agreement": "select id, file from agreement where policy_until is null and policy_from > $1",
+    "agreement": "select id, file, pins from agreement where policy_until is null and policy_from > $1",
     # Superseded versions too: what was released under one is still redacted and explained by it.
     "record_type": "select * from record_type where policy_from > $1 order by policy_from",
 }
@@ -35,6 +36,7 @@ class ReferenceReader:
         self._agencies: dict[str, Agency] = {}
         self._systems: dict[str, System] = {}
         self._agreements: dict[str, Agreement] = {}
+        self._pins: dict[tuple[str, str], tuple[Pin, ...]] = {}
         self._approvals: list[Approval] = []
         self.catalogue = Catalogue.load(())
         self.current = Reference.build(-1, self._law, (), (), (), {})
@@ -48,6 +50,10 @@ class ReferenceReader:
         if self.current.policy < policy:
             raise AuditUnavailable("the primary does not have what was already read from it")
         return self.current
+
+    def pins(self, agreement: str, record_type: str) -> tuple[Pin, ...]:
+        """What an agreement (`id/version`) bound of a record type: names and numbers of its paths."""
+        return self._pins.get((agreement, record_type), ())
 
     async def refresh(self) -> Reference:
         """The snapshot as of now: for callers whose question has no policy count yet."""
@@ -69,7 +75,11 @@ class ReferenceReader:
                 system = system_from(row["detail"])
                 self._systems[system.name] = system
             for row in await connection.fetch(_NEWER["agreement"], since):
-                self._agreements[row["id"]] = agreements.parse(bytes(row["file"]), self._law)
+                agreement = agreements.parse(bytes(row["file"]), self._law)
+                self._agreements[row["id"]] = agreement
+                for flow in row["pins"]:
+                    pins = tuple(Pin(path, tuple(numbers)) for path, numbers in flow["paths"].items())
+                    self._pins[agreement.label, flow["record_type"]] = pins
             for row in await connection.fetch(_NEWER["record_type"], since):
                 self._approvals.append(
                     Approval(row["full_name"], row["digest"], row["approved_at"], bytes(row["descriptor"]))
