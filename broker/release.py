@@ -6,7 +6,7 @@ and of a record type.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from broker.catalogue import Catalogue
@@ -17,8 +17,8 @@ from broker.core.redaction import Redactor
 from broker.errors import IntegrityError, InvalidRequest
 from broker.ports import Found, Release
 
-# What an agreement (`id/version`) bound of a record type (full name).
-Pins = Callable[[str, str], tuple[Pin, ...]]
+# What an agreement (`id/version`) bound of a record type (full name), by path.
+Pins = Callable[[str, str], Mapping[str, Pin]]
 
 
 class CatalogueReleases:
@@ -49,11 +49,11 @@ class CatalogueReleases:
     def _compile(self, digest: str, permitted: tuple[str, ...], agreement: str) -> Redactor:
         record_type = self._catalogue().by_digest(digest)
         pins = self._pins(agreement, record_type.full_name)
-        if {pin.path for pin in pins} != set(permitted):
+        if not pins.keys() >= set(permitted):
             raise IntegrityError(f"agreement {agreement} did not bind the fields it is to release")
         try:
             # Names and numbers as they were signed: either alone can come to mean another field.
-            record_type.check_pins(pins)
+            record_type.check_pins(pins[path] for path in permitted)
             return Redactor(record_type, permitted)
         except InvalidRequest as e:
             raise IntegrityError(f"an agreement in force does not fit its record type: {e}") from e

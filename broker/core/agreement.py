@@ -114,7 +114,12 @@ class Agreement(_Part):
         agencies = [p.agency for p in self.parties]
         if len(set(agencies)) != len(agencies):
             raise ValueError("parties: an agency is named twice")
+        seen: set[tuple[str, str, str]] = set()
         for n, flow in enumerate(self.flows):
+            key = (flow.requester, flow.provider, flow.record_type)
+            if key in seen:
+                raise ValueError(f"flows.{n}: the same requester, provider and record type stand above already")
+            seen.add(key)
             for side in ("provider", "requester"):
                 if getattr(flow, side) not in agencies:
                     raise ValueError(f"flows.{n}.{side}: {getattr(flow, side)} is not among the parties")

@@ -36,7 +36,7 @@ class ReferenceReader:
         self._agencies: dict[str, Agency] = {}
         self._systems: dict[str, System] = {}
         self._agreements: dict[str, Agreement] = {}
-        self._pins: dict[tuple[str, str], tuple[Pin, ...]] = {}
+        self._pins: dict[tuple[str, str], dict[str, Pin]] = {}
         self._approvals: list[Approval] = []
         self.catalogue = Catalogue.load(())
         self.current = Reference.build(-1, self._law, (), (), (), {})
@@ -51,9 +51,9 @@ class ReferenceReader:
             raise AuditUnavailable("the primary does not have what was already read from it")
         return self.current
 
-    def pins(self, agreement: str, record_type: str) -> tuple[Pin, ...]:
-        """What an agreement (`id/version`) bound of a record type: names and numbers of its paths."""
-        return self._pins.get((agreement, record_type), ())
+    def pins(self, agreement: str, record_type: str) -> dict[str, Pin]:
+        """What an agreement (`id/version`) bound of a record type, over all its flows, by path."""
+        return self._pins.get((agreement, record_type), {})
 
     async def refresh(self) -> Reference:
         """The snapshot as of now: for callers whose question has no policy count yet."""
@@ -78,8 +78,8 @@ class ReferenceReader:
                 agreement = agreements.parse(bytes(row["file"]), self._law)
                 self._agreements[row["id"]] = agreement
                 for flow in row["pins"]:
-                    pins = tuple(Pin(path, tuple(numbers)) for path, numbers in flow["paths"].items())
-                    self._pins[agreement.label, flow["record_type"]] = pins
+                    bound = self._pins.setdefault((agreement.label, flow["record_type"]), {})
+                    bound.update({path: Pin(path, tuple(numbers)) for path, numbers in flow["paths"].items()})
             for row in await connection.fetch(_NEWER["record_type"], since):
                 self._approvals.append(
                     Approval(row["full_name"], row["digest"], row["approved_at"], bytes(row["descriptor"]))
