@@ -87,7 +87,7 @@ class ProviderTimeout(BrokerError):  # noqa: N818
 
 
 class MappingError(ProviderUnavailable):
-    """The provider's system holds something our mapping has no word for; names the element, never the value."""
+    """The provider's system holds what our mapping has no word for; names the element, never the value."""
 
 
 class UnsoundAnswer(ProviderUnavailable):

@@ -26,6 +26,8 @@ from adapters.sdk import (
 )
 from adapters.sdk.answer import Answer
 from adapters.sdk.attach import Attach
+from adapters.sdk.desk import Desk
+from adapters.sdk.link import Link, Watcher
 from broker.v1 import adapter_pb2
 from records.fire.v1 import premises_risk_pb2
 from tests.support.certificates import Authority
@@ -240,9 +242,11 @@ async def test_an_ask_that_takes_too_long_fails_before_the_asker_stops_waiting(
     async with attached(authority, worker.address, endless):
         link = await worker.link()
         started = time.monotonic()
-        answer = await link.answer(link.ask(timeout=0.4))
-        took = time.monotonic() - started
-        released.set()
+        try:
+            answer = await link.answer(link.ask(timeout=0.4))
+            took = time.monotonic() - started
+        finally:
+            released.set()
     assert answer.failed.timed_out
     assert 0.3 < took < 0.4
 
@@ -287,12 +291,14 @@ async def test_timed_out_work_that_will_not_end_keeps_its_place(authority: Autho
 
     async with attached(authority, worker.address, hung, at_once=2):
         link = await worker.link()
-        for _ in range(3):
-            ids = [link.ask(timeout=0.1), link.ask(timeout=0.1)]
-            for ask_id in ids:
-                assert (await link.answer(ask_id)).failed.timed_out
-        assert started == 2
-        released.set()
+        try:
+            for _ in range(3):
+                ids = [link.ask(timeout=0.1), link.ask(timeout=0.1)]
+                for ask_id in ids:
+                    assert (await link.answer(ask_id)).failed.timed_out
+            assert started == 2
+        finally:
+            released.set()
 
 
 GARBAGE: list[tuple[str, dict[str, object], float]] = [
@@ -513,6 +519,28 @@ async def test_every_listed_worker_gets_a_link_and_a_share(authority: Authority,
     finally:
         await second.stop()
         await third.stop()
+
+
+async def test_one_worker_under_two_addresses_gets_one_link(authority: Authority, worker: Worker) -> None:
+    """A stale address that leads to a worker already linked: the second link ends at once, every time."""
+    worker.workers = [worker.listed, adapter_pb2.Worker(id="w9", address=worker.address)]
+    async with attached(authority, worker.address):
+        first, second = await worker.link(), await worker.link()
+        async with asyncio.timeout(2):
+            await second.ended.wait()
+        assert not first.ended.is_set()
+        assert (await first.answer(first.ask())).HasField("found")
+
+
+def test_a_cancel_forgets_an_answer_that_is_not_written_yet() -> None:
+    """Between the work's end and the write, a cancelled answer is still not sent."""
+    nobody = Watcher(lambda _: None, lambda _: None, lambda _: None, lambda _, __: None)
+    hello = adapter_pb2.Hello(at_once=1)
+    link = Link(Desk(simple, [], 1), hello, nobody, going=asyncio.Event())
+    link._outbox.answer(adapter_pb2.Answer(ask_id=5))
+    assert link.outstanding == 1
+    link._take_in(adapter_pb2.AttachReply(cancel=[5]))
+    assert link.outstanding == 0
 
 
 async def test_a_draining_worker_is_served_until_it_ends(authority: Authority, worker: Worker) -> None:

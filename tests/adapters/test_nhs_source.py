@@ -241,7 +241,7 @@ async def hangs(_: Request) -> Response:
 
 
 OUTCOME = {"resourceType": "OperationOutcome", "issue": [{"severity": "fatal", "code": "exception"}]}
-STRANGER = {"resourceType": "AllergyIntolerance", "id": "x", "patient": {"reference": "Patient/other"}}
+STRANGER = demo.allergy("x", "other", "300916003", "Allergy to latex")
 NONSENSE = [
     replies(OUTCOME, 500),
     replies({"error": "no"}, 403),

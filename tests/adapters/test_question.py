@@ -49,7 +49,7 @@ def test_every_field_of_an_ask_is_read() -> None:
     assert question.traceparent == FULL["traceparent"]
 
 
-@pytest.mark.parametrize(("timeout", "deadline"), [(0.1, 100.09), (2.0, 101.9), (25.0, 124.9), (900.0, 129.9)])
+@pytest.mark.parametrize(("timeout", "deadline"), [(0.1, 100.09), (2.0, 101.9), (25.0, 124.9), (99.0, 129.9)])
 def test_a_little_of_the_time_is_kept_for_the_way_back(timeout: float, deadline: float) -> None:
     """A tenth, at most 100 ms; and nobody waits longer than 30 s."""
     assert read(an_ask(1, "77", timeout), ["uprn"], False, 100.0).deadline == pytest.approx(deadline)
