@@ -253,7 +253,7 @@ NONSENSE = [
     replies(searchset(following="https://localhost:1/fhir/AllergyIntolerance/1")),
     replies(searchset(following="https://[")),
     replies({"resourceType": "Bundle", "type": "searchset", "entry": [{}]}),
-    replies(Response(b'{"a": "' + b"x" * (5 << 20) + b'"}', 200)),
+    replies(searchset() | {"id": "x" * (5 << 20)}),
     replies(RedirectResponse("https://localhost:1/")),
     hangs,
 ]
@@ -365,12 +365,25 @@ async def test_a_server_of_another_authority_is_refused(
 
 
 async def test_a_proxy_in_the_environment_is_not_used(
-    record: PatientRecord, ask: Asking, monkeypatch: pytest.MonkeyPatch
+    authority: Authority, trust: RealServer, ask: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing may stand between the adapter and its server."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
-    await found(record, ask)
+    async with source(authority, trust.url) as record:
+        await found(record, ask)
+
+
+async def test_a_next_page_on_another_server_is_never_fetched(
+    liar: LyingServer, authority: Authority, ask: Asking
+) -> None:
+    """Our certificate and the patient's id are for the trust's server alone, whoever vouches for the other."""
+    with lying_server(authority.server("elsewhere")) as elsewhere:
+        liar.answers["Flag"] = replies(searchset(following=f"{elsewhere.url}/Flag/2"))
+        async with source(authority, liar.url) as record:
+            made = summary(await found(record, ask))
+        assert made.alerts.state == shared.FACT_STATE_UNAVAILABLE
+        assert elsewhere.requests == []
 
 
 async def test_what_the_server_says_of_an_error_stays_inside(
