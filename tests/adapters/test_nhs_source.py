@@ -377,7 +377,7 @@ async def test_a_proxy_in_the_environment_is_not_used(
 async def test_a_next_page_on_another_server_is_never_fetched(
     liar: LyingServer, authority: Authority, ask: Asking
 ) -> None:
-    """Our certificate and the patient's id are for the trust's server alone, whoever vouches for the other."""
+    """Our certificate and the patient's id are for the trust's server alone, whoever vouches for it."""
     with lying_server(authority.server("elsewhere")) as elsewhere:
         liar.answers["Flag"] = replies(searchset(following=f"{elsewhere.url}/Flag/2"))
         async with source(authority, liar.url) as record:
