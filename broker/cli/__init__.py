@@ -1,59 +1,29 @@
-"""The command line, `broker <noun> <verb>`: one module per noun, put together here.
+"""The command line, `broker <noun> <verb>`: one module per noun, put together in `commands`.
 
-Owns exit codes: 0 done; 1 a named failure (`broker.errors`), told in one line on standard error; 2 a wrong
-option or a missing argument. Refuses to turn an unnamed failure into a tidy message: that is a defect, and
-shows as a traceback.
+Owns exit codes: 0 done; 1 a named failure (`broker.errors`), told in one line on standard error and, for a
+refusal, in a second what can be done about it; 2 a wrong option or a missing argument. Refuses to turn an
+unnamed failure into a tidy message: that is a defect, and shows as a traceback.
 
-A noun's module imports at its top what its signatures need and nothing heavier (no grpc, no asyncpg, no
-cryptography): `broker --help` imports them all.
+Imports no command before one is run, so that `broker.cli.audit_verify` can be used with nothing but
+`cryptography` installed.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import typer
-
-from broker.cli import certs, serve, up
-from broker.errors import BrokerError
-
-# Everything there is, in the order of `broker --help`: add yours here. A noun's module has an `app` with its
-# verbs; what is a single command (`up`) is a function, and goes into `COMMANDS`.
-NOUNS: dict[str, typer.Typer] = {
-    "certs": certs.app,
-}
-COMMANDS: dict[str, Callable[..., None]] = {
-    "up": up.up,
-    "serve": serve.serve,
-}
-
-
-def build() -> typer.Typer:
-    """The whole command line as one typer application."""
-    app = typer.Typer(
-        name="broker",
-        no_args_is_help=True,
-        rich_markup_mode="markdown",  # joins the lines of a paragraph; write no <angles> in help
-        add_completion=False,
-        pretty_exceptions_enable=False,
-    )
-    app.callback()(_options)
-    for name, command in COMMANDS.items():
-        app.command(name)(command)
-    for name, noun in NOUNS.items():
-        app.add_typer(noun, name=name)
-    return app
+from broker.errors import BrokerError, Denied
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line on `arguments` (default: the process's) and exit."""
+    from broker.cli.commands import build
+
     try:
         build()(args=None if arguments is None else list(arguments))
     except BrokerError as error:
         sys.stderr.write(f"error: {error}\n")
+        if isinstance(error, Denied) and error.refusal.remedy:
+            sys.stderr.write(f"what to do: {error.refusal.remedy}\n")
         sys.exit(1)
-
-
-def _options() -> None:
-    """Blue Light Broker: consent-checked records between agencies, with evidence before release."""

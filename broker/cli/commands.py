@@ -1,0 +1,43 @@
+"""Every command there is, as one typer application.
+
+A noun's module imports at its top what its signatures need and nothing heavier (no grpc, no asyncpg, no
+cryptography): `broker --help` imports them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from broker.cli import certs, serve
+
+# Everything there is, in the order of `broker --help`: add yours here. A noun's module has an `app` with its
+# verbs; what is a single command (`up`) is a function, and goes into `COMMANDS`.
+NOUNS: dict[str, typer.Typer] = {
+    "certs": certs.app,
+}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "serve": serve.serve,
+}
+
+
+def build() -> typer.Typer:
+    """The whole command line as one typer application."""
+    app = typer.Typer(
+        name="broker",
+        no_args_is_help=True,
+        rich_markup_mode="markdown",  # joins the lines of a paragraph; write no <angles> in help
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_options)
+    for name, command in COMMANDS.items():
+        app.command(name)(command)
+    for name, noun in NOUNS.items():
+        app.add_typer(noun, name=name)
+    return app
+
+
+def _options() -> None:
+    """Blue Light Broker: consent-checked records between agencies, with evidence before release."""
