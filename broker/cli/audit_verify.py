@@ -12,7 +12,14 @@ from typing import Final
 from broker.core.checkpoint import Verifier
 from broker.core.entry import MAX_ENTRY_BYTES, Opening, format_time
 from broker.core.proof_file import ProofFile
-from broker.core.receipt import NOT_AT_HAND, Receipt, VerifiedReceipt, verify_receipt
+from broker.core.receipt import (
+    NOT_AT_HAND,
+    Audience,
+    Receipt,
+    VerifiedReceipt,
+    audience_of,
+    verify_receipt,
+)
 from broker.core.record import Record
 from broker.errors import IntegrityError
 
@@ -52,10 +59,10 @@ def verify_bytes(
 ) -> tuple[int, str]:
     """Return the exit code, 0 or 1, and the verdict for the content of the files."""
     try:
-        verified = _verify(proof, entry, vkey, opening, record)
+        verified, audience = _verify(proof, entry, vkey, opening, record)
     except IntegrityError as error:
         return BAD, _one_line(f"BAD {error}")
-    return GOOD, _one_line(_verdict(verified, record is not None))
+    return GOOD, _one_line(_verdict(verified, audience, record is not None))
 
 
 def parse_vkeys(data: bytes) -> tuple[Verifier, ...]:
@@ -75,7 +82,7 @@ def parse_vkeys(data: bytes) -> tuple[Verifier, ...]:
 
 def _verify(
     proof: bytes, entry: bytes, vkey: bytes, opening: bytes | None, record: bytes | None
-) -> VerifiedReceipt:
+) -> tuple[VerifiedReceipt, Audience]:
     verifiers = parse_vkeys(vkey)
     file = ProofFile.from_bytes(proof)
     if file.extra is not None:
@@ -83,15 +90,12 @@ def _verify(
         raise IntegrityError("proof file: it carries extra data, which a receipt of this log never does")
     if len(entry) > MAX_ENTRY_BYTES:
         raise IntegrityError(f"entry: more than {MAX_ENTRY_BYTES} bytes")
-    receipt = Receipt(
-        entry,
-        file.index,
-        file.proof,
-        file.checkpoint,
-        None if opening is None else Opening.from_bytes(opening),
-    )
+    opens = None if opening is None else Opening.from_bytes(opening)
+    # Auditors and providers are given their own view; which one a file opens, the entry itself says.
+    whose = Audience.REQUESTER if opens is None else audience_of(entry, opens) or Audience.REQUESTER
+    receipt = Receipt(entry, file.index, file.proof, file.checkpoint, opens)
     received = NOT_AT_HAND if record is None else Record.from_any(record)
-    return verify_receipt(receipt, verifiers, record=received)
+    return verify_receipt(receipt, verifiers, record=received, audience=whose), whose
 
 
 def _read(path: Path) -> bytes:
@@ -99,14 +103,15 @@ def _read(path: Path) -> bytes:
         return file.read(_LARGEST_FILE)
 
 
-def _verdict(verified: VerifiedReceipt, with_record: bool) -> str:
+def _verdict(verified: VerifiedReceipt, audience: Audience, with_record: bool) -> str:
     checkpoint = verified.checkpoint
     at = format_time(verified.entry.at)
     place = f"is number {verified.index} of the {checkpoint.size} in {checkpoint.origin}"
     parts = [f"GOOD entry {verified.entry.id} of {at} {place}"]
     if (view := verified.view) is not None:
         said = view.event if view.outcome is None else f"{view.event}, {view.outcome}"
-        parts.append(f"the opening is its requester's view ({said})")
+        whose = "the full" if audience is Audience.FULL else f"its {audience}'s"
+        parts.append(f"the opening is {whose} view ({said})")
     if with_record:
         parts.append("the record is the one released")
     elif view is not None and view.response is not None:

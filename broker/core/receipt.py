@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Literal, TypeVar
 
 from broker.core.checkpoint import Checkpoint, open_checkpoint
@@ -32,11 +32,29 @@ class Held(Enum):
 NOT_AT_HAND: Literal[Held.NOT_AT_HAND] = Held.NOT_AT_HAND
 
 
+class Audience(StrEnum):
+    """Whose view an opening opens: an entry commits to one for each."""
+
+    REQUESTER = "requester"
+    PROVIDER = "provider"
+    FULL = "full"
+
+    def commitment(self, entry: Entry) -> str:
+        """The entry's commitment to this view."""
+        commitments = {
+            Audience.REQUESTER: entry.requester,
+            Audience.PROVIDER: entry.provider,
+            Audience.FULL: entry.full,
+        }
+        return commitments[self]
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """The evidence of one entry: its bytes, its index, its proof to the checkpoint's root, and the opening.
 
-    `opening` is that of the requester's view; None where it was erased or is not for the holder.
+    `opening` is that of the requester's view, in what an auditor or provider was given that of theirs; None
+    where it was erased or is not for the holder.
     """
 
     entry: bytes
@@ -48,7 +66,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedReceipt:
-    """What a receipt proved. `view` is None when there was no opening."""
+    """What a receipt proved. `view` is None when there was no opening.
+
+    Every view has at least the requester's keys; the others' further keys stay in the opening.
+    """
 
     entry: Entry | Rotation
     index: int
@@ -57,22 +78,30 @@ class VerifiedReceipt:
 
 
 def verify_receipt(
-    receipt: Receipt, verifiers: Sequence[Verifier], *, record: Record | Held | None
+    receipt: Receipt,
+    verifiers: Sequence[Verifier],
+    *,
+    record: Record | Held | None,
+    audience: Audience = Audience.REQUESTER,
 ) -> VerifiedReceipt:
     """Check a receipt against the log's keys, and a record against the receipt.
 
     `record` is what was received: None says there was none, and then the view may not speak of one;
-    `NOT_AT_HAND` leaves the question open.
+    `NOT_AT_HAND` leaves the question open. `audience` says whose view the opening must open.
 
     Raises:
         IntegrityError: naming the first step that failed.
     """
     opened = _step("checkpoint", lambda: open_checkpoint(receipt.checkpoint, verifiers))
-    return verify_against(receipt, opened, record=record)
+    return verify_against(receipt, opened, record=record, audience=audience)
 
 
 def verify_against(
-    receipt: Receipt, checkpoint: Checkpoint, *, record: Record | Held | None
+    receipt: Receipt,
+    checkpoint: Checkpoint,
+    *,
+    record: Record | Held | None,
+    audience: Audience = Audience.REQUESTER,
 ) -> VerifiedReceipt:
     """Check a receipt against a checkpoint already opened, as one serves all the receipts of a batch.
 
@@ -88,17 +117,26 @@ def verify_against(
     view = None
     if receipt.opening is not None:
         opening = receipt.opening
-        _check_opening(entry, opening)
+        _check_opening(entry, opening, audience)
         view = _step("view", lambda: RequesterView.parse(opening.view))
     _check_record(view, record)
     return VerifiedReceipt(entry, receipt.index, checkpoint, view)
 
 
-def _check_opening(entry: Entry | Rotation, opening: Opening) -> None:
+def audience_of(entry: bytes, opening: Opening) -> Audience | None:
+    """Whose view of the entry this opens, or None. Raises IntegrityError for what is no entry."""
+    parsed = parse_entry(entry)
+    if isinstance(parsed, Rotation):
+        return None
+    return next((each for each in Audience if opening.opens(each.commitment(parsed))), None)
+
+
+def _check_opening(entry: Entry | Rotation, opening: Opening, audience: Audience) -> None:
     if isinstance(entry, Rotation):
         raise IntegrityError("opening: a rotation entry commits to nothing")
-    if not opening.opens(entry.requester):
-        raise IntegrityError("opening: it does not open the entry's commitment to the requester's view")
+    if not opening.opens(audience.commitment(entry)):
+        named = "full" if audience is Audience.FULL else f"{audience}'s"
+        raise IntegrityError(f"opening: it does not open the entry's commitment to the {named} view")
 
 
 def _check_record(view: RequesterView | None, record: Record | Held | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from broker.cli.audit_verify import BAD, GOOD, USAGE, verify_bytes, verify_files
 from broker.core.checkpoint import Cosigner, Note, Signer
 from broker.core.proof_file import ProofFile
+from broker.core.receipt import Audience, verify_receipt
+from broker.errors import IntegrityError
 
 BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
@@ -224,3 +226,28 @@ def test_a_file_cannot_write_on_the_terminal(files: Files, signer: Signer) -> No
     code, verdict = files.verify(proof=missing)
     assert code == USAGE
     assert verdict.isprintable()
+
+
+def test_an_opening_of_each_audience_verifies_as_its_own(files: Files, tmp_path: Path, make_evidence) -> None:
+    """An auditor's or provider's opening verifies too, and the verdict says whose view it opens."""
+    sealed = make_evidence(5, 6).sealed
+    for opening, whose in ((sealed.provider, "its provider's"), (sealed.full, "the full")):
+        path = tmp_path / "another"
+        path.write_bytes(opening.to_bytes())
+        code, verdict = files.verify(opening=path)
+        assert code == GOOD
+        assert f"the opening is {whose} view (request, permit)" in verdict
+        path.write_bytes(opening.to_bytes() + b" ")
+        assert files.verify(opening=path) == (
+            BAD,
+            "BAD opening: it does not open the entry's commitment to the requester's view",
+        )
+
+
+def test_a_client_takes_only_the_requesters_view(make_evidence) -> None:
+    """Without being told otherwise, verification refuses an opening of another audience's view."""
+    good = make_evidence(5, 6)
+    other = replace(good.receipt, opening=good.sealed.full)
+    with pytest.raises(IntegrityError, match="requester's view"):
+        verify_receipt(other, [good.signer.verifier], record=good.record)
+    assert verify_receipt(other, [good.signer.verifier], record=good.record, audience=Audience.FULL).view
