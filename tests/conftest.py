@@ -5,8 +5,9 @@ import broker  # noqa: F401, I001 - before anything imports grpc, which reads it
 from hypothesis import settings
 
 from tests.support.postgres import any_postgres, database, external_postgres, postgres
+from tests.support.running import running_broker
 
-__all__ = ["any_postgres", "database", "external_postgres", "postgres"]
+__all__ = ["any_postgres", "database", "external_postgres", "postgres", "running_broker"]
 
 # The machine may be busy: how long an example takes says nothing of the code.
 settings.register_profile("steady", deadline=None)

@@ -10,15 +10,23 @@ from collections.abc import Callable
 
 import typer
 
-from broker.cli import certs, serve
+from broker.cli import agency, agreement, audit, certs, directive, records, serve, system
+from broker.cli import request as ask
 
 # Everything there is, in the order of `broker --help`: add yours here. A noun's module has an `app` with its
 # verbs; what is a single command (`up`) is a function, and goes into `COMMANDS`.
 NOUNS: dict[str, typer.Typer] = {
+    "agency": agency.app,
+    "system": system.app,
     "certs": certs.app,
+    "records": records.app,
+    "agreement": agreement.app,
+    "directive": directive.app,
+    "audit": audit.app,
 }
 COMMANDS: dict[str, Callable[..., None]] = {
     "serve": serve.serve,
+    "request": ask.request,
 }
 
 

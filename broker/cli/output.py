@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from google.protobuf.timestamp_pb2 import Timestamp
 
 # Where output is not a terminal, rows are not folded for one.
 _WIDE = 240
@@ -44,6 +48,42 @@ def fields(pairs: Iterable[tuple[str, object]]) -> None:
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         sys.stdout.write(f"{name:<{width}}  {value}\n")
+
+
+def one(facts: Mapping[str, object], as_json: bool) -> None:
+    """One thing: `fields` for people, an object for scripts. Keys are snake case; None shows in JSON only."""
+    if as_json:
+        emit_json(dict(facts))
+    else:
+        fields((name.replace("_", " "), plain(value)) for name, value in facts.items())
+
+
+def many(found: Sequence[Mapping[str, object]], columns: Sequence[str], as_json: bool, none: str) -> None:
+    """A list: a table of those keys for people, or the sentence `none`; every key for scripts."""
+    if as_json:
+        emit_json([dict(each) for each in found])
+    elif found:
+        heads = [column.replace("_", " ") for column in columns]
+        table(heads, [[plain(each[column]) for column in columns] for each in found])
+    else:
+        say(none)
+
+
+def when(message: Message, field: str) -> str | None:
+    """A Timestamp field as RFC 3339 in UTC, or None where it is not set."""
+    if not message.HasField(field):
+        return None
+    stamp: Timestamp = getattr(message, field)
+    return stamp.ToJsonString()
+
+
+def plain(value: object) -> object:
+    """A value as people read it: lists with commas, yes and no, nothing for nothing."""
+    if isinstance(value, list | tuple):
+        return ", ".join(str(each) for each in value) or None
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return None if value == "" else value
 
 
 def clean(text: str) -> str:

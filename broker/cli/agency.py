@@ -1,0 +1,106 @@
+"""`broker agency`: who takes part. Owns the words of these commands; the broker keeps the directory."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from broker.cli import inputs, output
+from broker.cli.connection import Link
+from broker.cli.remote import OPERATOR, remote
+
+app = typer.Typer(
+    help=(
+        "Agencies: the organisations that take part, each a data controller.\n\n"
+        "Exit codes: 0 done; 1 refused or failed, with what to do; 2 a wrong option."
+    ),
+    no_args_is_help=True,
+)
+
+
+class Kind(StrEnum):
+    """What an agency is; record types are held by one kind."""
+
+    fire = "fire"
+    ambulance = "ambulance"
+    police = "police"
+    nhs = "nhs"
+    council = "council"
+    operator = "operator"
+    auditor = "auditor"
+    other = "other"
+
+
+class Jurisdiction(StrEnum):
+    """Whose law an agency is under."""
+
+    england = "england"
+    wales = "wales"
+    scotland = "scotland"
+    northern_ireland = "northern-ireland"
+
+
+@app.command()
+@remote(OPERATOR)
+def add(
+    link: Link,
+    agency: Annotated[str, typer.Argument(metavar="ID", help="Its id in lower case, such as cfrs.")],
+    name: Annotated[str, typer.Option(help="Its full name.")],
+    kind: Annotated[Kind, typer.Option(help="Which records it may hold follows from this.")],
+    jurisdiction: Annotated[Jurisdiction, typer.Option(help="Whose law it is under.")] = Jurisdiction.england,
+    code: Annotated[str, typer.Option(help="Its published code: ODS for the NHS, ONS for councils.")] = "",
+    contact: Annotated[str, typer.Option(help="Whom to ask about data sharing.")] = "",
+    phone: Annotated[str, typer.Option(help="Their telephone number, for when systems are down.")] = "",
+    valid_from: inputs.From = None,
+    valid_until: inputs.Until = None,
+    as_json: inputs.AsJson = False,
+) -> None:
+    """Enter an agency in the directory; needs an operator.
+
+    Given again for the same id, it replaces what the directory says from now on; what was decided before
+    still names what was true then. Enrol its systems next with `broker system enrol`.
+    """
+    from broker.v1 import directory_pb2 as pb
+    from broker.v1.directory_pb2_grpc import DirectoryServiceStub
+
+    wanted = pb.Agency(
+        id=agency,
+        name=name,
+        kind=kind.value,
+        jurisdiction=jurisdiction.value,
+        code=code,
+        valid_from=inputs.stamp(valid_from),
+        valid_until=inputs.stamp(valid_until),
+        contact=contact,
+        phone=phone,
+    )
+    made = link.call(DirectoryServiceStub(link.channel).AddAgency, pb.AddAgencyRequest(agency=wanted))
+    output.one({"agency": agency, "entry": made.event_id}, as_json)
+
+
+@app.command("list")
+@remote(OPERATOR)
+def list_(link: Link, as_json: inputs.AsJson = False) -> None:
+    """List the agencies; any enrolled system may."""
+    from broker.v1 import directory_pb2 as pb
+    from broker.v1.directory_pb2_grpc import DirectoryServiceStub
+
+    reply = link.call(DirectoryServiceStub(link.channel).ListAgencies, pb.ListAgenciesRequest())
+    found = [
+        {
+            "id": each.id,
+            "name": each.name,
+            "kind": each.kind,
+            "jurisdiction": each.jurisdiction,
+            "code": each.code,
+            "valid_from": output.when(each, "valid_from"),
+            "valid_until": output.when(each, "valid_until"),
+            "contact": each.contact,
+            "phone": each.phone,
+        }
+        for each in reply.agencies
+    ]
+    columns = ("id", "name", "kind", "code", "valid_from", "valid_until", "contact", "phone")
+    output.many(found, columns, as_json, "no agencies yet: enter one with `broker agency add`")

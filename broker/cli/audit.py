@@ -1,0 +1,189 @@
+"""`broker audit`: entries of the log with their proofs, for whoever may have them, and their verification.
+
+Owns the words of these commands. Refuses to write a proof that does not verify, and to open a view without a
+named person and a reason. `verify` needs no broker, no network and no certificate.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from broker.cli import evidence, inputs, output
+from broker.cli.connection import Link
+from broker.cli.remote import AUDITOR, remote
+from broker.errors import IntegrityError, NotAllowed
+
+if TYPE_CHECKING:
+    from broker.core.receipt import Audience, Receipt, VerifiedReceipt
+
+app = typer.Typer(
+    help=(
+        "The log: every entry can be proven to anybody, and is opened only for who may see it. Every opening "
+        "is itself an entry.\n\nExit codes of verify: 0 good; 1 bad, files that cannot be parsed included; 2 a "
+        "missing file or wrong option. Of the others: 0 done; 1 refused or failed; 2 a wrong option."
+    ),
+    no_args_is_help=True,
+)
+
+EventId = Annotated[
+    str, typer.Argument(metavar="EVENT_ID", help="The entry's id, as the command that made it printed it.")
+]
+Vkey = Annotated[
+    Path | None,
+    typer.Option(
+        "--vkey",
+        metavar="FILE",
+        show_default=False,
+        help="The log's verifier keys, one a line. By default DIR/log.vkey.",
+    ),
+]
+ReasonCode = Annotated[str, typer.Option("--reason", metavar="CODE", help="Why it is opened.")]
+Words = Annotated[
+    str, typer.Option("--words", help="The same in words, up to 500 characters; kept apart, and erasable.")
+]
+
+
+@app.command()
+@remote(AUDITOR)
+def prove(
+    link: Link,
+    event_id: EventId,
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="x.tlog-proof", help="Where the proof goes.")],
+    vkey: Vkey = None,
+    opened: Annotated[
+        bool, typer.Option("--open", help="Write x.opening too; needs --reason, --actor-id and --role.")
+    ] = False,
+    reason: ReasonCode = "",
+    words: Words = "",
+    actor_id: inputs.ActorId = "",
+    role: inputs.ActorRole = "",
+    as_json: inputs.AsJson = False,
+) -> None:
+    """Write an entry's proof as files that `broker audit verify` and other people's tools verify offline.
+
+    x.tlog-proof is a C2SP tlog-proof, x.entry the entry's exact bytes: these show nobody anything but a time,
+    and any enrolled system may have them. x.opening opens the view that is yours: the requester's, the
+    provider's, or for an auditor the full one. Nothing is written that does not verify.
+    """
+    if opened and not (reason and actor_id and role):
+        raise typer.BadParameter("--open needs --reason, --actor-id and --role: the look is itself an entry")
+    receipt, audience = _fetch(link, event_id, opened, reason, words, actor_id, role)
+    verified = evidence.verify(receipt, vkey or link.endpoint.vkey, audience)
+    files = evidence.save(receipt, out)
+    output.one(
+        {
+            "entry": event_id,
+            "index": verified.index,
+            "log": verified.checkpoint.origin,
+            "size": verified.checkpoint.size,
+            "opened": None if audience is None else audience.value,
+            "files": [str(each) for each in files],
+        },
+        as_json,
+    )
+
+
+@app.command()
+@remote(AUDITOR)
+def show(
+    link: Link,
+    event_id: EventId,
+    reason: ReasonCode,
+    actor_id: inputs.ActorId,
+    role: inputs.ActorRole,
+    words: Words = "",
+    vkey: Vkey = None,
+    as_json: inputs.AsJson = False,
+) -> None:
+    """Open an entry and print the view that is yours: requester's, provider's, or an auditor's full one.
+
+    Who looked and why is committed to the log before anything is shown. What is printed has been verified
+    against the log's keys.
+    """
+    from broker.core import canonical
+
+    receipt, audience = _fetch(link, event_id, True, reason, words, actor_id, role)
+    verified = evidence.verify(receipt, vkey or link.endpoint.vkey, audience)
+    if receipt.opening is None or audience is None:
+        raise NotAllowed("this entry's view has been erased: what is left is its proof (broker audit prove)")
+    view = canonical.decode_object(receipt.opening.view)
+    _print(verified, audience, view, as_json)
+
+
+@app.command()
+def verify(
+    proof: Annotated[Path, typer.Argument(metavar="x.tlog-proof", help="A C2SP tlog-proof.")],
+    entry: Annotated[Path, typer.Option(metavar="FILE", help="The entry's exact bytes.")],
+    vkey: Annotated[Path, typer.Option(metavar="FILE", help="The log's verifier keys, one a line.")],
+    opening: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="32 bytes of salt, then the view's bytes.")
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The record released, a serialised Any; with --opening."),
+    ] = None,
+) -> None:
+    """Verify a receipt's files offline and print one line: GOOD with what was proven, or BAD with what failed.
+
+    Proven is that the entry stands at its place in the log whose key you hold; with the opening, what the
+    entry says; with the record, that it is the one released. Exit 0 good; 1 bad; 2 a missing file or option.
+    """
+    from broker.cli.audit_verify import verify_files
+
+    code, verdict = verify_files(proof, entry, vkey, opening, record)
+    typer.echo(verdict, err=code == 2)
+    raise typer.Exit(code)
+
+
+def _fetch(
+    link: Link, event_id: str, opened: bool, reason: str, words: str, actor_id: str, role: str
+) -> tuple[Receipt, Audience | None]:
+    """The receipt of that entry, unverified, and whose view it opens."""
+    from broker.core.receipt import Audience
+    from broker.v1 import audit_pb2 as pb
+    from broker.v1 import exchange_pb2
+    from broker.v1.audit_pb2_grpc import AuditServiceStub
+
+    request = pb.GetReceiptRequest(event_id=event_id, open=opened)
+    if opened:
+        request.actor.CopyFrom(exchange_pb2.Actor(id=actor_id, role=role))
+        request.reason.CopyFrom(exchange_pb2.ReasonCode(code=reason, words=words))
+    reply = link.call(AuditServiceStub(link.channel).GetReceipt, request)
+    receipt = evidence.read(reply.receipt)
+    evidence.require_entry(receipt, event_id)
+    if receipt.opening is None:
+        return receipt, None
+    try:
+        return receipt, Audience(reply.audience)
+    except ValueError as error:
+        raise IntegrityError("opening: of no audience that is known here") from error
+
+
+def _print(verified: VerifiedReceipt, audience: Audience, view: dict[str, Any], as_json: bool) -> None:
+    from broker.core.entry import format_time
+
+    place: dict[str, object] = {
+        "entry": verified.entry.id,
+        "at": format_time(verified.entry.at),
+        "index": verified.index,
+        "log": verified.checkpoint.origin,
+        "audience": audience.value,
+    }
+    if as_json:
+        output.emit_json({**place, "view": view})
+        return
+    output.one(place, False)
+    output.say("")
+    output.fields(_flat(view))
+
+
+def _flat(value: Any, path: str = "") -> list[tuple[str, object]]:
+    """A view as rows of dotted path and value; what is null is left out."""
+    if isinstance(value, dict):
+        return [row for key, each in value.items() for row in _flat(each, f"{path}.{key}" if path else key)]
+    if isinstance(value, list) and any(isinstance(each, dict | list) for each in value):
+        return [row for at, each in enumerate(value) for row in _flat(each, f"{path}[{at}]")]
+    return [(path, output.plain(value))]

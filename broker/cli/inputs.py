@@ -1,0 +1,120 @@
+"""What several commands take in the same words: times, subjects, people, files.
+
+Owns their options and their parsing. Refuses without ever repeating an identifier: an error's text goes to
+terminals, logs and tickets.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, date, datetime, time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from broker.errors import SetupError
+
+if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    from broker.core.subject import SubjectRef
+
+_MAX_LINE = 256
+
+
+class Assurance(StrEnum):
+    """How sure we are of who is at the keyboard, weakest first."""
+
+    asserted = "asserted"
+    shared_device = "shared-device"
+    roster = "roster"
+    personal_login = "personal-login"
+    signed_token = "signed-token"  # noqa: S105 - a code, no secret
+
+
+def moment(text: str | datetime) -> datetime:
+    """A time in UTC from `2027-03-31` (its first moment in UTC) or RFC 3339 with its offset."""
+    if isinstance(text, datetime):
+        return text
+    try:
+        if len(text) == len("2027-03-31"):
+            return datetime.combine(date.fromisoformat(text), time.min, UTC)
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise typer.BadParameter("a time is 2027-03-31, or 2027-03-31T09:00:00Z with its offset")
+    return at.astimezone(UTC)
+
+
+From = Annotated[
+    datetime | None,
+    typer.Option("--from", parser=moment, metavar="TIME", help="Valid from then; by default now."),
+]
+Until = Annotated[
+    datetime | None,
+    typer.Option(
+        "--until", parser=moment, metavar="TIME", help="No longer valid from that moment; by default no end."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for scripts.")]
+ActorId = Annotated[
+    str,
+    typer.Option(
+        "--actor-id", envvar="BROKER_ACTOR_ID", metavar="ID", help="Who is at the keyboard, such as a login."
+    ),
+]
+ActorRole = Annotated[
+    str, typer.Option("--role", envvar="BROKER_ACTOR_ROLE", metavar="CODE", help="In which role they act.")
+]
+Subject = Annotated[
+    str,
+    typer.Option(
+        metavar="SCHEME:VALUE",
+        show_default=False,
+        help=(
+            "Whom it is about, such as nhs-number:9434765919 or uprn:100110735022. Other users of this machine "
+            "can read a command line: give `-` to type or pipe SCHEME:VALUE on standard input instead."
+        ),
+    ),
+]
+
+
+def subject_of(text: str) -> SubjectRef:
+    """The subject that `SCHEME:VALUE` names, from one line of standard input where `text` is `-`.
+
+    Raises InvalidRequest, never repeating the value.
+    """
+    from broker.core.subject import parse_subject
+
+    if text == "-":
+        text = sys.stdin.readline(_MAX_LINE).strip()
+    scheme, colon, value = text.partition(":")
+    if not colon:
+        raise typer.BadParameter("--subject is SCHEME:VALUE, such as uprn:100110735022")
+    return parse_subject(scheme, value)
+
+
+def stamp(at: datetime | None) -> Timestamp | None:
+    """A time for the wire, or none."""
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    if at is None:
+        return None
+    written = Timestamp()
+    written.FromDatetime(at)
+    return written
+
+
+def read_bounded(path: Path, most: int, what: str) -> bytes:
+    """A file of at most `most` bytes. Raises SetupError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise SetupError(f"cannot read {path}: {error.strerror}") from error
+    if len(data) > most:
+        raise SetupError(f"{path} is too large to be {what}: more than {most // 1024} KiB")
+    return data

@@ -1,0 +1,185 @@
+"""`broker request`: ask for one record, and show what came, what was withheld, and the evidence for it.
+
+Owns the words of this command. Refuses to show an answer whose evidence does not hold: the client does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from broker.cli import evidence, inputs, output
+from broker.cli.connection import Link
+from broker.cli.remote import remote
+from broker.errors import BrokerError, Denied, SetupError
+
+if TYPE_CHECKING:
+    from broker.client import Disclosure
+    from broker.core.model import Obligation
+    from broker.core.receipt import Receipt
+
+
+@remote(None, timeout=None)
+def request(
+    link: Link,
+    provider: Annotated[str, typer.Option(metavar="AGENCY", help="The agency that holds the record.")],
+    record_type: Annotated[
+        str, typer.Option(metavar="NAME", help="Such as records.nhs.v1.PatientSummary (broker records list).")
+    ],
+    subject: inputs.Subject,
+    purpose: Annotated[str, typer.Option(metavar="CODE", help="Why, such as home-fire-safety.")],
+    actor_id: inputs.ActorId,
+    role: inputs.ActorRole,
+    assurance: Annotated[
+        inputs.Assurance, typer.Option(help="How sure this system is of who is at the keyboard.")
+    ] = inputs.Assurance.asserted,
+    reason_code: Annotated[str, typer.Option(metavar="CODE", help="A reason in a code.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason in words, up to 500 characters; erasable.")] = "",
+    incident: Annotated[str, typer.Option(metavar="AGENCY/DATE/NUMBER", help="The incident it is for.")] = "",
+    seconds: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", help="How long you can wait, at most 30.")
+    ] = 5.0,
+    request_id: Annotated[
+        str, typer.Option(metavar="UUID", help="Your own id, so that asking again is the same request.")
+    ] = "",
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Save record, entry, opening and proof in this folder, mode 0600."),
+    ] = None,
+    vkey: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The log's verifier keys; DIR/log.vkey if not given.", show_default=False
+        ),
+    ] = None,
+    as_json: inputs.AsJson = False,
+) -> None:
+    """Ask for one record of another agency, as a partner's system would.
+
+    Prints the record with every field it has: a value, "none recorded", "unavailable", "not stated", or
+    "withheld" where no agreement names it; then the agreement and law it came under, and its receipt, which
+    has been verified. A refusal is evidence too: it is printed with what can be done, and saved by --save.
+
+    Exit codes: 0 the record was released; 1 it was not, and why; 2 a wrong option.
+    """
+    from broker.client import Actor, Assurance, Broker, Reason
+
+    request_id = request_id or str(uuid.uuid4())
+    keys = evidence.require_keys(vkey or link.endpoint.vkey)
+    about, files = inputs.subject_of(subject), link.endpoint.files
+    if save is not None:
+        _make(save)  # before anything is released that could not be kept
+
+    async def ask() -> Disclosure:
+        async with Broker(
+            link.endpoint.target, ca=files.ca, cert=files.cert, key=files.key, log_vkey=keys, unary=True
+        ) as broker:
+            return await broker.request(
+                record_type=record_type,
+                provider=provider,
+                subject=about,
+                purpose=purpose,
+                actor=Actor(actor_id, role, assurance=Assurance[assurance.name.upper()]),
+                reason=Reason(reason_code, reason) if reason_code or reason else None,
+                incident=incident,
+                timeout=seconds,
+                request_id=request_id,
+            )
+
+    try:
+        disclosure = asyncio.run(ask())
+    except BrokerError as error:
+        _tell_failure(error, request_id, save, as_json)
+        raise
+    _tell(disclosure, save, as_json)
+
+
+def _tell(disclosure: Disclosure, save: Path | None, as_json: bool) -> None:
+    decision, withheld = disclosure.decision, disclosure.withheld
+    ruling: dict[str, object] = {
+        "outcome": "released",
+        "request_id": disclosure.request_id,
+        "agreement": f"{decision.agreement} version {decision.agreement_version}",
+        "basis": decision.basis,
+        "condition": decision.condition,
+        "gateway": decision.gateway,
+        "regime": decision.regime,
+        "controller": decision.controller,
+        "obligations": [_obligation(each) for each in decision.obligations],
+        **_place(disclosure.receipt),
+    }
+    if as_json:
+        saved = _saved(disclosure, save)
+        shown = {"withheld": [{"path": each.path, "rule": each.rule} for each in withheld]}
+        output.emit_json({**ruling, "record": _as_json(disclosure), **shown, "files": saved})
+        return
+    _show(disclosure)
+    output.say("")
+    output.one({**ruling, "receipt": "verified, and it commits to this record"}, False)
+    if save is not None:
+        output.one({"saved": _saved(disclosure, save)}, False)
+
+
+def _tell_failure(error: BrokerError, request_id: str, save: Path | None, as_json: bool) -> None:
+    """What a failure left as evidence; its own words are printed as every error's are."""
+    refused = isinstance(error, Denied)
+    told: dict[str, object] = {
+        "outcome": "refused" if refused else "failed",
+        "request_id": request_id,
+        "code": error.refusal.code if isinstance(error, Denied) else type(error).__name__,
+    }
+    files: list[str] = []
+    if error.receipt is not None:
+        told |= _place(error.receipt)
+        if save is not None:
+            files = [str(each) for each in evidence.save(error.receipt, save / f"{request_id}{evidence.PROOF}")]
+    if as_json:
+        remedy = error.refusal.remedy if isinstance(error, Denied) else None
+        output.emit_json({**told, "message": str(error), "remedy": remedy, "files": files})
+    elif error.receipt is not None:
+        output.one({**told, "receipt": "verified", "saved": files}, False)
+
+
+def _show(disclosure: Disclosure) -> None:
+    from broker.core.facts import rows
+
+    if isinstance(disclosure.record, bytes):
+        output.say("This software has no class for the record: save it (--save) and read it with your own.")
+        return
+    found = rows(disclosure.record, [each.path for each in disclosure.withheld])
+    output.table(("field", "value"), [(row.path, row.value) for row in found], disclosure.record_any.type_url)
+
+
+def _as_json(disclosure: Disclosure) -> object:
+    from google.protobuf.json_format import MessageToDict
+
+    if isinstance(disclosure.record, bytes):
+        return {"type_url": disclosure.record_any.type_url, "hex": disclosure.record.hex()}
+    return MessageToDict(disclosure.record, preserving_proto_field_name=True)
+
+
+def _obligation(obligation: Obligation) -> str:
+    due = f" by {obligation.due:%Y-%m-%d}" if obligation.due else ""
+    return f"{obligation.code}{due}" + (f" ({obligation.detail})" if obligation.detail else "")
+
+
+def _place(receipt: Receipt) -> dict[str, object]:
+    return {"entry": evidence.entry_id(receipt), "index": receipt.index, "verified": True}
+
+
+def _saved(disclosure: Disclosure, folder: Path | None) -> list[str]:
+    if folder is None:
+        return []
+    saved = disclosure.save(folder)
+    return [str(each) for each in (saved.record, saved.entry, saved.opening, saved.proof)]
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"cannot make {folder}: {error.strerror}") from error

@@ -1,0 +1,146 @@
+"""`broker system`: which software speaks for an agency, and with which keys.
+
+Owns the words of these commands. Refuses to take a key from a certificate that names another system.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from broker.cli import inputs, output
+from broker.cli.certs import Function
+from broker.cli.connection import Link
+from broker.cli.remote import OPERATOR, remote
+from broker.errors import SetupError
+
+app = typer.Typer(
+    help=(
+        "Systems: software of an agency with its own certificate. A certificate alone opens nothing; its key "
+        "must be enrolled here.\n\nExit codes: 0 done; 1 refused or failed, with what to do; 2 a wrong option."
+    ),
+    no_args_is_help=True,
+)
+Agency = Annotated[str, typer.Argument(metavar="AGENCY", help="Agency id, such as cfrs.")]
+System = Annotated[str, typer.Argument(metavar="SYSTEM", help="System id, such as mdt.")]
+
+
+@app.command()
+@remote(OPERATOR)
+def enrol(
+    link: Link,
+    agency: Agency,
+    system: System,
+    function: Annotated[Function, typer.Option(help="What it may do here.")],
+    key_digest: Annotated[
+        str | None,
+        typer.Option(
+            "--key-digest",
+            metavar="HEX",
+            help="SHA-256 of its public key (DER SubjectPublicKeyInfo), as `broker certs show` prints it.",
+        ),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Take the digest from this certificate, which must name AGENCY and SYSTEM.",
+        ),
+    ] = None,
+    valid_from: inputs.From = None,
+    valid_until: inputs.Until = None,
+    as_json: inputs.AsJson = False,
+) -> None:
+    """Enrol a system with a key, or add a key to one that is enrolled; needs an operator.
+
+    Read the digest out over the telephone, or see it on paper: who answers for the agency should confirm it.
+    While a new key takes over from an old one, both are good.
+    """
+    from broker.v1 import directory_pb2 as pb
+    from broker.v1.directory_pb2_grpc import DirectoryServiceStub
+
+    if (key_digest is None) == (certificate is None):
+        raise typer.BadParameter("give exactly one of --key-digest HEX and --certificate FILE")
+    if certificate is not None:
+        key_digest = _digest(certificate, agency, system)
+    request = pb.EnrolSystemRequest(
+        agency=agency,
+        system=system,
+        function=pb.SystemFunction.Value(f"SYSTEM_FUNCTION_{function.value.upper()}"),
+        key_digest=key_digest or "",
+        valid_from=inputs.stamp(valid_from),
+        valid_until=inputs.stamp(valid_until),
+    )
+    made = link.call(DirectoryServiceStub(link.channel).EnrolSystem, request)
+    output.one(
+        {
+            "system": f"{agency}/{system}",
+            "function": function.value,
+            "key_digest": key_digest,
+            "entry": made.event_id,
+        },
+        as_json,
+    )
+
+
+@app.command()
+@remote(OPERATOR)
+def suspend(
+    link: Link,
+    agency: Agency,
+    system: System,
+    reason: Annotated[str, typer.Option(help="Why, in up to 500 characters; auditors can read it.")],
+    lift: Annotated[bool, typer.Option("--lift", help="Lift the suspension instead.")] = False,
+    as_json: inputs.AsJson = False,
+) -> None:
+    """Suspend a system at once; needs an operator. Its open streams end within a second or two."""
+    from broker.v1 import directory_pb2 as pb
+    from broker.v1.directory_pb2_grpc import DirectoryServiceStub
+
+    request = pb.SuspendSystemRequest(agency=agency, system=system, reason=reason, lift=lift)
+    made = link.call(DirectoryServiceStub(link.channel).SuspendSystem, request)
+    output.one({"system": f"{agency}/{system}", "suspended": not lift, "entry": made.event_id}, as_json)
+
+
+@app.command("list")
+@remote(OPERATOR)
+def list_(
+    link: Link,
+    agency: Annotated[str, typer.Option(help="Only this agency's.", metavar="AGENCY")] = "",
+    as_json: inputs.AsJson = False,
+) -> None:
+    """List systems and their keys. A partner sees its own agency's, operators and auditors see all."""
+    from broker.v1 import directory_pb2 as pb
+    from broker.v1.directory_pb2_grpc import DirectoryServiceStub
+
+    reply = link.call(DirectoryServiceStub(link.channel).ListSystems, pb.ListSystemsRequest(agency=agency))
+    found = [
+        {
+            "agency": each.agency,
+            "system": each.system,
+            "function": pb.SystemFunction.Name(each.function).removeprefix("SYSTEM_FUNCTION_").lower(),
+            "suspended": each.suspended,
+            "valid_from": output.when(each, "valid_from"),
+            "valid_until": output.when(each, "valid_until"),
+            "key_digests": list(each.key_digests),
+        }
+        for each in reply.systems
+    ]
+    columns = ("agency", "system", "function", "suspended", "valid_from", "valid_until", "key_digests")
+    output.many(found, columns, as_json, "no systems: enrol one with `broker system enrol`")
+
+
+def _digest(certificate: Path, agency: str, system: str) -> str:
+    from broker.pki.files import read_certificates
+    from broker.pki.identity import key_digest, spiffe_id_of
+
+    leaf = read_certificates(certificate)[0]
+    named = spiffe_id_of(leaf)
+    if (named.agency, named.system) != (agency, system):
+        raise SetupError(f"{certificate} is of {named.agency}/{named.system}, not of this system")
+    return key_digest(leaf)
