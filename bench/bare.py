@@ -6,8 +6,6 @@ Run as `python -m bench.bare front|back|load ...`; `rig.py` starts them.
 
 from __future__ import annotations
 
-import broker  # noqa: F401, I001 - sets the cipher list before grpc is imported
-
 import argparse
 import asyncio
 import json
@@ -18,6 +16,7 @@ from pathlib import Path
 import grpc
 import uvloop
 
+import broker  # noqa: F401 - sets the cipher list before grpc is imported
 from broker.pki.tls import TlsFiles, channel_credentials, server_credentials
 
 ASK = "/bench.Bare/Ask"
@@ -126,7 +125,7 @@ def main() -> None:
     elif args.role == "front":
         uvloop.run(front(args.certs, args.ready, args.target))
     else:
-        print(json.dumps(uvloop.run(load(args.certs, args.target, args.in_flight, args.total))))  # noqa: T201
+        print(json.dumps(uvloop.run(load(args.certs, args.target, args.in_flight, args.total))))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import typer
 
-from broker.cli import agency, agreement, audit, certs, directive, records, serve, system
+from broker.cli import agency, agreement, audit, certs, directive, records, serve, system, up
 from broker.cli import request as ask
 
 # Everything there is, in the order of `broker --help`: add yours here. A noun's module has an `app` with its
@@ -25,6 +25,7 @@ NOUNS: dict[str, typer.Typer] = {
     "audit": audit.app,
 }
 COMMANDS: dict[str, Callable[..., None]] = {
+    "up": up.up,
     "serve": serve.serve,
     "request": ask.request,
 }

@@ -89,7 +89,9 @@ class RunningBroker:
         digest = key_digest(read_certificates(self.certs / name / "cert.pem")[0])
         with self.channel() as channel:
             stub = DirectoryServiceStub(channel)
-            known = {each.id for each in stub.ListAgencies(directory.ListAgenciesRequest(), timeout=10).agencies}
+            known = {
+                each.id for each in stub.ListAgencies(directory.ListAgenciesRequest(), timeout=10).agencies
+            }
             if agency not in known:
                 added = directory.Agency(id=agency, name=f"Agency {agency}", kind=kind)
                 stub.AddAgency(directory.AddAgencyRequest(agency=added), timeout=10)
