@@ -12,7 +12,9 @@ import pytest
 from broker.cli.audit_verify import GOOD, verify_files
 from broker.client import Actor, Broker, Override, Place, Reason, SubjectRef, Traits
 from broker.client.recordclass import record_class
+from broker.core.record import Record
 from broker.errors import IntegrityError, InvalidRequest, SetupError
+from broker.v1 import exchange_pb2 as wire
 from tests.client.conftest import ASK, RECORD, Setup
 
 
@@ -51,8 +53,6 @@ def test_only_record_types_are_looked_for(name: str) -> None:
 
 async def test_a_record_that_is_not_of_its_type_is_refused(setup: Setup) -> None:
     """Bytes that the log does commit to but that are no message of the type asked for are not handed over."""
-    from broker.core.record import Record  # noqa: PLC0415
-    from broker.v1 import exchange_pb2 as wire  # noqa: PLC0415
 
     def garbled(request: wire.RecordRequest) -> wire.Outcome:
         outcome = setup.broker.disclose(request)

@@ -15,7 +15,6 @@ from google.rpc import error_details_pb2
 
 from broker.client.failures import read_status
 from broker.errors import (
-    Ambiguous,
     AuditUnavailable,
     BrokerError,
     CannotConnect,

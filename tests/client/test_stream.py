@@ -59,7 +59,7 @@ async def test_messages_stay_under_a_mebibyte(setup: Setup) -> None:
 
 
 async def test_disclosures_that_verified_are_acknowledged(setup: Setup) -> None:
-    """Each verified disclosure's id is sent in `received`, the last ones before hanging up; refusals are not."""
+    """Each verified disclosure's id is sent in `received`, the last before hanging up; refusals are not."""
     async with setup.client() as client:
         got = [await client.request(**ASK) for _ in range(3)]
         setup.broker.answer = setup.broker.refuse
@@ -177,7 +177,7 @@ async def test_time_runs_out_at_the_caller_too(setup: Setup, unary: bool) -> Non
 
 
 async def test_a_stream_that_went_silent_is_replaced(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing is heard after a timeout, the stream is taken for dead and the next request gets through."""
+    """Where nothing is heard after a timeout, the stream is taken for dead; the next request gets through."""
     monkeypatch.setattr("broker.client.stream.SILENCE", 0.05)
     async with setup.client() as client:
         setup.broker.answer = lambda request: None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import grpc
@@ -17,7 +18,7 @@ from broker.errors import AuditUnavailable, IntegrityError, ProviderUnavailable,
 from tests.client.conftest import ASK, ORIGIN, LogOfOne, Setup, eventually
 
 
-def fork(log: LogOfOne, keep: int) -> None:
+def _fork(log: LogOfOne, keep: int) -> None:
     """Rewrite every entry from `keep` on."""
     size = log.size
     del log.tree.entries[keep:]
@@ -44,7 +45,7 @@ async def test_two_roots_for_one_size_end_all_trust_at_once(setup: Setup) -> Non
     """A second root for a size already seen is refused before anything of that answer is returned."""
     async with setup.client() as client:
         await client.request(**ASK)
-        fork(setup.broker.log, 2)
+        _fork(setup.broker.log, 2)
         del setup.broker.log.tree.entries[-1:]
         setup.broker.log.tree = type(setup.broker.log.tree)(setup.broker.log.tree.entries)
         with pytest.raises(IntegrityError, match="two roots for the size 6"):
@@ -63,7 +64,7 @@ async def test_a_fork_is_found_off_the_records_path(setup: Setup, unary: bool) -
     """A longer log that does not extend the one seen is found by its proof; every later call raises."""
     client = await setup.client(unary=unary).__aenter__()
     await client.request(**ASK)
-    fork(setup.broker.log, 2)
+    _fork(setup.broker.log, 2)
     setup.broker.log.grow(4)
     await client.request(**ASK)
     await eventually(lambda: bool(setup.broker.questions))
@@ -77,9 +78,8 @@ async def test_what_is_in_flight_when_a_fork_is_found_is_not_released(setup: Set
     """Discovery fails the requests that wait for an answer at that moment."""
     client = await setup.client().__aenter__()
     await client.request(**ASK)
-    fork(setup.broker.log, 2)
+    _fork(setup.broker.log, 2)
     setup.broker.log.grow(4)
-    setup.broker.bend_proof = lambda request, response: None
     await client.request(**ASK)
     setup.broker.answer = lambda request: None
     with pytest.raises(IntegrityError):
@@ -116,20 +116,19 @@ async def test_a_proof_that_does_not_hold_ends_all_trust(setup: Setup, lie: str)
 
 async def test_a_fork_shown_to_a_client_that_leaves_is_found_on_leaving(setup: Setup) -> None:
     """A short-lived client asks its last question when it closes, and says what it found."""
-    first = setup.client()
+    client = await setup.client().__aenter__()
+    await client.request(**ASK)
+    _fork(setup.broker.log, 2)
+    setup.broker.log.grow(4)
+    await client.request(**ASK)
     with pytest.raises(IntegrityError, match="contradicts itself"):
-        async with first as client:
-            await client.request(**ASK)
-            fork(setup.broker.log, 2)
-            setup.broker.log.grow(4)
-            await client.request(**ASK)
+        await client.__aexit__(None, None, None)
 
 
 async def test_an_older_checkpoint_out_of_order_is_checked_and_harmless(setup: Setup) -> None:
-    """Several workers sign: a smaller true checkpoint after a larger one is proven, not taken for a rollback."""
+    """Several workers sign: a smaller true checkpoint after a larger is proven, not taken for a rollback."""
     log = setup.broker.log
     async with setup.client() as client:
-        setup.broker.bend_reply = None
         await client.request(**ASK)
         log.grow(10)
         notes = [log.note(9)]
@@ -146,7 +145,7 @@ async def test_memory_outlives_the_process(setup: Setup, tmp_path: Path) -> None
     async with setup.client(state=state) as client:
         await client.request(**ASK)
     assert state.stat().st_mode & 0o777 == 0o600
-    fork(setup.broker.log, 1)
+    _fork(setup.broker.log, 1)
     setup.broker.log.grow(5)
     async with setup.client() as forgetful:
         await forgetful.request(**ASK)
@@ -187,10 +186,10 @@ async def test_a_damaged_state_file_is_refused_by_name(setup: Setup, tmp_path: P
 async def test_a_state_file_that_cannot_be_written_is_said_on_leaving(setup: Setup, tmp_path: Path) -> None:
     """Requests go on; the end of the client says that nothing will be remembered."""
     state = tmp_path / "gone" / "state"
+    client = await setup.client(state=state).__aenter__()
+    await client.request(**ASK)
     with pytest.raises(SetupError, match="cannot write"):
-        async with setup.client(state=state) as client:
-            await client.request(**ASK)
-    os.sync()
+        await client.__aexit__(None, None, None)
 
 
 async def test_a_log_that_puts_off_its_proof_is_not_believed_until_it_gives_it(signer: Signer) -> None:
@@ -244,7 +243,7 @@ async def test_the_log_is_asked_at_most_once_in_a_while(signer: Signer) -> None:
     paced = list(asked)
     await watch.close()
     assert 3 <= len(paced) <= 7
-    assert all(later - earlier >= 0.09 for earlier, later in zip(paced, paced[1:], strict=False))
+    assert all(later - earlier >= 0.09 for earlier, later in pairwise(paced))
 
 
 def test_a_trail_drops_at_random_but_never_the_newest(signer: Signer) -> None:
@@ -268,7 +267,7 @@ def test_a_trail_drops_at_random_but_never_the_newest(signer: Signer) -> None:
         trail.settle(*earlier, ())
 
 
-def _opener(setup: Setup):  # noqa: ANN202
+def _opener(setup: Setup) -> Callable[[bytes], Seen]:
     return lambda note: Seen(open_checkpoint(note, (setup.signer.verifier,)), note)
 
 
