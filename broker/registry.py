@@ -49,10 +49,14 @@ class Registry:
         system: str,
         function: Function,
         key_digest: str,
-        valid_from: datetime,
+        valid_from: datetime | None,
         valid_until: datetime | None,
     ) -> Made:
-        """Enrol a system with a key, or add a key to one that is enrolled."""
+        """Enrol a system with a key, or add a key to one that is enrolled.
+
+        Dates that are not given are those of the system so far: a new key must not prolong anything. A new
+        system begins now and has no end.
+        """
         require(caller, Function.OPERATOR)
 
         async def plan() -> Plan:
@@ -64,9 +68,11 @@ class Registry:
             if known is not None and known.function is not function:
                 raise InvalidRequest("function", f"the system is enrolled as {known.function.value}")
             keys = (known.key_digests if known else frozenset()) | {key_digest}
-            enrolled = System(
-                agency, system, function, keys, valid_from, valid_until, bool(known and known.suspended)
-            )
+            begins = valid_from or (known.valid_from if known else self._clock.now())
+            ends = valid_until or (known.valid_until if known else None)
+            if ends is not None and ends <= begins:
+                raise InvalidRequest("valid_until", "ends before it begins")
+            enrolled = System(agency, system, function, keys, begins, ends, bool(known and known.suspended))
             return self._system_plan("system-enrolled", reference, enrolled)
 
         return await self._administration.make(caller, plan)
