@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -11,7 +13,7 @@ from broker.core.forms import agency_detail, system_detail
 from broker.core.model import Caller, Function
 from broker.core.recordtype import RecordType
 from broker.core.reference import Agency, Reference, System, agency_key, record_type_key, system_key
-from broker.errors import InvalidRequest, NotAllowed
+from broker.errors import BrokerError, InvalidRequest, NotAllowed
 from broker.ports import Change, Clock, Reads, ReferenceSource
 
 
@@ -40,7 +42,7 @@ class Registry:
                 event, reference, "agency", {"detail": agency_detail(agency)}, agency_key(agency.id)
             )
 
-        return await self._administration.make(caller, plan)
+        return await self._make(caller, plan)
 
     async def enrol(
         self,
@@ -75,7 +77,7 @@ class Registry:
             enrolled = System(agency, system, function, keys, begins, ends, bool(known and known.suspended))
             return self._system_plan("system-enrolled", reference, enrolled)
 
-        return await self._administration.make(caller, plan)
+        return await self._make(caller, plan)
 
     async def suspend(self, caller: Caller, agency: str, system: str, reason: str, lift: bool) -> Made:
         """Suspend a system at once, or lift its suspension."""
@@ -94,7 +96,7 @@ class Registry:
             made = self._system_plan(event, reference, replace(known, suspended=not lift))
             return replace(made, detail={**made.detail, "reason": reason})
 
-        return await self._administration.make(caller, plan)
+        return await self._make(caller, plan)
 
     async def approve(
         self, caller: Caller, full_name: str, descriptor_set: bytes
@@ -125,8 +127,16 @@ class Registry:
         known = self._reference.catalogue.examine(descriptor_set, full_name)
         if known.digest in self._reference.catalogue:
             return known, None
-        made = await self._administration.make(caller, plan)
+        made = await self._make(caller, plan)
         return approved[0], made
+
+    async def _make(self, caller: Caller, plan: Callable[[], Awaitable[Plan]]) -> Made:
+        made = await self._administration.make(caller, plan)
+        # Whoever is told that a system is suspended must not see it served here again. The change is made
+        # whether or not this succeeds: where it does not, the next look a second later shows it.
+        with suppress(BrokerError):
+            await self._reference.refresh()
+        return made
 
     def _system_plan(self, event: str, reference: Reference, system: System) -> Plan:
         stored: dict[str, Json] = {"name": system.name, "detail": system_detail(system)}
