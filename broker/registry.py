@@ -80,12 +80,19 @@ class Registry:
         return await self._make(caller, plan)
 
     async def suspend(self, caller: Caller, agency: str, system: str, reason: str, lift: bool) -> Made:
-        """Suspend a system at once, or lift its suspension."""
+        """Suspend a system at once, or lift its suspension.
+
+        Never the caller's own: whoever suspends stays, so that somebody is left who can lift it.
+        """
         require(caller, Function.OPERATOR)
+        if caller.name == f"{agency}/{system}":
+            raise InvalidRequest("system", "is your own; another operator must suspend it, and can lift it")
 
         async def plan() -> Plan:
             reference = await self._reference.refresh()
             known = reference.systems.get(f"{agency}/{system}")
+            if reference.systems[caller.name].suspended:
+                raise NotAllowed("your own system has been suspended meanwhile")
             if known is None:
                 raise InvalidRequest("system", "is not enrolled")
             if known.suspended is not lift:
@@ -94,7 +101,10 @@ class Registry:
                 )
             event = "suspension-lifted" if lift else "system-suspended"
             made = self._system_plan(event, reference, replace(known, suspended=not lift))
-            return replace(made, detail={**made.detail, "reason": reason})
+            # Two operators who suspend each other at the same moment must not both succeed.
+            standing = frozenset({system_key(known.name), system_key(caller.name)})
+            detail = {**made.detail, "reason": reason}
+            return replace(made, detail=detail, reads=Reads(reference.policy, standing))
 
         return await self._make(caller, plan)
 

@@ -130,6 +130,21 @@ def test_what_may_not_be_enrolled_is_refused(broker: Run, running_broker: Runnin
         assert says in result.err
 
 
+def test_an_operator_cannot_lock_everybody_out(broker: Run, running_broker: RunningBroker) -> None:
+    """Its own system is not an operator's to suspend; another operator can, and can lift it again."""
+    own = broker("system", "suspend", "operator", "cli", "--reason", "mistake")
+    assert own.code == 1
+    assert "system: is your own; another operator must suspend it" in own.err
+    second = running_broker.join("operator", "second", "operator", "operator")
+    reason = ("--reason", "keyboard stolen", "--as", second)
+    assert broker("system", "suspend", "operator", "cli", *reason).code == 0
+    try:
+        assert "suspended or out of its dates" in broker("system", "list").err
+    finally:
+        assert broker("system", "suspend", "operator", "cli", "--lift", *reason).code == 0
+    assert broker("system", "list").code == 0
+
+
 def test_a_partner_is_no_operator(broker: Run, running_broker: RunningBroker) -> None:
     """Operator commands as a partner end with 1 and say who may; a partner lists its own systems only."""
     name = running_broker.join("dirpart", "cad", "ambulance")
