@@ -43,8 +43,11 @@ FAILURES = (
     asyncpg.InterfaceError,
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.PostgresSystemError,
+    asyncpg.exceptions.TransactionRollbackError,
     asyncpg.exceptions.LockNotAvailableError,
     asyncpg.exceptions.ReadOnlySQLTransactionError,
+    asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
 )
 
 
@@ -97,10 +100,13 @@ class Database:
         except FAILURES as e:
             raise AuditUnavailable("the evidence store cannot be reached") from e
 
-    async def commit(self, sql: str, *args: Any) -> asyncpg.Record:
+    async def commit(self, sql: str, arguments: Callable[[], list[Any]]) -> asyncpg.Record:
         """One autocommit statement and its row. Raises AuditUnavailable unless the commit is durable where
         it should be: a wait for a standby that was cancelled is reported as success with a warning, and is
-        no commit."""
+        no commit.
+
+        `arguments` is called when there is a connection to send them on: they may say what time it is.
+        """
         warnings: list[str] = []
 
         def heard(_: Any, message: asyncpg.PostgresLogMessage) -> None:
@@ -109,7 +115,7 @@ class Database:
         async with self.connection() as connection:
             connection.add_log_listener(heard)
             try:
-                row = await one(connection, sql, *args)
+                row = await one(connection, sql, *arguments())
             finally:
                 connection.remove_log_listener(heard)
         if any("synchronous replication" in warning for warning in warnings):
