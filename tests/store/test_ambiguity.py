@@ -251,7 +251,7 @@ async def test_a_commit_no_standby_acknowledged_is_none(
 async def test_an_error_of_a_later_try_is_still_an_unknown_fate(
     cut_off: Node, proxy: CuttingProxy, dsn: str
 ) -> None:
-    """A try that may have committed, then one that the database refuses: unknown, and never tried one by one."""
+    """A try that may have committed, then one that is refused: unknown, and never tried one by one."""
     drafts = [a_draft(), a_draft()]
     proxy.lose_replies = True
     sent = [_append(cut_off, draft) for draft in drafts]
@@ -261,8 +261,8 @@ async def test_an_error_of_a_later_try_is_still_an_unknown_fate(
     )
     await ask(
         dsn,
-        "do $$ begin execute (select 'drop function '||oid::regprocedure from pg_proc where proname='log_append');"
-        " end $$",
+        "do $$ begin execute (select 'drop function '||oid::regprocedure from pg_proc"
+        " where proname='log_append'); end $$",
     )
     proxy.cut()
     for one in sent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 
 import asyncpg
@@ -53,7 +54,7 @@ async def test_appends_of_two_workers_make_one_tree(worker: Node, other: Node, d
     for size, root in checkpoints.items():
         assert root == entry_root(entries[:size])
     sizes = sorted(checkpoints)
-    for old, new in zip(sizes, sizes[1:], strict=False):
+    for old, new in itertools.pairwise(sizes):
         proof, note = await worker.reader.consistency(old, new)
         assert worker.opened(note).root == checkpoints[new]
         verify_consistency(old, checkpoints[old], new, checkpoints[new], proof)
@@ -61,7 +62,7 @@ async def test_appends_of_two_workers_make_one_tree(worker: Node, other: Node, d
 
 async def test_the_database_extends_the_tree_as_we_do(local_dsn: str) -> None:
     """`log_extend` gives RFC 6962's compact range for every size to 300, one leaf at a time and in batches."""
-    chance = random.Random(7)  # noqa: S311 - a test's own choice
+    chance = random.Random(7)
     leaves = [chance.randbytes(chance.randrange(1, 40)) for _ in range(300)]
     hashes = [leaf_hash(leaf) for leaf in leaves]
     connection = await asyncpg.connect(local_dsn)

@@ -106,7 +106,7 @@ class Node:
 @asynccontextmanager
 async def node(dsn: str, folder: Path, *, origin: str = ORIGIN, size: int = 8) -> AsyncIterator[Node]:
     """A worker on a migrated database; keys and guard lie in `folder`."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)  # noqa: ASYNC240 - a test may wait
     ring, clock = FolderKeys(folder / "keys"), TestClock()
     database, guard = Database(dsn, size=size), Guard(folder / "guard")
     await database.open()
@@ -173,13 +173,3 @@ def naive_root(leaves: Sequence[bytes]) -> bytes:
 def entry_root(entries: Sequence[bytes]) -> bytes:
     """The root of a log of these entries."""
     return naive_root([leaf_hash(e) for e in entries])
-
-
-@asynccontextmanager
-async def swallowing(task: asyncio.Task[Any]) -> AsyncIterator[None]:
-    """End a task with the block, whatever became of it."""
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
