@@ -250,10 +250,11 @@ async def _keep_fresh(store: _Store) -> None:
 
 
 async def _keep_tiles(store: _Store) -> None:
-    """Make full tiles as the log grows, so that readers of it cost little."""
+    """Make full tiles as the log grows, so that readers of it cost little, and what was signed last."""
     while True:
         await asyncio.sleep(REFRESH)
         with suppress(BrokerError):  # readiness says why
+            await store.notary.remember()
             await store.reader.fill_tiles()
 
 

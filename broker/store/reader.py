@@ -27,6 +27,8 @@ from broker.store.pool import Database, one
 from broker.store.seal import Seals
 from broker.store.tiles import TileReader
 
+_OPENING = 0x6C_6F67  # "log": workers that start together open it one after the other
+
 
 class LogReader:
     """Reads the current log."""
@@ -41,6 +43,7 @@ class LogReader:
     async def open(self) -> None:
         """Find or make the log of our key's origin; from now on every new connection is held to the guard."""
         async with self._database.connection() as connection, connection.transaction():
+            await connection.execute("select pg_advisory_xact_lock($1)", _OPENING)
             await connection.execute(
                 "insert into log (origin) select $1 where not exists (select from log)", self._notary.origin
             )
