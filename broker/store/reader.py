@@ -21,7 +21,7 @@ from broker.core.tiles import (
     tiles_for_range,
     tree_root,
 )
-from broker.errors import IntegrityError
+from broker.errors import IntegrityError, KeyDestroyed
 from broker.store.notary import Notary
 from broker.store.pool import Database, one
 from broker.store.seal import Seals
@@ -83,13 +83,7 @@ class LogReader:
             if row is None:
                 raise KeyError(entry)
             proof, note = await self._prove(connection, row["idx"])
-        opening: Opening | None = None
-        full: dict[str, Json] = {}
-        if row["key"] is not None:
-            key = await self._seals.by_id(row["key"])
-            full = decode_object(Opening.from_bytes(key.open(row["full"], entry, "full")).view)
-            if row[audience] is not None:
-                opening = Opening.from_bytes(key.open(row[audience], entry, audience))
+        opening, full = await self._opened(row, entry, audience)
         return Receipt(bytes(row["leaf"]), row["idx"], proof, note, opening), full
 
     async def parties(self, entry: str) -> tuple[str, str]:
@@ -142,6 +136,21 @@ class LogReader:
             for n in range(self._filled, size // TILE_WIDTH):
                 await reader.read([Tile(0, n)])
                 self._filled = n + 1
+
+    async def _opened(
+        self, row: asyncpg.Record, entry: str, audience: str
+    ) -> tuple[Opening | None, dict[str, Json]]:
+        """One view's opening and the full view; nothing where they, or the key of their month, are gone."""
+        if row["key"] is None:
+            return None, {}
+        try:
+            key = await self._seals.by_id(row["key"])
+        except KeyDestroyed:
+            return None, {}
+        full = decode_object(Opening.from_bytes(key.open(row["full"], entry, "full")).view)
+        if row[audience] is None:
+            return None, full
+        return Opening.from_bytes(key.open(row[audience], entry, audience)), full
 
     async def _prove(self, connection: asyncpg.Connection, index: int) -> tuple[tuple[bytes, ...], bytes]:
         size, root = await _head(connection)

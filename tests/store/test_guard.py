@@ -177,12 +177,11 @@ async def test_a_restored_database_is_refused_at_start(any_postgres: Server, tmp
             with pytest.raises(IntegrityError, match=ROLLED_BACK):
                 async with node(backup, tmp_path / "state"):
                     pass
+        async with any_postgres.fresh() as wiped:
+            await migrate(wiped)
             with pytest.raises(IntegrityError, match="does not hold it"):
-                await migrate(backup)
-                async with any_postgres.fresh() as wiped:
-                    await migrate(wiped)
-                    async with node(wiped, tmp_path / "state"):
-                        pass
+                async with node(wiped, tmp_path / "state"):
+                    pass
 
 
 async def test_a_backup_grown_past_what_was_signed_is_refused(any_postgres: Server, tmp_path: Path) -> None:
@@ -228,8 +227,7 @@ async def test_a_failover_under_way_is_noticed(any_postgres: Server, tmp_path: P
         await ask(any_postgres.dsn, f"alter database {urlsplit(old).path[1:]} rename to {name}", "select 1")
         signed = one.notary.signatures
         with pytest.raises(IntegrityError, match=ROLLED_BACK):
-            for _ in range(3):
-                await one.log.append(a_draft())
+            await one.log.append(a_draft())
         with pytest.raises(IntegrityError, match=ROLLED_BACK):
             await one.reader.head()
         assert one.notary.signatures == signed
