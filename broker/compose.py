@@ -219,6 +219,8 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
     blind = Blind(ring.index_key())
     reader = LogReader(database, seals, notary)
     await reader.open()
+    async with database.connection() as connection:
+        await blind.check(connection)
     log = PostgresLog(database, seals, blind, notary, reader, clock)
     facts = FactsReader(database, blind)
     for coalescer in (log.appends, facts.reads):

@@ -47,12 +47,19 @@ class LogReader:
             await connection.execute(
                 "insert into log (origin) select $1 where not exists (select from log)", self._notary.origin
             )
-            row = await one(connection, "select id, origin from log where closed_at is null")
+            row = await one(connection, "select id, origin, vkey from log where closed_at is null")
             if row["origin"] != self._notary.origin:
                 raise IntegrityError(
                     f"the database holds the log {row['origin']}; this key signs {self._notary.origin}"
                 )
             self._log = row["id"]
+            if row["vkey"] is None:
+                await connection.execute("update log set vkey = $2 where id = $1", self._log, self._notary.vkey)
+            elif row["vkey"] != self._notary.vkey:
+                raise IntegrityError(
+                    f"this log is signed by {row['vkey']}, and the key folder holds another key: bring back "
+                    "the key folder from before"
+                )
             await connection.execute("insert into head (log) values ($1) on conflict do nothing", self._log)
             await self._notary.check(connection)
         self._database.check = self._notary.check

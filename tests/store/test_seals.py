@@ -143,3 +143,14 @@ async def test_starting_often_uses_up_no_numbers(local: Node, local_dsn: str) ->
     for _ in range(5):
         await Seals(local.database, local.ring).current(datetime.now(UTC))
     assert await ask(local_dsn, "select last_value from view_key_id_seq") == 1
+
+
+@pytest.mark.parametrize(("lost", "sentence"), [("log.key", "is signed by"), ("index.key", "index key")])
+async def test_a_lost_key_is_not_replaced(dsn: str, tmp_path: Path, lost: str, sentence: str) -> None:
+    """A key made anew for a database of the old one is refused: it would find no refusal, or sign a fork."""
+    async with node(dsn, tmp_path / "state"):
+        pass
+    (tmp_path / "state" / "keys" / lost).unlink()
+    with pytest.raises(IntegrityError, match=f"{sentence}.*bring back the key folder"):
+        async with node(dsn, tmp_path / "state"):
+            pass

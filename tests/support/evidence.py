@@ -115,6 +115,8 @@ async def node(dsn: str, folder: Path, *, origin: str = ORIGIN, size: int = 8) -
         seals, blind = Seals(database, ring), Blind(ring.index_key())
         reader = LogReader(database, seals, notary)
         await reader.open()
+        async with database.connection() as connection:
+            await blind.check(connection)
         log = PostgresLog(database, seals, blind, notary, reader, clock)
         facts = FactsReader(database, blind)
         async with log.appends, facts.reads:
