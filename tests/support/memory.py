@@ -27,6 +27,7 @@ from broker.core.keys import Signer
 from broker.core.merkle import EMPTY_RANGE, extend_with_proofs, leaf_hash
 from broker.core.model import Request, SubjectRef
 from broker.core.receipt import Receipt
+from broker.core.recordtype import Pin
 from broker.core.reference import Agency, Reference, System
 from broker.errors import AuditUnavailable, ProviderTimeout
 from broker.law import load
@@ -296,6 +297,13 @@ class MemoryReference:
             {a.full_name: a.digest for a in store.approvals},
         )
         return self.current
+
+    def pins(self, agreement: str, record_type: str) -> dict[str, Pin]:
+        """What a version of an agreement bound: here always as the record type is now."""
+        known = self.catalogue.newest(record_type)
+        bound = [a for a in self._parsed.values() if a.label == agreement]
+        flows = [f for a in bound for f in a.flows if f.record_type == record_type]
+        return {pin.path: pin for flow in flows for pin in known.pin(flow.permitted)}
 
     async def at_least(self, policy: int) -> Reference:
         return self.current if self.current.policy >= policy else await self.refresh()

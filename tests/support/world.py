@@ -159,7 +159,7 @@ class World:
             self.store.facts,
             reference,
             self.providers,
-            CatalogueReleases(lambda: reference.catalogue),
+            CatalogueReleases(lambda: reference.catalogue, reference.pins),
             self.clock,
             self.store.content,
         )
