@@ -115,7 +115,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         await store.reference.refresh()
 
         telemetry = Telemetry(__version__, lambda name: name in store.reference.current.record_types)
-        identity = Identity(settings.trust_domain, lambda: store.reference.current, clock.now)
+        identity = Identity(settings.trust_domain, store.reference, clock.now)
         links = Links()
         acknowledgements = Acknowledgements(administration, store.facts)
         stack.push_async_callback(acknowledgements.drain)

@@ -64,7 +64,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     ) -> None:
         """Serve one adapter until it leaves, falls silent, or may no longer speak."""
         try:
-            caller = self.identity.of(context)
+            caller = await self.identity.find(context)
             require(caller, Function.PARTNER)
             incoming = aiter(request_iterator)
             async with asyncio.timeout(HELLO_WITHIN):
@@ -117,9 +117,13 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     async def _serve(
         self, link: Link, incoming: AsyncIterator[adapter_pb2.AttachRequest], context: Context
     ) -> None:
-        """Read and write side by side; the first to end ends both."""
+        """Read and write side by side while the adapter may speak; the first to end ends all."""
         loop = asyncio.get_running_loop()
-        sides = [loop.create_task(self._read(link, incoming, context)), loop.create_task(_write(link, context))]
+        sides: list[asyncio.Task[None]] = [
+            loop.create_task(self._read(link, incoming, context)),
+            loop.create_task(_write(link, context)),
+            loop.create_task(self.identity.watch(context)),
+        ]
         try:
             await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -16,6 +16,7 @@ from broker.core.model import Caller
 from broker.core.model import Request as Asked
 from broker.errors import (
     Ambiguous,
+    AuditUnavailable,
     Cancelled,
     Denied,
     InvalidRequest,
@@ -61,7 +62,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
     async def Request(self, request: exchange_pb2.RecordRequest, context: Context) -> exchange_pb2.Disclosure:
         """One record."""
         try:
-            asked = parse.request(request, self.identity.of(context))
+            asked = parse.request(request, await self.identity.find(context))
             if (remaining := context.time_remaining()) is not None:
                 asked = replace(asked, timeout=max(0.0, min(asked.timeout, remaining)))
             task = self.start(asked)
@@ -81,8 +82,8 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
     ) -> None:
         """Many in flight."""
         try:
-            self.identity.of(context)
-        except UnknownSystem as e:
+            await self.identity.find(context)
+        except (UnknownSystem, AuditUnavailable) as e:
             count(self.telemetry, e)
             await abort(context, e)
         await Session(self, context).run(request_iterator)
@@ -130,20 +131,37 @@ class Session:
         self._waiting: deque[exchange_pb2.Outcome] = deque()
         self._wake = asyncio.Event()
         self._done = False
+        self._ended: UnknownSystem | None = None
 
     async def run(self, incoming: AsyncIterator[exchange_pb2.ExchangeRequest]) -> None:
-        """Read until the client closes, write until all is answered."""
-        reader = asyncio.get_running_loop().create_task(self._read(incoming))
+        """Read until the client closes or may no longer speak, write until all is answered."""
+        loop = asyncio.get_running_loop()
+        reader, watch = loop.create_task(self._read(incoming)), loop.create_task(self._watch())
         try:
             await self._write()
+            if self._ended is not None:
+                count(self._servicer.telemetry, self._ended)
+                await abort(self._context, self._ended)
             await reader
         except TimeoutError:
             await abort(self._context, Saturated(f"the stream was not read for {STALLED:.0f} s"))
         finally:
-            reader.cancel()
+            for side in (reader, watch):
+                side.cancel()
             for asked, task in self._running.values():
                 self._servicer.abandon(asked, task)
-            await asyncio.gather(reader, return_exceptions=True)
+            await asyncio.gather(reader, watch, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        """A suspension ends a stream on which nobody says anything, too."""
+        try:
+            await self._servicer.identity.watch(self._context)
+        except UnknownSystem as e:
+            self._end(e)
+
+    def _end(self, error: UnknownSystem) -> None:
+        self._ended = error
+        self._wake.set()
 
     async def _read(self, incoming: AsyncIterator[exchange_pb2.ExchangeRequest]) -> None:
         try:
@@ -151,7 +169,7 @@ class Session:
                 try:
                     caller = self._servicer.identity.of(self._context)
                 except UnknownSystem as e:
-                    await abort(self._context, e)
+                    self._end(e)
                     return
                 if message.received:
                     self._servicer.received(caller, list(message.received))
@@ -190,7 +208,7 @@ class Session:
         self._wake.set()
 
     async def _write(self) -> None:
-        while not (self._done and not self._running and not self._waiting):
+        while self._waiting or not (self._ended or (self._done and not self._running)):
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()

@@ -38,9 +38,7 @@ CREW = Actor("cfrs-2207", "fire-crew", callsign="K30P1", assurance=Assurance.ROS
 SOCIAL_WORKER = exchange_pb2.Actor(
     id="cumberland-0938", role="social-worker", assurance=exchange_pb2.ASSURANCE_PERSONAL_LOGIN
 )
-AUDITOR = exchange_pb2.Actor(
-    id="auditor-7", role="auditor", assurance=exchange_pb2.ASSURANCE_PERSONAL_LOGIN
-)
+AUDITOR = exchange_pb2.Actor(id="auditor-7", role="auditor", assurance=exchange_pb2.ASSURANCE_PERSONAL_LOGIN)
 
 
 def agreement(
@@ -233,7 +231,9 @@ def wrong_field(status: status_pb2.Status) -> str:
     return violations[0].field
 
 
-async def add_directive(stack: Deployment, kind: str, number: str, purpose: str, by: str = "cumberland-mash") -> str:
+async def add_directive(
+    stack: Deployment, kind: str, number: str, purpose: str, by: str = "cumberland-mash"
+) -> str:
     """Record what somebody said; the directive's id."""
     directive = directive_pb2.Directive(
         kind=kind,
