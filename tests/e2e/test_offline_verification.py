@@ -1,4 +1,4 @@
-"""A receipt is verified by a process that has no broker, no database and no network; nothing in it may change."""
+"""A receipt is verified without broker, database or network; nothing in it may change."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def alone() -> tuple[str, ...]:
     """What executes a command where there is no network at all; skips where the kernel does not allow it."""
     unshare = shutil.which("unshare")
     for how in (("--net",), ("--user", "--map-root-user", "--net")):
-        if unshare and subprocess.run([unshare, *how, "true"], capture_output=True, check=False).returncode == 0:
+        if (
+            unshare
+            and subprocess.run([unshare, *how, "true"], capture_output=True, check=False).returncode == 0
+        ):
             return (unshare, *how)
     pytest.skip("NOT SHOWN HERE: this machine does not let us make a process without network")
 

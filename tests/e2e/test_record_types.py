@@ -112,9 +112,7 @@ async def test_a_reserved_name_is_refused(stack: Deployment, package: str, file:
     descriptors = _standard()
     descriptors.file[-1].package = package
     descriptors.file[-1].name = file
-    status = await words.failure(
-        _approve(stack, f"{package}.PremisesRisk", descriptors.SerializeToString())
-    )
+    status = await words.failure(_approve(stack, f"{package}.PremisesRisk", descriptors.SerializeToString()))
     assert words.code(status) == "INVALID_ARGUMENT"
     assert words.wrong_field(status)
     await _nothing_changed(stack)

@@ -1,4 +1,4 @@
-"""`python -m tests.support.verify PROOF ENTRY VKEY OPENING RECORD`: what `broker audit verify` runs, and its exit code.
+"""`python -m tests.support.verify PROOF ENTRY VKEY OPENING RECORD`: what `broker audit verify` runs.
 
 Imports nothing that could reach a broker or a database, and says so if it could.
 """

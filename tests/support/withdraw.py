@@ -1,4 +1,4 @@
-"""`python -m tests.support.withdraw TARGET CA CERT KEY DIRECTIVE_ID`: withdraw one directive, from a process apart.
+"""`python -m tests.support.withdraw TARGET CA CERT KEY DIRECTIVE_ID`: withdraw one, from a process apart.
 
 Imports the generated stubs and nothing else of the product: it stands for a partner's own software.
 """
