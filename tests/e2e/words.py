@@ -166,13 +166,15 @@ async def before_visit(broker: Broker, person: Person) -> Disclosure:
     )
 
 
-async def premises(broker: Broker, uprn: str = HOME, **more: Any) -> Disclosure:
+async def premises(
+    broker: Broker, uprn: str = HOME, purpose: str = "emergency-response", **more: Any
+) -> Disclosure:
     """What an ambulance crew is told about a house."""
     return await broker.request(
         record_type=PREMISES,
         provider="cfrs",
         subject=("uprn", uprn),
-        purpose="emergency-response",
+        purpose=purpose,
         actor=PARAMEDIC,
         timeout=TIMEOUT,
         **more,

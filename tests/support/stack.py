@@ -7,6 +7,7 @@ that must see a deployment end takes its own with `deployed`.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import ssl
@@ -92,10 +93,13 @@ class Deployment:
 
     def https(self, name: str | None) -> httpx.AsyncClient:
         """An HTTP client of the HTTPS port, with a member's certificate or none."""
+        return httpx.AsyncClient(base_url=self.http, verify=self._context(name), trust_env=False, timeout=10)
+
+    def _context(self, name: str | None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(self.ca))
         if name is not None:
             context.load_cert_chain(self.member(name).cert, self.member(name).key)
-        return httpx.AsyncClient(base_url=self.http, verify=context, trust_env=False, timeout=10)
+        return context
 
     @property
     def fhir(self) -> FhirApi:
@@ -135,10 +139,17 @@ class Deployment:
         return env
 
     def start_broker(self, env: dict[str, str]) -> None:
-        """Start the broker again on the same state and ports, and wait until it says that it is ready."""
+        """Start the broker again on the same state and ports; ready, and its adapters attached, on return."""
         ready = Path(env["BROKER_READY_FILE"])
         ready.unlink(missing_ok=True)
         self._start("broker", [sys.executable, "-m", "broker", "serve"], env).wait_ready(ready.exists, WITHIN)
+        self.child("broker").wait_ready(lambda: self.attached() >= {"cfrs", "ncic"}, WITHIN)
+
+    def attached(self) -> set[str]:
+        """The agencies that have an adapter attached now, as the broker's own metrics say."""
+        with httpx.Client(verify=self._context(OPERATOR.folder), trust_env=False, timeout=10) as http:
+            text = http.get(f"{self.http}/metrics").raise_for_status().text
+        return set(re.findall(r'^broker_links\{agency="([^"]+)"\} [1-9]', text, re.MULTILINE))
 
     def end_fhir(self, how: signal.Signals = signal.SIGKILL) -> tuple[list[str], dict[str, str]]:
         """End the FHIR server; what `start_fhir` needs to start it again where it was."""
