@@ -11,6 +11,7 @@ import pytest
 from google.rpc import status_pb2
 
 from broker.core.checkpoint import Checkpoint, Signer, sign_checkpoint
+from broker.core.record import Record
 from broker.errors import Ambiguous, BrokerError, Denied, IntegrityError, Referred, SubjectNotFound
 from broker.v1 import exchange_pb2 as wire
 from tests.client.conftest import ASK, FakeBroker, Setup, rich
@@ -237,28 +238,79 @@ def _failure_that_was_a_disclosure(broker: FakeBroker, request: wire.RecordReque
     return wire.Outcome(request_id=request.request_id, error=status)
 
 
+def _not_found_of_another_request(broker: FakeBroker, request: wire.RecordRequest) -> wire.Outcome:
+    receipt = _other(broker, event="not-found")
+    receipt.checkpoint = broker.log.note()
+    return wire.Outcome(
+        request_id=request.request_id, error=rich(grpc.StatusCode.NOT_FOUND, "SubjectNotFound", receipt)
+    )
+
+
+def _replay_of_another_request(broker: FakeBroker, request: wire.RecordRequest) -> wire.Outcome:
+    broker.commit(request, request_id=str(uuid.uuid4()), response="0" * 64)
+    return broker.disclose(request)
+
+
+def _replay_of_a_refusal(broker: FakeBroker, request: wire.RecordRequest) -> wire.Outcome:
+    broker.refuse(request)
+    return broker.disclose(request)
+
+
+def _record_of_another_type(broker: FakeBroker, request: wire.RecordRequest) -> wire.Outcome:
+    outcome = broker.disclose(request)
+    record = Record("type.googleapis.com/records.nhs.v1.PatientSummary", outcome.disclosure.record.value)
+    broker.commit(request, response=record.digest())
+    outcome.disclosure.record.type_url = record.type_url
+    return outcome
+
+
 @WAYS
 @pytest.mark.parametrize(
-    "lie",
+    ("lie", "problem"),
     [
-        _refusal_without_receipt,
-        _refusal_for_another_reason,
-        _refusal_that_was_a_disclosure,
-        _referral_that_was_a_refusal,
-        _refusal_of_another_request,
-        _not_found_without_receipt,
-        _not_found_that_was_a_refusal,
-        _failure_that_was_a_disclosure,
+        (_refusal_without_receipt, "a refusal without a receipt"),
+        (_refusal_for_another_reason, "speaks of another refusal"),
+        (_refusal_that_was_a_disclosure, "the entry commits to one"),
+        (_referral_that_was_a_refusal, "speaks of another outcome"),
+        (_refusal_of_another_request, "speaks of another request"),
+        (_not_found_without_receipt, "a 'not found' without a receipt"),
+        (_not_found_that_was_a_refusal, "speaks of another end"),
+        (_not_found_of_another_request, "speaks of another request"),
+        (_failure_that_was_a_disclosure, "the entry commits to one"),
+        (_replay_of_another_request, "speaks of another request"),
+        (_replay_of_a_refusal, "speaks of no disclosure"),
+        (_record_of_another_type, "the record is of another type"),
     ],
-    ids=lambda lie: lie.__name__.strip("_"),
+    ids=lambda given: "" if isinstance(given, str) else given.__name__.strip("_"),
 )
-async def test_a_refusal_or_absence_that_its_evidence_does_not_bear_out_is_refused(
-    setup: Setup, lie: Callable[[FakeBroker, wire.RecordRequest], wire.Outcome], unary: bool
+async def test_an_end_that_its_evidence_does_not_bear_out_is_refused(
+    setup: Setup, lie: Callable[[FakeBroker, wire.RecordRequest], wire.Outcome], problem: str, unary: bool
 ) -> None:
-    """A no is believed no more readily than a yes."""
+    """A refusal, an absence, a repeat or a record of another kind is believed no more readily than a yes."""
     setup.broker.answer = lambda request: lie(setup.broker, request)
     async with setup.client(unary=unary) as client:
-        with pytest.raises(IntegrityError):
+        with pytest.raises(IntegrityError, match=problem):
+            await client.request(**ASK)
+
+
+@WAYS
+async def test_a_repeated_refusal_stands_even_where_its_opening_was_erased(setup: Setup, unary: bool) -> None:
+    """A replay may come without opening and its place in the log is proven; a first answer may not."""
+    bare = True
+
+    def bend(outcome: wire.Outcome, note: bytes) -> None:
+        outcome.refusal.receipt.opening = b""
+        outcome.refusal.replayed = bare
+
+    setup.broker.answer, setup.broker.bend = setup.broker.refuse, bend
+    async with setup.client(unary=unary) as client:
+        with pytest.raises(Denied) as caught:
+            await client.request(**ASK)
+        assert caught.value.replayed
+        assert caught.value.receipt is not None
+        assert caught.value.receipt.opening is None
+        bare = False
+        with pytest.raises(IntegrityError, match="without its opening"):
             await client.request(**ASK)
 
 
