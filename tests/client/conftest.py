@@ -90,6 +90,7 @@ class FakeBroker(exchange_pb2_grpc.ExchangeServiceServicer, audit_pb2_grpc.Audit
     messages: list[wire.ExchangeRequest] = field(default_factory=list)
     requests: list[wire.RecordRequest] = field(default_factory=list)
     questions: list[tuple[int, int]] = field(default_factory=list)
+    peers: list[bytes] = field(default_factory=list)
     streams: int = 0
     calls: int = 0
 
@@ -175,6 +176,7 @@ class FakeBroker(exchange_pb2_grpc.ExchangeServiceServicer, audit_pb2_grpc.Audit
 
     async def Exchange(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
         self.streams += 1
+        self.peers += context.auth_context()["peer_spiffe_id"]
         async for message in request_iterator:
             self.messages.append(message)
             if self.before_reply is not None:
@@ -241,11 +243,12 @@ class Setup:
 
 @pytest.fixture(scope="session")
 def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, a server, a system in date, and one whose certificate has expired."""
+    """An authority, a server, one system and another."""
     now = datetime.now(UTC)
     folder = CertificateFolder(tmp_path_factory.mktemp("client") / "certs")
     folder.init("blue-light.test", now)
     folder.issue_client("cfrs", "mdt", now)
+    folder.issue_client("cfrs", "relief", now)
     return folder.path
 
 

@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
-from broker.client.failures import read_status
+from broker.client.failures import read_call, read_status
 from broker.errors import (
     AuditUnavailable,
     BrokerError,
@@ -93,6 +93,16 @@ async def test_a_stream_that_is_turned_away_for_good_says_why(setup: Setup) -> N
     assert setup.broker.streams == 1
 
 
+def test_details_of_another_status_are_passed_over() -> None:
+    """Rich details that belong to another code than the call's own say nothing of it."""
+    other = rich(Code.UNAUTHENTICATED, "RevokedCertificate").SerializeToString()
+    trailing = grpc.aio.Metadata(("grpc-status-details-bin", other))
+    call = grpc.aio.AioRpcError(Code.UNAVAILABLE, grpc.aio.Metadata(), trailing, "away")
+    failure = read_call(call)
+    assert type(failure.error) is CannotConnect
+    assert not failure.from_broker
+
+
 def test_details_of_another_domain_are_not_ours() -> None:
     """A proxy's own ErrorInfo does not pass for the broker's word."""
     status = rich(Code.UNAVAILABLE, "AuditUnavailable")
@@ -108,6 +118,15 @@ def test_words_from_the_wire_cannot_drive_a_terminal() -> None:
     text = str(read_status(rich(Code.INTERNAL, "BrokerError", message="\x1b[2J" + "x" * 10_000)).error)
     assert text.isprintable()
     assert len(text) <= 500
+
+
+def test_a_delay_of_no_sense_is_brought_within_bounds() -> None:
+    """A retry delay past any calendar, or before now, is a delay of at most an hour and at least nothing."""
+    for seconds, given in ((1 << 62, 3600.0), (-(1 << 62), 0.0)):
+        odd = error_details_pb2.RetryInfo(retry_delay=Duration(seconds=seconds))
+        error = read_status(rich(Code.RESOURCE_EXHAUSTED, "Saturated", odd)).error
+        assert isinstance(error, Saturated)
+        assert error.retry_after == given
 
 
 def test_details_that_do_not_parse_are_passed_over() -> None:

@@ -384,6 +384,16 @@ async def test_a_reply_that_mixes_up_requests_ends_the_stream_and_everything_on_
         assert (await client.request(**ASK)).record_any.value
 
 
+async def test_a_checkpoint_that_no_answer_needs_is_verified_all_the_same(setup: Setup) -> None:
+    """A reply of nothing but errors with a note that does not open is not believed."""
+    status = rich(grpc.StatusCode.UNAVAILABLE, "ProviderUnavailable")
+    setup.broker.answer = lambda request: wire.Outcome(request_id=request.request_id, error=status)
+    setup.broker.bend_reply = _torn_note
+    async with setup.client() as client:
+        with pytest.raises(IntegrityError, match="note"):
+            await client.request(**ASK)
+
+
 async def test_a_second_outcome_in_a_later_reply_ends_the_stream(setup: Setup) -> None:
     """An outcome repeated for a request already answered fails what is in flight beside it."""
     first: list[wire.Outcome] = []

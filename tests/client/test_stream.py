@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -67,6 +68,35 @@ async def test_disclosures_that_verified_are_acknowledged(setup: Setup) -> None:
     assert sorted(setup.broker.received) == sorted(each.request_id for each in got)
 
 
+async def test_the_last_acknowledgement_is_sent_before_hanging_up(setup: Setup) -> None:
+    """A client that asks once and leaves still says that the record arrived."""
+    async with setup.client() as client:
+        got = await client.request(**ASK)
+    assert setup.broker.received == [got.request_id]
+
+
+async def test_a_renewed_certificate_is_shown_on_the_next_connection(setup: Setup, tmp_path: Path) -> None:
+    """Files replaced on disk are used when the stream is opened again, without a restart."""
+    files = {name: tmp_path / f"{name}.pem" for name in ("cert", "key")}
+
+    def put(identity: str) -> None:
+        for path in files.values():
+            path.write_bytes((setup.certs / identity / path.name).read_bytes())
+
+    async def cut(message: wire.ExchangeRequest, context: Any) -> None:
+        setup.broker.before_reply = None
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
+
+    put("cfrs-mdt")
+    async with setup.client(**files) as client:
+        await client.request(**ASK)
+        put("cfrs-relief")
+        setup.broker.before_reply = cut
+        await client.request(**ASK)
+    systems = [peer.rpartition(b"/")[2] for peer in setup.broker.peers]
+    assert systems == [b"mdt", b"relief"]
+
+
 async def test_a_request_in_flight_when_the_stream_dies_is_answered_on_the_next(setup: Setup) -> None:
     """A cut before the commit: the same request id is asked again, and its record comes."""
     cuts = 2
@@ -78,7 +108,7 @@ async def test_a_request_in_flight_when_the_stream_dies_is_answered_on_the_next(
             setup.broker.requests += message.requests
             await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
 
-    async with setup.client() as client:
+    async with setup.client(max_in_flight=1) as client:
         await client.request(**ASK)
         setup.broker.before_reply = cut
         got = await client.request(**ASK)
@@ -126,6 +156,8 @@ async def test_a_replay_is_asked_again_and_no_more_than_thrice(setup: Setup, una
         await client.request(**ASK, request_id=known)
         got = await client.request(**ASK, request_id=known)
         assert got.request_id != known
+        if not unary:
+            await eventually(lambda: setup.broker.received == [known, got.request_id])
         setup.broker.answer = replay
         count = len(setup.broker.requests)
         with pytest.raises(Exception, match="keeps answering with replays"):
@@ -209,12 +241,13 @@ async def test_a_flood_is_refused_beyond_the_bounds(setup: Setup) -> None:
     assert all(not isinstance(answer, Exception) for answer in answers if answer not in refused)
 
 
-async def test_a_broker_that_comes_back_is_found_again(setup: Setup) -> None:
+@WAYS
+async def test_a_broker_that_comes_back_is_found_again(setup: Setup, unary: bool) -> None:
     """After a restart on the same address, requests made meanwhile are answered inside their time."""
     broker = FakeBroker(LogOfOne(setup.signer))
     async with serving(broker, setup.certs) as port:
         setup.port = port
-        client = await setup.client().__aenter__()
+        client = await setup.client(unary=unary).__aenter__()
         await client.request(**ASK)
     waiting = asyncio.create_task(client.request(**ASK, timeout=8))
     await asyncio.sleep(0.3)
@@ -236,14 +269,15 @@ async def test_a_broker_that_stays_away_is_named_when_time_runs_out(setup: Setup
     await client.__aexit__(None, None, None)
 
 
-async def test_closing_ends_what_is_in_flight_with_a_named_error(setup: Setup) -> None:
+@WAYS
+async def test_closing_ends_what_is_in_flight_with_a_named_error(setup: Setup, unary: bool) -> None:
     """Leaving the block fails requests still waiting, and a closed client takes no more."""
     setup.broker.answer = lambda request: None
-    async with setup.client() as client:
+    async with setup.client(unary=unary) as client:
         task = asyncio.create_task(client.request(**ASK))
         await eventually(lambda: bool(setup.broker.requests))
     with pytest.raises(CannotConnect, match="closed"):
-        await task
+        await asyncio.wait_for(task, 2)
     with pytest.raises(CannotConnect, match="not open"):
         await client.request(**ASK)
 

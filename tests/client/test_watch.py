@@ -225,6 +225,36 @@ async def test_a_log_that_puts_off_its_proof_is_not_believed_until_it_gives_it(s
     await watch.close()
 
 
+async def test_leaving_between_two_questions_asks_the_last_one(signer: Signer) -> None:
+    """What came after the last question is asked about on closing, and a fork found so is never forgotten."""
+    log = LogOfOne(signer)
+    log.grow(3)
+    told: list[IntegrityError] = []
+    asked: list[tuple[int, int]] = []
+
+    async def ask(first: int, second: int) -> Proof:
+        asked.append((first, second))
+        return Proof(tuple(log.tree.proof(first, second)), b"")
+
+    watch = Watch((signer.verifier,), ask, distrusted=told.append, ask_every=30)
+    await watch.start()
+    honest = log.note()
+    watch.open(honest)
+    log.grow(3)
+    watch.open(log.note())
+    await eventually(lambda: asked == [(3, 6)])
+    _fork(log, 4)
+    log.grow(3)
+    watch.open(log.note())
+    assert not told
+    with pytest.raises(Contradiction):
+        await watch.close()
+    assert asked == [(3, 6), (6, 9)]
+    assert len(told) == 1
+    with pytest.raises(Contradiction):
+        watch.open(honest)
+
+
 async def test_the_log_is_asked_at_most_once_in_a_while(signer: Signer) -> None:
     """However fast checkpoints come, questions keep their pace."""
     log = LogOfOne(signer)
@@ -255,6 +285,10 @@ def test_a_trail_drops_at_random_but_never_the_newest(signer: Signer) -> None:
     for each in seen[1:]:
         trail.observe(each)
         assert trail.waiting[-1] == each
+    assert len(trail.waiting) == MAX_WAITING
+    dropped = next(each for each in seen[1:] if each not in trail.waiting)
+    trail.observe(dropped)
+    assert trail.waiting[-1] == seen[-1], "an older one that comes late does not push the newest out"
     assert len(trail.waiting) == MAX_WAITING
     question = trail.question()
     assert question == (seen[0], seen[-1]) == trail.question()
