@@ -1,4 +1,4 @@
-"""`broker up` as whoever types it sees it: exit codes, sentences, and what it leaves behind, which is nothing."""
+"""`broker up` as whoever types it sees it: exit codes, sentences, and what it leaves behind: nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _run(state: Path, *options: str, **more: object) -> subprocess.CompletedProc
 
 
 def using(folder: Path) -> dict[int, str]:
-    """Processes that name the folder on their command line, in their environment, or work or hold files there."""
+    """Processes that name the folder on their command line or in their environment, or work there."""
     found: dict[int, str] = {}
     wanted = os.fsencode(folder)
     for entry in Path("/proc").iterdir():

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from broker.pki.folder import CertificateFolder
 from broker.pki.tls import TlsFiles
 from tests.client.conftest import FakeBroker, LogOfOne, serving
 from tests.interop.conftest import HERE
+from tests.support.stack import Deployment
 
 PROTO_DIR = HERE.parents[1] / "proto"
 ORIGIN = "blue-light.test/log/2026h2"
@@ -41,7 +42,7 @@ REQUEST = {
 
 @dataclass(frozen=True)
 class Running:
-    """Where a broker is, and who asks it. `log_vkey` and `request` are optional in what others provide."""
+    """Where a broker is, who asks it, and what for."""
 
     target: str
     ca: Path
@@ -49,6 +50,7 @@ class Running:
     key: Path
     proto_dir: Path
     log_vkey: str
+    request: dict[str, Any] = field(default_factory=lambda: REQUEST)
 
 
 @pytest.fixture
@@ -101,19 +103,20 @@ async def test_a_changed_answer_to_node_does_not_verify(node: Path, fake: tuple[
         _check(await _run(node, running), running)
 
 
-async def test_node_against_the_running_broker(node: Path, request: pytest.FixtureRequest) -> None:
-    """The same against the product itself, where a session provides one as `running_broker`."""
-    try:
-        running = request.getfixturevalue("running_broker")
-    except pytest.FixtureLookupError:
-        pytest.skip("no fixture running_broker here: the end-to-end suite provides it")
+async def test_node_against_the_running_broker(node: Path, stack: Deployment) -> None:
+    """The same against the product itself: an ambulance crew's, answered by the real fire adapter."""
+    files = stack.member("nwas-cad")
+    actor = {"id": "nwas-51180", "role": "ambulance-crew", "assurance": "ASSURANCE_ROSTER"}
+    asked = REQUEST | {"subject": {"scheme": "uprn", "value": "100062990001"}, "actor": actor}
+    vkey = stack.state.vkey.read_text().strip()
+    running = Running(stack.target, files.ca, files.cert, files.key, PROTO_DIR, vkey, asked)
     _check(await _run(node, running), running)
 
 
 async def _run(node: Path, running: Running) -> list[dict[str, Any]]:
     """The lines that the Node client prints, at most 30 s from now."""
     google_dir = Path(next(iter(google.rpc.__path__))).parents[1]
-    asked = getattr(running, "request", REQUEST)
+    asked = running.request
     files = (running.ca, running.cert, running.key, running.proto_dir, google_dir)
     process = await asyncio.create_subprocess_exec(
         node,
