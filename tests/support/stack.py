@@ -34,7 +34,6 @@ from tests.support.certificates import Files
 from tests.support.fhir import FhirApi
 from tests.support.postgres import open_folder
 
-PROTO = Path(__file__).parents[2] / "proto"
 WITHIN = 30.0  # seconds that a process has to start
 
 
@@ -58,23 +57,10 @@ class Deployment:
         """The files of a development identity, such as `cfrs-mdt`."""
         return TlsFiles.within(self.state.certs, name)
 
-    # What a client in another language is told to use.
-
     @property
     def ca(self) -> Path:
-        return self.member("cfrs-mdt").ca
-
-    @property
-    def cert(self) -> Path:
-        return self.member("cfrs-mdt").cert
-
-    @property
-    def key(self) -> Path:
-        return self.member("cfrs-mdt").key
-
-    @property
-    def proto_dir(self) -> Path:
-        return PROTO
+        """The root certificate."""
+        return self.state.certs / "ca.pem"
 
     def channel(self, files: TlsFiles | str, target: str = "") -> grpc.aio.Channel:
         """A channel with these files, or a member's; close it, or use it with `async with`."""
