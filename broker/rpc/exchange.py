@@ -42,6 +42,8 @@ MAX_ITEMS = 256
 MAX_BYTES = 1024 * 1024
 # A client that reads nothing for this long, in seconds, is gone.
 STALLED = 10.0
+# What nothing else answered for in the time that the request gives: the provider's share of it ends before.
+LATE = "no evidence could be committed in the time allowed; ask again under the same request id"
 
 
 class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
@@ -67,10 +69,14 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 asked = replace(asked, timeout=max(0.0, min(asked.timeout, remaining)))
             task = self.start(asked)
             try:
-                return wire.disclosure(await asyncio.shield(task))
+                in_time, _ = await asyncio.wait({task}, timeout=asked.timeout)
             except asyncio.CancelledError:
                 self.abandon(asked, task)
                 raise
+            if not in_time:
+                self.abandon(asked, task)
+                raise AuditUnavailable(LATE)
+            return wire.disclosure(task.result())
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             count(self.telemetry, e)
             await abort(context, e)
@@ -197,11 +203,27 @@ class Session:
             return
         task = self._servicer.start(asked)
         self._running[request_id] = (asked, task)
-        task.add_done_callback(lambda done: self._finish(request_id, done))
+        late = asyncio.get_running_loop().call_later(asked.timeout, self._expire, request_id, task)
+        task.add_done_callback(lambda done: self._finish(request_id, done, late))
 
-    def _finish(self, request_id: str, task: asyncio.Task[Disclosed]) -> None:
-        if self._running.pop(request_id, None) is not None:
+    def _finish(self, request_id: str, task: asyncio.Task[Disclosed], late: asyncio.TimerHandle) -> None:
+        late.cancel()
+        if self._owns(request_id, task):
+            del self._running[request_id]
             self._put(outcome(request_id, task))
+
+    def _expire(self, request_id: str, task: asyncio.Task[Disclosed]) -> None:
+        """Its time is over: say so, and see what has been sent to be committed through without it."""
+        if self._owns(request_id, task):
+            asked, _ = self._running.pop(request_id)
+            self._servicer.abandon(asked, task)
+            error = status_of(AuditUnavailable(LATE))
+            self._put(exchange_pb2.Outcome(request_id=request_id, error=error))
+
+    def _owns(self, request_id: str, task: asyncio.Task[Disclosed]) -> bool:
+        """Whether this task is the one that answers; an id may have been asked again since it expired."""
+        running = self._running.get(request_id)
+        return running is not None and running[1] is task
 
     def _put(self, one: exchange_pb2.Outcome) -> None:
         self._waiting.append(one)

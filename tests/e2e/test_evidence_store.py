@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from google.rpc import error_details_pb2
 
 from broker.errors import AuditUnavailable, ProviderTimeout
 from broker.v1 import exchange_pb2, exchange_pb2_grpc
@@ -87,6 +88,35 @@ async def test_a_stream_answers_each_request_in_its_own_time(stack: Deployment):
     await _as_before(stack)
 
 
+async def test_a_call_without_a_deadline_of_its_own_is_answered_in_the_requests_time(stack: Deployment):
+    """A unary call that would wait for ever ends when the request's timeout says so, and says what to do."""
+    async with stack.channel("nwas-cad") as channel:
+        stub = exchange_pb2_grpc.ExchangeServiceStub(channel)
+        with stopped(stack):
+            began = time.monotonic()
+            status = await words.failure(stub.Request(words.a_request(timeout={"seconds": 1})))
+            took = time.monotonic() - began
+    assert words.code(status) == "UNAVAILABLE"
+    assert words.detail(status, error_details_pb2.ErrorInfo).reason == "AuditUnavailable"
+    assert "ask again under the same request id" in status.message
+    assert took < 1.5
+    await _as_before(stack)
+
+
+async def test_what_was_asked_in_vain_is_answered_under_the_same_id(stack: Deployment):
+    """The same request, asked again once the database is back, is one entry whatever became of the first."""
+    asked = words.a_request(timeout={"seconds": 1})
+    async with stack.channel("nwas-cad") as channel:
+        with stopped(stack):
+            await words.failure(words.ask(channel, asked))
+        await _as_before(stack)
+        told = await words.ask(channel, asked)
+        again = await words.ask(channel, asked)
+    assert again.replayed
+    assert again.receipt.entry == told.receipt.entry
+
+
+@pytest.mark.long
 async def test_readiness_says_that_the_database_is_away(stack: Deployment):
     """/readyz turns to 503 while it is, /healthz does not, and both are well again afterwards."""
     with stopped(stack):
