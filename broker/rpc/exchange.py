@@ -7,7 +7,6 @@ be committed is seen through, and an answer that then finds nobody is followed b
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -17,33 +16,22 @@ from broker.core.model import Request as Asked
 from broker.errors import (
     Ambiguous,
     AuditUnavailable,
-    Cancelled,
     Denied,
-    InvalidRequest,
     NotYetOffered,
     ProviderTimeout,
     ProviderUnavailable,
     Referred,
-    Saturated,
     SubjectNotFound,
-    UnknownSystem,
 )
 from broker.exchange import Exchange
 from broker.ports import Disclosed
 from broker.rpc import parse, wire
 from broker.rpc.context import Context
-from broker.rpc.errors import abort, count, status_of
+from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
+from broker.rpc.session import LATE, Session
 from broker.telemetry import Telemetry
 from broker.v1 import exchange_pb2, exchange_pb2_grpc
-
-MAX_IN_FLIGHT = 1024  # of one stream
-MAX_ITEMS = 256
-MAX_BYTES = 1024 * 1024
-# A client that reads nothing for this long, in seconds, is gone.
-STALLED = 10.0
-# What nothing else answered for in the time that the request gives: the provider's share of it ends before.
-LATE = "no evidence could be committed in the time allowed; ask again under the same request id"
 
 
 class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
@@ -89,10 +77,10 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         """Many in flight."""
         try:
             await self.identity.find(context)
-        except (UnknownSystem, AuditUnavailable) as e:
+            await Session(self, context).run(request_iterator)
+        except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             count(self.telemetry, e)
             await abort(context, e)
-        await Session(self, context).run(request_iterator)
 
     async def Explain(self, request: exchange_pb2.ExplainRequest, context: Context) -> exchange_pb2.Explanation:
         """Comes later."""
@@ -106,6 +94,10 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
     def abandon(self, asked: Asked, task: asyncio.Task[Disclosed]) -> None:
         """Nobody waits any more: stop what can be stopped, and note what was released to nobody."""
         task.cancel()
+        self.undelivered(asked, task)
+
+    def undelivered(self, asked: Asked, task: asyncio.Task[Disclosed]) -> None:
+        """What this task released, if it did, was written to nobody."""
         self._acknowledgements.undelivered(asked, task)
 
     def received(self, caller: Caller, request_ids: list[str]) -> None:
@@ -127,129 +119,6 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             self.telemetry.answered(asked.requester, asked.record_type, ended, seconds)
 
 
-class Session:
-    """One open Exchange stream: what is in flight on it, and what waits to be written."""
-
-    def __init__(self, servicer: ExchangeServicer, context: Context) -> None:
-        self._servicer = servicer
-        self._context = context
-        self._running: dict[str, tuple[Asked, asyncio.Task[Disclosed]]] = {}
-        self._waiting: deque[exchange_pb2.Outcome] = deque()
-        self._wake = asyncio.Event()
-        self._done = False
-        self._ended: UnknownSystem | None = None
-
-    async def run(self, incoming: AsyncIterator[exchange_pb2.ExchangeRequest]) -> None:
-        """Read until the client closes or may no longer speak, write until all is answered."""
-        loop = asyncio.get_running_loop()
-        reader, watch = loop.create_task(self._read(incoming)), loop.create_task(self._watch())
-        try:
-            await self._write()
-            if self._ended is not None:
-                count(self._servicer.telemetry, self._ended)
-                await abort(self._context, self._ended)
-            await reader
-        except TimeoutError:
-            await abort(self._context, Saturated(f"the stream was not read for {STALLED:.0f} s"))
-        finally:
-            for side in (reader, watch):
-                side.cancel()
-            for asked, task in self._running.values():
-                self._servicer.abandon(asked, task)
-            await asyncio.gather(reader, watch, return_exceptions=True)
-
-    async def _watch(self) -> None:
-        """A suspension ends a stream on which nobody says anything, too."""
-        try:
-            await self._servicer.identity.watch(self._context)
-        except UnknownSystem as e:
-            self._end(e)
-
-    def _end(self, error: UnknownSystem) -> None:
-        self._ended = error
-        self._wake.set()
-
-    async def _read(self, incoming: AsyncIterator[exchange_pb2.ExchangeRequest]) -> None:
-        try:
-            async for message in incoming:
-                try:
-                    caller = self._servicer.identity.of(self._context)
-                except UnknownSystem as e:
-                    self._end(e)
-                    return
-                if message.received:
-                    self._servicer.received(caller, list(message.received))
-                for request_id in message.cancel:
-                    if running := self._running.get(request_id):
-                        running[1].cancel()
-                for each in message.requests:
-                    self._accept(each, caller)
-        finally:
-            self._done = True
-            self._wake.set()
-
-    def _accept(self, message: exchange_pb2.RecordRequest, caller: Caller) -> None:
-        """Start one request; what is wrong with it harms only itself."""
-        request_id = message.request_id
-        try:
-            if len(self._running) + len(self._waiting) >= MAX_IN_FLIGHT:
-                raise Saturated(f"{MAX_IN_FLIGHT} requests of this stream are in flight or unread")
-            if request_id in self._running:
-                raise InvalidRequest("request_id", "is in flight on this stream already")
-            asked = parse.request(message, caller)
-        except Exception as e:  # noqa: BLE001 - the table maps it
-            count(self._servicer.telemetry, e, caller.agency)
-            self._put(exchange_pb2.Outcome(request_id=request_id[:64], error=status_of(e)))
-            return
-        task = self._servicer.start(asked)
-        self._running[request_id] = (asked, task)
-        late = asyncio.get_running_loop().call_later(asked.timeout, self._expire, request_id, task)
-        task.add_done_callback(lambda done: self._finish(request_id, done, late))
-
-    def _finish(self, request_id: str, task: asyncio.Task[Disclosed], late: asyncio.TimerHandle) -> None:
-        late.cancel()
-        if self._owns(request_id, task):
-            del self._running[request_id]
-            self._put(outcome(request_id, task))
-
-    def _expire(self, request_id: str, task: asyncio.Task[Disclosed]) -> None:
-        """Its time is over: say so, and see what has been sent to be committed through without it."""
-        if self._owns(request_id, task):
-            asked, _ = self._running.pop(request_id)
-            self._servicer.abandon(asked, task)
-            error = status_of(AuditUnavailable(LATE))
-            self._put(exchange_pb2.Outcome(request_id=request_id, error=error))
-
-    def _owns(self, request_id: str, task: asyncio.Task[Disclosed]) -> bool:
-        """Whether this task is the one that answers; an id may have been asked again since it expired."""
-        running = self._running.get(request_id)
-        return running is not None and running[1] is task
-
-    def _put(self, one: exchange_pb2.Outcome) -> None:
-        self._waiting.append(one)
-        self._wake.set()
-
-    async def _write(self) -> None:
-        while self._waiting or not (self._ended or (self._done and not self._running)):
-            if not self._waiting:
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            async with asyncio.timeout(STALLED):
-                await self._context.write(self._reply())
-
-    def _reply(self) -> exchange_pb2.ExchangeReply:
-        """What is waiting, within the bounds of a batch; a record too large for one travels alone."""
-        outcomes: list[exchange_pb2.Outcome] = []
-        size = 0
-        while self._waiting and len(outcomes) < MAX_ITEMS:
-            size += self._waiting[0].ByteSize()
-            if outcomes and size > MAX_BYTES:
-                break
-            outcomes.append(self._waiting.popleft())
-        return exchange_pb2.ExchangeReply(outcomes=outcomes, checkpoint=share_checkpoint(outcomes))
-
-
 # How an error counts; the most specific class that matches.
 _ENDED: dict[type[BaseException], str] = {
     Ambiguous: "ambiguous",
@@ -263,37 +132,3 @@ _ENDED: dict[type[BaseException], str] = {
 
 def _ended(error: BaseException) -> str:
     return next((_ENDED[kind] for kind in type(error).__mro__ if kind in _ENDED), "error")
-
-
-def outcome(request_id: str, task: asyncio.Task[Disclosed]) -> exchange_pb2.Outcome:
-    """What became of one request of a stream."""
-    if task.cancelled():
-        gone = Cancelled("given up before it was committed")
-        return exchange_pb2.Outcome(request_id=request_id, error=status_of(gone))
-    error = task.exception()
-    if error is None:
-        return exchange_pb2.Outcome(request_id=request_id, disclosure=wire.disclosure(task.result()))
-    if isinstance(error, Denied):
-        return exchange_pb2.Outcome(request_id=request_id, refusal=wire.refusal(error))
-    return exchange_pb2.Outcome(request_id=request_id, error=status_of(error))
-
-
-def share_checkpoint(outcomes: list[exchange_pb2.Outcome]) -> bytes:
-    """Take the commonest checkpoint out of the receipts that have it, to be sent once."""
-    receipts = [r for one in outcomes if (r := _receipt(one)) is not None]
-    common = Counter(r.checkpoint for r in receipts).most_common(1)
-    if not common:
-        return b""
-    checkpoint = common[0][0]
-    for receipt in receipts:
-        if receipt.checkpoint == checkpoint:
-            receipt.checkpoint = b""
-    return checkpoint
-
-
-def _receipt(one: exchange_pb2.Outcome) -> exchange_pb2.Receipt | None:
-    kind = one.WhichOneof("result")
-    if kind == "error":
-        return None
-    result: exchange_pb2.Disclosure | exchange_pb2.Refusal = getattr(one, kind or "disclosure")
-    return result.receipt if result.HasField("receipt") else None

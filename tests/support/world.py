@@ -24,6 +24,7 @@ from broker.core.recordtype import RecordType
 from broker.core.reference import Agency, System
 from broker.directives import Directives
 from broker.exchange import Exchange
+from broker.links import Links
 from broker.ports import Change, Found
 from broker.registry import Registry
 from broker.release import CatalogueReleases
@@ -149,6 +150,8 @@ class World:
 
     clock: Any = field(default_factory=FakeClock)
     since: datetime = datetime(2020, 1, 1, tzinfo=UTC)
+    # Where given, the exchange asks these instead of the scripted ones.
+    links: Links | None = None
 
     def __post_init__(self) -> None:
         self.store = MemoryStore(self.clock)
@@ -158,7 +161,7 @@ class World:
             self.store.log,
             self.store.facts,
             reference,
-            self.providers,
+            self.links or self.providers,
             CatalogueReleases(lambda: reference.catalogue, reference.pins),
             self.clock,
             self.store.content,
