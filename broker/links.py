@@ -161,7 +161,9 @@ class Links:
 
     def _choose(self, question: Question, tried: set[Link]) -> Link | ProviderFailed:
         serving = [
-            link for link in self.of(question.request.provider) if link.serves(question) and link not in tried
+            link
+            for link in self.of(question.request.provider)
+            if link.serves(question) and not link.draining and link not in tried
         ]
         if not serving:
             return _failed("no adapter of the provider is attached that serves this record type")
