@@ -123,7 +123,7 @@ async def serving(certs: CertificateFolder, *, attached: bool) -> AsyncIterator[
         await edge.enrol(name, function)
     world.providers.answers(world.found())
     reference = world.store.reference
-    identity = Identity(DOMAIN, lambda: reference.current, edge.now)
+    identity = Identity(DOMAIN, reference, edge.now)
     server = grpc.aio.server()
     exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(
         ExchangeServicer(world.exchange, world.acknowledgements, identity, telemetry), server

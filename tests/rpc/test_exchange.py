@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 from broker.core.model import Function
 from broker.core.record import Record
 from broker.ports import Answer, NotFound, Question
-from broker.rpc import exchange as under_test
+from broker.rpc import session as under_test
 from broker.v1 import exchange_pb2 as pb
 from records.fire.v1 import premises_risk_pb2
 from tests.rpc.conftest import SOON, Edge, eventually
