@@ -27,6 +27,10 @@ from broker.store.pool import Database, one
 from broker.store.seal import Seals
 from broker.store.tiles import TileReader
 
+_MISSING = """
+select n from generate_series($2::bigint, $3::bigint - 1) n
+where not exists (select from tile where log = $1 and level = 0 and tile.n = n.n) order by n
+"""
 _OPENING = 0x6C_6F67  # "log": workers that start together open it one after the other
 
 
@@ -82,13 +86,9 @@ class LogReader:
         have been erased.
         """
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                "select e.idx, e.leaf, v.key, v.requester, v.provider, v.full_view as full"
-                " from entry e left join view v using (log, idx) where e.id = $1",
-                entry,
+            row = await _entry(
+                connection, "e.idx, e.leaf, v.key, v.requester, v.provider, v.full_view as full", entry
             )
-            if row is None:
-                raise KeyError(entry)
             proof, note = await self._prove(connection, row["idx"])
         opening, full = await self._opened(row, entry, audience)
         return Receipt(bytes(row["leaf"]), row["idx"], proof, note, opening), full
@@ -96,13 +96,7 @@ class LogReader:
     async def parties(self, entry: str) -> tuple[str, str]:
         """Requester and provider agency of an entry, empty where there is none. KeyError if no such entry."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                "select v.requester_agency, v.provider_agency from entry e left join view v using (log, idx)"
-                " where e.id = $1",
-                entry,
-            )
-        if row is None:
-            raise KeyError(entry)
+            row = await _entry(connection, "v.requester_agency, v.provider_agency", entry)
         return row["requester_agency"] or "", row["provider_agency"] or ""
 
     async def prove(self, index: int) -> tuple[tuple[bytes, ...], bytes]:
@@ -139,10 +133,13 @@ class LogReader:
         """Make the full tiles that are missing up to the head, so that no reader has to."""
         async with self._database.connection() as connection:
             size, _ = await _head(connection)
+            full = size // TILE_WIDTH
+            missing = await connection.fetch(_MISSING, self._log, self._filled, full)
             reader = TileReader(connection, self._log)
-            for n in range(self._filled, size // TILE_WIDTH):
-                await reader.read([Tile(0, n)])
-                self._filled = n + 1
+            for row in missing:
+                await reader.read([Tile(0, row["n"])])
+                self._filled = row["n"] + 1
+            self._filled = full
 
     async def _opened(
         self, row: asyncpg.Record, entry: str, audience: str
@@ -163,6 +160,18 @@ class LogReader:
         size, root = await _head(connection)
         tiles = await TileReader(connection, self._log).read(tiles_for_inclusion(index, size))
         return inclusion_proof(index, size, tiles.__getitem__), self._notary.sign(size, root)
+
+
+async def _entry(connection: asyncpg.Connection, columns: str, entry: str) -> asyncpg.Record:
+    """An entry and its view by id, or KeyError; what is no id is no entry's."""
+    sql = f"select {columns} from entry e left join view v using (log, idx) where e.id = $1"  # noqa: S608 - ours
+    try:
+        row = await connection.fetchrow(sql, entry)
+    except asyncpg.DataError as e:
+        raise KeyError(entry) from e
+    if row is None:
+        raise KeyError(entry)
+    return row
 
 
 async def _head(connection: asyncpg.Connection) -> tuple[int, bytes]:
