@@ -67,7 +67,10 @@ async def test_a_killed_server_has_lost_nothing_acknowledged(tmp_path: Path) -> 
                 callers = [asyncio.ensure_future(caller(one)) for _ in range(16)]
                 await enough.wait()
                 os.kill(server.pid, signal.SIGKILL)
-                await asyncio.gather(*callers)
+                await asyncio.wait(callers, timeout=0.3)
+                for one_caller in callers:
+                    one_caller.cancel()
+                await asyncio.gather(*callers, return_exceptions=True)
         with EmbeddedPostgres.start(folder / "state") as server:
             async with node(server.dsn, tmp_path / "state") as one:
                 await _hold(one, acknowledged)
