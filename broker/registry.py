@@ -75,7 +75,8 @@ class Registry:
             if ends is not None and ends <= begins:
                 raise InvalidRequest("valid_until", "ends before it begins")
             enrolled = System(agency, system, function, keys, begins, ends, bool(known and known.suspended))
-            return self._system_plan("system-enrolled", reference, enrolled)
+            # Two enrolments of one key at once, for two systems, must not both stand.
+            return self._system_plan("system-enrolled", reference, enrolled, f"key:{key_digest}")
 
         return await self._make(caller, plan)
 
@@ -130,7 +131,7 @@ class Registry:
                 "record-type",
                 stored,
                 record_type_key(full_name),
-                descriptor_set,
+                blob=descriptor_set,
             )
 
         await self._reference.refresh()
@@ -148,15 +149,21 @@ class Registry:
             await self._reference.refresh()
         return made
 
-    def _system_plan(self, event: str, reference: Reference, system: System) -> Plan:
+    def _system_plan(self, event: str, reference: Reference, system: System, *also: str) -> Plan:
         stored: dict[str, Json] = {"name": system.name, "detail": system_detail(system)}
-        return self._plan(event, reference, "system", stored, system_key(system.name))
+        return self._plan(event, reference, "system", stored, system_key(system.name), *also)
 
     def _plan(
-        self, event: str, reference: Reference, kind: str, stored: dict[str, Json], key: str, blob: bytes = b""
+        self,
+        event: str,
+        reference: Reference,
+        kind: str,
+        stored: dict[str, Json],
+        *keys: str,
+        blob: bytes = b"",
     ) -> Plan:
-        change = Change(kind, stored, frozenset({key}), reference=True, blob=blob)
-        return Plan(event, stored, change, Reads(reference.policy, frozenset({key})))
+        change = Change(kind, stored, frozenset(keys), reference=True, blob=blob)
+        return Plan(event, stored, change, Reads(reference.policy, frozenset(keys)))
 
 
 def _refuse_taken(reference: Reference, name: str, key_digest: str) -> None:
