@@ -211,7 +211,7 @@ async def test_silence_costs_no_more_than_the_callers_time(stack: Deployment, li
     liar.say = lambda ask: []
     started = time.monotonic()
     status = await _fails(stack, timeout={"seconds": 1})
-    assert time.monotonic() - started < 1.2
+    assert time.monotonic() - started < 1.5
     assert words.code(status) == "DEADLINE_EXCEEDED"
     await _logged(stack, status)
     await _honest_again(stack, liar)

@@ -31,8 +31,8 @@ from broker.v1 import (
 from tests.e2e import words
 from tests.support.stack import Deployment
 
-# A suspension through another process is looked for once a second.
-SOON = 2.5
+# A suspension through another process is looked for once a second, and a stream looks at itself as often.
+SOON = 4.0
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ async def test_a_server_that_hangs_costs_no_more_than_the_callers_time(stack: De
             took = time.monotonic() - started
         finally:
             os.kill(pid, signal.SIGCONT)
-    assert took < 1.5 + 0.2
+    assert took < 1.5 + 0.5
     view = await _view(stack, caught.value)
     assert (view["event"], view["requester"]) == ("provider-failure", "nwas")
     await _answers_within(stack, someone, 10)
