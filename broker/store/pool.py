@@ -28,8 +28,8 @@ _SERVER_SETTINGS = {
     "tcp_user_timeout": "5000",
     "synchronous_commit": "on",
     "timezone": "UTC",
-    # Everything we ask is a look-up by key, and plans are kept: one made while a table was small must not read
-    # the whole of it when it is large. (Where a whole table is meant, it is read all the same. Before version 18
+    # Everything we ask is a look-up by key, and plans are kept: one made while a table was small must not
+    # read the whole of it when it is large. (Where a whole table is meant, it is read all the same. Before 18
     # such a plan looks dear enough to be compiled.)
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
