@@ -14,12 +14,13 @@ from pathlib import Path
 
 import grpc
 
+from broker.cli import evidence
 from broker.cli.up.cast import EDITH, EDITHS_HOME
 from broker.cli.up.state import State
 from broker.client import Actor, Assurance, Broker, Disclosure
 from broker.core.facts import Row, Shown, rows
 from broker.core.model import Reason
-from broker.core.receipt import Receipt
+from broker.core.receipt import Audience, Receipt
 from broker.errors import BrokerError, Denied
 from broker.pki.tls import TlsFiles, channel_credentials
 from broker.v1 import directive_pb2, directive_pb2_grpc, exchange_pb2
@@ -81,13 +82,14 @@ class Demonstration:
             ),
             timeout=TIMEOUT,
         )
+        verified = evidence.verify(evidence.read(made.receipt), self._state.vkey, Audience.REQUESTER)
         return Step(
             "Edith Exampleton agrees that the fire service may see her alerts",
             (
                 "Recorded by Cumberland Council (cumberland-mash), for home fire safety only.",
-                _receipt(made.receipt.index),
+                _receipt(verified.index),
             ),
-            held=bool(made.receipt.proof) or made.receipt.index == 0,
+            held=True,
         )
 
     async def _crew(self) -> Step:
