@@ -43,6 +43,12 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re
 _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 _COMMITMENT = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
+# An entry's canonical bytes, whole: nothing in them can be spelt in another way.
+_ENTRY = re.compile(
+    rb'\{"at":"([0-9TZ:-]{20})","full":"([0-9a-f]{64})","id":"([0-9a-f-]{36})","provider":"([0-9a-f]{64})",'
+    rb'"requester":"([0-9a-f]{64})","v":1\}'
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -140,6 +146,9 @@ def parse_entry(data: bytes) -> Entry | Rotation:
     Raises:
         IntegrityError: not the canonical bytes of an entry of version 1.
     """
+    if (written := _ENTRY.fullmatch(data)) is not None:
+        at, full, entry_id, provider, requester = (part.decode("ascii") for part in written.groups())
+        return Entry(_parse_time(at), entry_id, requester, provider, full)
     fields = canonical.decode_object(data, limit=MAX_ENTRY_BYTES)
     if fields.keys() not in (_KEYS, _ROTATION_KEYS):
         raise IntegrityError("entry: not exactly the keys of an entry")
