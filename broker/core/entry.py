@@ -107,14 +107,8 @@ class Entry:
                 raise IntegrityError("entry: a commitment is not 64 lower-case hex digits")
 
     def to_bytes(self) -> bytes:
-        """Return the leaf's bytes: exactly these are hashed, kept and served.
-
-        Written out, since each value has one spelling that needs no escape: these are its canonical bytes.
-        """
-        return (
-            f'{{"at":"{format_time(self.at)}","full":"{self.full}","id":"{self.id}",'
-            f'"provider":"{self.provider}","requester":"{self.requester}","v":{VERSION}}}'
-        ).encode("ascii")
+        """Return the leaf's bytes: exactly these are hashed, kept and served."""
+        return _leaf(self.at, self.id, self.full, self.provider, self.requester)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,14 +187,17 @@ def seal_entry(
     check_full_view(full, *(view for view in views if view is not None))
     asked, held = (None if view is None else _open(view, random, encode) for view in views)
     whole = _open(full, random, encode)
-    entry = Entry(
-        at,
-        id,
-        requester=_commitment(asked, random),
-        provider=_commitment(held, random),
-        full=whole.commitment(),
-    )
-    return SealedEntry(entry.to_bytes(), asked, held, whole)
+    _check_head(at, id)
+    leaf = _leaf(at, id, whole.commitment(), _commitment(held, random), _commitment(asked, random))
+    return SealedEntry(leaf, asked, held, whole)
+
+
+def _leaf(at: datetime, id: str, full: str, provider: str, requester: str) -> bytes:
+    """An entry's canonical bytes, written out: each value has one spelling that needs no escape."""
+    return (
+        f'{{"at":"{format_time(at)}","full":"{full}","id":"{id}",'
+        f'"provider":"{provider}","requester":"{requester}","v":{VERSION}}}'
+    ).encode("ascii")
 
 
 def _open(
