@@ -40,6 +40,9 @@ test: setup  ## the tests, without the long ones (ARGS goes to pytest)
 test-all: setup  ## all tests
 	@$(BIN)/pytest $(ARGS)
 
+bench: setup  ## what is measured, on this machine, as ratios (ARGS: --repeats N --scale X --folder DIR)
+	@$(BIN)/python -m bench $(ARGS)
+
 lint: setup  ## style, types, import rules and the wire contract
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }

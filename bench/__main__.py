@@ -18,9 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats; medians are shown")
     parser.add_argument("--scale", type=float, default=1.0, help="fewer or more requests in each run")
-    parser.add_argument(
-        "--folder", type=Path, help="where PostgreSQL's files lie; a temporary folder otherwise"
-    )
+    parser.add_argument("--folder", type=Path, help="where PostgreSQL's files lie")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-", dir=args.folder) as made:
         folder = Path(made)

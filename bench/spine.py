@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import statistics
 import time
@@ -87,10 +88,13 @@ def _per_thousand(rig: Rig, run: Run, records: int) -> list[str]:
     run()
     after = _counters(rig)
     took = {key: (after[key] - before[key]) / records * 1000 for key in after}
-    return [
-        f"Per 1,000 records at 256 in flight: {took['broker_log_batches_total']:.1f} appends, "
+    costs = (
+        f"{took['broker_log_batches_total']:.1f} appends, "
         f"{took['broker_fact_reads_total']:.1f} directive queries, "
-        f"{took['broker_log_signatures_total']:.1f} signatures (50 each allowed).",
+        f"{took['broker_log_signatures_total']:.1f} signatures"
+    )
+    return [
+        f"Per 1,000 records at 256 in flight: {costs} (50 of each allowed).",
         f"Resident memory of the broker: {resident_mb(rig.broker.pid):.0f} MB.",
     ]
 
@@ -119,8 +123,6 @@ def fsync_ms(folder: Path) -> float:
     """Median time of a small write with fsync there."""
     took = []
     with (folder / "fsync-probe").open("wb") as file:
-        import os
-
         for _ in range(50):
             file.write(b"x" * 512)
             began = time.perf_counter()
