@@ -29,7 +29,7 @@ def encode(value: object) -> bytes:
     Raises:
         IntegrityError: `value` holds something outside the limited form.
     """
-    _check(value, 0)
+    check(value)
     try:
         return _write(value).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -64,7 +64,8 @@ def decode_object(data: bytes, *, limit: int = MAX_BYTES) -> dict[str, Json]:
     return value
 
 
-def _check(value: object, depth: int) -> None:
+def check(value: object, depth: int = 0) -> None:
+    """Raise IntegrityError where `value` holds something outside the limited form."""
     # Exact types: json would write an int subclass or a tuple, and such bytes would not come back equal.
     kind = type(value)
     if kind is str or kind is bool or value is None:
@@ -80,10 +81,10 @@ def _check(value: object, depth: int) -> None:
             if type(key) is not str or not key.isascii():
                 raise IntegrityError("canonical JSON: a key that is not an ASCII string")
             if type(item) is not str and item is not None:  # most are: spare them the call
-                _check(item, depth + 1)
+                check(item, depth + 1)
     elif isinstance(value, list) and kind is list:
         for item in value:
             if type(item) is not str:
-                _check(item, depth + 1)
+                check(item, depth + 1)
     else:
         raise IntegrityError(f"canonical JSON: {kind.__name__} has no canonical form here")

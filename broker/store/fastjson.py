@@ -1,17 +1,22 @@
-"""The canonical bytes of views, written in C: the same as `core.canonical.encode`, ten times sooner.
+"""The canonical bytes of views, written in C: those of `core.canonical.encode`, sooner.
 
-For what this process has built itself out of strings, whole numbers, booleans, lists and objects with ASCII
-keys. Nothing else may be passed: types are the type checker's to hold, and a test holds the two encoders to
-the same bytes. Reading and verifying need the standard library alone.
+Refuses what that one refuses. Reading and verifying need the standard library alone.
 """
 
 from __future__ import annotations
 
 import msgspec
 
+from broker.core.canonical import check
+from broker.errors import IntegrityError
+
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def encode(value: object) -> bytes:
-    """RFC 8785 bytes of a view."""
-    return _encoder.encode(value)
+    """RFC 8785 bytes of a view. Raises IntegrityError for what has no canonical form."""
+    check(value)
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError as e:
+        raise IntegrityError("canonical JSON: a string holds a lone surrogate") from e

@@ -64,7 +64,7 @@ class Database:
 
     def __init__(self, dsn: str, *, size: int = 8) -> None:
         self._dsn = dsn
-        self._size = size
+        self.size = size
         self._pool: asyncpg.Pool | None = None
         self.check: Check | None = None
 
@@ -74,7 +74,7 @@ class Database:
             self._pool = await asyncpg.create_pool(
                 self._dsn,
                 min_size=1,
-                max_size=self._size,
+                max_size=self.size,
                 command_timeout=COMMAND_TIMEOUT,
                 timeout=ACQUIRE_TIMEOUT,
                 max_inactive_connection_lifetime=300,

@@ -121,11 +121,18 @@ async def test_connections_are_in_the_state_we_rely_on(worker: Node) -> None:
         "idle_in_transaction_session_timeout": "3s",
         "TimeZone": "UTC",
     }
-    for _ in range(2):  # and again after it was used and given back
+    async with worker.database.connection() as connection:
+        for name, value in wanted.items():
+            assert await connection.fetchval("select current_setting($1)", name) == value
+
+
+async def test_a_connection_left_in_a_transaction_comes_back_without_it(worker: Node) -> None:
+    """Whoever was cut off half-way leaves no lock and no snapshot to the next."""
+    for _ in range(worker.database.size):
         async with worker.database.connection() as connection:
-            for name, value in wanted.items():
-                assert await connection.fetchval("select current_setting($1)", name) == value
-            await connection.execute("set lock_timeout = 0")
+            await connection.execute("begin")
+    async with worker.database.connection() as connection:
+        assert not connection.is_in_transaction()
 
 
 async def test_another_isolation_is_refused(local: Node) -> None:
