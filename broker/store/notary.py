@@ -41,9 +41,11 @@ class Notary:
 
         Run on every new connection, since a failover is noticed as one.
         """
+        # In this order: what was signed is committed, so a head read after it can only be larger, whatever
+        # other workers append in between.
+        known = self._guard.load()
         row = await connection.fetchrow("select log, size from head")
         size = row["size"] if row else 0
-        known = self._guard.load()
         if known is None and size == 0:
             return
         if row is None or known is None or known.origin != self.origin or size < known.size:
