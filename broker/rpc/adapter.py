@@ -29,8 +29,10 @@ from broker.rpc import wire
 from broker.rpc.context import Context
 from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
+from broker.rpc.streams import Streams
 from broker.telemetry import Edge, Telemetry
 from broker.v1 import adapter_pb2, adapter_pb2_grpc, exchange_pb2
+from broker.workers import Worker, Workers
 
 HEARTBEAT = 5.0  # seconds
 SILENCE = 3 * HEARTBEAT
@@ -50,14 +52,16 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         identity: Identity,
         telemetry: Telemetry,
         broker: str,
-        worker: adapter_pb2.Worker,
+        workers: Workers,
+        streams: Streams,
     ) -> None:
         self.identity = identity
         self.telemetry = telemetry
         self._links = links
         self._reference = reference
         self._broker = broker
-        self._worker = worker
+        self._workers = workers
+        self._streams = streams
 
     async def Attach(  # type: ignore[override]  # writes by itself, see ExchangeServicer
         self, request_iterator: AsyncIterator[adapter_pb2.AttachRequest], context: Context
@@ -70,19 +74,24 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             async with asyncio.timeout(HELLO_WITHIN):
                 first = await anext(incoming)
             link = await self._greet(caller, first)
+            live = self._workers.live
             await context.write(
                 adapter_pb2.AttachReply(
                     welcome=adapter_pb2.Welcome(
                         broker=self._broker,
-                        worker=self._worker,
-                        workers=[self._worker],
+                        worker=_worker(self._workers.own),
+                        workers=map(_worker, live),
                         heartbeat_every=wire.duration(HEARTBEAT),
                     )
                 )
             )
             self._links.attach(link)
+            if self._workers.live != live:  # while the welcome was written
+                link.outbox.workers = self._workers.live
+            link.outbox.going = self._workers.draining
             try:
-                await self._serve(link, incoming, context)
+                with self._streams.opened(context, link.end):
+                    await self._serve(link, incoming, context)
             finally:
                 self._links.detach(link)
         except (TimeoutError, StopAsyncIteration):
@@ -119,7 +128,11 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     ) -> None:
         """Read and write side by side; the first to end ends both."""
         loop = asyncio.get_running_loop()
-        sides = [loop.create_task(self._read(link, incoming, context)), loop.create_task(_write(link, context))]
+        sides = [
+            loop.create_task(self._read(link, incoming, context)),
+            loop.create_task(_write(link, context)),
+            loop.create_task(_ended(link)),
+        ]
         try:
             await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -150,6 +163,13 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             for answer in message.answers:
                 if not link.answer(answer.ask_id, read_answer(answer)):
                     self.telemetry.malformed(Edge.GRPC)  # late, twice, or never asked for
+
+
+async def _ended(link: Link) -> None:
+    """Return when we hang up in peace; raises why where the adapter may no longer speak."""
+    await link.ended.wait()
+    if link.why is not None:
+        raise link.why
 
 
 async def _write(link: Link, context: Context) -> None:
@@ -183,10 +203,18 @@ def _next(link: Link) -> adapter_pb2.AttachReply:
     while outbox.settled and len(message.settled) < MAX_ITEMS:
         effect_key, released = outbox.settled.popleft()
         message.settled.append(adapter_pb2.Settled(effect_key=effect_key, released=released))
-    if not (message.asks or message.cancel or message.settled):
+    if outbox.workers is not None:
+        message.workers.extend(map(_worker, outbox.workers))
+        outbox.workers = None
+    message.draining, outbox.going = outbox.going, False
+    if not (message.asks or message.cancel or message.settled or message.workers or message.draining):
         stamp = wire.timestamp(datetime.now(UTC))
         message.heartbeat.CopyFrom(adapter_pb2.Heartbeat(sent_at=stamp))
     return message
+
+
+def _worker(worker: Worker) -> adapter_pb2.Worker:
+    return adapter_pb2.Worker(id=worker.id, address=worker.address)
 
 
 def read_answer(answer: adapter_pb2.Answer) -> Answer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, KeysView
 from dataclasses import replace
 
 from broker.acknowledge import Acknowledgements
@@ -33,6 +33,7 @@ from broker.rpc import parse, wire
 from broker.rpc.context import Context
 from broker.rpc.errors import abort, count, status_of
 from broker.rpc.identity import Identity
+from broker.rpc.streams import Streams
 from broker.telemetry import Telemetry
 from broker.v1 import exchange_pb2, exchange_pb2_grpc
 
@@ -52,9 +53,13 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         acknowledgements: Acknowledgements,
         identity: Identity,
         telemetry: Telemetry,
+        streams: Streams,
     ) -> None:
         self.identity = identity
         self.telemetry = telemetry
+        self.sessions: set[Session] = set()
+        self.calls = 0  # of Request, in flight
+        self._streams = streams
         self._exchange = exchange
         self._acknowledgements = acknowledgements
 
@@ -65,11 +70,14 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             if (remaining := context.time_remaining()) is not None:
                 asked = replace(asked, timeout=max(0.0, min(asked.timeout, remaining)))
             task = self.start(asked)
+            self.calls += 1
             try:
                 return wire.disclosure(await asyncio.shield(task))
             except asyncio.CancelledError:
                 self.abandon(asked, task)
                 raise
+            finally:
+                self.calls -= 1
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             count(self.telemetry, e)
             await abort(context, e)
@@ -85,7 +93,13 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         except UnknownSystem as e:
             count(self.telemetry, e)
             await abort(context, e)
-        await Session(self, context).run(request_iterator)
+        session = Session(self, context)
+        self.sessions.add(session)
+        try:
+            with self._streams.opened(context, session.revoke):
+                await session.run(request_iterator)
+        finally:
+            self.sessions.discard(session)
 
     async def Explain(self, request: exchange_pb2.ExplainRequest, context: Context) -> exchange_pb2.Explanation:
         """Comes later."""
@@ -130,13 +144,39 @@ class Session:
         self._waiting: deque[exchange_pb2.Outcome] = deque()
         self._wake = asyncio.Event()
         self._done = False
+        self._closed = False
+        self._ended = False
+        self._revoked: UnknownSystem | None = None
+
+    @property
+    def in_flight(self) -> KeysView[str]:
+        """Ids of requests that have no answer yet."""
+        return self._running.keys()
+
+    def close(self) -> None:
+        """Take no more requests: the client sends again elsewhere what has no answer when the stream ends."""
+        self._closed = True
+
+    def end(self) -> None:
+        """Write what waits, give up what is in flight, end the call well."""
+        self._closed = self._ended = True
+        self._wake.set()
+
+    def revoke(self, why: UnknownSystem) -> None:
+        """Whoever is at the other end may no longer speak: nothing more is written."""
+        self._revoked = why
+        self.end()
 
     async def run(self, incoming: AsyncIterator[exchange_pb2.ExchangeRequest]) -> None:
         """Read until the client closes, write until all is answered."""
         reader = asyncio.get_running_loop().create_task(self._read(incoming))
         try:
             await self._write()
-            await reader
+            if not self._ended:
+                await reader
+        except UnknownSystem as e:
+            count(self._servicer.telemetry, e)
+            await abort(self._context, e)
         except TimeoutError:
             await abort(self._context, Saturated(f"the stream was not read for {STALLED:.0f} s"))
         finally:
@@ -151,14 +191,14 @@ class Session:
                 try:
                     caller = self._servicer.identity.of(self._context)
                 except UnknownSystem as e:
-                    await abort(self._context, e)
+                    self.revoke(e)
                     return
                 if message.received:
                     self._servicer.received(caller, list(message.received))
                 for request_id in message.cancel:
                     if running := self._running.get(request_id):
                         running[1].cancel()
-                for each in message.requests:
+                for each in () if self._closed else message.requests:
                     self._accept(each, caller)
         finally:
             self._done = True
@@ -190,13 +230,17 @@ class Session:
         self._wake.set()
 
     async def _write(self) -> None:
-        while not (self._done and not self._running and not self._waiting):
+        while self._waiting or not (self._ended or (self._done and not self._running)):
+            if self._revoked is not None:
+                break
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
             async with asyncio.timeout(STALLED):
                 await self._context.write(self._reply())
+        if self._revoked is not None:
+            raise self._revoked
 
     def _reply(self) -> exchange_pb2.ExchangeReply:
         """What is waiting, within the bounds of a batch; a record too large for one travels alone."""
