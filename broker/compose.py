@@ -115,7 +115,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         await store.reference.refresh()
 
         telemetry = Telemetry(__version__, lambda name: name in store.reference.current.record_types)
-        identity = Identity(settings.trust_domain, lambda: store.reference.current, clock.now)
+        identity = Identity(
+            settings.trust_domain, lambda: store.reference.current, clock.now, store.reference.refresh
+        )
         streams = Streams(identity)
         store.reference.changed = streams.review
         links = Links()

@@ -19,7 +19,7 @@ BEAT = 1.0  # seconds
 # A worker that has not been heard for so long is gone: three beats, and one that was slow.
 GONE_AFTER = 5.0
 # An adapter that has attached elsewhere takes about two beats to come here too.
-COVERED_WITHIN = 3.0
+COVERED_WITHIN = 2.0
 
 
 @dataclass(frozen=True, slots=True, order=True)

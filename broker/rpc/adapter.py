@@ -68,7 +68,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     ) -> None:
         """Serve one adapter until it leaves, falls silent, or may no longer speak."""
         try:
-            caller = self.identity.of(context)
+            caller = await self.identity.admit(context)
             require(caller, Function.PARTNER)
             incoming = aiter(request_iterator)
             async with asyncio.timeout(HELLO_WITHIN):

@@ -66,7 +66,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
     async def Request(self, request: exchange_pb2.RecordRequest, context: Context) -> exchange_pb2.Disclosure:
         """One record."""
         try:
-            asked = parse.request(request, self.identity.of(context))
+            asked = parse.request(request, await self.identity.admit(context))
             if (remaining := context.time_remaining()) is not None:
                 asked = replace(asked, timeout=max(0.0, min(asked.timeout, remaining)))
             task = self.start(asked)
@@ -89,7 +89,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
     ) -> None:
         """Many in flight."""
         try:
-            self.identity.of(context)
+            await self.identity.admit(context)
         except UnknownSystem as e:
             count(self.telemetry, e)
             await abort(context, e)

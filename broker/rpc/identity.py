@@ -7,7 +7,9 @@ outlive suspensions and certificates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -16,11 +18,12 @@ from cryptography import x509
 
 from broker.core.model import Caller
 from broker.core.reference import Reference
-from broker.errors import InvalidRequest, RevokedCertificate, UnknownSystem
+from broker.errors import AuditUnavailable, InvalidRequest, RevokedCertificate, UnknownSystem
 from broker.pki.identity import SpiffeId, key_digest, spiffe_id_of
 from broker.rpc.context import Context
 
 TLS = "TLSv1.3"
+_BETWEEN_LOOKS = 0.05  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,41 @@ class Identity:
     """Finds the enrolled system behind a channel."""
 
     def __init__(
-        self, trust_domain: str, reference: Callable[[], Reference], now: Callable[[], datetime]
+        self,
+        trust_domain: str,
+        reference: Callable[[], Reference],
+        now: Callable[[], datetime],
+        refresh: Callable[[], Awaitable[object]],
     ) -> None:
         self._trust_domain = trust_domain
         self._reference = reference
         self._now = now
+        self._refresh = refresh
+        self._looking = asyncio.Lock()
+        self._looks = 0
+
+    async def admit(self, context: Context) -> Caller:
+        """The caller of a call that begins. Raises UnknownSystem, RevokedCertificate.
+
+        Nobody is turned away on an old snapshot: another worker may have enrolled this system just now.
+        """
+        try:
+            return self.of(context)
+        except UnknownSystem:
+            await self._look()
+            return self.of(context)
+
+    async def _look(self) -> None:
+        """Return after one look for what is new that began after this call: many callers share each, and there
+        are at most twenty a second, however many strangers knock."""
+        wanted = self._looks + (2 if self._looking.locked() else 1)
+        while self._looks < wanted:
+            async with self._looking:
+                if self._looks < wanted:
+                    with suppress(AuditUnavailable):  # then what is known has to do
+                        await self._refresh()
+                    self._looks += 1
+                    await asyncio.sleep(_BETWEEN_LOOKS)
 
     def of(self, context: Context) -> Caller:
         """The caller of this call, now. Raises UnknownSystem, RevokedCertificate."""

@@ -23,8 +23,10 @@ from broker.cli.workers.signals import Signals
 from broker.config import Settings
 from broker.errors import SetupError
 from broker.readyfile import write_ready
+from broker.workers import BEAT
 
 TICK = 0.1
+ACQUAINTED = 1.3 * BEAT
 START_WITHIN = 90.0
 # Beyond the time that a worker gives its requests: the log's last entries, closing connections.
 LEAVE_MARGIN = 15.0
@@ -94,7 +96,11 @@ class Supervisor:
         self._until(self._all_ready)
         self._places = everywhere
         self._until(self._all_ready)
+        # By then each has seen the others, so that an adapter is told of all of them at its first link.
+        acquainted = monotonic() + ACQUAINTED
+        self._until(lambda: monotonic() >= acquainted and self._all_ready())
         self._whole = True
+        self._tell()
         _diagnostics.info("ready", grpc=self._ports[0], http=self._ports[1], workers=len(self._places))
 
     def _replace_all(self) -> None:
@@ -186,7 +192,7 @@ class Supervisor:
     def _tell(self) -> None:
         """Write the ready file once all are ready, and again whenever a worker has been replaced."""
         path = self._settings.ready_file
-        if path is None or not self._all_ready():
+        if path is None or not self._whole or not self._all_ready():
             return
         said = [place.member.said for place in self._places if place.member and place.member.said]
         if said != self._said:
