@@ -93,7 +93,11 @@ async def test_a_revoked_key_ends_its_streams_and_no_other_keys(pair: Fleet) -> 
         again = await _stream(one)
         assert await _ended(again, 2) == grpc.StatusCode.UNAUTHENTICATED
     entry = json.loads(done.stdout)["entry"]
-    shown = await asyncio.to_thread(command, "audit", "show", entry, "--state", pair.state.folder)
+    shown = await asyncio.to_thread(
+        command,
+        *("audit", "show", entry, "--reason", "test", "--actor-id", "a1", "--actor-role", "auditor"),
+        *("--state", pair.state.folder),
+    )
     assert "key-revoked" in shown.stdout, shown.stderr
 
 

@@ -129,6 +129,7 @@ async def test_stopping_finishes_what_is_in_flight(postgres: Server, tmp_path: P
         assert not any(map(alive, workers))
 
 
+@pytest.mark.long
 async def test_no_worker_outlives_its_supervisor(postgres: Server, tmp_path: Path) -> None:
     """SIGKILL of the supervisor leaves nothing running."""
     async with postgres.fresh() as dsn, fleet(dsn, tmp_path) as running:
