@@ -28,7 +28,7 @@ class Stream(Protocol):
         """Take no more requests."""
 
     def end(self) -> None:
-        """Write what waits, give up what is in flight, end the call well."""
+        """Write what waits, give up what is in flight, end the call so that the client sends again."""
 
 
 async def finish(streams: Callable[[], Collection[Stream]], deadline: float) -> None:

@@ -18,6 +18,7 @@ from broker.errors import (
     Ambiguous,
     Cancelled,
     Denied,
+    Draining,
     InvalidRequest,
     NotYetOffered,
     ProviderTimeout,
@@ -145,8 +146,7 @@ class Session:
         self._wake = asyncio.Event()
         self._done = False
         self._closed = False
-        self._ended = False
-        self._revoked: UnknownSystem | None = None
+        self._end: UnknownSystem | Draining | None = None
 
     @property
     def in_flight(self) -> KeysView[str]:
@@ -158,23 +158,26 @@ class Session:
         self._closed = True
 
     def end(self) -> None:
-        """Write what waits, give up what is in flight, end the call well."""
-        self._closed = self._ended = True
-        self._wake.set()
+        """Write what waits, give up what is in flight, and say that another worker takes over."""
+        self._over(Draining("this worker is going: send again what has no outcome, under the same ids"))
 
     def revoke(self, why: UnknownSystem) -> None:
         """Whoever is at the other end may no longer speak: nothing more is written."""
-        self._revoked = why
-        self.end()
+        self._waiting.clear()
+        self._over(why)
+
+    def _over(self, why: UnknownSystem | Draining) -> None:
+        self._closed = True
+        self._end = why
+        self._wake.set()
 
     async def run(self, incoming: AsyncIterator[exchange_pb2.ExchangeRequest]) -> None:
         """Read until the client closes, write until all is answered."""
         reader = asyncio.get_running_loop().create_task(self._read(incoming))
         try:
             await self._write()
-            if not self._ended:
-                await reader
-        except UnknownSystem as e:
+            await reader
+        except (UnknownSystem, Draining) as e:
             count(self._servicer.telemetry, e)
             await abort(self._context, e)
         except TimeoutError:
@@ -222,6 +225,8 @@ class Session:
         task.add_done_callback(lambda done: self._finish(request_id, done))
 
     def _finish(self, request_id: str, task: asyncio.Task[Disclosed]) -> None:
+        if self._end is not None:
+            return  # too late to be written: it stays among those that are given up
         if self._running.pop(request_id, None) is not None:
             self._put(outcome(request_id, task))
 
@@ -230,17 +235,15 @@ class Session:
         self._wake.set()
 
     async def _write(self) -> None:
-        while self._waiting or not (self._ended or (self._done and not self._running)):
-            if self._revoked is not None:
-                break
+        while self._waiting or not (self._end or (self._done and not self._running)):
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
             async with asyncio.timeout(STALLED):
                 await self._context.write(self._reply())
-        if self._revoked is not None:
-            raise self._revoked
+        if self._end is not None:
+            raise self._end
 
     def _reply(self) -> exchange_pb2.ExchangeReply:
         """What is waiting, within the bounds of a batch; a record too large for one travels alone."""

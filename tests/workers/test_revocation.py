@@ -95,7 +95,7 @@ async def test_a_revoked_key_ends_its_streams_and_no_other_keys(pair: Fleet) -> 
     entry = json.loads(done.stdout)["entry"]
     shown = await asyncio.to_thread(
         command,
-        *("audit", "show", entry, "--reason", "test", "--actor-id", "a1", "--actor-role", "auditor"),
+        *("audit", "show", entry, "--reason", "test", "--actor-id", "a1", "--role", "auditor"),
         *("--state", pair.state.folder),
     )
     assert "key-revoked" in shown.stdout, shown.stderr
