@@ -43,7 +43,6 @@ from broker.rpc.directive import DirectiveServicer
 from broker.rpc.directory import DirectoryServicer
 from broker.rpc.exchange import ExchangeServicer
 from broker.rpc.identity import Identity
-from broker.rpc.streams import Streams
 from broker.store.agreements import AgreementReader
 from broker.store.blind import Blind
 from broker.store.directives import DirectiveReader
@@ -115,11 +114,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         await store.reference.refresh()
 
         telemetry = Telemetry(__version__, lambda name: name in store.reference.current.record_types)
-        identity = Identity(
-            settings.trust_domain, lambda: store.reference.current, clock.now, store.reference.refresh
-        )
-        streams = Streams(identity)
-        store.reference.changed = streams.review
+        identity = Identity(settings.trust_domain, store.reference, clock.now)
+        store.reference.changed = identity.review
         links = Links()
         acknowledgements = Acknowledgements(administration, store.facts)
         stack.push_async_callback(acknowledgements.drain)
@@ -141,7 +137,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         own = Worker(f"{number}{secrets.token_hex(4)}", "")
         workers = Workers(own, WorkerRows(store.database), links.attached)
         workers.changed = links.tell
-        served = ExchangeServicer(exchange, acknowledgements, identity, telemetry, streams)
+        served = ExchangeServicer(exchange, acknowledgements, identity, telemetry)
 
         def add(server: grpc.aio.Server) -> None:
             exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(served, server)
@@ -153,7 +149,6 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                     telemetry,
                     server_uri(settings.trust_domain, "broker"),
                     workers,
-                    streams,
                 ),
                 server,
             )
@@ -188,7 +183,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         stack.push_async_callback(edge.stop)
         own_ports = await _open_own(settings, edge)
         await workers.beat()
-        for work in (workers.watch(), readiness.watch(), _keep_fresh(store, streams), _keep_tiles(store)):
+        for work in (workers.watch(), readiness.watch(), _keep_fresh(store), _keep_tiles(store)):
             task = asyncio.get_running_loop().create_task(work)
             stack.push_async_callback(_cancel, task)
         ports = own_ports
@@ -228,6 +223,8 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
     blind = Blind(ring.index_key())
     reader = LogReader(database, seals, notary)
     await reader.open()
+    async with database.connection() as connection:
+        await blind.check(connection)
     log = PostgresLog(database, seals, blind, notary, reader, clock)
     facts = FactsReader(database, blind)
     for coalescer in (log.appends, facts.reads):
@@ -250,20 +247,20 @@ def _identified(identity: Identity, der: bytes) -> Caller | None:
         return None
 
 
-async def _keep_fresh(store: _Store, streams: Streams) -> None:
+async def _keep_fresh(store: _Store) -> None:
     """See what other processes change even while nobody asks: a suspension must reach silent streams."""
     while True:
         await asyncio.sleep(REFRESH)
         with suppress(BrokerError):  # readiness says why
             await store.reference.refresh()
-        streams.review()  # what time alone has ended, too
 
 
 async def _keep_tiles(store: _Store) -> None:
-    """Make full tiles as the log grows, so that readers of it cost little."""
+    """Make full tiles as the log grows, so that readers of it cost little, and what was signed last."""
     while True:
         await asyncio.sleep(REFRESH)
         with suppress(BrokerError):  # readiness says why
+            await store.notary.remember()
             await store.reader.fill_tiles()
 
 

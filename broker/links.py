@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from broker.errors import BrokerError, ProviderTimeout, ProviderUnavailable, Saturated
+from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
 from broker.ports import Answer, Found, ProviderFailed, Question
 from broker.workers import Worker
 
@@ -50,7 +50,6 @@ class Link:
         self.draining = False
         self.outbox = Outbox()
         self.ended = asyncio.Event()
-        self.why: BrokerError | None = None
         self._ids = itertools.count(1)
         self._owed: dict[int, tuple[Question, asyncio.Future[Answer | None]]] = {}
 
@@ -101,10 +100,9 @@ class Link:
         self.outbox.settled.append((effect_key, released))
         self.outbox.wake.set()
 
-    def end(self, why: BrokerError | None = None) -> None:
-        """Hang up: with an error where the adapter may no longer speak, else in peace."""
+    def end(self) -> None:
+        """Hang up."""
         self.draining = True
-        self.why = why
         self.ended.set()
 
     def lose(self) -> None:
@@ -197,7 +195,9 @@ class Links:
 
     def _choose(self, question: Question, tried: set[Link]) -> Link | ProviderFailed:
         serving = [
-            link for link in self.of(question.request.provider) if link.serves(question) and link not in tried
+            link
+            for link in self.of(question.request.provider)
+            if link.serves(question) and not link.draining and link not in tried
         ]
         if not serving:
             return _failed("no adapter of the provider is attached that serves this record type")

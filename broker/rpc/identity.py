@@ -1,29 +1,30 @@
 """Who is at the other end: from the channel's certificate and the directory, never from a message.
 
 The issuing authority alone cannot impersonate: the certificate's key must be enrolled for the system it
-names. A certificate is parsed once; whether it may still speak is asked for every message, since streams
-outlive suspensions and certificates.
+names. A certificate is parsed once; whether it may still speak is asked for every message, and once a second
+where there is none, since streams outlive suspensions and certificates.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import NoReturn
 
 from cryptography import x509
 
 from broker.core.model import Caller
-from broker.core.reference import Reference
-from broker.errors import AuditUnavailable, InvalidRequest, RevokedCertificate, UnknownSystem
+from broker.errors import InvalidRequest, RevokedCertificate, UnknownSystem
 from broker.pki.identity import SpiffeId, key_digest, spiffe_id_of
+from broker.ports import ReferenceSource
 from broker.rpc.context import Context
 
 TLS = "TLSv1.3"
-_BETWEEN_LOOKS = 0.05  # seconds
+RECHECK = 1.0  # seconds between looks at whether the other end of an open stream may still speak
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,45 +50,54 @@ def read_peer(certificate: bytes, *, pem: bool = True) -> Peer:
 class Identity:
     """Finds the enrolled system behind a channel."""
 
-    def __init__(
-        self,
-        trust_domain: str,
-        reference: Callable[[], Reference],
-        now: Callable[[], datetime],
-        refresh: Callable[[], Awaitable[object]],
-    ) -> None:
+    def __init__(self, trust_domain: str, reference: ReferenceSource, now: Callable[[], datetime]) -> None:
         self._trust_domain = trust_domain
         self._reference = reference
         self._now = now
-        self._refresh = refresh
+        # One at a time, so that strangers who hold a certificate of ours cost one connection at most.
         self._looking = asyncio.Lock()
-        self._looks = 0
+        self._reviewed = asyncio.Event()
 
-    async def admit(self, context: Context) -> Caller:
-        """The caller of a call that begins. Raises UnknownSystem, RevokedCertificate.
+    async def fresh(self, context: Context) -> Caller:
+        """The caller of this call by the directory as it is now: for whoever changes things or looks at them.
 
-        Nobody is turned away on an old snapshot: another worker may have enrolled this system just now.
+        Raises UnknownSystem, RevokedCertificate, AuditUnavailable.
+        """
+        try:
+            self.of(context)
+        except UnknownSystem:
+            return await self.find(context)
+        await self._reference.refresh()
+        return self.of(context)
+
+    async def find(self, context: Context) -> Caller:
+        """As `of`; a system that our snapshot does not know is looked for in the directory as it is now.
+
+        For requests: what a suspension changes there is read again with every decision.
+        Raises UnknownSystem, RevokedCertificate, AuditUnavailable.
         """
         try:
             return self.of(context)
         except UnknownSystem:
-            await self._look()
-            return self.of(context)
-
-    async def _look(self) -> None:
-        """Return after one look for what is new that began after this call: many callers share each, and there
-        are at most twenty a second, however many strangers knock."""
-        wanted = self._looks + (2 if self._looking.locked() else 1)
-        while self._looks < wanted:
             async with self._looking:
-                if self._looks < wanted:
-                    with suppress(AuditUnavailable):  # then what is known has to do
-                        await self._refresh()
-                    self._looks += 1
-                    await asyncio.sleep(_BETWEEN_LOOKS)
+                await self._reference.refresh()
+        return self.of(context)
+
+    async def watch(self, context: Context) -> NoReturn:
+        """Wait until the other end of an open stream may no longer speak. Raises UnknownSystem then."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RECHECK):
+                    await self._reviewed.wait()
+            self.of(context)
+
+    def review(self) -> None:
+        """The snapshot has changed: every open stream is looked at now, silent or not."""
+        self._reviewed.set()
+        self._reviewed = asyncio.Event()
 
     def of(self, context: Context) -> Caller:
-        """The caller of this call, now. Raises UnknownSystem, RevokedCertificate."""
+        """The caller of this call, by our snapshot. Raises UnknownSystem, RevokedCertificate."""
         auth: Mapping[str, Iterable[bytes]] = context.auth_context()
         version = next(iter(auth.get("ssl_tls_version", ())), b"").decode()
         if version != TLS:
@@ -109,7 +119,7 @@ class Identity:
             raise UnknownSystem("the certificate is of another trust domain")
         if peer.expires <= now:
             raise RevokedCertificate("the certificate has expired; renew it with `broker certs renew`")
-        reference = self._reference()
+        reference = self._reference.current
         caller = reference.identify(spiffe.agency, spiffe.system, peer.key_digest, now)
         if caller is not None:
             return caller
