@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 
 import asyncpg
 import pytest
@@ -13,6 +12,7 @@ from broker.rpc.draining import YOUNG, finish
 from broker.store.pool import Database, migrate
 from broker.store.workers import WorkerRows
 from broker.workers import COVERED_WITHIN, Beat, Worker, Workers
+from tests.support.memory import MemoryWorkers
 from tests.support.postgres import Server
 
 ONE, TWO, THREE = (Worker(f"w{n}", f"localhost:{n}") for n in range(3))
@@ -54,27 +54,9 @@ async def test_a_beat_shows_the_others_and_sweeps_the_dead(rows: tuple[WorkerRow
         await connection.close()
 
 
-@dataclass
-class Table:
-    """What the others say, in memory; it may be away."""
-
-    others: tuple[Beat, ...] = ()
-    away: bool = False
-    own: list[Beat] = field(default_factory=list)
-
-    async def beat(self, own: Beat, gone_after: float) -> tuple[Beat, ...]:
-        if self.away:
-            raise AuditUnavailable("away")
-        self.own.append(own)
-        return self.others
-
-    async def leave(self, worker: str) -> None:
-        self.others = tuple(other for other in self.others if other.worker.id != worker)
-
-
 async def test_adapters_are_told_when_the_live_workers_change() -> None:
     """A newcomer and one that drains are told once; while the database is away, the last sight stands."""
-    table, told = Table(), []
+    table, told = MemoryWorkers(), []
     workers = Workers(ONE, table, lambda: ())
     workers.changed = told.append
     table.others = (Beat(TWO, False, frozenset()),)
@@ -91,7 +73,7 @@ async def test_adapters_are_told_when_the_live_workers_change() -> None:
 
 async def test_a_draining_worker_lists_the_others_only() -> None:
     """It says so in its row, is not ready, and no longer names itself as one to attach to."""
-    table = Table((Beat(TWO, False, frozenset()),))
+    table = MemoryWorkers((Beat(TWO, False, frozenset()),))
     workers = Workers(ONE, table, lambda: ())
     await workers.drain()
     assert workers.live == (TWO,)
@@ -102,7 +84,7 @@ async def test_a_draining_worker_lists_the_others_only() -> None:
 async def test_a_provider_known_elsewhere_is_lacking_here() -> None:
     """At once for a worker that joins; a reason not to be ready once its adapter has had time to come."""
     here: set[str] = {"ncic"}
-    table = Table((Beat(TWO, False, frozenset({"cfrs", "ncic"})), Beat(THREE, True, frozenset({"wf"}))))
+    table = MemoryWorkers((Beat(TWO, False, frozenset({"cfrs", "ncic"})), Beat(THREE, True, frozenset({"wf"}))))
     workers = Workers(ONE, table, lambda: here)
     await workers.beat()
     assert workers.lacking() == {"cfrs"}
