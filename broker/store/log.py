@@ -20,7 +20,7 @@ from broker.core.canonical import Json
 from broker.core.entry import commit, seal_entry
 from broker.core.merkle import CompactRange, extend_with_proofs, leaf_hash
 from broker.core.receipt import Receipt
-from broker.errors import AuditUnavailable, IntegrityError
+from broker.errors import AuditUnavailable, BrokerError, IntegrityError
 from broker.ports import Appended, Change, Clock, Draft, NotAppended
 from broker.store.append import APPEND, CHANGE, Prepared, append_arguments, change_arguments, prepare
 from broker.store.blind import Blind
@@ -80,7 +80,14 @@ class PostgresLog:
         def arguments(again: bool) -> list[Any]:
             return append_arguments(batch, self._blind, self._clock.now(), again)
 
-        return await self._settle(batch, await self._commit(APPEND, arguments))
+        try:
+            return await self._settle(batch, await self._commit(APPEND, arguments))
+        except (BrokerError, asyncpg.PostgresError):
+            raise
+        except Exception as e:
+            # Only the server's own refusal says that nothing was committed. After anything else the items may
+            # stand, and tried one by one each would be refused for the claim that it holds itself.
+            raise AuditUnavailable("an append ended in an error of unknown meaning") from e
 
     async def _commit(self, sql: str, arguments: Callable[[bool], list[Any]]) -> asyncpg.Record:
         """The statement's row. An append whose fate is unknown is issued again, the same.

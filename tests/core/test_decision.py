@@ -371,7 +371,7 @@ def essence(decision: Decision) -> tuple[object, ...]:
 
 
 @given(cases())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_decide_is_total_and_either_permits_fields_or_says_why_not(case: Case) -> None:
     """It never raises; a permit names fields and an agreement, a refusal a code, words and a remedy."""
     decision = case.decide()
@@ -383,7 +383,7 @@ def test_decide_is_total_and_either_permits_fields_or_says_why_not(case: Case) -
 
 
 @given(cases())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_time_alone_changes_nothing_before_valid_until(case: Case) -> None:
     """Until the last microsecond before it, the decision is the same; without one, for ever."""
     decision = case.decide()
@@ -417,7 +417,7 @@ def test_valid_until_is_the_first_of_all_ends() -> None:
 
 
 @given(cases(), st.data())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_whatever_a_decision_reads_is_among_its_keys(case: Case, data: st.DataObject) -> None:
     """Changing any input whose key it does not name leaves it as it is; so the append sees every change."""
     decision = case.decide()
@@ -450,7 +450,7 @@ def test_whatever_a_decision_reads_is_among_its_keys(case: Case, data: st.DataOb
 
 
 @given(cases(), directives.filter(lambda d: d.kind in AGAINST), st.booleans())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_another_objection_never_turns_a_refusal_into_a_permit(
     case: Case, objection: Directive, linked: bool
 ) -> None:

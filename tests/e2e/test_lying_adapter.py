@@ -241,7 +241,7 @@ async def test_without_an_adapter_the_provider_is_unavailable(stack: Deployment,
     [
         (words.PATIENT, None, 1, "PERMISSION_DENIED", ""),
         (words.PREMISES, "ab" * 32, 1, "INVALID_ARGUMENT", "hello.provides.0.digest"),
-        ("records.fire.v1.Nothing", None, 1, "INVALID_ARGUMENT", "record_type"),
+        ("records.fire.v1.Nothing", None, 1, "INVALID_ARGUMENT", "hello.provides.0.record_type"),
         (words.PREMISES, None, 0, "INVALID_ARGUMENT", "hello.at_once"),
         (words.PREMISES, None, 100_000, "INVALID_ARGUMENT", "hello.at_once"),
         ("", None, 1, "INVALID_ARGUMENT", "hello.provides"),

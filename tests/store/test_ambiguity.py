@@ -9,13 +9,15 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
 from broker.errors import AuditUnavailable
 from broker.ports import Appended, Change, Draft, NotAppended
-from broker.store.pool import migrate
+from broker.store.log import PostgresLog
+from broker.store.pool import Database, migrate
 from tests.support.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.support.evidence import Node, a_claim, a_draft, node
 from tests.support.postgres import ask, open_folder, tcp_server
@@ -161,6 +163,44 @@ async def test_a_backend_that_is_ended_loses_nothing(worker: Node, dsn: str) -> 
     await killed
     assert sorted(i for one in indexes for i in one) == list(range(160))
     assert await ask(dsn, "select size from head") == 160
+
+
+class Stumbling(Database):
+    """Commits, and then fails once as a library may: when the connection is given back, or by a fault."""
+
+    failure: Exception | None = None
+
+    async def commit(self, sql: str, arguments: Callable[[], list[Any]]) -> asyncpg.Record:
+        """As the real one, and then the failure."""
+        row = await super().commit(sql, arguments)
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+        return row
+
+
+async def test_an_error_after_the_commit_is_never_tried_item_by_item(local: Node, local_dsn: str) -> None:
+    """Whatever goes wrong once the server has committed, no item is refused for its own claim."""
+    stumbling = Stumbling(local_dsn)
+    await stumbling.open()
+    log = PostgresLog(stumbling, local.seals, local.blind, local.notary, local.reader, local.clock)
+    try:
+        async with log.appends:
+            stumbling.failure = RuntimeError("a fault of ours")
+            drafts = [a_draft(claim=a_claim()) for _ in range(5)]
+            answers = await asyncio.gather(*(log.append(d) for d in drafts), return_exceptions=True)
+            assert {type(a) for a in answers} <= {AuditUnavailable, Appended}
+            assert any(isinstance(a, AuditUnavailable) for a in answers)
+            assert await local.reader.size() == 5
+    finally:
+        await stumbling.close()
+
+
+async def test_a_connection_that_ends_as_it_is_given_back_is_a_named_failure(local: Node) -> None:
+    """The driver's own confusion over a lost connection is the database being away, and nothing else."""
+    with pytest.raises(AuditUnavailable):
+        async with local.database.connection():
+            raise asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
 
 
 @pytest.mark.parametrize("ahead", [-0.7, 0.7])
