@@ -9,13 +9,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
 import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
 from broker.client import Broker, Disclosure
 from broker.core.checkpoint import open_checkpoint
 from broker.core.keys import Verifier
 from broker.core.merkle import leaf_hash, verify_inclusion
 from broker.errors import BrokerError
+from broker.v1 import exchange_pb2, exchange_pb2_grpc
 from tests.support.fleet import (
     Fleet,
     Risks,
@@ -70,21 +74,32 @@ async def test_a_rolling_restart_fails_no_request(postgres: Server, tmp_path: Pa
 
 @pytest.mark.long
 async def test_a_slow_request_outlives_its_worker(postgres: Server, tmp_path: Path) -> None:
-    """What was in flight when its worker was told to go is finished there; the provider is asked once."""
+    """What was in flight when its worker was told to go is finished there; an idle stream is told to go on."""
     risks = Risks(takes=lambda q: 3.0 if q.subject is not None and q.subject.value == "100062990002" else 0.0)
     async with (
         postgres.fresh() as dsn,
         fleet(dsn, tmp_path) as running,
         attached(running, risks),
         running.client() as client,
+        running.channel("cumberland-mash", running.direct(0)) as channel,
     ):
         await ask(client)
+        idle = exchange_pb2_grpc.ExchangeServiceStub(channel).Exchange()
+        await idle.write(exchange_pb2.ExchangeRequest())
         asked = risks.asked
         slow = asyncio.create_task(ask(client, 4.0, ("uprn", "100062990002")))
         await becomes(lambda: risks.asked > asked, 2)
         await _replaced(running)
         assert (await slow).record is not None
         assert (risks.asked, risks.abandoned) == (asked + 1, 0)
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await idle.read()
+        said = rpc_status.from_call(ended.value)
+        assert said is not None
+        info = error_details_pb2.ErrorInfo()
+        assert said.details[0].Unpack(info)
+        assert (ended.value.code(), info.reason) == (grpc.StatusCode.UNAVAILABLE, "Draining")
+        assert said.details[1].Unpack(error_details_pb2.RetryInfo())
 
 
 @pytest.mark.long

@@ -37,7 +37,7 @@ def run(folder: Path, grpc_port: int, http_port: int, workers: int, *, once: boo
         require_free(HOST, http_port, "--http-port")
         state = State(folder.absolute())
         say(f"Blue Light Broker, in {state.folder}")
-        with running(state, grpc_port, http_port, workers, provision, say) as stack:
+        with running(state, grpc_port, http_port, provision, say, workers) as stack:
             held = _demonstrate(stack, say, as_json=as_json)
             if once:
                 return 0 if held else 1

@@ -138,9 +138,9 @@ def running(
     state: State,
     grpc_port: int,
     http_port: int,
-    workers: int,
     provision: Callable[[State, str], None],
     say: Say,
+    workers: int = 1,
 ) -> Iterator[Stack]:
     """Everything up, from entry to exit. `provision` fills the broker before the adapters attach.
 
