@@ -84,6 +84,7 @@ def test_the_table_is_whole() -> None:
         errors.UnsoundAnswer,
         errors.LinkLost,
         errors.CannotConnect,
+        errors.KeyDestroyed,
     }
     assert ours - elsewhere == {type(e) for e, _ in TABLE} - {ValueError, KeyError}
 

@@ -47,7 +47,7 @@ def pem(edge: Edge, name: str) -> bytes:
 
 def identity(edge: Edge) -> Identity:
     """As the servicers have it."""
-    return Identity(DOMAIN, lambda: edge.world.store.reference.current, edge.now)
+    return Identity(DOMAIN, edge.world.store.reference, edge.now)
 
 
 async def test_an_enrolled_system_is_who_its_certificate_says(edge: Edge) -> None:

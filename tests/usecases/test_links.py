@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from broker.core.model import SubjectRef
 from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
 from broker.links import MAX_OUTBOX, Link, Links
 from broker.ports import Found, NotFound, ProviderFailed, Question
@@ -155,6 +156,19 @@ async def test_an_answer_of_another_type_or_version_is_a_failure(found: Found) -
     only = link(links)
     task = await start(links)
     only.answer(1, found)
+    assert isinstance(error_of(await task), ProviderUnavailable)
+
+
+@pytest.mark.parametrize("known_by", [(), (SubjectRef("uprn", "100062990002"),)], ids=["nobody", "another"])
+async def test_a_record_that_is_not_said_to_be_about_who_was_asked_for_is_a_failure(
+    known_by: tuple[SubjectRef, ...],
+) -> None:
+    """Whose directives would hold for it cannot be told."""
+    links = Links()
+    only = link(links)
+    task = await start(links)
+    ((ask_id, *_),) = only.outbox.asks
+    assert only.answer(ask_id, Found(record_of(), DIGEST, known_by))
     assert isinstance(error_of(await task), ProviderUnavailable)
 
 
