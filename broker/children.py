@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +46,7 @@ class Child:
     """A running program. As a context manager it is stopped at the end of the block."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], name: str, log: Path, log_start: int, signals: Signals
+        self, process: subprocess.Popen[bytes], name: str, log: Path | None, log_start: int, signals: Signals
     ) -> None:
         self._process = process
         self._log_start = log_start
@@ -62,6 +63,15 @@ class Child:
     def alive(self) -> bool:
         """Whether it still runs."""
         return self._process.poll() is None
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words; only once it has."""
+        return self._ending()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal; nothing happens where it has ended."""
+        self._process.send_signal(number)
 
     def wait_ready(self, probe: Callable[[], bool], timeout: float) -> None:
         """Return once `probe()` is true; blocks at most `timeout` seconds.
@@ -112,7 +122,9 @@ class Child:
         return self._process.returncode
 
     def last_lines(self) -> str:
-        """The end of what this run wrote to its log: at most 12 lines and 4 KiB."""
+        """The end of what this run wrote to its log: at most 12 lines and 4 KiB. Empty where it has none."""
+        if self.log is None:
+            return ""
         with self.log.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(self._log_start, end - _TAIL_BYTES))
@@ -142,6 +154,8 @@ class Child:
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def _with_log(self, sentence: str) -> str:
+        if self.log is None:
+            return f"{sentence}; it has said why above."
         lines = self.last_lines()
         return (
             f"{sentence}. The end of {self.log}:\n{lines}" if lines else f"{sentence}; {self.log} says nothing."
@@ -163,7 +177,7 @@ def spawn(
     argv: Sequence[str],
     *,
     name: str,
-    log: Path,
+    log: Path | None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     stdin: IO[bytes] | None = None,
@@ -173,7 +187,8 @@ def spawn(
 ) -> Child:
     """Start `argv` in a session of its own, so that Ctrl-C at the terminal reaches us and not it.
 
-    `log` (0600) is appended to; one of more than 8 MiB is first moved to `<log>.1`. `through` is a command
+    `log` (0600) is appended to; one of more than 8 MiB is first moved to `<log>.1`; with None the child says
+    on our standard error what it has to say. `through` is a command
     that executes the rest of its line, such as `unshare --user`: the request for the death signal comes
     after it, because the kernel forgets the request when a process changes its user. `pass_fds` stay open
     in the child. The kernel sends `signals.death` when we die. The child can gain no privileges and creates
@@ -190,7 +205,7 @@ def spawn(
         *(_SHELL, "-c", _GUARD, _SHELL, str(os.getpid())),
         *_resolved(argv, name),
     ]
-    output, start = _open_log(log, name)
+    output, start = _open_log(log, name) if log is not None else (os.dup(sys.stderr.fileno()), 0)
     try:
         process = subprocess.Popen(  # noqa: S603 - no shell reads `argv`; the guard's text is ours
             line,

@@ -6,17 +6,13 @@ Everything else receives what it needs; only here is it decided what that is.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import grpc
-import structlog
 
 from broker import __version__
 from broker.acknowledge import Acknowledgements
@@ -27,10 +23,10 @@ from broker.bootstrap import enrol_first_operator
 from broker.clock import SystemClock
 from broker.config import Settings
 from broker.console.app import Parts, build_app
-from broker.console.server import HttpsServer
 from broker.core.keys import Signer
 from broker.core.model import Caller
 from broker.directives import Directives
+from broker.edge import Edge
 from broker.errors import BrokerError, UnknownSystem
 from broker.exchange import Exchange
 from broker.keys import FolderKeys
@@ -47,7 +43,6 @@ from broker.rpc.directive import DirectiveServicer
 from broker.rpc.directory import DirectoryServicer
 from broker.rpc.exchange import ExchangeServicer
 from broker.rpc.identity import Identity
-from broker.rpc.server import GrpcServer
 from broker.store.agreements import AgreementReader
 from broker.store.blind import Blind
 from broker.store.directives import DirectiveReader
@@ -59,9 +54,9 @@ from broker.store.pool import Database, migrate
 from broker.store.reader import LogReader, current_origin
 from broker.store.reference import ReferenceReader
 from broker.store.seal import Seals
+from broker.store.workers import WorkerRows
 from broker.telemetry import LogCounts, Telemetry
 from broker.v1 import (
-    adapter_pb2,
     adapter_pb2_grpc,
     agreement_pb2_grpc,
     audit_pb2_grpc,
@@ -69,9 +64,11 @@ from broker.v1 import (
     directory_pb2_grpc,
     exchange_pb2_grpc,
 )
+from broker.workers import Worker, Workers
 
 REFRESH = 1.0  # seconds between looks for what other processes have changed
-_diagnostics = structlog.get_logger("broker")
+# A worker that joins others waits so long, in seconds, for the adapters before it takes requests all the same.
+COVER = 10.0
 
 
 def half_year(at: datetime) -> str:
@@ -81,12 +78,14 @@ def half_year(at: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A broker that serves, and where."""
+    """A broker that serves, and where. `direct_http_port` is the worker's own, where it shares the other."""
 
     grpc_port: int
     http_port: int
     vkey: str
     origin: str
+    worker: Worker
+    direct_http_port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +115,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 
         telemetry = Telemetry(__version__, lambda name: name in store.reference.current.record_types)
         identity = Identity(settings.trust_domain, store.reference, clock.now)
+        store.reference.changed = identity.review
         links = Links()
         acknowledgements = Acknowledgements(administration, store.facts)
         stack.push_async_callback(acknowledgements.drain)
@@ -133,12 +133,14 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             administration, store.facts, DirectiveReader(store.database), store.reference, clock
         )
         audits = Audits(administration, store.reader)
-        worker = adapter_pb2.Worker(id=f"{os.getpid()}")
+        number = "" if settings.worker is None else f"{settings.worker}-"
+        own = Worker(f"{number}{secrets.token_hex(4)}", "")
+        workers = Workers(own, WorkerRows(store.database), links.attached)
+        workers.changed = links.tell
+        served = ExchangeServicer(exchange, acknowledgements, identity, telemetry)
 
         def add(server: grpc.aio.Server) -> None:
-            exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(
-                ExchangeServicer(exchange, acknowledgements, identity, telemetry), server
-            )
+            exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(served, server)
             adapter_pb2_grpc.add_AdapterServiceServicer_to_server(
                 AdapterServicer(
                     links,
@@ -146,7 +148,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                     identity,
                     telemetry,
                     server_uri(settings.trust_domain, "broker"),
-                    worker,
+                    workers,
                 ),
                 server,
             )
@@ -163,14 +165,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 AuditServicer(audits, store.reader, identity, telemetry), server
             )
 
-        files = TlsFiles(settings.ca, settings.cert, settings.key)
-        server = GrpcServer(files, settings.host, settings.grpc_port, add)
-        worker.address = f"{settings.host}:{server.port}"
-        await server.start()
-        stack.push_async_callback(server.stop)
-
-        readiness = Readiness(store.database, clock, lambda ready: server.say(ready=ready))
         _watch(telemetry, store, links)
+        readiness = Readiness(store.database, clock, lambda ready: edge.say(ready), workers.reasons)
         app = build_app(
             Parts(
                 version=__version__,
@@ -182,26 +178,34 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 now=clock.now,
             )
         )
-        https = await HttpsServer.start(app, files, settings.host, settings.http_port)
-        stack.push_async_callback(https.stop)
-        for work in (readiness.watch(), _keep_fresh(store), _keep_tiles(store)):
+        files = TlsFiles(settings.ca, settings.cert, settings.key)
+        edge = Edge(files, settings.host, add, app, workers, links, served)
+        stack.push_async_callback(edge.stop)
+        own_ports = await _open_own(settings, edge)
+        await workers.beat()
+        for work in (workers.watch(), readiness.watch(), _keep_fresh(store), _keep_tiles(store)):
             task = asyncio.get_running_loop().create_task(work)
             stack.push_async_callback(_cancel, task)
-        yield Running(server.port, https.port, store.notary.vkey, store.notary.origin)
+        ports = own_ports
+        if settings.worker is not None:
+            # Requests come through the shared ports: only once there is somebody here to ask.
+            await workers.covered(COVER)
+            ports = await edge.listen(settings.grpc_port, settings.http_port, shared=True)
+        await readiness.look()
+        await edge.say(readiness()[0])
+        stack.push_async_callback(edge.drain, settings.drain_seconds)
+        yield Running(*ports, store.notary.vkey, store.notary.origin, workers.own, own_ports[1])
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then stop safely."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    async with running(settings) as broker:
-        _diagnostics.info("ready", grpc=broker.grpc_port, http=broker.http_port, log=broker.origin)
-        if settings.ready_file is not None:
-            _write_ready(settings.ready_file, broker)
-        await stop.wait()
-        _diagnostics.info("stopping")
+async def _open_own(settings: Settings, edge: Edge) -> tuple[int, int]:
+    """The ports at which this worker alone is reached: without others to share with, those of the settings."""
+    if settings.worker is None:
+        ports = await edge.listen(settings.grpc_port, settings.http_port, shared=False)
+    else:
+        direct = settings.direct_port
+        ports = await edge.listen(direct, direct + 1 if direct else 0, shared=False)
+    edge.reachable_at(settings.reachable, ports[0])
+    return ports
 
 
 async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
@@ -246,7 +250,7 @@ def _identified(identity: Identity, der: bytes) -> Caller | None:
 
 
 async def _keep_fresh(store: _Store) -> None:
-    """See what other processes change even while nobody asks: a suspension must reach idle streams."""
+    """See what other processes change even while nobody asks: a suspension must reach silent streams."""
     while True:
         await asyncio.sleep(REFRESH)
         with suppress(BrokerError):  # readiness says why
@@ -265,14 +269,3 @@ async def _keep_tiles(store: _Store) -> None:
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _write_ready(path: Path, broker: Running) -> None:
-    """Whole or not at all: whoever waits for this file reads it the moment it appears."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(
-        json.dumps(
-            {"grpc": broker.grpc_port, "http": broker.http_port, "vkey": broker.vkey, "log": broker.origin}
-        )
-    )
-    fresh.replace(path)

@@ -26,5 +26,19 @@ class Settings(BaseSettings):
     bootstrap_operator: Path | None = Field(
         None, description="certificate enrolled as the first operator when the directory is empty"
     )
+    workers: int = Field(1, ge=1, le=64, description="processes that share the ports")
+    worker: int | None = Field(
+        None, ge=0, le=63, description="set by `broker serve --workers` for each: which one this is"
+    )
+    direct_port: int = Field(
+        0, ge=0, le=65000, description="first of the ports of single workers, four for each; 0 takes free ones"
+    )
+    advertise: str = Field("", description="name under which adapters reach this machine; empty: the host")
+    drain_seconds: float = Field(25.0, gt=0, le=300, description="time to finish in when told to stop")
     ready_file: Path | None = Field(None, description="written with the ports once the broker is ready")
     pool_size: int = Field(8, ge=2, le=64, description="database connections")
+
+    @property
+    def reachable(self) -> str:
+        """The name by which others reach this machine; empty where only a wildcard address is known."""
+        return self.advertise or ("" if self.host in ("0.0.0.0", "::", "[::]") else self.host)  # noqa: S104

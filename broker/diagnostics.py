@@ -10,10 +10,14 @@ import sys
 import structlog
 
 
-def configure() -> None:
-    """Set up once, at the start of a process."""
+def configure(worker: int | None = None) -> None:
+    """Set up once, at the start of a process; `worker` stands in every line where several share a stream."""
+    structlog.contextvars.clear_contextvars()
+    if worker is not None:
+        structlog.contextvars.bind_contextvars(worker=worker)
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(),

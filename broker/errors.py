@@ -78,6 +78,12 @@ class QuotaExceeded(Saturated):
     """An agency or agreement asked for more than it was granted."""
 
 
+class Draining(BrokerError):  # noqa: N818
+    """This worker is going and another takes over: what had no answer may be sent again, unchanged, at once."""
+
+    retry_after = 0.05
+
+
 class ProviderUnavailable(BrokerError):  # noqa: N818
     """The provider's adapter or the system behind it cannot answer."""
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
 from broker.ports import Answer, Found, ProviderFailed, Question
+from broker.workers import Worker
 
 MAX_OUTBOX = 8192
 _TYPE_URL = "type.googleapis.com/"
@@ -27,10 +28,15 @@ class Outbox:
     asks: deque[tuple[int, Question, float]] = field(default_factory=deque)
     cancels: deque[int] = field(default_factory=deque)
     settled: deque[tuple[str, bool]] = field(default_factory=deque)
+    # All live workers, where they have changed since they were last written.
+    workers: tuple[Worker, ...] | None = None
+    # This worker is going, and the adapter has not been told.
+    going: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __len__(self) -> int:
-        return len(self.asks) + len(self.cancels) + len(self.settled)
+        news = (self.workers is not None) + self.going
+        return len(self.asks) + len(self.cancels) + len(self.settled) + news
 
 
 class Link:
@@ -43,6 +49,7 @@ class Link:
         self.at_once = at_once
         self.draining = False
         self.outbox = Outbox()
+        self.ended = asyncio.Event()
         self._ids = itertools.count(1)
         self._owed: dict[int, tuple[Question, asyncio.Future[Answer | None]]] = {}
 
@@ -93,6 +100,11 @@ class Link:
         self.outbox.settled.append((effect_key, released))
         self.outbox.wake.set()
 
+    def end(self) -> None:
+        """Hang up."""
+        self.draining = True
+        self.ended.set()
+
     def lose(self) -> None:
         """The link is gone: whoever waits is told, and may try another."""
         self.draining = True
@@ -132,6 +144,28 @@ class Links:
         """End it; its outstanding requests go elsewhere or fail."""
         self._links.discard(link)
         link.lose()
+
+    def tell(self, live: tuple[Worker, ...]) -> None:
+        """Tell every adapter which workers live, so that it attaches to them too."""
+        for link in self._links:
+            link.outbox.workers = live
+            link.outbox.wake.set()
+
+    def drain(self) -> None:
+        """Tell every adapter that this worker is going; each still answers what it is asked."""
+        for link in self._links:
+            link.outbox.going = True
+            link.outbox.wake.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is asked and nothing waits to be said."""
+        return not any(link.outstanding or len(link.outbox) for link in self._links)
+
+    def end(self) -> None:
+        """Hang up on all."""
+        for link in self._links:
+            link.end()
 
     def of(self, agency: str) -> tuple[Link, ...]:
         """The links of one agency."""

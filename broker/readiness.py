@@ -1,4 +1,5 @@
-"""Whether this process can serve: the database answers, holds what was signed, and our clocks agree.
+"""Whether this process can serve: the database answers, holds what was signed, our clocks agree, and every
+provider that other workers reach can be reached from here.
 
 Looked at once a second, so that whoever asks waits for nothing and strangers cannot make us look.
 """
@@ -23,10 +24,18 @@ _diagnostics = structlog.get_logger("broker.readiness")
 class Readiness:
     """Runs the check and tells its latest result."""
 
-    def __init__(self, database: Database, clock: Clock, changed: Callable[[bool], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        changed: Callable[[bool], Awaitable[None]],
+        besides: Callable[[], Sequence[str]],
+    ) -> None:
         self._database = database
         self._clock = clock
         self._changed = changed
+        self._besides = besides
+        self._told: bool | None = None
         self._reasons: tuple[str, ...] = ("starting",)
 
     def __call__(self) -> tuple[bool, Sequence[str]]:
@@ -36,14 +45,18 @@ class Readiness:
     async def watch(self) -> None:
         """Look for ever; tells `changed` whenever the answer changes."""
         while True:
-            reasons = await self._look()
-            if reasons != self._reasons:
-                was_ready, self._reasons = not self._reasons, reasons
-                if reasons:
-                    _diagnostics.warning("not ready", reasons=reasons)
-                if was_ready is bool(reasons):
-                    await self._changed(not reasons)
+            await self.look()
             await asyncio.sleep(EVERY)
+
+    async def look(self) -> None:
+        """Look once, and tell `changed` if the answer is another than it was told."""
+        reasons = (*await self._look(), *self._besides())
+        if reasons and reasons != self._reasons:
+            _diagnostics.warning("not ready", reasons=reasons)
+        self._reasons = reasons
+        if self._told is not (not reasons):
+            self._told = not reasons
+            await self._changed(self._told)
 
     async def _look(self) -> tuple[str, ...]:
         try:

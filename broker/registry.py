@@ -109,6 +109,30 @@ class Registry:
 
         return await self._make(caller, plan)
 
+    async def revoke(self, caller: Caller, agency: str, system: str, key_digest: str, reason: str) -> Made:
+        """Take a key from a system at once; its other keys stay good.
+
+        Never the key that the call itself is made with, or the last operator could lock everybody out.
+        """
+        require(caller, Function.OPERATOR)
+        if key_digest == caller.key_digest:
+            raise InvalidRequest("key_digest", "is the key of this very call; enrol another and use that")
+
+        async def plan() -> Plan:
+            reference = await self._reference.refresh()
+            known = reference.systems.get(f"{agency}/{system}")
+            if known is None:
+                raise InvalidRequest("system", "is not enrolled")
+            if key_digest not in known.key_digests:
+                raise InvalidRequest(
+                    "key_digest", "is not one of this system's; `broker system list` shows them"
+                )
+            left = replace(known, key_digests=known.key_digests - {key_digest})
+            made = self._system_plan("key-revoked", reference, left)
+            return replace(made, detail={**made.detail, "key_digest": key_digest, "reason": reason})
+
+        return await self._administration.make(caller, plan)
+
     async def approve(
         self, caller: Caller, full_name: str, descriptor_set: bytes
     ) -> tuple[RecordType, Made | None]:

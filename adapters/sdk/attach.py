@@ -55,6 +55,7 @@ class Attach:
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._holds: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
+        self._changes = asyncio.Event()
         self._stopping = False
         self._broken = asyncio.Event()
         self._defect: BaseException | None = None
@@ -62,6 +63,16 @@ class Attach:
     def links(self) -> dict[str, int]:
         """Ids of the workers linked now, with the asks outstanding on each."""
         return {link.worker.id: link.outstanding for link in self._links}
+
+    async def covered(self) -> None:
+        """Return once attached, and linked to every worker that is listed with an address of its own."""
+        while True:
+            await self.attached.wait()
+            linked = {link.worker.id for link in self._links}
+            if all(id_ in linked or not worker.address for id_, worker in self._workers.items()):
+                return
+            self._changes.clear()
+            await self._changes.wait()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Stay attached until `stop` is set; then drain for at most `drain_within` and return."""
@@ -187,6 +198,7 @@ class Attach:
             raise LinkLost(f"worker {link.worker.id} has a link already")
         self._links.append(link)
         self.attached.set()
+        self._changes.set()
         log.info("attached to worker %s, %d links", link.worker.id, len(self._links))
         self._share_out()
         if self._stopping:
@@ -209,6 +221,7 @@ class Attach:
 
     def _listed(self, workers: list[adapter_pb2.Worker]) -> None:
         self._workers = {w.id: w for w in workers[:_MOST_WORKERS]}
+        self._changes.set()
         self._cover()
 
     def _cover(self) -> None:

@@ -1,12 +1,13 @@
 """Runs an adapter as a process: attached until SIGTERM or SIGINT, then drained.
 
-A supervisor sees the line `attached` on standard output (and the ready file, where one is set) once the first
-link stands.
+A supervisor sees the line `attached` on standard output (and the ready file, where one is set) once links to
+all workers stand, or some seconds after the first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
@@ -21,6 +22,8 @@ from adapters.sdk.attach import Attach
 from adapters.sdk.provides import Provides
 from adapters.sdk.settings import AdapterSettings, from_environment
 from broker.errors import BrokerError
+
+COVERED_WITHIN = 5.0  # seconds after the first link
 
 
 async def serve(
@@ -76,6 +79,9 @@ def _version() -> str:
 
 async def _announce(attach: Attach, settings: AdapterSettings) -> None:
     await attach.attached.wait()
+    # A worker that cannot be reached from here is the broker's trouble: it says itself that it is not ready.
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(attach.covered(), COVERED_WITHIN)
     if settings.ready_file is not None:
         settings.ready_file.touch()
     sys.stdout.write("attached\n")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from broker.cli import output
+from broker.cli.certs_revoke import revoke
 from broker.errors import InvalidRequest, SetupError
 
 if TYPE_CHECKING:
@@ -139,6 +140,9 @@ def renew(
     from broker.pki.folder import CertificateFolder
 
     _tell(CertificateFolder(folder).renew(name, datetime.now(UTC), days), None)
+
+
+app.command()(revoke)
 
 
 @app.command()

@@ -20,6 +20,9 @@ from broker.client.flights import MAX_IN_FLIGHT
 from broker.errors import CannotConnect, ProviderTimeout, Saturated
 from broker.v1 import exchange_pb2 as wire
 
+# A server that is closing ends calls that reach it at that moment with CANCELLED, unheard.
+_ON_THE_WAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
 
 class Unary:
     """Asks call by call."""
@@ -51,7 +54,7 @@ class Unary:
                 failure = read_call(error)
                 if explained := await self._channel.explain(failure):
                     raise explained from error
-                on_the_way = failure.code is grpc.StatusCode.UNAVAILABLE and not failure.from_broker
+                on_the_way = failure.code in _ON_THE_WAY and not failure.from_broker
                 pause = backoff(attempt)
                 if not on_the_way or loop.time() + pause >= deadline:
                     raise evidence.failed(asked, failure, b"", self._open_note) from error

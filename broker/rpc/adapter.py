@@ -31,6 +31,7 @@ from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
 from broker.telemetry import Edge, Telemetry
 from broker.v1 import adapter_pb2, adapter_pb2_grpc, exchange_pb2
+from broker.workers import Worker, Workers
 
 HEARTBEAT = 5.0  # seconds
 SILENCE = 3 * HEARTBEAT
@@ -51,14 +52,14 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         identity: Identity,
         telemetry: Telemetry,
         broker: str,
-        worker: adapter_pb2.Worker,
+        workers: Workers,
     ) -> None:
         self.identity = identity
         self.telemetry = telemetry
         self._links = links
         self._reference = reference
         self._broker = broker
-        self._worker = worker
+        self._workers = workers
 
     async def Attach(  # type: ignore[override]  # writes by itself, see ExchangeServicer
         self, request_iterator: AsyncIterator[adapter_pb2.AttachRequest], context: Context
@@ -71,17 +72,21 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             async with asyncio.timeout(HELLO_WITHIN):
                 first = await anext(incoming)
             link = await self._greet(caller, first)
+            live = self._workers.live
             await context.write(
                 adapter_pb2.AttachReply(
                     welcome=adapter_pb2.Welcome(
                         broker=self._broker,
-                        worker=self._worker,
-                        workers=[self._worker],
+                        worker=_worker(self._workers.own),
+                        workers=map(_worker, live),
                         heartbeat_every=wire.duration(HEARTBEAT),
                     )
                 )
             )
             self._links.attach(link)
+            if self._workers.live != live:  # while the welcome was written
+                link.outbox.workers = self._workers.live
+            link.outbox.going = self._workers.draining
             try:
                 await self._serve(link, incoming, context)
             finally:
@@ -126,6 +131,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             loop.create_task(self._read(link, incoming, context)),
             loop.create_task(_write(link, context)),
             loop.create_task(self.identity.watch(context)),
+            loop.create_task(_ended(link)),
         ]
         try:
             await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
@@ -161,6 +167,11 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
                     self.telemetry.malformed(Edge.GRPC)  # late, twice, or never asked for
 
 
+async def _ended(link: Link) -> None:
+    """Return when we hang up."""
+    await link.ended.wait()
+
+
 async def _write(link: Link, context: Context) -> None:
     """Write whatever waits; a heartbeat when nothing has for a while."""
     outbox = link.outbox
@@ -192,10 +203,18 @@ def _next(link: Link) -> adapter_pb2.AttachReply:
     while outbox.settled and len(message.settled) < MAX_ITEMS:
         effect_key, released = outbox.settled.popleft()
         message.settled.append(adapter_pb2.Settled(effect_key=effect_key, released=released))
-    if not (message.asks or message.cancel or message.settled):
+    if outbox.workers is not None:
+        message.workers.extend(map(_worker, outbox.workers))
+        outbox.workers = None
+    message.draining, outbox.going = outbox.going, False
+    if not (message.asks or message.cancel or message.settled or message.workers or message.draining):
         stamp = wire.timestamp(datetime.now(UTC))
         message.heartbeat.CopyFrom(adapter_pb2.Heartbeat(sent_at=stamp))
     return message
+
+
+def _worker(worker: Worker) -> adapter_pb2.Worker:
+    return adapter_pb2.Worker(id=worker.id, address=worker.address)
 
 
 def read_answer(answer: adapter_pb2.Answer) -> Answer:

@@ -71,6 +71,18 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
         return pb.SuspendSystemResponse(event_id=made.event_id)
 
     @unary
+    async def RevokeKey(self, request: pb.RevokeKeyRequest, caller: Caller) -> pb.RevokeKeyResponse:
+        """Operators only."""
+        made = await self._registry.revoke(
+            caller,
+            parse.agency_id("agency", request.agency),
+            parse.agency_id("system", request.system),
+            parse.key_digest("key_digest", request.key_digest),
+            parse.text("reason", request.reason, 500),
+        )
+        return pb.RevokeKeyResponse(event_id=made.event_id)
+
+    @unary
     async def ListSystems(self, request: pb.ListSystemsRequest, caller: Caller) -> pb.ListSystemsResponse:
         """A partner sees its own agency's."""
         reference = await self._reference.refresh()

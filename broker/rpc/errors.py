@@ -36,6 +36,7 @@ STATUSES: dict[type[BaseException], grpc.StatusCode] = {
     errors.Saturated: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.ProviderUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.AuditUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.ProviderTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.IntegrityError: grpc.StatusCode.DATA_LOSS,
     errors.NotYetOffered: grpc.StatusCode.UNIMPLEMENTED,
@@ -68,7 +69,7 @@ def status_of(error: BaseException) -> status_pb2.Status:
     if isinstance(error, errors.InvalidRequest):
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.problem)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if isinstance(error, errors.Saturated):
+    if isinstance(error, errors.Saturated | errors.Draining):
         delay = duration_pb2.Duration(nanos=0)
         delay.FromMilliseconds(int(error.retry_after * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))

@@ -46,6 +46,8 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
     ) -> None:
         self.identity = identity
         self.telemetry = telemetry
+        self.sessions: set[Session] = set()
+        self.calls = 0  # of Request, in flight
         self._exchange = exchange
         self._acknowledgements = acknowledgements
 
@@ -56,11 +58,14 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             if (remaining := context.time_remaining()) is not None:
                 asked = replace(asked, timeout=max(0.0, min(asked.timeout, remaining)))
             task = self.start(asked)
+            self.calls += 1
             try:
                 in_time, _ = await asyncio.wait({task}, timeout=asked.timeout)
             except asyncio.CancelledError:
                 self.abandon(asked, task)
                 raise
+            finally:
+                self.calls -= 1
             if not in_time:
                 self.abandon(asked, task)
                 raise AuditUnavailable(LATE)
@@ -77,7 +82,12 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         """Many in flight."""
         try:
             await self.identity.find(context)
-            await Session(self, context).run(request_iterator)
+            session = Session(self, context)
+            self.sessions.add(session)
+            try:
+                await session.run(request_iterator)
+            finally:
+                self.sessions.discard(session)
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             count(self.telemetry, e)
             await abort(context, e)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -55,6 +56,7 @@ class Identity:
         self._now = now
         # One at a time, so that strangers who hold a certificate of ours cost one connection at most.
         self._looking = asyncio.Lock()
+        self._reviewed = asyncio.Event()
 
     async def fresh(self, context: Context) -> Caller:
         """The caller of this call by the directory as it is now: for whoever changes things or looks at them.
@@ -84,8 +86,15 @@ class Identity:
     async def watch(self, context: Context) -> NoReturn:
         """Wait until the other end of an open stream may no longer speak. Raises UnknownSystem then."""
         while True:
-            await asyncio.sleep(RECHECK)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RECHECK):
+                    await self._reviewed.wait()
             self.of(context)
+
+    def review(self) -> None:
+        """The snapshot has changed: every open stream is looked at now, silent or not."""
+        self._reviewed.set()
+        self._reviewed = asyncio.Event()
 
     def of(self, context: Context) -> Caller:
         """The caller of this call, by our snapshot. Raises UnknownSystem, RevokedCertificate."""

@@ -21,12 +21,12 @@ _FILES = (exchange_pb2, adapter_pb2, directory_pb2, agreement_pb2, directive_pb2
 SERVICES = tuple(service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values())
 # A message holds a batch of up to 1 MiB, or one record of 1 MiB and its evidence.
 MAX_MESSAGE = 2 * 1024 * 1024
-GRACE = 5.0
+# What is still open when a worker has finished its work: administration, health, a client that does not read.
+GRACE = 2.0
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
-    ("grpc.so_reuseport", 0),
     ("grpc.max_concurrent_streams", 1024),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -37,12 +37,25 @@ _OPTIONS = (
 
 
 class GrpcServer:
-    """Starts and stops the port. `add` registers the servicers on the bare server."""
+    """Starts and stops the port. `add` registers the servicers on the bare server.
 
-    def __init__(self, files: TlsFiles, host: str, port: int, add: Callable[[grpc.aio.Server], None]) -> None:
+    `shared`: other processes of this user may listen on the same port, and the kernel deals out connections.
+    """
+
+    def __init__(
+        self,
+        files: TlsFiles,
+        host: str,
+        port: int,
+        add: Callable[[grpc.aio.Server], None],
+        *,
+        shared: bool = False,
+    ) -> None:
         self._host = host
+        self._shared = shared
+        self._stopping: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server = grpc.aio.server(options=(*_OPTIONS, ("grpc.so_reuseport", int(shared))))
         add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
@@ -56,14 +69,20 @@ class GrpcServer:
             ) from e
 
     async def start(self) -> None:
-        """Listen, prove that TLS 1.2 is refused, then say healthy."""
+        """Listen, and prove that TLS 1.2 is refused; not healthy until `say` says so.
+
+        On a shared port the proof would be some other worker's: a worker proves it on its own port, which is
+        served with the same credentials and suites.
+        """
+        await self.say(ready=False)
         await self._server.start()
+        if self._shared:
+            return
         try:
             await asyncio.to_thread(refuse_tls12, self._host, self.port)
         except BaseException:
             await self._server.stop(None)
             raise
-        await self.say(ready=True)
 
     async def say(self, *, ready: bool) -> None:
         """Set the health status of every service (grpc.health.v1)."""
@@ -71,7 +90,15 @@ class GrpcServer:
         for service in ("", *SERVICES):
             await self._health.set(service, status)
 
-    async def stop(self) -> None:
-        """Say unhealthy, let what is in flight finish for a moment, then end it."""
+    async def close(self, within: float) -> None:
+        """Say unhealthy and take no more connections or calls; open ones go on for at most `within` seconds."""
         await self.say(ready=False)
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._server.stop(within))
+
+    async def stop(self) -> None:
+        """Let what is still open finish for a moment, then end it. Idempotent."""
+        await self.close(GRACE)
         await self._server.stop(GRACE)
+        if self._stopping is not None:
+            await self._stopping

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, KeysView
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.core.model import Caller
 from broker.core.model import Request as Asked
-from broker.errors import AuditUnavailable, Cancelled, Denied, InvalidRequest, Saturated
+from broker.errors import AuditUnavailable, Cancelled, Denied, Draining, InvalidRequest, Saturated
 from broker.ports import Disclosed
 from broker.rpc import parse, wire
 from broker.rpc.context import Context
@@ -54,12 +54,29 @@ class Session:
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._done = False
+        self._closed = False
+        self._end: Draining | None = None
+
+    @property
+    def in_flight(self) -> KeysView[str]:
+        """Ids of requests that have no answer yet."""
+        return self._running.keys()
+
+    def close(self) -> None:
+        """Take no more requests: the client sends again elsewhere what has no answer when the stream ends."""
+        self._closed = True
+
+    def end(self) -> None:
+        """Write what waits, give up what is in flight, and say that another worker takes over."""
+        self._closed = True
+        self._end = Draining("this worker is going: send again what has no outcome, under the same ids")
+        self._wake.set()
 
     async def run(self, incoming: AsyncIterator[exchange_pb2.ExchangeRequest]) -> None:
         """Read until the client closes, write until all is answered; what fails first ends both.
 
         Raises UnknownSystem for a system that may no longer speak, InvalidRequest for a message over its
-        bounds, Saturated for a client that does not read.
+        bounds, Saturated for a client that does not read, Draining once `end` was called.
         """
         loop = asyncio.get_running_loop()
         writer = loop.create_task(self._write())
@@ -98,7 +115,7 @@ class Session:
             for request_id in message.cancel:
                 if running := self._running.get(request_id):
                     running[1].cancel()
-            for each in message.requests:
+            for each in () if self._closed else message.requests:
                 self._accept(each, caller)
             # Who does not read is not read: the writer's own limit ends a stream that stays so.
             while len(self._waiting) >= MAX_IN_FLIGHT:
@@ -127,6 +144,8 @@ class Session:
 
     def _finish(self, request_id: str, task: asyncio.Task[Disclosed], late: asyncio.TimerHandle) -> None:
         late.cancel()
+        if self._end is not None:
+            return  # too late to be written: it stays among those that are given up
         if (running := self._running.get(request_id)) is not None and running[1] is task:
             del self._running[request_id]
             self._put(_Ready(outcome(request_id, task), running))
@@ -146,7 +165,7 @@ class Session:
         self._wake.set()
 
     async def _write(self) -> None:
-        while self._waiting or not self._done or self._running:
+        while self._waiting or not (self._end or (self._done and not self._running)):
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
@@ -161,6 +180,8 @@ class Session:
                 raise Saturated(f"the stream was not read for {STALLED:.0f} s") from e
             self._writing = []
             self._room.set()
+        if self._end is not None:
+            raise self._end
 
     def _next(self) -> list[_Ready]:
         """What is waiting, within the bounds of a batch; a record too large for one travels alone."""

@@ -6,6 +6,7 @@ Reads only rows newer than the count it holds; parses an agreement once.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from broker import law
 from broker.catalogue import Approval, Catalogue
@@ -38,6 +39,8 @@ class ReferenceReader:
         self._agreements: dict[str, Agreement] = {}
         self._pins: dict[tuple[str, str], dict[str, Pin]] = {}
         self._approvals: list[Approval] = []
+        # Called whenever `current` has been replaced: who may no longer speak must be stopped, silent or not.
+        self.changed: Callable[[], None] = lambda: None
         self.catalogue = Catalogue.load(())
         self.current = Reference.build(-1, self._law, (), (), (), {})
 
@@ -102,3 +105,4 @@ class ReferenceReader:
         self._agencies, self._systems, self._agreements = agencies, systems, agreed
         self._approvals = approvals
         self._pins.update(pins)
+        self.changed()

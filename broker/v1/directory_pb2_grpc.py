@@ -69,6 +69,11 @@ class DirectoryServiceStub:
                 request_serializer=broker_dot_v1_dot_directory__pb2.ListRecordTypesRequest.SerializeToString,
                 response_deserializer=broker_dot_v1_dot_directory__pb2.ListRecordTypesResponse.FromString,
                 _registered_method=True)
+        self.RevokeKey = channel.unary_unary(
+                '/broker.v1.DirectoryService/RevokeKey',
+                request_serializer=broker_dot_v1_dot_directory__pb2.RevokeKeyRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_directory__pb2.RevokeKeyResponse.FromString,
+                _registered_method=True)
 
 
 class DirectoryServiceServicer:
@@ -121,6 +126,13 @@ class DirectoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeKey(self, request, context):
+        """Operators only. Open streams that speak with the key end; the system's other keys stay good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DirectoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -158,6 +170,11 @@ def add_DirectoryServiceServicer_to_server(servicer, server):
                     servicer.ListRecordTypes,
                     request_deserializer=broker_dot_v1_dot_directory__pb2.ListRecordTypesRequest.FromString,
                     response_serializer=broker_dot_v1_dot_directory__pb2.ListRecordTypesResponse.SerializeToString,
+            ),
+            'RevokeKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeKey,
+                    request_deserializer=broker_dot_v1_dot_directory__pb2.RevokeKeyRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_directory__pb2.RevokeKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -349,6 +366,33 @@ class DirectoryService:
             '/broker.v1.DirectoryService/ListRecordTypes',
             broker_dot_v1_dot_directory__pb2.ListRecordTypesRequest.SerializeToString,
             broker_dot_v1_dot_directory__pb2.ListRecordTypesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.DirectoryService/RevokeKey',
+            broker_dot_v1_dot_directory__pb2.RevokeKeyRequest.SerializeToString,
+            broker_dot_v1_dot_directory__pb2.RevokeKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class DirectoryServiceStub:
     ApproveRecordType: _grpc.UnaryUnaryMultiCallable[_directory_pb2.ApproveRecordTypeRequest, _directory_pb2.ApproveRecordTypeResponse]
     """Operators only."""
     ListRecordTypes: _grpc.UnaryUnaryMultiCallable[_directory_pb2.ListRecordTypesRequest, _directory_pb2.ListRecordTypesResponse]
+    RevokeKey: _grpc.UnaryUnaryMultiCallable[_directory_pb2.RevokeKeyRequest, _directory_pb2.RevokeKeyResponse]
+    """Operators only. Open streams that speak with the key end; the system's other keys stay good."""
 
 @_typing.type_check_only
 class DirectoryServiceAsyncStub(DirectoryServiceStub):
@@ -59,6 +61,8 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     ApproveRecordType: _aio.UnaryUnaryMultiCallable[_directory_pb2.ApproveRecordTypeRequest, _directory_pb2.ApproveRecordTypeResponse]  # type: ignore[assignment]
     """Operators only."""
     ListRecordTypes: _aio.UnaryUnaryMultiCallable[_directory_pb2.ListRecordTypesRequest, _directory_pb2.ListRecordTypesResponse]  # type: ignore[assignment]
+    RevokeKey: _aio.UnaryUnaryMultiCallable[_directory_pb2.RevokeKeyRequest, _directory_pb2.RevokeKeyResponse]  # type: ignore[assignment]
+    """Operators only. Open streams that speak with the key end; the system's other keys stay good."""
 
 class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -114,5 +118,13 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _directory_pb2.ListRecordTypesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_directory_pb2.ListRecordTypesResponse, _abc.Awaitable[_directory_pb2.ListRecordTypesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RevokeKey(
+        self,
+        request: _directory_pb2.RevokeKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.RevokeKeyResponse, _abc.Awaitable[_directory_pb2.RevokeKeyResponse]]:
+        """Operators only. Open streams that speak with the key end; the system's other keys stay good."""
 
 def add_DirectoryServiceServicer_to_server(servicer: DirectoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

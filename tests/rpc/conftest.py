@@ -29,7 +29,6 @@ from broker.rpc.exchange import ExchangeServicer
 from broker.rpc.identity import Identity
 from broker.telemetry import Telemetry
 from broker.v1 import (
-    adapter_pb2,
     adapter_pb2_grpc,
     agreement_pb2_grpc,
     audit_pb2_grpc,
@@ -38,6 +37,8 @@ from broker.v1 import (
     exchange_pb2,
     exchange_pb2_grpc,
 )
+from broker.workers import Worker, Workers
+from tests.support.memory import MemoryWorkers
 from tests.support.world import HOME, RISK, World
 
 DOMAIN = "blue-light.test"
@@ -135,7 +136,7 @@ async def serving(certs: CertificateFolder, *, attached: bool) -> AsyncIterator[
             identity,
             telemetry,
             f"spiffe://{DOMAIN}/server/broker",
-            adapter_pb2.Worker(id="1"),
+            Workers(Worker("1", ""), MemoryWorkers(), links.attached),
         ),
         server,
     )

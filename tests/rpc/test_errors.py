@@ -30,6 +30,7 @@ TABLE: list[tuple[BaseException, grpc.StatusCode]] = [
     (errors.QuotaExceeded("x"), Code.RESOURCE_EXHAUSTED),
     (errors.ProviderUnavailable("x"), Code.UNAVAILABLE),
     (errors.AuditUnavailable("x"), Code.UNAVAILABLE),
+    (errors.Draining("x"), Code.UNAVAILABLE),
     (errors.Unsettled("x"), Code.UNAVAILABLE),
     (errors.ProviderTimeout("x"), Code.DEADLINE_EXCEEDED),
     (errors.IntegrityError("x"), Code.DATA_LOSS),

@@ -45,6 +45,7 @@ from broker.ports import (
     StoredAgreement,
     StoredDirective,
 )
+from broker.workers import Beat
 
 ORIGIN = "blue-light.test/log/2026h2"
 
@@ -367,3 +368,23 @@ def all_texts(value: object) -> Iterable[str]:
             yield from all_texts(inner)
     elif isinstance(value, str):
         yield value
+
+
+@dataclass
+class MemoryWorkers:
+    """What the others say, in memory; it may be away."""
+
+    others: tuple[Beat, ...] = ()
+    away: bool = False
+    own: list[Beat] = field(default_factory=list)
+
+    async def beat(self, own: Beat, gone_after: float) -> tuple[Beat, ...]:
+        """Note `own`; the others' beats."""
+        if self.away:
+            raise AuditUnavailable("away")
+        self.own.append(own)
+        return self.others
+
+    async def leave(self, worker: str) -> None:
+        """Forget one of them."""
+        self.others = tuple(other for other in self.others if other.worker.id != worker)

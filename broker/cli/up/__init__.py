@@ -18,6 +18,10 @@ def up(
     ] = Path(".broker"),
     grpc_port: Annotated[int, typer.Option(help="gRPC port; 0 takes a free one.", min=0, max=65535)] = 7443,
     http_port: Annotated[int, typer.Option(help="HTTPS port; 0 takes a free one.", min=0, max=65535)] = 7444,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", metavar="N", help="Broker processes that share the ports.", min=1, max=64),
+    ] = 1,
     once: Annotated[bool, typer.Option("--once", help="Run the demonstration, then stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the demonstration's steps as JSON.")] = False,
 ) -> None:
@@ -32,4 +36,4 @@ def up(
     """
     from broker.cli.up.run import run
 
-    raise typer.Exit(run(state, grpc_port, http_port, once=once, as_json=as_json))
+    raise typer.Exit(run(state, grpc_port, http_port, workers, once=once, as_json=as_json))

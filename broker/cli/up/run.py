@@ -24,7 +24,7 @@ class _Stopped(BaseException):
     """SIGTERM or SIGINT: unwinds everything, each part stopped in turn."""
 
 
-def run(folder: Path, grpc_port: int, http_port: int, *, once: bool, as_json: bool) -> int:
+def run(folder: Path, grpc_port: int, http_port: int, workers: int, *, once: bool, as_json: bool) -> int:
     """Exit code: 0 done, 1 where a step did not do what it should. Raises SetupError.
 
     Call it from the main thread.
@@ -37,7 +37,7 @@ def run(folder: Path, grpc_port: int, http_port: int, *, once: bool, as_json: bo
         require_free(HOST, http_port, "--http-port")
         state = State(folder.absolute())
         say(f"Blue Light Broker, in {state.folder}")
-        with running(state, grpc_port, http_port, provision, say) as stack:
+        with running(state, grpc_port, http_port, provision, say, workers) as stack:
             held = _demonstrate(stack, say, as_json=as_json)
             if once:
                 return 0 if held else 1

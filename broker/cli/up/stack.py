@@ -24,6 +24,7 @@ from broker.store.embedded import EmbeddedPostgres
 
 HOST = "127.0.0.1"
 READY_WITHIN = 60.0  # seconds, of one process
+DRAIN_SECONDS = 4  # of the broker; well within what `Child.stop` waits
 Say = Callable[[str], None]
 
 
@@ -80,7 +81,7 @@ class Starter:
         self._stack.callback(server.stop)
         return server.dsn
 
-    def broker(self, database_url: str, grpc_port: int, http_port: int) -> Path:
+    def broker(self, database_url: str, grpc_port: int, http_port: int, workers: int) -> Path:
         """The broker; where it says that it is ready."""
         certs, ready = self._state.certs, self._state.folder / "ready.json"
         ready.unlink(missing_ok=True)
@@ -97,6 +98,8 @@ class Starter:
             BROKER_GUARD=self._state.guard,
             BROKER_BOOTSTRAP_OPERATOR=certs / OPERATOR.folder / "cert.pem",
             BROKER_READY_FILE=ready,
+            BROKER_WORKERS=workers,
+            BROKER_DRAIN_SECONDS=DRAIN_SECONDS,
         )
         child = self.start("broker", (sys.executable, "-m", "broker", "serve"), env)
         child.wait_ready(ready.exists, READY_WITHIN)
@@ -133,7 +136,12 @@ class Starter:
 
 @contextmanager
 def running(
-    state: State, grpc_port: int, http_port: int, provision: Callable[[State, str], None], say: Say
+    state: State,
+    grpc_port: int,
+    http_port: int,
+    provision: Callable[[State, str], None],
+    say: Say,
+    workers: int = 1,
 ) -> Iterator[Stack]:
     """Everything up, from entry to exit. `provision` fills the broker before the adapters attach.
 
@@ -154,8 +162,8 @@ def running(
         told("PostgreSQL for the broker, and one for the fire service")
         broker_dsn = starter.postgres("postgres", "broker", "broker")
         fire_dsn = starter.postgres("fire-risk", "premises", "fire_service")
-        told("the broker")
-        ready = starter.broker(broker_dsn, grpc_port, http_port)
+        told("the broker" if workers == 1 else f"the broker, {workers} workers")
+        ready = starter.broker(broker_dsn, grpc_port, http_port, workers)
         said = state.write_ports(ready)
         target = f"localhost:{said['grpc']}"
         told("agencies, systems, record types, agreements")

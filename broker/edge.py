@@ -1,0 +1,87 @@
+"""Everything of one process that is open to the outside, and how it closes in good order.
+
+Owns the ports: one pair that is this worker's alone, and, where several share a machine, the pair that they
+share. Refuses to drop work: when it closes, new work is led to other workers and what is in flight is answered,
+within a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import grpc
+from starlette.types import ASGIApp
+
+from broker.console.server import HttpsServer
+from broker.links import Links
+from broker.pki.tls import TlsFiles
+from broker.rpc.draining import finish, until
+from broker.rpc.exchange import ExchangeServicer
+from broker.rpc.server import GrpcServer
+from broker.workers import Workers
+
+
+class Edge:
+    """Opens ports, says whether they are healthy, and closes them. `add` registers servicers on a server."""
+
+    def __init__(
+        self,
+        files: TlsFiles,
+        host: str,
+        add: Callable[[grpc.aio.Server], None],
+        app: ASGIApp,
+        workers: Workers,
+        links: Links,
+        exchange: ExchangeServicer,
+    ) -> None:
+        self._files = files
+        self._host = host
+        self._add = add
+        self._app = app
+        self._workers = workers
+        self._links = links
+        self._exchange = exchange
+        self._grpc: list[GrpcServer] = []
+        self._https: list[HttpsServer] = []
+
+    async def listen(self, grpc_port: int, http_port: int, *, shared: bool) -> tuple[int, int]:
+        """Open a pair of ports, not healthy yet; the real ones (0 takes a free one). Raises SetupError."""
+        server = GrpcServer(self._files, self._host, grpc_port, self._add, shared=shared)
+        self._grpc.append(server)
+        await server.start()
+        https = await HttpsServer.start(self._app, self._files, self._host, http_port, reuse_port=shared)
+        self._https.append(https)
+        return server.port, https.port
+
+    def reachable_at(self, host: str, port: int) -> None:
+        """From now on this worker alone can be dialled there; nowhere, where `host` is empty."""
+        if host:
+            self._workers.own = replace(self._workers.own, address=f"{host}:{port}")
+
+    async def say(self, ready: bool) -> None:
+        """Set the health of every port."""
+        for server in self._grpc:
+            await server.say(ready=ready)
+
+    async def drain(self, within: float) -> None:
+        """Lead new work to other workers, finish what is in flight within so many seconds, and close."""
+        deadline = asyncio.get_running_loop().time() + within
+        await self._workers.drain()
+        self._links.drain()
+        for server in self._grpc:
+            await server.close(within)
+        pages = asyncio.gather(*(server.stop() for server in self._https))
+        await finish(lambda: self._exchange.sessions, deadline)
+        await until(lambda: not self._exchange.calls and self._links.idle, deadline)
+        await pages
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Close what is still open, at once. Idempotent."""
+        self._links.end()
+        pages = asyncio.gather(*(server.stop() for server in self._https))
+        await asyncio.gather(*(server.stop() for server in self._grpc))
+        await pages
+        await self._workers.leave()
