@@ -12,6 +12,7 @@ from datetime import datetime
 
 from broker.core.agreement import Agreement, FlowTerms
 from broker.core.model import Caller, Function
+from broker.core.signingkey import SigningKey
 from broker.law import Law
 
 
@@ -63,6 +64,11 @@ def system_key(system: str) -> str:
     return f"system:{system}"
 
 
+def signers_key(agency: str) -> str:
+    """Key of which keys sign for an agency."""
+    return f"signers:{agency}"
+
+
 def record_type_key(full_name: str) -> str:
     """Key of which descriptor of a record type is approved."""
     return f"type:{full_name}"
@@ -109,6 +115,8 @@ class Reference:
     # Digest of the newest approved descriptor of each record type.
     record_types: Mapping[str, str]
     _flows: Mapping[FlowKey, tuple[Flow, ...]] = field(repr=False)
+    # Every key ever enrolled or proposed, by agency, in the order in which they came.
+    signing_keys: Mapping[str, tuple[SigningKey, ...]] = field(default_factory=dict)
 
     @classmethod
     def build(
@@ -119,6 +127,7 @@ class Reference:
         systems: Iterable[System],
         agreements: Iterable[Agreement],
         record_types: Mapping[str, str],
+        signing_keys: Iterable[SigningKey] = (),
     ) -> Reference:
         """A snapshot with its flows indexed. `agreements` holds one version of each, the one applied last."""
         by_id = {a.id: a for a in agreements}
@@ -127,6 +136,9 @@ class Reference:
             for terms in agreement.flows:
                 key = FlowKey(terms.requester, terms.provider, terms.record_type, agreement.purpose)
                 flows.setdefault(key, []).append(Flow(agreement, terms))
+        keys: dict[str, tuple[SigningKey, ...]] = {}
+        for each in signing_keys:
+            keys[each.agency] = (*keys.get(each.agency, ()), each)
         return cls(
             policy,
             law,
@@ -135,6 +147,7 @@ class Reference:
             by_id,
             record_types,
             {k: tuple(v) for k, v in flows.items()},
+            keys,
         )
 
     def flows(self, key: FlowKey) -> tuple[Flow, ...]:

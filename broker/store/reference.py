@@ -11,9 +11,10 @@ from broker import law
 from broker.catalogue import Approval, Catalogue
 from broker.core import agreement as agreements
 from broker.core.agreement import Agreement
-from broker.core.forms import agency_from, system_from
+from broker.core.forms import agency_from, signing_key_from, system_from
 from broker.core.recordtype import Pin
 from broker.core.reference import Agency, Reference, System
+from broker.core.signingkey import SigningKey
 from broker.errors import AuditUnavailable
 from broker.store.pool import Database
 
@@ -21,6 +22,8 @@ _NEWER = {
     "agency": "select detail from agency where policy_until is null and policy_from > $1",
     "system": "select detail from system where policy_until is null and policy_from > $1",
     "agreement": "select id, file, pins from agreement where policy_until is null and policy_from > $1",
+    "agency_key": "select detail from agency_key where policy_until is null and policy_from > $1"
+    " order by policy_from",
     # Superseded versions too: what was released under one is still redacted and explained by it.
     "record_type": "select * from record_type where policy_from > $1 order by policy_from",
 }
@@ -37,6 +40,7 @@ class ReferenceReader:
         self._systems: dict[str, System] = {}
         self._agreements: dict[str, Agreement] = {}
         self._pins: dict[tuple[str, str], dict[str, Pin]] = {}
+        self._signing_keys: dict[str, SigningKey] = {}
         self._approvals: list[Approval] = []
         self.catalogue = Catalogue.load(())
         self.current = Reference.build(-1, self._law, (), (), (), {})
@@ -80,6 +84,9 @@ class ReferenceReader:
                 for flow in row["pins"]:
                     bound = self._pins.setdefault((agreement.label, flow["record_type"]), {})
                     bound.update({path: Pin(path, tuple(numbers)) for path, numbers in flow["paths"].items()})
+            for row in await connection.fetch(_NEWER["agency_key"], since):
+                key = signing_key_from(row["detail"])
+                self._signing_keys[key.id] = key
             for row in await connection.fetch(_NEWER["record_type"], since):
                 self._approvals.append(
                     Approval(row["full_name"], row["digest"], row["approved_at"], bytes(row["descriptor"]))
@@ -92,4 +99,5 @@ class ReferenceReader:
             self._systems.values(),
             self._agreements.values(),
             {a.full_name: a.digest for a in self._approvals},
+            self._signing_keys.values(),
         )
