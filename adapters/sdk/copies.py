@@ -60,7 +60,7 @@ class Copies:
         self._folder, self._keys, self._agency = folder, keys, agency
         self._agreed = Agreed.of(agency, ())
         self._copies: dict[str, _Copy] = {}
-        self._trouble = ""
+        self._trouble: list[str] = []
         self._following: asyncio.Task[None] | None = None
         self._pinned_as = _stamp(keys)
         self._pinned = _pinned(keys, agency)
@@ -72,34 +72,38 @@ class Copies:
         """What is agreed, as of at most a second ago. Raises ProviderTimeout where that takes longer than
         `within` seconds: a folder that hangs is not a reason to go on without it."""
         if self._following is None and time.monotonic() - self._looked >= LOOK_EVERY:
+            self._looked = time.monotonic()
             self._following = asyncio.create_task(asyncio.to_thread(self._follow))
+            self._following.add_done_callback(self._followed)
         if (following := self._following) is not None:
             await asyncio.wait({following}, timeout=within)
             if not following.done():
                 raise ProviderTimeout("the agency's agreements could not be read in time")
             following.result()
-            if self._following is following:
-                self._following, self._looked = None, time.monotonic()
         return self._agreed
 
+    def _followed(self, _following: asyncio.Task[None]) -> None:
+        self._following = None
+
     def _follow(self) -> None:
-        """Take up what has changed; where the whole cannot be read, what was good stays."""
-        try:
-            self._pin()
-            self._look()
-        except (OSError, SetupError) as e:
-            if str(e) != self._trouble:
-                log.error("the agreements stay as they were: %s", e)  # noqa: TRY400 - the sentence says it all
-            self._trouble = str(e)
-        else:
-            self._trouble = ""
+        """Take up what has changed. What cannot be read at all leaves what was good, and is said once."""
+        trouble = []
+        for step in (self._pin, self._look):
+            try:
+                step()
+            except (OSError, SetupError) as e:
+                trouble.append(str(e))
+        if trouble and trouble != self._trouble:
+            log.error("the agreements stay as they were: %s", "; ".join(trouble))
+        self._trouble = trouble
 
     def _pin(self) -> None:
         stamp = _stamp(self._keys)
         if stamp != self._pinned_as:
             self._pinned = _pinned(self._keys, self._agency)
             self._pinned_as = stamp
-            self._copies = {}  # what an unpinned key has signed must not stay, however its file reads now
+            # What an unpinned key has signed must not stay, however its file reads now.
+            self._copies, self._agreed = {}, Agreed.of(self._agency, ())
 
     def _look(self) -> None:
         names = sorted(path.name for path in self._folder.iterdir() if path.suffix == ".toml")

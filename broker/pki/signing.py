@@ -48,14 +48,14 @@ def public_pem(key: Ed25519PublicKey) -> bytes:
 def read_signing_key(path: Path) -> Ed25519PrivateKey:
     """A private key. Raises SetupError, also where others than its owner can read the file."""
     data = read_file(path)
-    if path.stat().st_mode & 0o077:
-        raise SetupError(f"{path} can be read by others: chmod 600 it, and replace the key if they may have")
     try:
         key = load_pem_private_key(data, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SetupError(f"{path} holds no readable private key without a password") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise SetupError(f"{path} holds no Ed25519 key: make one with `broker agency key new`")
+    if path.stat().st_mode & 0o077:
+        raise SetupError(f"{path} can be read by others: chmod 600 it, and replace the key if they may have")
     return key
 
 
