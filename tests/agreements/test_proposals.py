@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +17,7 @@ from broker.catalogue import standard_record_types
 from broker.clock import SystemClock
 from broker.core.keys import Signer
 from broker.core.model import Actor, Caller, Function
-from broker.core.reference import Agency
-from broker.core.signature import Signature
+from broker.core.reference import Agency, Reference
 from broker.core.signingkey import SigningKey
 from broker.errors import InvalidRequest
 from broker.keys import FolderKeys
@@ -115,19 +114,47 @@ async def test_a_forgotten_proposal_begins_anew(parts: Parts) -> None:
     assert await enrol(parts, late, ANN) == "in force"
 
 
+class Meanwhile:
+    """The reference; after its first look something else happens, before what was decided on it is stored."""
+
+    def __init__(self, reference: ReferenceReader, happens: Callable[[], Awaitable[object]]) -> None:
+        self.looks = 0
+        self._reference = reference
+        self._happens = happens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reference, name)
+
+    async def refresh(self) -> Reference:
+        """What is stored, as of before."""
+        seen = await self._reference.refresh()
+        self.looks += 1
+        if self.looks == 1:
+            await self._happens()
+        return seen
+
+
+def meanwhile(parts: Parts, happens: Callable[[], Awaitable[object]]) -> tuple[Parts, Meanwhile]:
+    """The same parts, but for signing keys decided on before something happened."""
+    racing = Meanwhile(parts.reference, happens)
+    return replace(parts, signing=SigningKeys(parts.administration, racing, parts.clock)), racing
+
+
 async def test_of_two_first_keys_at_once_one_is_in_force(parts: Parts) -> None:
     """The second to commit is decided again, finds the first, and becomes a proposal."""
-    keys = [Signatory("cfrs").enrolled(today()) for _ in range(2)]
-    states = await asyncio.gather(enrol(parts, keys[0], ANN), enrol(parts, keys[1], BOB))
-    assert sorted(states) == ["in force", "proposed"]
+    first, second = (Signatory("cfrs").enrolled(today()) for _ in range(2))
+    racing, reference = meanwhile(parts, lambda: enrol(parts, first, ANN))
+    assert await enrol(racing, second, BOB) == "proposed"
+    assert reference.looks == 2
 
 
 async def test_one_key_is_not_given_to_two_agencies_at_once(parts: Parts) -> None:
     """However close together they are asked for."""
     public = Signatory("cfrs").public
-    wanted = [SigningKey(name, public, today()) for name in ("cfrs", "nwas")]
-    done = await asyncio.gather(*(enrol(parts, key, ANN) for key in wanted), return_exceptions=True)
-    assert sorted(type(each).__name__ for each in done) == ["InvalidRequest", "str"]
+    theirs, ours = (SigningKey(name, public, today()) for name in ("cfrs", "nwas"))
+    racing, _ = meanwhile(parts, lambda: enrol(parts, theirs, ANN))
+    with pytest.raises(InvalidRequest, match="enrolled before"):
+        await enrol(racing, ours, BOB)
 
 
 async def test_a_key_that_ends_while_an_agreement_is_applied_stops_it(parts: Parts) -> None:
@@ -135,30 +162,11 @@ async def test_a_key_that_ends_while_an_agreement_is_applied_stops_it(parts: Par
     cfrs, nwas = Signatory("cfrs"), Signatory("nwas")
     for each in (cfrs, nwas):
         assert await enrol(parts, each.enrolled(today()), ANN) == "in force"
-    file = agreement()
-    key = cfrs.enrolled(today())
-    refresh, asked = parts.reference.refresh, 0
-
-    class EndsMeanwhile:
-        """The reference, but after its first look somebody ends the key."""
-
-        catalogue, current, at_least = (
-            parts.reference.catalogue,
-            parts.reference.current,
-            parts.reference.at_least,
-        )
-
-        async def refresh(self) -> object:
-            nonlocal asked
-            seen = await refresh()
-            asked += 1
-            if asked == 1:
-                await parts.signing.end(BOB[0], "cfrs", key.id, "stolen", BOB[1])
-            return seen
-
-    racing = Agreements(parts.administration, EndsMeanwhile(), AgreementReader(parts.database), parts.clock)  # type: ignore[arg-type]
-    signatures: list[Signature] = [cfrs.sign(file), nwas.sign(file)]
+    file, key = agreement(), cfrs.enrolled(today())
+    racing = Meanwhile(parts.reference, lambda: parts.signing.end(BOB[0], "cfrs", key.id, "stolen", BOB[1]))
+    store = AgreementReader(parts.database)
+    agreements = Agreements(parts.administration, racing, store, parts.clock)
     with pytest.raises(InvalidRequest, match="was ended"):
-        await racing.apply(ANN[0], file, signatures)
-    assert asked == 2
-    assert await AgreementReader(parts.database).stored(all_versions=True) == []
+        await agreements.apply(ANN[0], file, [cfrs.sign(file), nwas.sign(file)])
+    assert racing.looks == 2
+    assert await store.stored(all_versions=True) == []

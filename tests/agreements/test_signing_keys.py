@@ -136,9 +136,12 @@ def test_a_proposal_vouches_for_nobody_and_can_be_dropped(office: Office, agency
 
 
 def test_one_key_is_one_agencys(office: Office, agency: Signatory) -> None:
-    """Another agency's key is refused."""
+    """Another agency's key is refused, a proposed one too."""
     other = office.agency("police")
     assert "enrolled before" in refused(office, Signatory(other.agency, agency.key))
+    proposed = another(agency)
+    office.enrol(proposed)
+    assert "enrolled before" in refused(office, Signatory(other.agency, proposed.key))
 
 
 @pytest.mark.parametrize(

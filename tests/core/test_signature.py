@@ -152,6 +152,14 @@ def test_one_agencys_key_does_not_sign_for_another() -> None:
     assert "does not verify" in said
 
 
+def test_a_signature_is_verified_as_its_agencys_own() -> None:
+    """A key that an agency has pinned verifies nothing that is signed in another's name."""
+    with pytest.raises(IntegrityError, match="another key than cfrs's"):
+        sign(FILE, "nwas", CFRS.key, DAY, "Pat", "SIRO").verify(FILE, KEYS["cfrs"][0])
+    with pytest.raises(IntegrityError, match="another key than cfrs's"):
+        NWAS.sign(FILE).verify(FILE, KEYS["cfrs"][0])
+
+
 @pytest.mark.parametrize("change", [{"signed_at": date(2026, 11, 20)}, {"signatory": "Eve"}, {"role": "SIRO"}])
 def test_nobody_gives_a_signature_another_day_or_name(change: dict[str, object]) -> None:
     """Day, signatory and role are signed too."""
