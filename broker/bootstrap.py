@@ -12,7 +12,7 @@ from cryptography import x509
 
 from broker.core.model import Caller, Function
 from broker.core.reference import Agency
-from broker.errors import SetupError
+from broker.errors import InvalidRequest, SetupError
 from broker.pki.identity import key_digest, spiffe_id_of
 from broker.ports import Clock, ReferenceSource
 from broker.registry import Registry
@@ -27,7 +27,7 @@ async def enrol_first_operator(
     try:
         parsed = x509.load_pem_x509_certificate(await asyncio.to_thread(certificate.read_bytes))
         spiffe = spiffe_id_of(parsed)
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, InvalidRequest) as e:
         raise SetupError(f"{certificate} is not a certificate of a system: {e}") from e
     now = clock.now()
     caller = Caller(spiffe.agency, spiffe.system, Function.OPERATOR, key_digest(parsed))

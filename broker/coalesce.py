@@ -16,6 +16,7 @@ from broker.errors import BrokerError, Saturated
 
 MAX_ITEMS = 256
 MAX_BYTES = 1024 * 1024
+GRACE = 10.0  # seconds that a stop leaves the flush in progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,6 +37,7 @@ class Coalescer(Generic[Item, Result]):
         max_items: int = MAX_ITEMS,
         max_bytes: int = MAX_BYTES,
         max_waiting: int = 4096,
+        grace: float = GRACE,
     ) -> None:
         self.name = name
         self.batches = 0
@@ -44,6 +46,8 @@ class Coalescer(Generic[Item, Result]):
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._max_waiting = max_waiting
+        self._grace = grace
+        self._stopped = False
         self._waiting: deque[tuple[Item, int, asyncio.Future[Result]]] = deque()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -51,16 +55,23 @@ class Coalescer(Generic[Item, Result]):
     def start(self) -> None:
         """Begin flushing; idempotent."""
         if self._task is None:
+            self._stopped = False
             self._task = asyncio.get_running_loop().create_task(self._run(), name=f"coalesce-{self.name}")
 
     async def stop(self) -> None:
-        """Stop flushing; whoever still waits gets `Saturated`."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        """Stop flushing: whoever still waits gets `Saturated`, and so does whoever comes.
+
+        The flush in progress may end, since what it commits should be answered; past `grace` it is cancelled.
+        """
+        self._stopped = True
         while self._waiting:
             _settle(self._waiting.popleft()[2], Saturated(f"{self.name}: stopping"))
+        if self._task is not None:
+            self._wake.set()
+            task, self._task = self._task, None
+            await asyncio.wait((task,), timeout=self._grace)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def __aenter__(self) -> Coalescer[Item, Result]:
         self.start()
@@ -76,6 +87,8 @@ class Coalescer(Generic[Item, Result]):
 
     def submit(self, item: Item, size: int = 0) -> asyncio.Future[Result]:
         """A future for the item's result. `size` in bytes counts against a batch. Raises Saturated."""
+        if self._stopped:
+            raise Saturated(f"{self.name}: stopping")
         if len(self._waiting) >= self._max_waiting:
             raise Saturated(f"{self.name}: {self._max_waiting} items are waiting already")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
@@ -84,7 +97,7 @@ class Coalescer(Generic[Item, Result]):
         return future
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopped:
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
@@ -110,25 +123,37 @@ class Coalescer(Generic[Item, Result]):
 
     async def _deliver(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
-            results = await self._flush([item for item, _ in batch])
+            if not await self._send(batch):
+                for single in batch:
+                    await self._send([single])
         except asyncio.CancelledError:
             for _, future in batch:
                 _settle(future, Saturated(f"{self.name}: stopping"))
             raise
+
+    async def _send(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> bool:
+        """One flush, its results given out. False where the items are to be tried one by one."""
+        try:
+            results = await self._flush([item for item, _ in batch])
         except BrokerError as failure:
             # Named failures (the database is away) are everyone's alike.
             for _, future in batch:
                 _settle(future, failure)
         except Exception as failure:  # noqa: BLE001 - the flusher must outlive any item; each owner is told
-            if len(batch) == 1:
-                _settle(batch[0][1], failure)
-            else:
-                for single in batch:
-                    await self._deliver([single])
+            if len(batch) > 1:
+                return False
+            _settle(batch[0][1], failure)
         else:
+            if len(results) != len(batch):
+                # Whose is whose cannot be told, and what was done is done: no second try.
+                wrong = RuntimeError(f"{self.name}: {len(results)} results for {len(batch)} items")
+                for _, future in batch:
+                    _settle(future, wrong)
+                return True
             for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():
                     future.set_result(result)
+        return True
 
 
 def _settle(future: asyncio.Future[Result], failure: Exception) -> None:

@@ -116,7 +116,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         await store.reference.refresh()
 
         telemetry = Telemetry(__version__, lambda name: name in store.reference.current.record_types)
-        identity = Identity(settings.trust_domain, lambda: store.reference.current, clock.now)
+        identity = Identity(settings.trust_domain, store.reference, clock.now)
         links = Links()
         acknowledgements = Acknowledgements(administration, store.facts)
         stack.push_async_callback(acknowledgements.drain)
@@ -221,6 +221,8 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
     blind = Blind(ring.index_key())
     reader = LogReader(database, seals, notary)
     await reader.open()
+    async with database.connection() as connection:
+        await blind.check(connection)
     log = PostgresLog(database, seals, blind, notary, reader, clock)
     facts = FactsReader(database, blind)
     for coalescer in (log.appends, facts.reads):
@@ -252,10 +254,11 @@ async def _keep_fresh(store: _Store) -> None:
 
 
 async def _keep_tiles(store: _Store) -> None:
-    """Make full tiles as the log grows, so that readers of it cost little."""
+    """Make full tiles as the log grows, so that readers of it cost little, and what was signed last."""
     while True:
         await asyncio.sleep(REFRESH)
         with suppress(BrokerError):  # readiness says why
+            await store.notary.remember()
             await store.reader.fill_tiles()
 
 

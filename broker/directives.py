@@ -24,7 +24,7 @@ from broker.registry import require
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """The directives that a withdrawal ended, and its entry (None where there was nothing to end)."""
+    """The directives that a withdrawal ended (none where there was nothing to end), and its entry."""
 
     ids: tuple[str, ...]
     made: Made
@@ -82,6 +82,8 @@ class Directives:
     ) -> Withdrawn:
         """Withdraw every consent about a subject that covers a purpose (empty: any)."""
         require(caller, Function.PARTNER)
+        if purpose and purpose not in (await self._reference.refresh()).law.purposes:
+            raise InvalidRequest("purpose", f"{purpose[:200]!r} is unknown")  # or nothing would be withdrawn
         ended: list[str] = []
 
         async def plan() -> Plan:

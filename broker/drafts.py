@@ -7,13 +7,13 @@ rules than the refusal's code, or anyone's words; under ncnd it is the same what
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from broker.core.canonical import Json
 from broker.core.model import Actor, Decision, Refused, Request, SubjectRef
 from broker.core.views import ProviderView, RequesterView
-from broker.ports import Answer, Claim, Draft, Found, ProviderFailed, Reads, Release
+from broker.ports import Answer, Claim, Draft, Found, ManyMatch, ProviderFailed, Reads, Release
 
 NO_ANSWER = Refused(
     "no-answer",
@@ -42,12 +42,25 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What the requester is told: exactly one of a release, a refusal, and neither (a failure or not found)."""
+    """What the requester is told: exactly one of a release, a refusal, and neither (a failure or not found).
+
+    `outcome` is empty for an intent, which comes before any.
+    """
 
     event: str
     outcome: str
     release: Release | None = None
     refused: Refused | None = None
+
+
+def ambiguous(answer: ManyMatch) -> Refused:
+    """What to ask next; candidates are never listed."""
+    ask_for = ", ".join(answer.ask_for) or "an identifier"
+    return Refused(
+        "ambiguous",
+        "What was given fits more than one person.",
+        f"Ask again with what tells them apart: {ask_for}.",
+    )
 
 
 def draft(entry_id: str, case: Case, said: Said, answer: Answer | None, claim: Claim | None) -> Draft:
@@ -72,14 +85,19 @@ def draft(entry_id: str, case: Case, said: Said, answer: Answer | None, claim: C
         provider_agency=request.provider if provider_told else "",
         words=request.reason.words,
         # A refusal stands whatever has changed since; everything else is given back if an input has moved.
-        reads=None if decision.refused else case.reads,
+        # Under ncnd that goes for every way to say nothing: being decided again would take longer, and show.
+        reads=None if decision.refused or said.refused is NO_ANSWER else case.reads,
         claim=claim,
     )
 
 
 def intent(entry_id: str, case: Case, claim: Claim) -> Draft:
-    """The entry before a viewing that has effects at the provider."""
-    return draft(entry_id, case, Said("intent", decided(case.decision)), None, claim)
+    """The entry before a viewing that has effects at the provider.
+
+    Under ncnd there is one whatever was decided, and it is the same and stands whatever moves.
+    """
+    made = draft(entry_id, case, Said("intent", ""), None, claim)
+    return replace(made, reads=None) if case.decision.ncnd else made
 
 
 def decided(decision: Decision) -> str:
@@ -92,7 +110,7 @@ def _requester_view(case: Case, said: Said) -> RequesterView:
     return RequesterView(
         event=said.event,
         request_id=request.request_id,
-        outcome=said.outcome,
+        outcome=said.outcome or None,
         code=said.refused.code if said.refused else None,
         record_type=request.record_type,
         provider=request.provider,

@@ -114,6 +114,10 @@ class IntegrityError(BrokerError):
     """Evidence does not hold: a proof, signature, digest or guard does not match. Nothing was released."""
 
 
+class KeyDestroyed(IntegrityError):  # noqa: N818
+    """The key of a month and retention class is gone, and with it every view that was sealed under it."""
+
+
 class Cancelled(BrokerError):  # noqa: N818
     """The requester gave the request up before it was committed."""
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from broker.core.decision import decide, subject_key
-from broker.core.model import Outcome, Refused, Request, SubjectRef
+from broker.core.model import Outcome, Request, SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.reference import Reference
-from broker.drafts import NO_ANSWER, Case, Said, decided, draft, intent
+from broker.drafts import NO_ANSWER, Case, Said, ambiguous, decided, draft, intent
 from broker.errors import (
     Ambiguous,
     BrokerError,
@@ -24,7 +24,6 @@ from broker.errors import (
     IntegrityError,
     InvalidRequest,
     ProviderUnavailable,
-    RevokedCertificate,
     SubjectNotFound,
     Unsettled,
 )
@@ -50,7 +49,7 @@ from broker.ports import (
     ReferenceSource,
     Releases,
 )
-from broker.replay import replay, same_content
+from broker.replay import check_retry, effect_of, replay, same_content
 
 TRIES = 3
 # What is kept back of the caller's time for the append and the way home.
@@ -87,41 +86,62 @@ class Exchange:
         (each with the receipt of its entry), InvalidRequest, AuditUnavailable, IntegrityError.
         """
         started = self._clock.loop_time()
-        deadline = started + request.timeout
         claim = Claim(request.caller, request.request_id, self._content(request), request.retry_of)
         facts = await self._read(request, ())
-        if known := facts.claims.get(request.request_id):
+        known = facts.claims.get(request.request_id)
+        if known is not None:
             same_content(claim, known)
             if known.settled:
                 return await replay(self._log, request, known)
-            claim = replace(claim, effect=known.effect)
         _check_known(request, await self._reference.at_least(facts.reference_policy))
-        _check_retry(request, claim, facts)
-        answer: Answer | None = None
-        asked_under = ""
-        for _ in range(TRIES):
-            case = await self._decide(request, facts, _learnt(request, answer))
-            if answer is None and case.decision.outcome is Outcome.PERMIT:
-                asked_under = case.agreement
-                claim, answer = await self._ask(case, claim, started, deadline)
-                if learnt := _learnt(request, answer):
-                    case = await self._decide(request, await self._read(request, learnt), learnt)
-            answer = _still_agreed(case, answer, asked_under)
-            said, failure = self._conclude(case, answer)
-            if said.refused is NO_ANSWER:
-                await self._clock.until(_bucket(started, self._clock.loop_time()))
-            binding = claim if failure is None or isinstance(failure, Denied | SubjectNotFound) else None
-            entry = draft(str(uuid.uuid4()), case, said, answer, binding)
-            committed = await self._commit(entry)
-            if isinstance(committed, Appended):
-                self._settle(case, claim, said)
-                return _reply(case, said, failure, committed.receipt)
-            facts = await self._read(request, _learnt(request, answer))
-            if committed.why == "claimed":
-                known = facts.claims[request.request_id]
-                same_content(claim, known)
-                return await replay(self._log, request, known)
+        check_retry(request, claim, facts)
+        claim = replace(claim, effect=effect_of(request, facts))
+        course = _Course(request, started, claim, intended=known is not None, asked=known is not None)
+        try:
+            for _ in range(TRIES):
+                end = await self._try(course, facts)
+                if isinstance(end, Disclosed):
+                    return end
+                facts = await self._read(request, course.learnt)
+                known = facts.claims.get(request.request_id) if end.why == "claimed" else None
+                if known is not None:
+                    same_content(claim, known)
+                    if known.settled:
+                        return await replay(self._log, request, known)
+                    # The same request is under way elsewhere, its intent appended: one viewing, one effect.
+                    course.claim, course.intended = replace(claim, effect=known.effect), True
+        except asyncio.CancelledError:
+            self._settle(course, released=False)
+            raise
+        self._settle(course, released=False)
         raise Unsettled("what this decision reads keeps changing; ask again")
+
+    async def _try(self, course: _Course, facts: Facts) -> Disclosed | NotAppended:
+        """Once from decision to evidence. NotAppended where something has moved meanwhile.
+
+        Raises what `answer` raises; by then its entry is durable, but for AuditUnavailable.
+        """
+        request = course.request
+        case = await self._decide(request, facts, course.learnt)
+        if course.answer is None:
+            if self._needs_intent(course, case):
+                intended = await self._intend(course, case)
+                if isinstance(intended, NotAppended):
+                    return intended
+            if case.decision.outcome is Outcome.PERMIT:
+                await self._ask(course, case)
+                if learnt := course.learnt:
+                    case = await self._decide(request, await self._read(request, learnt), learnt)
+        answer = _still_agreed(case, course.answer, course.asked_under)
+        said, failure = self._conclude(case, answer)
+        if said.refused is NO_ANSWER:
+            await self._clock.until(_bucket(course.started, self._clock.loop_time()))
+        binding = course.claim if failure is None or isinstance(failure, Denied | SubjectNotFound) else None
+        committed = await self._commit(draft(str(uuid.uuid4()), case, said, answer, binding))
+        if isinstance(committed, NotAppended):
+            return committed
+        self._settle(course, released=said.release is not None)
+        return _reply(case, said, failure, committed.receipt)
 
     async def _read(self, request: Request, learnt: tuple[SubjectRef, ...]) -> Facts:
         asked = (request.subject,) if request.subject else ()
@@ -131,8 +151,6 @@ class Exchange:
     async def _decide(self, request: Request, facts: Facts, learnt: tuple[SubjectRef, ...]) -> Case:
         reference = await self._reference.at_least(facts.reference_policy)
         now = self._clock.now()
-        if reference.identify(request.requester, request.system, request.key_digest, now) is None:
-            raise RevokedCertificate("this system is suspended or out of its dates; ask the operator")
         said = facts.directives.get(request.subject, ()) if request.subject else ()
         linked = [d for s in learnt for d in facts.directives.get(s, ())]
         decision = decide(request, reference, said, now, linked)
@@ -142,26 +160,40 @@ class Exchange:
         reads = Reads(facts.policy, keys, decision.valid_until)
         return Case(request, decision, facts.policy, now, reads, learnt)
 
-    async def _ask(self, case: Case, claim: Claim, started: float, deadline: float) -> tuple[Claim, Answer]:
-        """The provider's answer; first the intent, where viewing has effects there."""
-        request, decision = case.request, case.decision
-        record_type = self._releases.known(request.record_type)
-        if record_type.viewing_has_effects and not claim.effect:
-            entry_id = str(uuid.uuid4())
-            claim = replace(claim, effect=entry_id)
-            await self._log.append(intent(entry_id, case, replace(claim, settled=False)))
+    def _needs_intent(self, course: _Course, case: Case) -> bool:
+        """Whether an intent comes first: viewing has effects there. Under ncnd also where nobody is asked, or
+        the number of entries would tell."""
+        decision = case.decision
+        asks = decision.outcome is Outcome.PERMIT or (decision.ncnd and decision.about_person)
+        known = self._releases.known(course.request.record_type)
+        return asks and known.viewing_has_effects and not course.intended
+
+    async def _intend(self, course: _Course, case: Case) -> Appended | NotAppended:
+        """The intent, durable before the provider hears of the request. The first id of a chain of retries is
+        the key under which the provider lets a viewing have its effect once."""
+        entry_id = str(uuid.uuid4())
+        claim = replace(course.claim, effect=course.claim.effect or entry_id)
+        committed = await self._commit(intent(entry_id, case, replace(claim, settled=False)))
+        if isinstance(committed, Appended):
+            course.claim, course.intended = claim, True
+        return committed
+
+    async def _ask(self, course: _Course, case: Case) -> None:
+        """Put the question to the provider, for as long as the caller's time allows."""
+        request, decision = course.request, case.decision
         question = Question(
             request,
-            record_type.digest,
+            self._releases.known(request.record_type).digest,
             decision.agreement,
             decision.agreement_version,
             decision.permitted,
-            claim.effect,
+            course.claim.effect,
         )
-        until = deadline - MARGIN
+        until = course.started + request.timeout - min(MARGIN, request.timeout / 4)
         if decision.ncnd:
-            until = min(until, started + NCND_BUCKET - MARGIN)
-        return claim, await self._providers.ask(question, max(until, self._clock.loop_time()))
+            until = min(until, course.started + NCND_BUCKET - MARGIN)
+        course.asked, course.asked_under = True, case.agreement
+        course.answer = await self._providers.ask(question, max(until, self._clock.loop_time()))
 
     def _conclude(self, case: Case, answer: Answer | None) -> tuple[Said, BrokerError | None]:
         """What the requester is told, and as which failure; None where a record is released."""
@@ -179,7 +211,7 @@ class Exchange:
             failure = SubjectNotFound("the provider holds no such record")
             said = Said("not-found", outcome)
         elif isinstance(answer, ManyMatch):
-            refused = _ambiguous(answer)
+            refused = ambiguous(answer)
             failure, said = Ambiguous(refused), Said("refusal", outcome, refused=refused)
         elif isinstance(answer, ProviderFailed):
             failure, said = answer.error, Said("provider-failure", outcome)
@@ -190,16 +222,44 @@ class Exchange:
         return said, failure
 
     async def _commit(self, entry: Draft) -> Appended | NotAppended:
-        """Append, seen through: once sent, a cancelled request still ends as the log says it ended."""
-        append = asyncio.ensure_future(self._log.append(entry))
-        try:
-            return await asyncio.shield(append)
-        except asyncio.CancelledError:
-            return await append
+        """Append, seen through: once sent, a cancelled request still ends as the log says it ended.
 
-    def _settle(self, case: Case, claim: Claim, said: Said) -> None:
-        if claim.effect:
-            self._providers.settle(case.request.provider, claim.effect, said.release is not None)
+        Bounded by the log's own limits. Cancelled however often, and not in the log: CancelledError.
+        """
+        append = asyncio.ensure_future(self._log.append(entry))
+        cancelled = False
+        while not append.done():
+            try:
+                await asyncio.wait((append,))
+            except asyncio.CancelledError:
+                cancelled = True
+        committed = append.result()
+        if cancelled and isinstance(committed, NotAppended):
+            raise asyncio.CancelledError
+        return committed
+
+    def _settle(self, course: _Course, *, released: bool) -> None:
+        """Tell a provider that may have been asked what became of a viewing with effects."""
+        if course.claim.effect and course.asked:
+            self._providers.settle(course.request.provider, course.claim.effect, released)
+
+
+@dataclass(slots=True)
+class _Course:
+    """How far one request has come: what stands of it already, and what the provider said."""
+
+    request: Request
+    started: float
+    claim: Claim
+    intended: bool
+    asked: bool
+    asked_under: str = ""
+    answer: Answer | None = None
+
+    @property
+    def learnt(self) -> tuple[SubjectRef, ...]:
+        """Identifiers the provider knows the subject by, other than the one asked with."""
+        return _learnt(self.request, self.answer)
 
 
 def _learnt(request: Request, answer: Answer | None) -> tuple[SubjectRef, ...]:
@@ -219,31 +279,12 @@ def _check_known(request: Request, reference: Reference) -> None:
         raise InvalidRequest("purpose", f"unknown; one of {', '.join(sorted(reference.law.purposes))}")
 
 
-def _check_retry(request: Request, claim: Claim, facts: Facts) -> None:
-    """`retry_of` names a committed request of this system that asked the same."""
-    if request.retry_of:
-        earlier = facts.claims.get(request.retry_of)
-        if earlier is None or not earlier.settled:
-            raise InvalidRequest("retry_of", "names no request of this system that came to an end")
-        if earlier.content != claim.content:
-            raise InvalidRequest("retry_of", "names a request that asked something else")
-
-
 def _still_agreed(case: Case, answer: Answer | None, asked_under: str) -> Answer | None:
     """The answer, unless another agreement than the one the adapter checked would now release it."""
     if answer is None or case.decision.refused is not None or case.agreement == asked_under:
         return answer
     why = "the agreement changed while the provider was asked"
     return ProviderFailed(ProviderUnavailable(f"{why}; ask again"), why)
-
-
-def _ambiguous(answer: ManyMatch) -> Refused:
-    ask_for = ", ".join(answer.ask_for) or "an identifier"
-    return Refused(
-        "ambiguous",
-        "What was given fits more than one person.",
-        f"Ask again with what tells them apart: {ask_for}.",
-    )
 
 
 def _bucket(started: float, now: float) -> float:

@@ -13,7 +13,7 @@ import secrets
 from pathlib import Path
 from typing import Protocol
 
-from broker.errors import SetupError
+from broker.errors import KeyDestroyed, SetupError
 
 _CLASS = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])\.[a-z][a-z0-9-]{0,31}", re.ASCII)
 
@@ -27,8 +27,11 @@ class KeyRing(Protocol):
     def index_key(self) -> bytes:
         """32 bytes: blinds identifiers in keys, claims and the index."""
 
+    def make_wrapping_key(self, month: str, retention: str) -> bytes:
+        """32 bytes: wraps the view key of that month (YYYY-MM) and retention class; made if it is not there."""
+
     def wrapping_key(self, month: str, retention: str) -> bytes:
-        """32 bytes: wraps the view keys of that month (YYYY-MM) and retention class; made at first use."""
+        """The same of an earlier use. Raises KeyDestroyed where it is gone: it is never made again."""
 
 
 class FolderKeys:
@@ -47,12 +50,22 @@ class FolderKeys:
         """In `index.key`."""
         return _secret(self._folder / "index.key")
 
-    def wrapping_key(self, month: str, retention: str) -> bytes:
+    def make_wrapping_key(self, month: str, retention: str) -> bytes:
         """In `views/<month>.<class>.key`."""
+        return _secret(self._view_key(month, retention))
+
+    def wrapping_key(self, month: str, retention: str) -> bytes:
+        """In `views/<month>.<class>.key`; removing the file destroys it."""
+        try:
+            return _read(self._view_key(month, retention))
+        except FileNotFoundError as e:
+            raise KeyDestroyed(f"the key of {month}, {retention} has been destroyed") from e
+
+    def _view_key(self, month: str, retention: str) -> Path:
         name = f"{month}.{retention}"
         if not _CLASS.fullmatch(name):
             raise ValueError(f"not a month and retention class: {name}")
-        return _secret(self._folder / "views" / f"{name}.key")
+        return self._folder / "views" / f"{name}.key"
 
 
 def _private_folder(folder: Path) -> None:
@@ -65,28 +78,46 @@ def _private_folder(folder: Path) -> None:
 
 
 def _secret(path: Path) -> bytes:
-    """The 32 bytes in `path`, made if it is not there. Written whole under another name, then linked, so that
-    two workers starting at once agree on one key and a crash leaves none half written."""
-    if not path.exists():
-        fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.write(handle, secrets.token_bytes(32).hex().encode() + b"\n")
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
-            pass  # another worker was first; its key counts
-        finally:
-            fresh.unlink()
-    if path.stat().st_mode & 0o077:
-        raise SetupError(f"{path} can be read by others; run: chmod 600 {path}")
+    """The 32 bytes in `path`, made if it is not there."""
     try:
+        if not path.exists():
+            _make(path)
+        return _read(path)
+    except OSError as e:
+        raise SetupError(f"cannot make the key {path}: {e.strerror}") from e
+
+
+def _make(path: Path) -> None:
+    """Written whole under another name, then linked, so that two workers starting at once agree on one key and
+    a crash leaves none half written; the folder too, since what is sealed under a lost key is lost."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(handle, secrets.token_bytes(32).hex().encode() + b"\n")
+        os.fsync(handle)
+        os.link(fresh, path)
+    except FileExistsError:
+        pass  # another worker was first; its key counts
+    finally:
+        os.close(handle)
+        fresh.unlink()
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _read(path: Path) -> bytes:
+    """The 32 bytes in `path`. Raises FileNotFoundError."""
+    try:
+        if path.stat().st_mode & 0o077:
+            raise SetupError(f"{path} can be read by others; run: chmod 600 {path}")
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except ValueError as e:
         raise SetupError(f"{path} does not hold a key (64 hex digits)") from e
+    except PermissionError as e:
+        raise SetupError(f"cannot read the key {path}: {e.strerror}") from e
     if len(key) != 32:
         raise SetupError(f"{path} holds {len(key)} bytes; a key has 32")
     return key

@@ -107,6 +107,10 @@ def _checked(question: Question, answer: Answer) -> Answer:
         return answer
     if answer.record.type_url != _TYPE_URL + question.request.record_type or answer.digest != question.digest:
         return _failed("the provider's adapter answered with a record type or digest not asked for")
+    asked = question.request.subject
+    if asked is not None and asked not in answer.identifiers:
+        # Whose record is it then? What the person asked about has said may not be what holds for it.
+        return _failed("the provider's adapter did not say that the record is about who was asked for")
     return answer
 
 
@@ -161,7 +165,9 @@ class Links:
 
     def _choose(self, question: Question, tried: set[Link]) -> Link | ProviderFailed:
         serving = [
-            link for link in self.of(question.request.provider) if link.serves(question) and link not in tried
+            link
+            for link in self.of(question.request.provider)
+            if link.serves(question) and not link.draining and link not in tried
         ]
         if not serving:
             return _failed("no adapter of the provider is attached that serves this record type")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -11,7 +13,7 @@ from broker.core.forms import agency_detail, system_detail
 from broker.core.model import Caller, Function
 from broker.core.recordtype import RecordType
 from broker.core.reference import Agency, Reference, System, agency_key, record_type_key, system_key
-from broker.errors import InvalidRequest, NotAllowed
+from broker.errors import BrokerError, InvalidRequest, NotAllowed
 from broker.ports import Change, Clock, Reads, ReferenceSource
 
 
@@ -40,7 +42,7 @@ class Registry:
                 event, reference, "agency", {"detail": agency_detail(agency)}, agency_key(agency.id)
             )
 
-        return await self._administration.make(caller, plan)
+        return await self._make(caller, plan)
 
     async def enrol(
         self,
@@ -49,10 +51,14 @@ class Registry:
         system: str,
         function: Function,
         key_digest: str,
-        valid_from: datetime,
+        valid_from: datetime | None,
         valid_until: datetime | None,
     ) -> Made:
-        """Enrol a system with a key, or add a key to one that is enrolled."""
+        """Enrol a system with a key, or add a key to one that is enrolled.
+
+        Dates that are not given are those of the system so far: a new key must not prolong anything. A new
+        system begins now and has no end.
+        """
         require(caller, Function.OPERATOR)
 
         async def plan() -> Plan:
@@ -64,20 +70,30 @@ class Registry:
             if known is not None and known.function is not function:
                 raise InvalidRequest("function", f"the system is enrolled as {known.function.value}")
             keys = (known.key_digests if known else frozenset()) | {key_digest}
-            enrolled = System(
-                agency, system, function, keys, valid_from, valid_until, bool(known and known.suspended)
-            )
-            return self._system_plan("system-enrolled", reference, enrolled)
+            begins = valid_from or (known.valid_from if known else self._clock.now())
+            ends = valid_until or (known.valid_until if known else None)
+            if ends is not None and ends <= begins:
+                raise InvalidRequest("valid_until", "ends before it begins")
+            enrolled = System(agency, system, function, keys, begins, ends, bool(known and known.suspended))
+            # Two enrolments of one key at once, for two systems, must not both stand.
+            return self._system_plan("system-enrolled", reference, enrolled, f"key:{key_digest}")
 
-        return await self._administration.make(caller, plan)
+        return await self._make(caller, plan)
 
     async def suspend(self, caller: Caller, agency: str, system: str, reason: str, lift: bool) -> Made:
-        """Suspend a system at once, or lift its suspension."""
+        """Suspend a system at once, or lift its suspension.
+
+        Never the caller's own: whoever suspends stays, so that somebody is left who can lift it.
+        """
         require(caller, Function.OPERATOR)
+        if caller.name == f"{agency}/{system}":
+            raise InvalidRequest("system", "is your own; another operator must suspend it, and can lift it")
 
         async def plan() -> Plan:
             reference = await self._reference.refresh()
             known = reference.systems.get(f"{agency}/{system}")
+            if reference.systems[caller.name].suspended:
+                raise NotAllowed("your own system has been suspended meanwhile")
             if known is None:
                 raise InvalidRequest("system", "is not enrolled")
             if known.suspended is not lift:
@@ -86,9 +102,12 @@ class Registry:
                 )
             event = "suspension-lifted" if lift else "system-suspended"
             made = self._system_plan(event, reference, replace(known, suspended=not lift))
-            return replace(made, detail={**made.detail, "reason": reason})
+            # Two operators who suspend each other at the same moment must not both succeed.
+            standing = frozenset({system_key(known.name), system_key(caller.name)})
+            detail = {**made.detail, "reason": reason}
+            return replace(made, detail=detail, reads=Reads(reference.policy, standing))
 
-        return await self._administration.make(caller, plan)
+        return await self._make(caller, plan)
 
     async def approve(
         self, caller: Caller, full_name: str, descriptor_set: bytes
@@ -112,25 +131,39 @@ class Registry:
                 "record-type",
                 stored,
                 record_type_key(full_name),
-                descriptor_set,
+                blob=descriptor_set,
             )
 
         await self._reference.refresh()
         known = self._reference.catalogue.examine(descriptor_set, full_name)
         if known.digest in self._reference.catalogue:
             return known, None
-        made = await self._administration.make(caller, plan)
+        made = await self._make(caller, plan)
         return approved[0], made
 
-    def _system_plan(self, event: str, reference: Reference, system: System) -> Plan:
+    async def _make(self, caller: Caller, plan: Callable[[], Awaitable[Plan]]) -> Made:
+        made = await self._administration.make(caller, plan)
+        # Whoever is told that a system is suspended must not see it served here again. The change is made
+        # whether or not this succeeds: where it does not, the next look a second later shows it.
+        with suppress(BrokerError):
+            await self._reference.refresh()
+        return made
+
+    def _system_plan(self, event: str, reference: Reference, system: System, *also: str) -> Plan:
         stored: dict[str, Json] = {"name": system.name, "detail": system_detail(system)}
-        return self._plan(event, reference, "system", stored, system_key(system.name))
+        return self._plan(event, reference, "system", stored, system_key(system.name), *also)
 
     def _plan(
-        self, event: str, reference: Reference, kind: str, stored: dict[str, Json], key: str, blob: bytes = b""
+        self,
+        event: str,
+        reference: Reference,
+        kind: str,
+        stored: dict[str, Json],
+        *keys: str,
+        blob: bytes = b"",
     ) -> Plan:
-        change = Change(kind, stored, frozenset({key}), reference=True, blob=blob)
-        return Plan(event, stored, change, Reads(reference.policy, frozenset({key})))
+        change = Change(kind, stored, frozenset(keys), reference=True, blob=blob)
+        return Plan(event, stored, change, Reads(reference.policy, frozenset(keys)))
 
 
 def _refuse_taken(reference: Reference, name: str, key_digest: str) -> None:

@@ -1,7 +1,8 @@
 """A request id that is used again: the same answer, from the log, without the record.
 
 Owns what a repeat gives back: the first entry, its index and opening, with a proof to the newest checkpoint.
-The record is not kept, so to get it again the client asks under a new id with `retry_of`.
+The record is not kept, so to get it again the client asks under a new id with `retry_of`. Refused: an id, or a
+`retry_of`, that stands for another request.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from broker.errors import (
     Referred,
     SubjectNotFound,
 )
-from broker.ports import Claim, Claimed, Disclosed, Log
+from broker.ports import Claim, Claimed, Disclosed, Facts, Log
 
 _KINDS: dict[str, type[Denied]] = {"referred": Referred, "ambiguous": Ambiguous}
 
@@ -30,6 +31,22 @@ def same_content(claim: Claim, known: Claimed) -> None:
     """InvalidRequest where this id was used to ask something else."""
     if known.content != claim.content or known.retry_of != claim.retry_of:
         raise InvalidRequest("request_id", "was used before for another request; use a fresh UUID")
+
+
+def check_retry(request: Request, claim: Claim, facts: Facts) -> None:
+    """`retry_of` names a committed request of this system that asked the same."""
+    if request.retry_of:
+        earlier = facts.claims.get(request.retry_of)
+        if earlier is None or not earlier.settled:
+            raise InvalidRequest("retry_of", "names no request of this system that came to an end")
+        if earlier.content != claim.content:
+            raise InvalidRequest("retry_of", "names a request that asked something else")
+
+
+def effect_of(request: Request, facts: Facts) -> str:
+    """The key of the effect that this viewing, or the one it is a retry of, has had already."""
+    earlier = facts.claims.get(request.request_id) or facts.claims.get(request.retry_of)
+    return earlier.effect if earlier else ""
 
 
 async def replay(log: Log, request: Request, known: Claimed) -> Disclosed:

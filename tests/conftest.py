@@ -6,8 +6,9 @@ from hypothesis import settings
 
 from tests.support.postgres import any_postgres, database, external_postgres, postgres
 from tests.support.running import running_broker
+from tests.support.stack import stack
 
-__all__ = ["any_postgres", "database", "external_postgres", "postgres", "running_broker"]
+__all__ = ["any_postgres", "database", "external_postgres", "postgres", "running_broker", "stack"]
 
 # The machine may be busy: how long an example takes says nothing of the code.
 settings.register_profile("steady", deadline=None)

@@ -73,17 +73,18 @@ def prove(
     receipt, audience = _fetch(link, event_id, opened, reason, words, actor_id, role)
     verified = evidence.verify(receipt, vkey or link.endpoint.vkey, audience)
     files = evidence.save(receipt, out)
-    output.one(
-        {
-            "entry": event_id,
-            "index": verified.index,
-            "log": verified.checkpoint.origin,
-            "size": verified.checkpoint.size,
-            "opened": None if audience is None else audience.value,
-            "files": [str(each) for each in files],
-        },
-        as_json,
-    )
+    place: dict[str, object] = {
+        "entry": event_id,
+        "index": verified.index,
+        "log": verified.checkpoint.origin,
+        "size": verified.checkpoint.size,
+        "opened": None if audience is None else audience.value,
+    }
+    if as_json:
+        output.emit_json({**place, "files": [str(each) for each in files]})
+        return
+    output.one(place, False)
+    output.fields(("written", each) for each in files)
 
 
 @app.command()

@@ -90,6 +90,8 @@ def subject_of(text: str) -> SubjectRef:
     from broker.core.subject import parse_subject
 
     if text == "-":
+        if sys.stdin.isatty():
+            sys.stderr.write("subject (SCHEME:VALUE): ")
         text = sys.stdin.readline(_MAX_LINE).strip()
     scheme, colon, value = text.partition(":")
     if not colon:

@@ -25,8 +25,9 @@ def say(text: str) -> None:
 
 
 def emit_json(value: Any) -> None:
-    """One JSON document, indented, keys in the order given."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """One JSON document, indented, keys in the order given; what could steer a terminal is escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    sys.stdout.write("".join(char if _harmless(char) else _escaped(char) for char in text) + "\n")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
@@ -88,7 +89,17 @@ def plain(value: object) -> object:
 
 def clean(text: str) -> str:
     """The text with every character that could steer a terminal replaced."""
-    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return "".join(char if _harmless(char) else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _harmless(char: str) -> bool:
+    return char.isprintable() or char == "\n"
+
+
+def _escaped(char: str) -> str:
+    """RFC 8259 section 7; outside strings a JSON text has nothing to escape."""
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def _cell(value: object) -> str:

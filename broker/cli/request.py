@@ -115,13 +115,12 @@ def _tell(disclosure: Disclosure, save: Path | None, as_json: bool) -> None:
     if as_json:
         saved = _saved(disclosure, save)
         shown = {"withheld": [{"path": each.path, "rule": each.rule} for each in withheld]}
-        output.emit_json({**ruling, "record": _as_json(disclosure), **shown, "files": saved})
+        output.emit_json({**ruling, "verified": True, "record": _as_json(disclosure), **shown, "files": saved})
         return
     _show(disclosure)
     output.say("")
     output.one({**ruling, "receipt": "verified, and it commits to this record"}, False)
-    if save is not None:
-        output.one({"saved": _saved(disclosure, save)}, False)
+    output.fields(("saved", each) for each in _saved(disclosure, save))
 
 
 def _tell_failure(error: BrokerError, request_id: str, save: Path | None, as_json: bool) -> None:
@@ -139,9 +138,13 @@ def _tell_failure(error: BrokerError, request_id: str, save: Path | None, as_jso
             files = [str(each) for each in evidence.save(error.receipt, save / f"{request_id}{evidence.PROOF}")]
     if as_json:
         remedy = error.refusal.remedy if isinstance(error, Denied) else None
-        output.emit_json({**told, "message": str(error), "remedy": remedy, "files": files})
+        verified = error.receipt is not None
+        output.emit_json(
+            {**told, "verified": verified, "message": str(error), "remedy": remedy, "files": files}
+        )
     elif error.receipt is not None:
-        output.one({**told, "receipt": "verified", "saved": files}, False)
+        output.one({**told, "receipt": "verified"}, False)
+        output.fields(("saved", each) for each in files)
 
 
 def _show(disclosure: Disclosure) -> None:
@@ -168,7 +171,7 @@ def _obligation(obligation: Obligation) -> str:
 
 
 def _place(receipt: Receipt) -> dict[str, object]:
-    return {"entry": evidence.entry_id(receipt), "index": receipt.index, "verified": True}
+    return {"entry": evidence.entry_id(receipt), "index": receipt.index}
 
 
 def _saved(disclosure: Disclosure, folder: Path | None) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from broker.client.asking import MAX_TIMEOUT
 from broker.client.failures import Failure, printable, read_call
 from broker.client.watch import Proof
 from broker.errors import CannotConnect
@@ -45,6 +46,7 @@ class Channel:
         self.heard = False
         self._files = files
         self._reloader = Reloader(files)
+        self._closing: set[asyncio.Task[None]] = set()
         self._dial(self._reloader.material)
 
     @property
@@ -58,7 +60,10 @@ class Channel:
         if material is not None:
             old = self._channel
             self._dial(material)
-            await old.close()
+            # Calls that are on their way over the old connection may end there.
+            closing = asyncio.get_running_loop().create_task(old.close(MAX_TIMEOUT), name="client-old-channel")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def consistency(self, first: int, second: int) -> Proof:
         """Ask for the consistency proof between two sizes (RFC 6962 section 2.1.2). Raises BrokerError."""
@@ -84,6 +89,9 @@ class Channel:
     async def close(self) -> None:
         """End every call and the connection."""
         await self._channel.close()
+        for closing in list(self._closing):
+            closing.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
     def _dial(self, material: TlsMaterial) -> None:
         credentials = grpc.ssl_channel_credentials(

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from broker.client.asking import Asked
 from broker.client.disclosure import Decision, Disclosure
@@ -154,7 +155,6 @@ def _check_decision(said: wire.Decision, view: RequesterView) -> None:
 
 
 def _decision(said: wire.Decision) -> Decision:
-    decided_at = said.decided_at.ToDatetime(UTC) if said.HasField("decided_at") else None
     return Decision(
         said.outcome,
         said.agreement,
@@ -164,13 +164,19 @@ def _decision(said: wire.Decision) -> Decision:
         said.basis,
         said.condition,
         said.gateway,
-        tuple(_obligation(each) for each in said.obligations),
-        decided_at,
+        tuple(
+            Obligation(each.code, each.detail, _time(each.due) if each.HasField("due") else None)
+            for each in said.obligations
+        ),
+        _time(said.decided_at) if said.HasField("decided_at") else None,
     )
 
 
-def _obligation(said: wire.Obligation) -> Obligation:
-    return Obligation(said.code, said.detail, said.due.ToDatetime(UTC) if said.HasField("due") else None)
+def _time(said: Timestamp) -> datetime:
+    try:
+        return said.ToDatetime(UTC)
+    except (ValueError, OverflowError) as error:
+        raise IntegrityError("answer: a time that is none") from error
 
 
 def _parsed(record_type: str, value: bytes) -> Message | bytes:

@@ -43,6 +43,7 @@ Detail = TypeVar("Detail", bound=Message)
 DOMAIN: Final = "broker.v1"
 _DETAILS = "grpc-status-details-bin"
 _LONGEST = 500
+_LONGEST_RETRY = 3600.0
 _MAX_DETAILS = 16
 
 # For each status the class where no reason is given, and those a reason may name.
@@ -158,9 +159,11 @@ def _invalid(text: str, details: Iterable[Any]) -> InvalidRequest:
 def _saturated(reason: str, text: str, details: Iterable[Any]) -> Saturated:
     kind = QuotaExceeded if reason == QuotaExceeded.__name__ else Saturated
     retry = _detail(details, error_details_pb2.RetryInfo)
-    return (
-        kind(text) if retry is None else kind(text, max(retry.retry_delay.ToTimedelta().total_seconds(), 0.0))
-    )
+    if retry is None:
+        return kind(text)
+    # Taken apart by hand: a stranger's duration may be past what a timedelta holds.
+    seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+    return kind(text, min(max(seconds, 0.0), _LONGEST_RETRY))
 
 
 def _detail(details: Iterable[Any], kind: type[Detail]) -> Detail | None:

@@ -50,7 +50,7 @@ class Memory:
             self.changed = True
             return
         try:
-            trail.observe(seen)
+            self.changed = trail.observe(seen) or self.changed
         except Contradiction as error:
             self.contradict(error)
             raise

@@ -54,12 +54,15 @@ class Stream:
     def start(self) -> None:
         """Begin; nothing is dialled before the first request."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="client-stream")
+        self._task.add_done_callback(self._ended)
 
     async def ask(self, request: wire.RecordRequest, asked: Asked, deadline: float) -> Answer:
         """The verified answer before `deadline` (event-loop time). Raises BrokerError.
 
         Cancelling the caller cancels the request at the broker.
         """
+        if self._task is None or self._task.done():
+            raise CannotConnect("this client is closed")
         loop = asyncio.get_running_loop()
         flight = Flight(request, asked, deadline, loop.create_future())
         self._flights.add(flight)
@@ -210,6 +213,12 @@ class Stream:
         elif (explained := await self._channel.explain(failure)) is not None:
             sentence = str(explained)
             self._flights.fail_all(lambda: CannotConnect(sentence))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A defect of ours must not leave callers waiting for nothing."""
+        if not task.cancelled() and (defect := task.exception()) is not None:
+            log.error("the exchange stream's task failed", exc_info=defect)
+            self._flights.fail_all(lambda: CannotConnect("this client failed; open another"))
 
     def _fail_all(self, problem: str) -> None:
         self._flights.fail_all(lambda: IntegrityError(problem))

@@ -57,17 +57,18 @@ class Trail:
         """Those seen and not proven yet, smallest first."""
         return tuple(self._waiting[size] for size in sorted(self._waiting))
 
-    def observe(self, seen: Seen) -> None:
-        """Take note of a checkpoint. Raises Contradiction where another root is known for its size."""
+    def observe(self, seen: Seen) -> bool:
+        """Take note of a checkpoint; whether it is new. Raises Contradiction at a second root for its size."""
         known = self.proven if seen.size == self.proven.size else self._waiting.get(seen.size)
         if known is not None:
             if known.checkpoint.root != seen.checkpoint.root:
                 raise Contradiction(f"two roots for the size {seen.size}", known, seen)
-            return
+            return False
         if len(self._waiting) >= MAX_WAITING:
             older = sorted(self._waiting)[:-1]
             del self._waiting[older[self._choose(len(older))]]
         self._waiting[seen.size] = seen
+        return True
 
     def question(self) -> tuple[Seen, Seen] | None:
         """The two checkpoints to ask a consistency proof for next, smaller first; None where all is proven.

@@ -17,7 +17,7 @@ from broker.client.channel import Channel
 from broker.client.evidence import Answer, Open
 from broker.client.failures import read_call
 from broker.client.flights import MAX_IN_FLIGHT
-from broker.errors import ProviderTimeout, Saturated
+from broker.errors import CannotConnect, ProviderTimeout, Saturated
 from broker.v1 import exchange_pb2 as wire
 
 
@@ -58,6 +58,12 @@ class Unary:
                 attempt += 1
                 await asyncio.sleep(pause)
                 await self._channel.renew()
+            except asyncio.CancelledError:
+                # A channel that is closed cancels its calls; only a cancelled caller is cancelled.
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                raise CannotConnect("this client is closed") from None
             else:
                 self._channel.heard = True
                 return evidence.disclosed(asked, said, b"", self._open_note)

@@ -155,8 +155,10 @@ class Watch:
             proof = await self._ask(first.size, second.size)
         except InvalidRequest as error:
             raise Contradiction("it denies a size that it signed", first, second) from error
+        except IntegrityError as error:
+            raise Contradiction(str(error), first, second) from error
         if proof.note:
-            newest = self._seen(proof.note)
+            newest = self._signed(proof.note, first, second)
             rotated = newest.checkpoint.origin != second.checkpoint.origin
             if not rotated and newest.size < second.size:
                 raise Contradiction("it is smaller than it was", second, newest)
@@ -173,8 +175,11 @@ class Watch:
         return None if trail is None or self._memory.contradiction is not None else trail.question()
 
     def _pending(self) -> bool:
-        trail = self._memory.current
-        return self._memory.changed or (trail is not None and bool(trail.waiting))
+        """Whether a round would do something; a log found out is asked nothing more."""
+        memory = self._memory
+        if memory.contradiction is not None or memory.current is None:
+            return memory.changed
+        return memory.changed or bool(memory.current.waiting)
 
     def _behind(self) -> None:
         """Note since when something has waited to be proven, and wake the one who asks."""
@@ -185,6 +190,12 @@ class Watch:
             self._behind_since = None
         elif self._behind_since is None or self._behind_at is not trail:
             self._behind_since, self._behind_at = _now(), trail
+
+    def _signed(self, note: bytes, first: Seen, second: Seen) -> Seen:
+        try:
+            return self._seen(note)
+        except IntegrityError as error:
+            raise Contradiction(f"beside a proof, {error}", first, second) from error
 
     def _seen(self, note: bytes) -> Seen:
         return Seen(open_checkpoint(note, self._verifiers), note)

@@ -20,6 +20,8 @@ from broker.errors import InvalidRequest
 from broker.law import Law
 
 MAX_FILE = 256 * 1024
+# An agreement without an end is one nobody reviews; and arithmetic on dates stays inside what a date can be.
+_YEARS = range(1900, 2201)
 
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
@@ -85,7 +87,7 @@ class ObligationTerms(_Part):
     """What the requester takes on with every record."""
 
     code: Literal["notify-owner", "review-by", "retain-until", "no-onward-sharing"]
-    detail: str = ""
+    detail: Annotated[str, StringConstraints(max_length=500)] = ""
     days: Annotated[int, Field(ge=1, le=36525)] | None = None
 
 
@@ -109,17 +111,19 @@ class Agreement(_Part):
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
+        for name in ("valid_from", "valid_until", "review_on"):
+            if getattr(self, name).year not in _YEARS:
+                raise ValueError(f"{name}: a year between {_YEARS[0]} and {_YEARS[-1]}")
         if self.valid_until < self.valid_from:
             raise ValueError("valid_until: is before valid_from")
         agencies = [p.agency for p in self.parties]
         if len(set(agencies)) != len(agencies):
             raise ValueError("parties: an agency is named twice")
-        seen: set[tuple[str, str, str]] = set()
+        seen: dict[tuple[str, str, str], int] = {}
         for n, flow in enumerate(self.flows):
-            key = (flow.requester, flow.provider, flow.record_type)
-            if key in seen:
-                raise ValueError(f"flows.{n}: the same requester, provider and record type stand above already")
-            seen.add(key)
+            same = seen.setdefault((flow.requester, flow.provider, flow.record_type), n)
+            if same != n:  # which of the two decides would be left open
+                raise ValueError(f"flows.{n}: is the same flow as flows.{same}")
             for side in ("provider", "requester"):
                 if getattr(flow, side) not in agencies:
                     raise ValueError(f"flows.{n}.{side}: {getattr(flow, side)} is not among the parties")
@@ -180,13 +184,15 @@ def read(file: bytes) -> Agreement:
         raise InvalidRequest("file", "not UTF-8") from e
     except tomllib.TOMLDecodeError as e:
         raise InvalidRequest("file", f"not TOML: {e}") from e
+    except RecursionError as e:
+        raise InvalidRequest("file", "nested too deeply") from e
     except ValidationError as e:
         first = e.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         problem = first["msg"].removeprefix("Value error, ")
         if not where:
             where, _, problem = problem.partition(": ")
-        raise InvalidRequest(where, problem) from None
+        raise InvalidRequest(where[:200], problem) from None
 
 
 def _tupled(value: object) -> object:

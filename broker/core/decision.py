@@ -114,7 +114,7 @@ def _reads(request: Request) -> frozenset[str]:
     keys = {
         agency_key(request.requester),
         agency_key(request.provider),
-        system_key(f"{request.requester}/{request.system}"),
+        system_key(request.caller),
         record_type_key(request.record_type),
         str(_flow_key(request)),
     }
@@ -138,17 +138,34 @@ def _contact(agency: Agency | None) -> str:
 # The steps, in order. Each gives None to go on, or the refusal that ends the walk.
 
 
+def _identity(walk: _Walk) -> Refused | None:
+    """The system that asks is enrolled with this key, and neither suspended nor out of its dates."""
+    request = walk.request
+    system = walk.reference.systems.get(request.caller)
+    if system is not None:
+        walk.ends(system.valid_from, system.valid_until)
+        may_speak = request.key_digest in system.key_digests and not system.suspended
+        if may_speak and valid(system, walk.now):
+            return None
+    return Refused(
+        "party",
+        "The system that asks is not enrolled, is suspended, or is out of its dates.",
+        "Ask the operator of this broker.",
+    )
+
+
 def _party(walk: _Walk) -> Refused | None:
     """Both agencies exist on the day (DPA 2018 s.62: the controller of that day is named)."""
     for name in (walk.request.requester, walk.request.provider):
         agency = walk.agency(name)
+        if agency is not None:
+            walk.ends(agency.valid_from, agency.valid_until)
         if agency is None or not valid(agency, walk.now):
             return Refused(
                 "party",
                 f"{name} is not an agency taking part today.",
                 "Check the provider's id with `broker agency list`; one that was replaced has successors.",
             )
-        walk.ends(agency.valid_from, agency.valid_until)
     return None
 
 
@@ -265,6 +282,7 @@ def _fields(walk: _Walk) -> Refused | None:
 
 
 STEPS: tuple[tuple[str, Step], ...] = (
+    ("identity.enrolled", _identity),
     ("party.valid-today", _party),
     ("purpose.known", _purpose),
     ("agreement.in-force", _agreement),

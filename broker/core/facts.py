@@ -135,8 +135,16 @@ def _present(record: Message, field: FieldDescriptor) -> bool:
 def _text(value: object, field: FieldDescriptor) -> str:
     if field.enum_type is not None and isinstance(value, int):
         known = field.enum_type.values_by_number.get(value)
-        return known.name if known is not None else f"{field.enum_type.name} {value}"
+        return f"{field.enum_type.name} {value}" if known is None else _plain(known.name, field.enum_type.name)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _plain(value: str, enum: str) -> str:
+    """`OXYGEN_KIND_LIQUID` of `OxygenKind` as people read it: `liquid`."""
+    prefix = "".join(f"_{c}" if c.isupper() else c.upper() for c in enum).lstrip("_") + "_"
+    return value.removeprefix(prefix).lower().replace("_", " ")
 
 
 def _word(label: str, shown: Shown) -> Row:

@@ -28,15 +28,21 @@ def _matches(pattern: str) -> Callable[[str], bool]:
     return lambda value: compiled.fullmatch(value) is not None
 
 
+_TEN_DIGITS = _matches(r"[0-9]{10}")
+# Scottish CHI numbers begin with a date of birth, DDMMYY. No NHS number is issued in their range, so that one
+# number never has two schemes (NHS Data Dictionary, NHS NUMBER and CHI NUMBER).
+_CHI = _matches(r"(?:0[1-9]|[12][0-9]|3[01])(?:0[1-9]|1[0-2])[0-9]{6}")
+
+
 def _nhs(value: str) -> bool:
-    """Ten digits with a valid modulus 11 check digit (NHS Data Dictionary, NHS NUMBER)."""
-    return _matches(r"[0-9]{10}")(value) and is_valid(value)
+    """Ten digits outside the CHI range, with a valid modulus 11 check digit."""
+    return _TEN_DIGITS(value) and value >= "3200000000" and is_valid(value)
 
 
 # Each scheme: what its canonical form is, in words a caller can act on, and the test of it.
 SCHEMES: dict[str, tuple[str, Callable[[str], bool]]] = {
     "nhs-number": ("ten digits without spaces and with a valid check digit", _nhs),
-    "chi-number": ("ten digits without spaces", _matches(r"[0-9]{10}")),
+    "chi-number": ("ten digits without spaces, of which the first six are a date of birth", _CHI),
     "uprn": ("1 to 12 digits without leading zeros", _matches(r"[1-9][0-9]{0,11}")),
     "police-nominal": ("2 to 32 upper-case letters, digits or hyphens", _matches(r"[A-Z0-9][A-Z0-9-]{1,31}")),
     "social-care-id": ("2 to 32 upper-case letters, digits or hyphens", _matches(r"[A-Z0-9][A-Z0-9-]{1,31}")),

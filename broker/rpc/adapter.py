@@ -25,7 +25,7 @@ from broker.errors import (
 from broker.links import Link, Links
 from broker.ports import Answer, Found, ManyMatch, NotFound, ProviderFailed, ReferenceSource
 from broker.registry import require
-from broker.rpc import wire
+from broker.rpc import parse, wire
 from broker.rpc.context import Context
 from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
@@ -37,6 +37,7 @@ SILENCE = 3 * HEARTBEAT
 HELLO_WITHIN = 5.0
 MAX_AT_ONCE = 4096
 MAX_ITEMS = 256
+MAX_IDENTIFIERS = 64  # of one subject; each is read for and stands in the entry
 MAX_BYTES = 1024 * 1024
 
 
@@ -64,7 +65,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     ) -> None:
         """Serve one adapter until it leaves, falls silent, or may no longer speak."""
         try:
-            caller = self.identity.of(context)
+            caller = await self.identity.find(context)
             require(caller, Function.PARTNER)
             incoming = aiter(request_iterator)
             async with asyncio.timeout(HELLO_WITHIN):
@@ -87,7 +88,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
                 self._links.detach(link)
         except (TimeoutError, StopAsyncIteration):
             await abort(context, InvalidRequest("hello", "the adapter's first message is due within 5 s"))
-        except BrokerError as e:
+        except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             count(self.telemetry, e)
             await abort(context, e)
 
@@ -103,10 +104,12 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         kind = reference.agencies[caller.agency].kind
         for n, provided in enumerate(hello.provides):
             field = f"hello.provides.{n}"
-            record_type = self._reference.catalogue.newest(provided.record_type)
-            if record_type.holder != kind:
+            versions = self._reference.catalogue.versions(provided.record_type)
+            if not provided.record_type or not versions:
+                raise InvalidRequest(f"{field}.record_type", "is not an approved record type")
+            if versions[0].record_type.holder != kind:
                 raise NotAllowed(f"{field}: {caller.agency} is a {kind} agency and holds no such records")
-            if provided.digest not in self._reference.catalogue:
+            if all(provided.digest != version.record_type.digest for version in versions):
                 raise InvalidRequest(
                     f"{field}.digest", "is not approved; `broker records show` tells the digest"
                 )
@@ -117,9 +120,13 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     async def _serve(
         self, link: Link, incoming: AsyncIterator[adapter_pb2.AttachRequest], context: Context
     ) -> None:
-        """Read and write side by side; the first to end ends both."""
+        """Read and write side by side while the adapter may speak; the first to end ends all."""
         loop = asyncio.get_running_loop()
-        sides = [loop.create_task(self._read(link, incoming, context)), loop.create_task(_write(link, context))]
+        sides: list[asyncio.Task[None]] = [
+            loop.create_task(self._read(link, incoming, context)),
+            loop.create_task(_write(link, context)),
+            loop.create_task(self.identity.watch(context)),
+        ]
         try:
             await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -131,6 +138,8 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
                 raise end
             if isinstance(end, TimeoutError):
                 raise Saturated(f"the adapter was silent for {SILENCE:.0f} s")
+            if isinstance(end, Exception) and not context.done():
+                raise end
 
     async def _read(
         self, link: Link, incoming: AsyncIterator[adapter_pb2.AttachRequest], context: Context
@@ -219,13 +228,16 @@ def _found(found: adapter_pb2.Found) -> Found:
         record=Record(found.record.type_url, found.record.value),
         digest=found.digest,
         identifiers=_identifiers(found.identifiers),
-        as_at=found.as_at.ToDatetime(UTC) if found.HasField("as_at") else None,
+        as_at=parse.when("as_at", found, "as_at"),
         traits_agreed=tuple(sorted(t for t in found.traits_agreed if t in _TRAITS)),
     )
 
 
 def _identifiers(refs: Iterable[exchange_pb2.SubjectRef]) -> tuple[SubjectRef, ...]:
-    return tuple(parse_subject(ref.scheme, ref.value, "identifiers") for ref in refs)
+    known = tuple(parse_subject(ref.scheme, ref.value, "identifiers") for ref in refs)
+    if len(known) > MAX_IDENTIFIERS:
+        raise InvalidRequest("identifiers", f"more than {MAX_IDENTIFIERS}")
+    return known
 
 
 def _failure(why: str) -> ProviderFailed:

@@ -56,7 +56,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
             parse.agency_id("system", request.system),
             parse.function(request.function),
             parse.key_digest("key_digest", request.key_digest),
-            parse.when("valid_from", request, "valid_from") or self._clock.now(),
+            parse.when("valid_from", request, "valid_from"),
             parse.when("valid_until", request, "valid_until"),
         )
         return pb.EnrolSystemResponse(event_id=made.event_id)

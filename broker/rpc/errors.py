@@ -24,7 +24,7 @@ from broker.telemetry import Edge, Telemetry
 
 DOMAIN = "broker.v1"
 MAX_DETAILS = 6 * 1024
-_MAX_MESSAGE = 1000
+_MAX_MESSAGE = 1000  # bytes: on the wire each that is not ASCII takes three
 
 # The most specific class that matches counts.
 STATUSES: dict[type[BaseException], grpc.StatusCode] = {
@@ -113,7 +113,8 @@ def _where(error: BaseException) -> list[str]:
 
 
 def _status(code: grpc.StatusCode, text: str, details: list[Message]) -> status_pb2.Status:
-    status = status_pb2.Status(code=code.value[0], message=text[:_MAX_MESSAGE])
+    message = text.encode("utf-8", "replace")[:_MAX_MESSAGE].decode("utf-8", "ignore")
+    status = status_pb2.Status(code=code.value[0], message=message)
     for detail in details:
         packed = any_pb2.Any()
         packed.Pack(detail)

@@ -7,7 +7,6 @@ be committed is seen through, and an answer that then finds nobody is followed b
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -16,31 +15,23 @@ from broker.core.model import Caller
 from broker.core.model import Request as Asked
 from broker.errors import (
     Ambiguous,
-    Cancelled,
+    AuditUnavailable,
     Denied,
-    InvalidRequest,
     NotYetOffered,
     ProviderTimeout,
     ProviderUnavailable,
     Referred,
-    Saturated,
     SubjectNotFound,
-    UnknownSystem,
 )
 from broker.exchange import Exchange
 from broker.ports import Disclosed
 from broker.rpc import parse, wire
 from broker.rpc.context import Context
-from broker.rpc.errors import abort, count, status_of
+from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
+from broker.rpc.session import LATE, Session
 from broker.telemetry import Telemetry
 from broker.v1 import exchange_pb2, exchange_pb2_grpc
-
-MAX_IN_FLIGHT = 1024  # of one stream
-MAX_ITEMS = 256
-MAX_BYTES = 1024 * 1024
-# A client that reads nothing for this long, in seconds, is gone.
-STALLED = 10.0
 
 
 class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
@@ -61,15 +52,19 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
     async def Request(self, request: exchange_pb2.RecordRequest, context: Context) -> exchange_pb2.Disclosure:
         """One record."""
         try:
-            asked = parse.request(request, self.identity.of(context))
+            asked = parse.request(request, await self.identity.find(context))
             if (remaining := context.time_remaining()) is not None:
                 asked = replace(asked, timeout=max(0.0, min(asked.timeout, remaining)))
             task = self.start(asked)
             try:
-                return wire.disclosure(await asyncio.shield(task))
+                in_time, _ = await asyncio.wait({task}, timeout=asked.timeout)
             except asyncio.CancelledError:
                 self.abandon(asked, task)
                 raise
+            if not in_time:
+                self.abandon(asked, task)
+                raise AuditUnavailable(LATE)
+            return wire.disclosure(task.result())
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             count(self.telemetry, e)
             await abort(context, e)
@@ -81,11 +76,11 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
     ) -> None:
         """Many in flight."""
         try:
-            self.identity.of(context)
-        except UnknownSystem as e:
+            await self.identity.find(context)
+            await Session(self, context).run(request_iterator)
+        except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             count(self.telemetry, e)
             await abort(context, e)
-        await Session(self, context).run(request_iterator)
 
     async def Explain(self, request: exchange_pb2.ExplainRequest, context: Context) -> exchange_pb2.Explanation:
         """Comes later."""
@@ -99,6 +94,10 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
     def abandon(self, asked: Asked, task: asyncio.Task[Disclosed]) -> None:
         """Nobody waits any more: stop what can be stopped, and note what was released to nobody."""
         task.cancel()
+        self.undelivered(asked, task)
+
+    def undelivered(self, asked: Asked, task: asyncio.Task[Disclosed]) -> None:
+        """What this task released, if it did, was written to nobody."""
         self._acknowledgements.undelivered(asked, task)
 
     def received(self, caller: Caller, request_ids: list[str]) -> None:
@@ -120,96 +119,6 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             self.telemetry.answered(asked.requester, asked.record_type, ended, seconds)
 
 
-class Session:
-    """One open Exchange stream: what is in flight on it, and what waits to be written."""
-
-    def __init__(self, servicer: ExchangeServicer, context: Context) -> None:
-        self._servicer = servicer
-        self._context = context
-        self._running: dict[str, tuple[Asked, asyncio.Task[Disclosed]]] = {}
-        self._waiting: deque[exchange_pb2.Outcome] = deque()
-        self._wake = asyncio.Event()
-        self._done = False
-
-    async def run(self, incoming: AsyncIterator[exchange_pb2.ExchangeRequest]) -> None:
-        """Read until the client closes, write until all is answered."""
-        reader = asyncio.get_running_loop().create_task(self._read(incoming))
-        try:
-            await self._write()
-            await reader
-        except TimeoutError:
-            await abort(self._context, Saturated(f"the stream was not read for {STALLED:.0f} s"))
-        finally:
-            reader.cancel()
-            for asked, task in self._running.values():
-                self._servicer.abandon(asked, task)
-            await asyncio.gather(reader, return_exceptions=True)
-
-    async def _read(self, incoming: AsyncIterator[exchange_pb2.ExchangeRequest]) -> None:
-        try:
-            async for message in incoming:
-                try:
-                    caller = self._servicer.identity.of(self._context)
-                except UnknownSystem as e:
-                    await abort(self._context, e)
-                    return
-                if message.received:
-                    self._servicer.received(caller, list(message.received))
-                for request_id in message.cancel:
-                    if running := self._running.get(request_id):
-                        running[1].cancel()
-                for each in message.requests:
-                    self._accept(each, caller)
-        finally:
-            self._done = True
-            self._wake.set()
-
-    def _accept(self, message: exchange_pb2.RecordRequest, caller: Caller) -> None:
-        """Start one request; what is wrong with it harms only itself."""
-        request_id = message.request_id
-        try:
-            if len(self._running) + len(self._waiting) >= MAX_IN_FLIGHT:
-                raise Saturated(f"{MAX_IN_FLIGHT} requests of this stream are in flight or unread")
-            if request_id in self._running:
-                raise InvalidRequest("request_id", "is in flight on this stream already")
-            asked = parse.request(message, caller)
-        except Exception as e:  # noqa: BLE001 - the table maps it
-            count(self._servicer.telemetry, e, caller.agency)
-            self._put(exchange_pb2.Outcome(request_id=request_id[:64], error=status_of(e)))
-            return
-        task = self._servicer.start(asked)
-        self._running[request_id] = (asked, task)
-        task.add_done_callback(lambda done: self._finish(request_id, done))
-
-    def _finish(self, request_id: str, task: asyncio.Task[Disclosed]) -> None:
-        if self._running.pop(request_id, None) is not None:
-            self._put(outcome(request_id, task))
-
-    def _put(self, one: exchange_pb2.Outcome) -> None:
-        self._waiting.append(one)
-        self._wake.set()
-
-    async def _write(self) -> None:
-        while not (self._done and not self._running and not self._waiting):
-            if not self._waiting:
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            async with asyncio.timeout(STALLED):
-                await self._context.write(self._reply())
-
-    def _reply(self) -> exchange_pb2.ExchangeReply:
-        """What is waiting, within the bounds of a batch; a record too large for one travels alone."""
-        outcomes: list[exchange_pb2.Outcome] = []
-        size = 0
-        while self._waiting and len(outcomes) < MAX_ITEMS:
-            size += self._waiting[0].ByteSize()
-            if outcomes and size > MAX_BYTES:
-                break
-            outcomes.append(self._waiting.popleft())
-        return exchange_pb2.ExchangeReply(outcomes=outcomes, checkpoint=share_checkpoint(outcomes))
-
-
 # How an error counts; the most specific class that matches.
 _ENDED: dict[type[BaseException], str] = {
     Ambiguous: "ambiguous",
@@ -223,37 +132,3 @@ _ENDED: dict[type[BaseException], str] = {
 
 def _ended(error: BaseException) -> str:
     return next((_ENDED[kind] for kind in type(error).__mro__ if kind in _ENDED), "error")
-
-
-def outcome(request_id: str, task: asyncio.Task[Disclosed]) -> exchange_pb2.Outcome:
-    """What became of one request of a stream."""
-    if task.cancelled():
-        gone = Cancelled("given up before it was committed")
-        return exchange_pb2.Outcome(request_id=request_id, error=status_of(gone))
-    error = task.exception()
-    if error is None:
-        return exchange_pb2.Outcome(request_id=request_id, disclosure=wire.disclosure(task.result()))
-    if isinstance(error, Denied):
-        return exchange_pb2.Outcome(request_id=request_id, refusal=wire.refusal(error))
-    return exchange_pb2.Outcome(request_id=request_id, error=status_of(error))
-
-
-def share_checkpoint(outcomes: list[exchange_pb2.Outcome]) -> bytes:
-    """Take the commonest checkpoint out of the receipts that have it, to be sent once."""
-    receipts = [r for one in outcomes if (r := _receipt(one)) is not None]
-    common = Counter(r.checkpoint for r in receipts).most_common(1)
-    if not common:
-        return b""
-    checkpoint = common[0][0]
-    for receipt in receipts:
-        if receipt.checkpoint == checkpoint:
-            receipt.checkpoint = b""
-    return checkpoint
-
-
-def _receipt(one: exchange_pb2.Outcome) -> exchange_pb2.Receipt | None:
-    kind = one.WhichOneof("result")
-    if kind == "error":
-        return None
-    result: exchange_pb2.Disclosure | exchange_pb2.Refusal = getattr(one, kind or "disclosure")
-    return result.receipt if result.HasField("receipt") else None

@@ -1,26 +1,29 @@
 """Who is at the other end: from the channel's certificate and the directory, never from a message.
 
 The issuing authority alone cannot impersonate: the certificate's key must be enrolled for the system it
-names. A certificate is parsed once; whether it may still speak is asked for every message, since streams
-outlive suspensions and certificates.
+names. A certificate is parsed once; whether it may still speak is asked for every message, and once a second
+where there is none, since streams outlive suspensions and certificates.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import NoReturn
 
 from cryptography import x509
 
 from broker.core.model import Caller
-from broker.core.reference import Reference
 from broker.errors import InvalidRequest, RevokedCertificate, UnknownSystem
 from broker.pki.identity import SpiffeId, key_digest, spiffe_id_of
+from broker.ports import ReferenceSource
 from broker.rpc.context import Context
 
 TLS = "TLSv1.3"
+RECHECK = 1.0  # seconds between looks at whether the other end of an open stream may still speak
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +49,46 @@ def read_peer(certificate: bytes, *, pem: bool = True) -> Peer:
 class Identity:
     """Finds the enrolled system behind a channel."""
 
-    def __init__(
-        self, trust_domain: str, reference: Callable[[], Reference], now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, trust_domain: str, reference: ReferenceSource, now: Callable[[], datetime]) -> None:
         self._trust_domain = trust_domain
         self._reference = reference
         self._now = now
+        # One at a time, so that strangers who hold a certificate of ours cost one connection at most.
+        self._looking = asyncio.Lock()
+
+    async def fresh(self, context: Context) -> Caller:
+        """The caller of this call by the directory as it is now: for whoever changes things or looks at them.
+
+        Raises UnknownSystem, RevokedCertificate, AuditUnavailable.
+        """
+        try:
+            self.of(context)
+        except UnknownSystem:
+            return await self.find(context)
+        await self._reference.refresh()
+        return self.of(context)
+
+    async def find(self, context: Context) -> Caller:
+        """As `of`; a system that our snapshot does not know is looked for in the directory as it is now.
+
+        For requests: what a suspension changes there is read again with every decision.
+        Raises UnknownSystem, RevokedCertificate, AuditUnavailable.
+        """
+        try:
+            return self.of(context)
+        except UnknownSystem:
+            async with self._looking:
+                await self._reference.refresh()
+        return self.of(context)
+
+    async def watch(self, context: Context) -> NoReturn:
+        """Wait until the other end of an open stream may no longer speak. Raises UnknownSystem then."""
+        while True:
+            await asyncio.sleep(RECHECK)
+            self.of(context)
 
     def of(self, context: Context) -> Caller:
-        """The caller of this call, now. Raises UnknownSystem, RevokedCertificate."""
+        """The caller of this call, by our snapshot. Raises UnknownSystem, RevokedCertificate."""
         auth: Mapping[str, Iterable[bytes]] = context.auth_context()
         version = next(iter(auth.get("ssl_tls_version", ())), b"").decode()
         if version != TLS:
@@ -76,7 +110,7 @@ class Identity:
             raise UnknownSystem("the certificate is of another trust domain")
         if peer.expires <= now:
             raise RevokedCertificate("the certificate has expired; renew it with `broker certs renew`")
-        reference = self._reference()
+        reference = self._reference.current
         caller = reference.identify(spiffe.agency, spiffe.system, peer.key_digest, now)
         if caller is not None:
             return caller

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from unicodedata import category
 
 from google.protobuf import duration_pb2, timestamp_pb2
 from google.protobuf.message import Message
@@ -28,6 +30,7 @@ _CODE = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 _FULL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*(?:\.[a-zA-Z_][a-zA-Z0-9_]*)+", re.ASCII)
 _INCIDENT = re.compile(r"[a-z0-9-]{1,63}/[0-9]{4}-[0-9]{2}-[0-9]{2}/[A-Za-z0-9-]{1,32}", re.ASCII)
 _DISTRICT = re.compile(r"[EWSN][0-9]{8}", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 # W3C Trace Context section 3.2; version ff and all-zero ids are invalid.
 _TRACEPARENT = re.compile(
@@ -70,7 +73,7 @@ def request(message: exchange_pb2.RecordRequest, caller: Caller) -> Request:
         purpose=matching("purpose", message.purpose, _CODE, "a purpose code"),
         actor=actor(message.actor),
         reason=reason(message.reason),
-        incident=_optional("incident", message.incident, _INCIDENT, "agency/date/number"),
+        incident=_incident(message.incident),
         place=_place(message.place) if message.HasField("place") else None,
         retry_of=identifier("retry_of", message.retry_of) if message.retry_of else "",
         timeout=_timeout(message.timeout) if message.HasField("timeout") else DEFAULT_TIMEOUT,
@@ -81,13 +84,14 @@ def request(message: exchange_pb2.RecordRequest, caller: Caller) -> Request:
 
 def identifier(field: str, value: str) -> str:
     """A UUID in lower case, the only spelling there is of it."""
-    try:
-        canonical = str(uuid.UUID(value))
-    except ValueError:
-        canonical = ""
-    if canonical != value or not value:
+    if _UUID.fullmatch(value) is None:
         raise InvalidRequest(field, "not a UUID in lower case with hyphens")
     return value
+
+
+def identifiers(values: Iterable[str]) -> list[str]:
+    """Those of these that are UUIDs as `identifier` has them; the others name nothing."""
+    return [value for value in values if _UUID.fullmatch(value)]
 
 
 def matching(field: str, value: str, pattern: re.Pattern[str], what: str, most: int = 64) -> str:
@@ -99,13 +103,22 @@ def matching(field: str, value: str, pattern: re.Pattern[str], what: str, most: 
     return value
 
 
-def text(field: str, value: str, most: int = 200) -> str:
-    """Free text of bounded length without control characters."""
+def text(field: str, value: str, most: int = 200, *, lines: bool = False) -> str:
+    """Text of bounded length, on one line unless `lines`, that shows what it says.
+
+    Refused: control characters, other line ends, and what turns the direction of what follows it (Unicode
+    Technical Report 36 section 2.5), since people read these words beside others' in lists and logs.
+    """
     if len(value) > most:
         raise InvalidRequest(field, f"over {most} characters")
-    if any((ord(c) < 32 and c not in "\n\t") or ord(c) == 127 for c in value):
-        raise InvalidRequest(field, "has control characters")
+    for c in value:
+        if c in _TURNS or (category(c) in _CONTROLS and not (lines and c in "\n\t")):
+            raise InvalidRequest(field, "has control characters")
     return value
+
+
+_CONTROLS = frozenset({"Cc", "Zl", "Zp"})
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def agency_id(field: str, value: str) -> str:
@@ -136,7 +149,7 @@ def reason(message: exchange_pb2.ReasonCode) -> Reason:
     """Why; both parts may be empty."""
     return Reason(
         _optional("reason.code", message.code, _CODE, "a reason code"),
-        text("reason.words", message.words, 500),
+        text("reason.words", message.words, 500, lines=True),
     )
 
 
@@ -164,6 +177,7 @@ def directive(message: directive_pb2.Directive, caller: Caller, now: datetime) -
     said_at = when("directive.said_at", message, "said_at") or now
     if said_at > now + timedelta(minutes=5):
         raise InvalidRequest("directive.said_at", "lies in the future")
+    said_at = min(said_at, now)  # a clock that is ahead must not leave an objection without force for minutes
     valid_until = when("directive.valid_until", message, "valid_until")
     if valid_until is not None and valid_until <= said_at:
         raise InvalidRequest("directive.valid_until", "ends before it was said")
@@ -221,8 +235,21 @@ def _optional(field: str, value: str, pattern: re.Pattern[str], what: str) -> st
     return matching(field, value, pattern, what, 128) if value else ""
 
 
+def _incident(value: str) -> str:
+    """An incident's number, with a date that exists."""
+    if value:
+        matching("incident", value, _INCIDENT, "agency/date/number", 128)
+        try:
+            date.fromisoformat(value.split("/")[1])
+        except ValueError as e:
+            raise InvalidRequest("incident", "not agency/date/number: no such date") from e
+    return value
+
+
 def _timeout(message: duration_pb2.Duration) -> float:
     seconds = message.seconds + message.nanos / 1e9
+    if not 0 <= message.nanos < 1_000_000_000:
+        raise InvalidRequest("timeout", "not a duration")
     if not 0 < seconds <= MAX_TIMEOUT:
         raise InvalidRequest("timeout", f"more than 0 and at most {MAX_TIMEOUT:.0f} s")
     return seconds
@@ -239,7 +266,7 @@ def _traits(message: exchange_pb2.SubjectQuery) -> Traits:
             raise InvalidRequest("query.birth_date", "not YYYY-MM-DD")
     if message.approximate_age > 130:
         raise InvalidRequest("query.approximate_age", "at most 130")
-    if sum(map(bool, (*values.values(), message.approximate_age))) < 2:
+    if sum(bool(v.strip()) for v in values.values()) + bool(message.approximate_age) < 2:
         raise InvalidRequest("query", "give at least two traits")
     return Traits(approximate_age=message.approximate_age, **values)
 
@@ -258,6 +285,9 @@ def _place(message: exchange_pb2.Place) -> Place:
                 f"place.{name}", "outside the United Kingdom; are the two the wrong way round?"
             )
     if message.uprn:
-        parse_subject("uprn", message.uprn, "place")
+        try:
+            parse_subject("uprn", message.uprn)
+        except InvalidRequest as e:
+            raise InvalidRequest("place.uprn", e.problem) from e
     district = _optional("place.district", message.district, _DISTRICT, "an ONS code")
     return Place(message.uprn, latitude, longitude, district)

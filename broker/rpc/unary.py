@@ -32,7 +32,7 @@ def unary(
         identity: Identity = self.identity
         telemetry: Telemetry = self.telemetry
         try:
-            return await handler(self, request, identity.of(context))
+            return await handler(self, request, await identity.fresh(context))
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             count(telemetry, e)
             await abort(context, e)

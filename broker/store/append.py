@@ -18,7 +18,7 @@ from broker.store.seal import ViewKey
 APPEND = (
     "select (r).* from log_append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21) r"
 )
-CHANGE = "select (r).* from log_change($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17) r"
+CHANGE = "select (r).* from log_change($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18) r"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,7 @@ def change_arguments(item: Prepared, change: Change, blind: Blind, now: datetime
         item.full,
         item.words,
         draft.reads.policy if draft.reads else None,
+        draft.reads.valid_until if draft.reads else None,
         [blind.key(k) for k in draft.reads.keys] if draft.reads else [],
         {"kind": change.kind, **change.detail, **subject},
         change.blob,

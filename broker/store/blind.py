@@ -8,9 +8,12 @@ from __future__ import annotations
 import hmac
 from functools import lru_cache
 
+import asyncpg
+
 from broker.core.canonical import encode
 from broker.core.decision import subject_key
 from broker.core.model import Request, SubjectRef
+from broker.errors import IntegrityError
 
 
 class Blind:
@@ -26,6 +29,19 @@ class Blind:
         if isinstance(key, bytes):
             return key
         return hmac.digest(self._keys["key"], key.encode(), "sha256")[:16]
+
+    async def check(self, connection: asyncpg.Connection) -> None:
+        """That the database was written with this key; IntegrityError where it was another.
+
+        Under another key nothing that anybody has said would be found, and every refusal overlooked.
+        """
+        mine = self._key("check")
+        await connection.execute("update head set index_check = $1 where index_check is null", mine)
+        if await connection.fetchval("select index_check from head") != mine:
+            raise IntegrityError(
+                "the identifiers in this database are blinded with another index key than the key folder "
+                "holds: bring back the key folder from before"
+            )
 
     def subject(self, subject: SubjectRef) -> bytes:
         """16 bytes for one identifier; the same as for its key."""

@@ -4,7 +4,8 @@ Failing over to a replica that lagged, or restoring a backup, takes entries back
 signing on from there is equivocation. So every signed (size, root) is noted here, never going back, and a
 database that does not hold it is refused.
 
-Two slots are written in turn, each with its own check, so that a torn write costs at most one batch.
+Two slots are written in turn, each with its own check, so that a torn write costs at most one batch. A crash
+of the process loses nothing; one of the machine at most what was noted since the last `sync`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.errors import IntegrityError, SetupError
+from broker.errors import AuditUnavailable, IntegrityError, SetupError
 
 _SLOT = 512
-_SYNC_EVERY = 1.0  # seconds; a crash of the machine can lose this much, a crash of the process nothing
+_LOCK_SECONDS = 1.0  # a write takes microseconds: whoever holds the file longer has been stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,39 +60,51 @@ class Guard:
         self.path = path
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            _sync_folder(path.parent)
         except OSError as e:
             raise SetupError(f"cannot open the guard file {path}: {e.strerror}") from e
-        self._synced = time.monotonic()
+        self._unsynced = False
 
     def close(self) -> None:
         """Flush and close."""
         if self._file >= 0:
-            os.fsync(self._file)
+            self.sync()
             os.close(self._file)
             self._file = -1
 
+    def sync(self) -> None:
+        """Make what was noted outlast a crash of the machine. May be called from another thread."""
+        if self._unsynced:
+            self._unsynced = False
+            os.fdatasync(self._file)
+
     def load(self) -> SignedHead | None:
-        """The greatest head noted, or None where none ever was."""
+        """The greatest head noted, or None where none ever was. Raises AuditUnavailable."""
         with self._locked():
             return self._greatest()
 
     def note(self, head: SignedHead) -> None:
-        """Remember `head` unless a greater one is known. Raises IntegrityError on two roots for one size."""
+        """Remember `head` unless a greater one is known.
+
+        Raises IntegrityError on two roots for one size and on a log older than the one noted, AuditUnavailable
+        where the file cannot be written.
+        """
         with self._locked():
             known = self._greatest()
-            if known is not None and known.origin == head.origin:
-                if known.size == head.size and known.root != head.root:
-                    raise IntegrityError(f"two roots for size {head.size}: the log has forked; signing stops")
-                if known.size >= head.size:
-                    return
+            if known is not None:
+                if known.origin > head.origin:
+                    raise IntegrityError(f"{known.origin} was signed after {head.origin}, which is closed")
+                if known.origin == head.origin:
+                    if known.size == head.size and known.root != head.root:
+                        raise IntegrityError(
+                            f"two roots for size {head.size}: the log has forked; signing stops"
+                        )
+                    if known.size >= head.size:
+                        return
+            # Never over the greatest: should this write be torn, that one still stands.
             slots = [SignedHead.from_slot(s) for s in self._slots()]
-            older = min((0, 1), key=lambda n: -1 if (s := slots[n]) is None else s.size)
-            if known is not None and known.origin != head.origin:
-                older = 1 - slots.index(known)
-            os.pwrite(self._file, head.to_slot(), older * _SLOT)
-        if time.monotonic() - self._synced > _SYNC_EVERY:
-            os.fdatasync(self._file)
-            self._synced = time.monotonic()
+            os.pwrite(self._file, head.to_slot(), _SLOT if slots[0] == known else 0)
+            self._unsynced = True
 
     def refuse(self, size: int) -> str:
         """The sentence for a database whose log of `size` entries does not hold what was signed."""
@@ -119,8 +132,29 @@ class Guard:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        fcntl.flock(self._file, fcntl.LOCK_EX)
         try:
-            yield
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._lock()
+            try:
+                yield
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+        except OSError as e:
+            raise AuditUnavailable("the guard file cannot be read and written") from e
+
+    def _lock(self) -> None:
+        end = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.0005)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -19,7 +20,7 @@ from broker.core.canonical import Json
 from broker.core.entry import commit, seal_entry
 from broker.core.merkle import CompactRange, extend_with_proofs, leaf_hash
 from broker.core.receipt import Receipt
-from broker.errors import AuditUnavailable, IntegrityError
+from broker.errors import AuditUnavailable, BrokerError, IntegrityError
 from broker.ports import Appended, Change, Clock, Draft, NotAppended
 from broker.store.append import APPEND, CHANGE, Prepared, append_arguments, change_arguments, prepare
 from broker.store.blind import Blind
@@ -79,20 +80,39 @@ class PostgresLog:
         def arguments(again: bool) -> list[Any]:
             return append_arguments(batch, self._blind, self._clock.now(), again)
 
-        return await self._settle(batch, await self._commit(APPEND, arguments))
+        try:
+            return await self._settle(batch, await self._commit(APPEND, arguments))
+        except (BrokerError, asyncpg.PostgresError):
+            raise
+        except Exception as e:
+            # Only the server's own refusal says that nothing was committed. After anything else the items may
+            # stand, and tried one by one each would be refused for the claim that it holds itself.
+            raise AuditUnavailable("an append ended in an error of unknown meaning") from e
 
     async def _commit(self, sql: str, arguments: Callable[[bool], list[Any]]) -> asyncpg.Record:
-        """The statement's row. An append whose fate is unknown is issued again, the same."""
+        """The statement's row. An append whose fate is unknown is issued again, the same.
+
+        A PostgresError says that nothing of it was committed, by this try or an earlier one.
+        """
+        unsure = False
         for tries_left in reversed(range(TRIES)):
             try:
-                return await self._database.commit(sql, *arguments(tries_left < TRIES - 1))
+                return await self._database.commit(sql, partial(arguments, unsure))
             except AuditUnavailable:
                 if not tries_left:
                     raise
+                unsure = True
             except asyncpg.PostgresError as e:
                 if e.sqlstate == "BL002":
-                    raise AuditUnavailable("this worker's clock is more than 500 ms from the database's") from e
-                raise
+                    # A busy machine sends late, so a second look; clocks that are apart stay so.
+                    if not tries_left:
+                        raise AuditUnavailable(
+                            "this worker's clock is more than 500 ms from the database's"
+                        ) from e
+                elif unsure:
+                    raise AuditUnavailable("an append of unknown fate was refused when issued again") from e
+                else:
+                    raise
             await asyncio.sleep(_PAUSE)
         raise AssertionError("unreachable")
 
@@ -114,7 +134,7 @@ class PostgresLog:
                 receipt = Receipt(item.sealed.entry, index, next(fresh), note, item.sealed.requester)
                 results.append(Appended(receipt))
             elif status == "repeated":
-                results.append(Appended(await self._again(item, index)))
+                results.append(Appended(await self._again(item, index), repeated=True))
             else:
                 results.append(NotAppended(status))
         return results

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import asyncpg
 
 from broker.core.checkpoint import Checkpoint, sign_checkpoint
 from broker.core.keys import Signer
+from broker.core.merkle import EMPTY_ROOT
 from broker.core.tiles import tiles_for_range, tree_root
 from broker.errors import IntegrityError
 from broker.store.guard import Guard, SignedHead
@@ -36,15 +39,23 @@ class Notary:
         self.signatures += 1
         return sign_checkpoint(Checkpoint(self.origin, size, root), self._signer)
 
+    async def remember(self) -> None:
+        """Make what was signed outlast a crash of the machine: to be called every second or so."""
+        await asyncio.to_thread(self._guard.sync)
+
     async def check(self, connection: asyncpg.Connection) -> None:
         """That this database holds what was signed last; IntegrityError with what to do where it does not.
 
         Run on every new connection, since a failover is noticed as one.
         """
+        # In this order: another worker may append and sign between the two looks.
+        known = self._guard.load()
         row = await connection.fetchrow("select log, size from head")
         size = row["size"] if row else 0
-        known = self._guard.load()
         if known is None and size == 0:
+            # Remembered before anything is appended, or a crash just after the first append would be taken
+            # for a lost guard.
+            self._guard.note(SignedHead(self.origin, 0, EMPTY_ROOT))
             return
         if row is None or known is None or known.origin != self.origin or size < known.size:
             raise IntegrityError(self._guard.refuse(size))

@@ -28,6 +28,13 @@ _SERVER_SETTINGS = {
     "tcp_user_timeout": "5000",
     "synchronous_commit": "on",
     "timezone": "UTC",
+    # Everything we ask is a look-up by key, and plans are kept: one made while a table was small must not
+    # read the whole of it when it is large. (Where a whole table is meant, it is read all the same. Before 18
+    # such a plan looks dear enough to be compiled.)
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
 }
 COMMAND_TIMEOUT = 5.0
 ACQUIRE_TIMEOUT = 3.0
@@ -41,10 +48,14 @@ FAILURES = (
     asyncio.TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # of a connection that ended just as it was given back
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.PostgresSystemError,
+    asyncpg.exceptions.TransactionRollbackError,
     asyncpg.exceptions.LockNotAvailableError,
     asyncpg.exceptions.ReadOnlySQLTransactionError,
+    asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
 )
 
 
@@ -97,10 +108,13 @@ class Database:
         except FAILURES as e:
             raise AuditUnavailable("the evidence store cannot be reached") from e
 
-    async def commit(self, sql: str, *args: Any) -> asyncpg.Record:
+    async def commit(self, sql: str, arguments: Callable[[], list[Any]]) -> asyncpg.Record:
         """One autocommit statement and its row. Raises AuditUnavailable unless the commit is durable where
         it should be: a wait for a standby that was cancelled is reported as success with a warning, and is
-        no commit."""
+        no commit.
+
+        `arguments` is called when there is a connection to send them on: they may say what time it is.
+        """
         warnings: list[str] = []
 
         def heard(_: Any, message: asyncpg.PostgresLogMessage) -> None:
@@ -109,7 +123,7 @@ class Database:
         async with self.connection() as connection:
             connection.add_log_listener(heard)
             try:
-                row = await one(connection, sql, *args)
+                row = await one(connection, sql, *arguments())
             finally:
                 connection.remove_log_listener(heard)
         if any("synchronous replication" in warning for warning in warnings):

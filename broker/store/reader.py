@@ -21,11 +21,17 @@ from broker.core.tiles import (
     tiles_for_range,
     tree_root,
 )
-from broker.errors import IntegrityError
+from broker.errors import IntegrityError, KeyDestroyed
 from broker.store.notary import Notary
 from broker.store.pool import Database, one
 from broker.store.seal import Seals
 from broker.store.tiles import TileReader
+
+_MISSING = """
+select n from generate_series($2::bigint, $3::bigint - 1) n
+where not exists (select from tile where log = $1 and level = 0 and tile.n = n.n) order by n
+"""
+_OPENING = 0x6C_6F67  # "log": workers that start together open it one after the other
 
 
 class LogReader:
@@ -41,15 +47,23 @@ class LogReader:
     async def open(self) -> None:
         """Find or make the log of our key's origin; from now on every new connection is held to the guard."""
         async with self._database.connection() as connection, connection.transaction():
+            await connection.execute("select pg_advisory_xact_lock($1)", _OPENING)
             await connection.execute(
                 "insert into log (origin) select $1 where not exists (select from log)", self._notary.origin
             )
-            row = await one(connection, "select id, origin from log where closed_at is null")
+            row = await one(connection, "select id, origin, vkey from log where closed_at is null")
             if row["origin"] != self._notary.origin:
                 raise IntegrityError(
                     f"the database holds the log {row['origin']}; this key signs {self._notary.origin}"
                 )
             self._log = row["id"]
+            if row["vkey"] is None:
+                await connection.execute("update log set vkey = $2 where id = $1", self._log, self._notary.vkey)
+            elif row["vkey"] != self._notary.vkey:
+                raise IntegrityError(
+                    f"this log is signed by {row['vkey']}, and the key folder holds another key: bring back "
+                    "the key folder from before"
+                )
             await connection.execute("insert into head (log) values ($1) on conflict do nothing", self._log)
             await self._notary.check(connection)
         self._database.check = self._notary.check
@@ -72,33 +86,17 @@ class LogReader:
         have been erased.
         """
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                "select e.idx, e.leaf, v.key, v.requester, v.provider, v.full_view as full"
-                " from entry e left join view v using (log, idx) where e.id = $1",
-                entry,
+            row = await _entry(
+                connection, "e.idx, e.leaf, v.key, v.requester, v.provider, v.full_view as full", entry
             )
-            if row is None:
-                raise KeyError(entry)
             proof, note = await self._prove(connection, row["idx"])
-        opening: Opening | None = None
-        full: dict[str, Json] = {}
-        if row["key"] is not None:
-            key = await self._seals.by_id(row["key"])
-            full = decode_object(Opening.from_bytes(key.open(row["full"], entry, "full")).view)
-            if row[audience] is not None:
-                opening = Opening.from_bytes(key.open(row[audience], entry, audience))
+        opening, full = await self._opened(row, entry, audience)
         return Receipt(bytes(row["leaf"]), row["idx"], proof, note, opening), full
 
     async def parties(self, entry: str) -> tuple[str, str]:
         """Requester and provider agency of an entry, empty where there is none. KeyError if no such entry."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                "select v.requester_agency, v.provider_agency from entry e left join view v using (log, idx)"
-                " where e.id = $1",
-                entry,
-            )
-        if row is None:
-            raise KeyError(entry)
+            row = await _entry(connection, "v.requester_agency, v.provider_agency", entry)
         return row["requester_agency"] or "", row["provider_agency"] or ""
 
     async def prove(self, index: int) -> tuple[tuple[bytes, ...], bytes]:
@@ -135,15 +133,45 @@ class LogReader:
         """Make the full tiles that are missing up to the head, so that no reader has to."""
         async with self._database.connection() as connection:
             size, _ = await _head(connection)
+            full = size // TILE_WIDTH
+            missing = await connection.fetch(_MISSING, self._log, self._filled, full)
             reader = TileReader(connection, self._log)
-            for n in range(self._filled, size // TILE_WIDTH):
-                await reader.read([Tile(0, n)])
-                self._filled = n + 1
+            for row in missing:
+                await reader.read([Tile(0, row["n"])])
+                self._filled = row["n"] + 1
+            self._filled = full
+
+    async def _opened(
+        self, row: asyncpg.Record, entry: str, audience: str
+    ) -> tuple[Opening | None, dict[str, Json]]:
+        """One view's opening and the full view; nothing where they, or the key of their month, are gone."""
+        if row["key"] is None:
+            return None, {}
+        try:
+            key = await self._seals.by_id(row["key"])
+        except KeyDestroyed:
+            return None, {}
+        full = decode_object(Opening.from_bytes(key.open(row["full"], entry, "full")).view)
+        if row[audience] is None:
+            return None, full
+        return Opening.from_bytes(key.open(row[audience], entry, audience)), full
 
     async def _prove(self, connection: asyncpg.Connection, index: int) -> tuple[tuple[bytes, ...], bytes]:
         size, root = await _head(connection)
         tiles = await TileReader(connection, self._log).read(tiles_for_inclusion(index, size))
         return inclusion_proof(index, size, tiles.__getitem__), self._notary.sign(size, root)
+
+
+async def _entry(connection: asyncpg.Connection, columns: str, entry: str) -> asyncpg.Record:
+    """An entry and its view by id, or KeyError; what is no id is no entry's."""
+    sql = f"select {columns} from entry e left join view v using (log, idx) where e.id = $1"  # noqa: S608 - ours
+    try:
+        row = await connection.fetchrow(sql, entry)
+    except asyncpg.DataError as e:
+        raise KeyError(entry) from e
+    if row is None:
+        raise KeyError(entry)
+    return row
 
 
 async def _head(connection: asyncpg.Connection) -> tuple[int, bytes]:

@@ -72,32 +72,42 @@ class ReferenceReader:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             policy = await connection.fetchval("select reference_policy from head")
-            for row in await connection.fetch(_NEWER["agency"], since):
-                agency = agency_from(row["detail"])
-                self._agencies[agency.id] = agency
-            for row in await connection.fetch(_NEWER["system"], since):
-                system = system_from(row["detail"])
-                self._systems[system.name] = system
-            for row in await connection.fetch(_NEWER["agreement"], since):
-                agreement = agreements.parse(bytes(row["file"]), self._law)
-                self._agreements[row["id"]] = agreement
-                for flow in row["pins"]:
-                    bound = self._pins.setdefault((agreement.label, flow["record_type"]), {})
-                    bound.update({path: Pin(path, tuple(numbers)) for path, numbers in flow["paths"].items()})
-            for row in await connection.fetch(_NEWER["agency_key"], since):
-                key = signing_key_from(row["detail"])
-                self._signing_keys[key.id] = key
-            for row in await connection.fetch(_NEWER["record_type"], since):
-                self._approvals.append(
-                    Approval(row["full_name"], row["digest"], row["approved_at"], bytes(row["descriptor"]))
-                )
-        self.catalogue = Catalogue.load(self._approvals, self.catalogue)
+            newer = {kind: await connection.fetch(sql, since) for kind, sql in _NEWER.items()}
+        # Whole or not at all: what fails half-way is read again from the same count.
+        agencies = dict(self._agencies)
+        for row in newer["agency"]:
+            agency = agency_from(row["detail"])
+            agencies[agency.id] = agency
+        systems = dict(self._systems)
+        for row in newer["system"]:
+            system = system_from(row["detail"])
+            systems[system.name] = system
+        agreed = dict(self._agreements)
+        pins: dict[tuple[str, str], dict[str, Pin]] = {}
+        for row in newer["agreement"]:
+            agreement = agreed[row["id"]] = agreements.parse(bytes(row["file"]), self._law)
+            for flow in row["pins"]:
+                bound = pins.setdefault((agreement.label, flow["record_type"]), {})
+                bound.update({path: Pin(path, tuple(numbers)) for path, numbers in flow["paths"].items()})
+        signing_keys = dict(self._signing_keys)
+        for row in newer["agency_key"]:
+            key = signing_key_from(row["detail"])
+            signing_keys[key.id] = key
+        approvals = self._approvals + [
+            Approval(row["full_name"], row["digest"], row["approved_at"], bytes(row["descriptor"]))
+            for row in newer["record_type"]
+        ]
+        catalogue = Catalogue.load(approvals, self.catalogue)
         self.current = Reference.build(
             policy,
             self._law,
-            self._agencies.values(),
-            self._systems.values(),
-            self._agreements.values(),
-            {a.full_name: a.digest for a in self._approvals},
-            self._signing_keys.values(),
+            agencies.values(),
+            systems.values(),
+            agreed.values(),
+            {a.full_name: a.digest for a in approvals},
+            signing_keys.values(),
         )
+        self.catalogue = catalogue
+        self._agencies, self._systems, self._agreements = agencies, systems, agreed
+        self._signing_keys, self._approvals = signing_keys, approvals
+        self._pins.update(pins)

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from datetime import datetime
 
+import asyncpg
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
 
-from broker.errors import IntegrityError
+from broker.errors import IntegrityError, KeyDestroyed
 from broker.keys import KeyRing
 from broker.store.pool import Database
 
 STANDARD = "standard"
+_FIND = "select * from view_key where month = $1 and class = $2"
 _NONCE = 12
+_TAG = 16
+_KEPT = 60.0  # seconds; what is destroyed elsewhere ends here too
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,63 +45,81 @@ class ViewKey:
 
     def open(self, sealed: bytes, entry: str, audience: str) -> bytes:
         """The data, or IntegrityError where it is not what was sealed for this entry and audience."""
+        if len(sealed) < _NONCE + _TAG:
+            raise IntegrityError("a sealed view does not open: it was cut")
         try:
             return self.cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], f"{entry}/{audience}".encode())
         except InvalidTag as e:
             raise IntegrityError("a sealed view does not open: it was changed, or belongs elsewhere") from e
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    key: ViewKey
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def old(self) -> bool:
+        return time.monotonic() - self.since > _KEPT
+
+
 class Seals:
-    """View keys, made and unwrapped once and then kept in memory."""
+    """View keys, unwrapped and then kept in memory for a minute: a key destroyed elsewhere ends here too."""
 
     def __init__(self, database: Database, ring: KeyRing) -> None:
         self._database = database
         self._ring = ring
-        self._current: dict[tuple[str, str], ViewKey] = {}
-        self._by_id: dict[int, ViewKey] = {}
+        self._current: dict[tuple[str, str], _Kept] = {}
+        self._by_id: dict[int, _Kept] = {}
         self._lock = asyncio.Lock()
 
     async def current(self, at: datetime, retention: str = STANDARD) -> ViewKey:
-        """The key for what happens at `at`."""
+        """The key for what happens at `at`. Raises KeyDestroyed where it has been already."""
         month = f"{at:%Y-%m}"
-        key = self._current.get((month, retention))
-        if key is None:
+        kept = self._current.get((month, retention))
+        if kept is None or kept.old:
             async with self._lock:
-                key = self._current.get((month, retention)) or await self._make(month, retention)
-        return key
+                kept = self._current.get((month, retention))
+                if kept is None or kept.old:
+                    kept = self._current[month, retention] = _Kept(await self._load(month, retention))
+        return kept.key
 
     async def by_id(self, key_id: int) -> ViewKey:
-        """The key of an older view. KeyError where its class has been destroyed."""
-        if key_id not in self._by_id:
+        """The key of an older view. Raises KeyDestroyed where it has been."""
+        kept = self._by_id.get(key_id)
+        if kept is None or kept.old:
+            self._by_id.pop(key_id, None)
             async with self._database.connection() as connection:
                 row = await connection.fetchrow("select * from view_key where id = $1", key_id)
             if row is None:
-                raise KeyError(key_id)
-            self._by_id[key_id] = self._unwrap(row["id"], row["month"], row["class"], row["wrapped"])
-        return self._by_id[key_id]
+                raise KeyDestroyed("the key of this view has been destroyed")
+            kept = self._by_id[key_id] = _Kept(self._unwrap(row))
+        return kept.key
 
-    async def _make(self, month: str, retention: str) -> ViewKey:
-        wrapping = AESGCM(self._ring.wrapping_key(month, retention))
-        nonce = os.urandom(_NONCE)
-        wrapped = nonce + wrapping.encrypt(nonce, os.urandom(32), f"{month}.{retention}".encode())
+    async def _load(self, month: str, retention: str) -> ViewKey:
         async with self._database.connection() as connection:
-            # Two workers may meet here; the first row counts for both.
-            await connection.execute(
-                "insert into view_key (month, class, wrapped) values ($1, $2, $3) on conflict do nothing",
-                month,
-                retention,
-                wrapped,
-            )
-            row = await connection.fetchrow(
-                "select * from view_key where month = $1 and class = $2", month, retention
-            )
+            row = await connection.fetchrow(_FIND, month, retention)
+            if row is None:
+                # The only place where a wrapping key may be made: nothing can have been sealed under it yet.
+                wrapped = self._wrap(self._ring.make_wrapping_key(month, retention), month, retention)
+                # Two workers may meet here; the first row counts for both.
+                await connection.execute(
+                    "insert into view_key (month, class, wrapped) values ($1, $2, $3) on conflict do nothing",
+                    month,
+                    retention,
+                    wrapped,
+                )
+                row = await connection.fetchrow(_FIND, month, retention)
         if row is None:  # destroyed between the two statements, which only an erasure of this month does
-            raise IntegrityError(f"the view key of {month}, {retention} was destroyed as it was made")
-        key = self._unwrap(row["id"], month, retention, row["wrapped"])
-        self._current[month, retention] = self._by_id[key.id] = key
-        return key
+            raise KeyDestroyed(f"the view key of {month}, {retention} was destroyed as it was made")
+        return self._unwrap(row)
 
-    def _unwrap(self, key_id: int, month: str, retention: str, wrapped: bytes) -> ViewKey:
+    def _wrap(self, wrapping: bytes, month: str, retention: str) -> bytes:
+        nonce = os.urandom(_NONCE)
+        return nonce + AESGCM(wrapping).encrypt(nonce, os.urandom(32), f"{month}.{retention}".encode())
+
+    def _unwrap(self, row: asyncpg.Record) -> ViewKey:
+        month, retention, wrapped = row["month"], row["class"], row["wrapped"]
         wrapping = AESGCM(self._ring.wrapping_key(month, retention))
         try:
             data = wrapping.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], f"{month}.{retention}".encode())
@@ -104,4 +127,4 @@ class Seals:
             raise IntegrityError(
                 f"the view key of {month}, {retention} does not unwrap: another key ring?"
             ) from e
-        return ViewKey(key_id, AESGCMSIV(data))
+        return ViewKey(row["id"], AESGCMSIV(data))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import asyncpg
 
-from broker.core.merkle import HASH_BYTES
+from broker.core.merkle import HASH_BYTES, MAX_SIZE
 from broker.core.tiles import TILE_WIDTH, Tile, hashes_of, subtree_root
 
 _LEAVES = """
@@ -32,6 +32,8 @@ class TileReader:
 
     async def bundle(self, index: int, width: int = TILE_WIDTH) -> list[bytes]:
         """The entries of one bundle. KeyError where there are fewer than `width`."""
+        if (index + 1) * TILE_WIDTH > MAX_SIZE:
+            raise KeyError(index)
         rows = await self._connection.fetch(
             "select leaf from entry where log = $1 and idx >= $2 and idx < $3 order by idx",
             self._log,
@@ -69,6 +71,8 @@ class TileReader:
 
     async def _made(self, tile: Tile) -> bytes:
         first, last = tile.index * TILE_WIDTH, tile.index * TILE_WIDTH + tile.width
+        if last > MAX_SIZE:
+            raise KeyError(tile.path)
         if tile.level == 0:
             return await self._connection.fetchval(_LEAVES, self._log, first, last) or b""
         rows = await self._connection.fetch(

@@ -105,7 +105,7 @@ def test_values_are_shown_in_the_order_of_the_type() -> None:
         ("name.family", "Moss"),
         ("name.given", "Ann, May"),
         ("birth_date", "not stated"),
-        ("gender", "GENDER_FEMALE"),
+        ("gender", "female"),
     ]
 
 

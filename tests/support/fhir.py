@@ -27,11 +27,10 @@ Make = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass
-class RealServer:
-    """A sekmet-fhir process. `url` is its FHIR base."""
+class FhirApi:
+    """A FHIR server as whoever keeps its records sees it. `url` is its FHIR base."""
 
     url: str
-    process: subprocess.Popen[bytes]
     client: Files
 
     async def put(self, resource: dict[str, Any]) -> None:
@@ -48,6 +47,13 @@ class RealServer:
     def _http(self) -> httpx.AsyncClient:
         context = tls(self.client.ca, self.client.cert, self.client.key)
         return httpx.AsyncClient(verify=context, trust_env=False, timeout=10)
+
+
+@dataclass
+class RealServer(FhirApi):
+    """A sekmet-fhir process."""
+
+    process: subprocess.Popen[bytes]
 
 
 @contextmanager
@@ -67,7 +73,7 @@ def real_server(folder: Path, server: Files, client: Files) -> Iterator[RealServ
                 assert process.poll() is None, (folder / "log").read_text()
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
-        yield RealServer(launch.base_url, process, client)
+        yield RealServer(launch.base_url, client, process)
     finally:
         process.terminate()
         process.wait(10)

@@ -8,18 +8,19 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
+from broker.cli import evidence
 from broker.cli.up.cast import EDITH, EDITHS_HOME
 from broker.cli.up.state import State
 from broker.client import Actor, Assurance, Broker, Disclosure
-from broker.core.facts import Shown, rows
+from broker.core.facts import Row, Shown, rows
 from broker.core.model import Reason
-from broker.core.receipt import Receipt
+from broker.core.receipt import Audience, Receipt
 from broker.errors import BrokerError, Denied
 from broker.pki.tls import TlsFiles, channel_credentials
 from broker.v1 import directive_pb2, directive_pb2_grpc, exchange_pb2
@@ -81,13 +82,14 @@ class Demonstration:
             ),
             timeout=TIMEOUT,
         )
+        verified = evidence.verify(evidence.read(made.receipt), self._state.vkey, Audience.REQUESTER)
         return Step(
             "Edith Exampleton agrees that the fire service may see her alerts",
             (
                 "Recorded by Cumberland Council (cumberland-mash), for home fire safety only.",
-                _receipt(made.receipt.index),
+                _receipt(verified.index),
             ),
-            held=bool(made.receipt.proof) or made.receipt.index == 0,
+            held=True,
         )
 
     async def _crew(self) -> Step:
@@ -208,7 +210,7 @@ def _told(disclosure: Disclosure, seconds: float) -> tuple[str, ...]:
     label = f"{decision.agreement}/{decision.agreement_version}"
     record = disclosure.record
     shown = () if isinstance(record, bytes) else rows(record, withheld)
-    facts = [f"  {row.path:<34} {row.value}" for row in shown if row.shown is not Shown.WITHHELD]
+    facts = [f"  {name:<38} {value}" for row in shown for name, value in _fact(row)]
     return (
         f"RELEASED in {seconds * 1000:.0f} ms under {label} ({decision.basis}, {decision.condition}).",
         *facts,
@@ -216,6 +218,16 @@ def _told(disclosure: Disclosure, seconds: float) -> tuple[str, ...]:
         f"Obligations: {', '.join(o.code for o in decision.obligations)}." if decision.obligations else "",
         _receipt(disclosure.receipt.index),
     )
+
+
+def _fact(row: Row) -> Iterator[tuple[str, str]]:
+    """A row as a crew would want it read out: values, and what is known to be absent."""
+    parent, _, leaf = row.path.rpartition(".")
+    if leaf == "state":
+        if row.shown is not None and row.shown is not Shown.WITHHELD:
+            yield parent, row.value
+    elif row.shown is None and leaf != "as_at":
+        yield row.path, row.value
 
 
 def _refused(error: BrokerError, seconds: float) -> tuple[str, ...]:

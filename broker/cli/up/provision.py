@@ -90,16 +90,17 @@ async def _agreements(
     for name, data in demonstration_agreements():
         signatures = await asyncio.to_thread(signed, state, name, data)
         if digest(data) not in known:
-            await _signing_keys(directory, state, [each.agency for each in signatures])
+            await enrol_signing_keys(directory, state, [each.agency for each in signatures])
             request = agreement_pb2.ApplyAgreementRequest(
                 file=data, signatures=[signature_message(each) for each in signatures]
             )
             await agreements.ApplyAgreement(request, timeout=TIMEOUT)
 
 
-async def _signing_keys(
+async def enrol_signing_keys(
     directory: directory_pb2_grpc.DirectoryServiceAsyncStub, state: State, agencies: list[str]
 ) -> None:
+    """Enrol the signing keys of agencies that have none enrolled."""
     listed = await directory.ListAgencyKeys(directory_pb2.ListAgencyKeysRequest(), timeout=TIMEOUT)
     known = {key.public_key for key in listed.keys}
     for agency in agencies:

@@ -7,7 +7,9 @@ create table log (
     id         smallint primary key generated always as identity,
     origin     text not null unique,
     opened_at  timestamptz not null default clock_timestamp(),
-    closed_at  timestamptz
+    closed_at  timestamptz,
+    -- The key this log is signed with, so that an exchanged key folder is refused.
+    vkey       text
 );
 
 create table head (
@@ -19,7 +21,9 @@ create table head (
     -- Counts changes of what decisions read; never reset.
     policy            bigint not null default 0,
     -- The newest of them that was not about a person.
-    reference_policy  bigint not null default 0
+    reference_policy  bigint not null default 0,
+    -- Proves the index key: under another, nothing that people have said would be found.
+    index_check       bytea
 );
 
 create table entry (

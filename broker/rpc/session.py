@@ -1,0 +1,208 @@
+"""One open Exchange stream: what is in flight on it, and what waits to be written.
+
+Bounded both ways: a client that does not read is not read, and one that stays so is ended. A release that
+could not be written is noted as undelivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from broker.core.model import Caller
+from broker.core.model import Request as Asked
+from broker.errors import AuditUnavailable, Cancelled, Denied, InvalidRequest, Saturated
+from broker.ports import Disclosed
+from broker.rpc import parse, wire
+from broker.rpc.context import Context
+from broker.rpc.errors import count, status_of
+from broker.v1 import exchange_pb2
+
+if TYPE_CHECKING:
+    from broker.rpc.exchange import ExchangeServicer
+
+MAX_IN_FLIGHT = 1024  # of one stream
+MAX_ITEMS = 256
+MAX_IDS = 4096  # received, or given up, in one message
+MAX_BYTES = 1024 * 1024
+# A client that reads nothing for this long, in seconds, is gone.
+STALLED = 10.0
+# What nothing else answered for in the time that the request gives: the provider's share of it ends before.
+LATE = "no evidence could be committed in the time allowed; ask again under the same request id"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """An outcome that waits to be written, and the request it ends; None where none was started."""
+
+    outcome: exchange_pb2.Outcome
+    of: tuple[Asked, asyncio.Task[Disclosed]] | None = None
+
+
+class Session:
+    """One open Exchange stream: what is in flight on it, and what waits to be written."""
+
+    def __init__(self, servicer: ExchangeServicer, context: Context) -> None:
+        self._servicer = servicer
+        self._context = context
+        self._running: dict[str, tuple[Asked, asyncio.Task[Disclosed]]] = {}
+        self._waiting: deque[_Ready] = deque()
+        self._writing: list[_Ready] = []
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._done = False
+
+    async def run(self, incoming: AsyncIterator[exchange_pb2.ExchangeRequest]) -> None:
+        """Read until the client closes, write until all is answered; what fails first ends both.
+
+        Raises UnknownSystem for a system that may no longer speak, InvalidRequest for a message over its
+        bounds, Saturated for a client that does not read.
+        """
+        loop = asyncio.get_running_loop()
+        writer = loop.create_task(self._write())
+        # A suspension ends a stream on which nobody says anything, too.
+        watch = self._servicer.identity.watch(self._context)
+        sides = {writer, loop.create_task(self._read(incoming)), loop.create_task(watch)}
+        waiting = sides
+        try:
+            while not writer.done():
+                ended, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for side in ended:
+                    side.result()
+        finally:
+            for side in sides:
+                side.cancel()
+            await asyncio.gather(*sides, return_exceptions=True)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Nobody listens any more: stop what runs, and note every release that was not written."""
+        for asked, task in self._running.values():
+            self._servicer.abandon(asked, task)
+        for unwritten in (*self._writing, *self._waiting):
+            if unwritten.of is not None:
+                self._servicer.undelivered(*unwritten.of)
+
+    async def _read(self, incoming: AsyncIterator[exchange_pb2.ExchangeRequest]) -> None:
+        async for message in incoming:
+            caller = self._servicer.identity.of(self._context)
+            if len(message.requests) > MAX_ITEMS:
+                raise InvalidRequest("requests", f"at most {MAX_ITEMS} in one message")
+            if max(len(message.received), len(message.cancel)) > MAX_IDS:
+                raise InvalidRequest("received", f"at most {MAX_IDS} ids in one message")
+            if received := parse.identifiers(message.received):
+                self._servicer.received(caller, received)
+            for request_id in message.cancel:
+                if running := self._running.get(request_id):
+                    running[1].cancel()
+            for each in message.requests:
+                self._accept(each, caller)
+            # Who does not read is not read: the writer's own limit ends a stream that stays so.
+            while len(self._waiting) >= MAX_IN_FLIGHT:
+                self._room.clear()
+                await self._room.wait()
+        self._done = True
+        self._wake.set()
+
+    def _accept(self, message: exchange_pb2.RecordRequest, caller: Caller) -> None:
+        """Start one request; what is wrong with it harms only itself."""
+        request_id = message.request_id
+        try:
+            if len(self._running) + len(self._waiting) >= MAX_IN_FLIGHT:
+                raise Saturated(f"{MAX_IN_FLIGHT} requests of this stream are in flight or unread")
+            if request_id in self._running:
+                raise InvalidRequest("request_id", "is in flight on this stream already")
+            asked = parse.request(message, caller)
+        except Exception as e:  # noqa: BLE001 - the table maps it
+            count(self._servicer.telemetry, e, caller.agency)
+            self._put(_Ready(exchange_pb2.Outcome(request_id=request_id[:64], error=status_of(e))))
+            return
+        task = self._servicer.start(asked)
+        self._running[request_id] = (asked, task)
+        late = asyncio.get_running_loop().call_later(asked.timeout, self._expire, request_id, task)
+        task.add_done_callback(lambda done: self._finish(request_id, done, late))
+
+    def _finish(self, request_id: str, task: asyncio.Task[Disclosed], late: asyncio.TimerHandle) -> None:
+        late.cancel()
+        if (running := self._running.get(request_id)) is not None and running[1] is task:
+            del self._running[request_id]
+            self._put(_Ready(outcome(request_id, task), running))
+
+    def _expire(self, request_id: str, task: asyncio.Task[Disclosed]) -> None:
+        """Its time is over: say so, and see what has been sent to be committed through without it."""
+        running = self._running.get(request_id)
+        # An id may have been asked again since it expired.
+        if running is not None and running[1] is task:
+            del self._running[request_id]
+            self._servicer.abandon(*running)
+            error = status_of(AuditUnavailable(LATE))
+            self._put(_Ready(exchange_pb2.Outcome(request_id=request_id, error=error)))
+
+    def _put(self, one: _Ready) -> None:
+        self._waiting.append(one)
+        self._wake.set()
+
+    async def _write(self) -> None:
+        while self._waiting or not self._done or self._running:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            self._writing = self._next()
+            outcomes = [ready.outcome for ready in self._writing]
+            reply = exchange_pb2.ExchangeReply(outcomes=outcomes, checkpoint=share_checkpoint(outcomes))
+            try:
+                async with asyncio.timeout(STALLED):
+                    await self._context.write(reply)
+            except TimeoutError as e:
+                raise Saturated(f"the stream was not read for {STALLED:.0f} s") from e
+            self._writing = []
+            self._room.set()
+
+    def _next(self) -> list[_Ready]:
+        """What is waiting, within the bounds of a batch; a record too large for one travels alone."""
+        batch: list[_Ready] = []
+        size = 0
+        while self._waiting and len(batch) < MAX_ITEMS:
+            size += self._waiting[0].outcome.ByteSize()
+            if batch and size > MAX_BYTES:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+
+def outcome(request_id: str, task: asyncio.Task[Disclosed]) -> exchange_pb2.Outcome:
+    """What became of one request of a stream."""
+    if task.cancelled():
+        gone = Cancelled("given up before it was committed")
+        return exchange_pb2.Outcome(request_id=request_id, error=status_of(gone))
+    error = task.exception()
+    if error is None:
+        return exchange_pb2.Outcome(request_id=request_id, disclosure=wire.disclosure(task.result()))
+    if isinstance(error, Denied):
+        return exchange_pb2.Outcome(request_id=request_id, refusal=wire.refusal(error))
+    return exchange_pb2.Outcome(request_id=request_id, error=status_of(error))
+
+
+def share_checkpoint(outcomes: list[exchange_pb2.Outcome]) -> bytes:
+    """Take the commonest checkpoint out of the receipts that have it, to be sent once."""
+    receipts = [r for one in outcomes if (r := _receipt(one)) is not None]
+    common = Counter(r.checkpoint for r in receipts).most_common(1)
+    if not common:
+        return b""
+    checkpoint = common[0][0]
+    for receipt in receipts:
+        if receipt.checkpoint == checkpoint:
+            receipt.checkpoint = b""
+    return checkpoint
+
+
+def _receipt(one: exchange_pb2.Outcome) -> exchange_pb2.Receipt | None:
+    kind = one.WhichOneof("result")
+    if kind == "error":
+        return None
+    result: exchange_pb2.Disclosure | exchange_pb2.Refusal = getattr(one, kind or "disclosure")
+    return result.receipt if result.HasField("receipt") else None

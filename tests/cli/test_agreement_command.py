@@ -1,0 +1,90 @@
+"""`broker agreement` against a real broker."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import AGREEMENT, Parties, Run
+from tests.support.running import RunningBroker
+
+
+def test_what_was_applied_is_listed(broker: Run, parties: Parties) -> None:
+    """The list has the file's digest and every flow; a party sees it and a stranger does not."""
+    listed = {each["id"]: each for each in broker("agreement", "list", "--json").json}
+    ours = listed["summaries-for-crews"]
+    assert ours["digest"] == hashlib.sha256(parties.file.read_bytes()).hexdigest()
+    assert ours["status"] == "in force"
+    assert ours["parties"] == ["clifire", "clinhs"]
+    (flow,) = ours["flows"]
+    assert flow["permitted_paths"] == ["nhs_number", "allergies.state", "allergies.items.substance.display"]
+    assert "Patient summaries for fire crews" in broker("agreement", "list", "--as", parties.provider).out
+
+
+def test_a_stranger_sees_no_agreement(broker: Run, parties: Parties, running_broker: RunningBroker) -> None:
+    """A partner that is no party is told that there are none."""
+    stranger = running_broker.join("agrstranger", "x", "police")
+    assert broker("agreement", "list", "--as", stranger, "--json").json == []
+    assert "no agreements" in broker("agreement", "list", "--as", stranger).out
+
+
+def test_versions_supersede_and_files_before_a_bad_one_stay(
+    broker: Run, parties: Parties, tmp_path: Path
+) -> None:
+    """The first file that does not hold stops the command and is named; what came before it is printed."""
+    first, second, bad = (tmp_path / f"{n}.toml" for n in range(3))
+    other = AGREEMENT.replace("summaries-for-crews", "agr-other").replace("emergency-response", "audit")
+    first.write_text(other)
+    second.write_text(other.replace("version = 1", "version = 2"))
+    bad.write_text(other.replace("version = 1", "version = 3").replace('"allergies.state"', '"allergies"'))
+    result = broker("agreement", "apply", first, second, bad, "--json")
+    assert result.code == 1
+    assert [(each["file"], each["version"]) for each in result.json] == [(str(first), 1), (str(second), 2)]
+    assert f"{bad}: flows.0.permitted" in result.err
+
+    def versions(*more: str) -> list[tuple[int, str]]:
+        listed = broker("agreement", "list", "--json", *more).json
+        return sorted((each["version"], each["status"]) for each in listed if each["id"] == "agr-other")
+
+    assert versions() == [(2, "in force")]
+    assert versions("--all-versions") == [(1, "superseded"), (2, "in force")]
+    again = broker("agreement", "apply", first)
+    assert again.code == 1
+    assert "version 2 is applied; the next needs a higher one" in again.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('agency = "clinhs"', 'agency = "nowhere"', "flows.0.provider: clinhs is not among the parties"),
+        ("clinhs", "nowhere", "parties.1.agency: nowhere is not in the directory"),
+        ('"nhs_number"', '"shoe_size"', "flows.0.permitted"),
+        ("art6-1-e", "art6-1-z", "legal.basis: unknown code"),
+        ("PatientSummary", "Nothing", "flows.0.record_type"),
+        ("version = 1", "version = ", "file: not TOML"),
+    ],
+)
+def test_a_file_that_does_not_hold(
+    broker: Run, parties: Parties, tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    """The file and the key in it are named, and nothing is stored."""
+    file = tmp_path / "bad.toml"
+    file.write_text(AGREEMENT.replace("summaries-for-crews", "agr-bad").replace(old, new))
+    result = broker("agreement", "apply", file)
+    assert (result.code, result.out) == (1, "")
+    assert f"{file}: {says}" in result.err
+    listed = broker("agreement", "list", "--all-versions", "--json").json
+    assert "agr-bad" not in {each["id"] for each in listed}
+
+
+def test_wrong_uses(broker: Run, parties: Parties, tmp_path: Path) -> None:
+    """A missing file is exit 2; a partner may not apply, and a file too large is not even sent."""
+    assert broker("agreement", "apply", tmp_path / "none.toml").code == 2
+    partner = broker("agreement", "apply", parties.file, "--as", parties.requester)
+    assert partner.code == 1
+    assert "only a system enrolled as operator" in partner.err
+    large = tmp_path / "large.toml"
+    large.write_bytes(b"#" * (300 * 1024))
+    assert "too large to be an agreement" in broker("agreement", "apply", large).err

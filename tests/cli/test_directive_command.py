@@ -1,0 +1,86 @@
+"""`broker directive` against a real broker."""
+
+from __future__ import annotations
+
+from tests.cli.conftest import ACTOR, Parties, Run
+
+PERSON = "nhs-number:9912003888"
+NUMBER = "9912003888"
+
+
+def test_what_was_said_is_recorded_listed_and_withdrawn(broker: Run, parties: Parties) -> None:
+    """From adding to lifting, the subject read from standard input and never printed."""
+    us = ("--as", parties.requester, *ACTOR)
+    scope = ("--purpose", "home-fire-safety", "--provider", "clinhs", "--manner", "written")
+    times = ("--said-at", "2026-05-01T10:00:00+01:00", "--until", "2099-01-01")
+    added = broker(
+        "directive", "add", "objection", "--subject", "-", *us, *scope, *times, "--json", stdin=PERSON
+    )
+    assert added.code == 0, added.err
+    assert added.json["verified"] is True
+    assert broker("directive", "add", "consent", "--subject", PERSON, *us).code == 0
+
+    found = broker("directive", "list", "--subject", "-", *us, "--json", stdin=f"{PERSON}\n")
+    assert NUMBER not in found.out
+    objection = next(each for each in found.json if each["kind"] == "objection")
+    assert objection == {
+        "id": added.json["directive"],
+        "kind": "objection",
+        "purposes": ["home-fire-safety"],
+        "record_types": [],
+        "requesters": [],
+        "providers": ["clinhs"],
+        "recorder": "clifire",
+        "standing": "self",
+        "manner": "written",
+        "said_at": "2026-05-01T09:00:00Z",
+        "valid_until": "2099-01-01T00:00:00Z",
+    }
+    assert "objection" in broker("directive", "list", "--subject", PERSON, *us).out
+
+    others = ("--as", parties.provider, *ACTOR)
+    assert broker("directive", "list", "--subject", PERSON, *others, "--json").json == []
+    assert "recorded nothing" in broker("directive", "list", "--subject", PERSON, *others).out
+    denied = broker("directive", "withdraw", added.json["directive"], *others)
+    assert denied.code == 1
+    assert "no such directive that your agency may withdraw" in denied.err
+
+    ended = broker("directive", "withdraw", "--subject", PERSON, *others, "--json").json
+    assert len(ended["withdrawn"]) == 1
+    assert broker("directive", "withdraw", added.json["directive"], *us).code == 0
+    assert broker("directive", "list", "--subject", PERSON, *us, "--json").json == []
+
+
+def test_an_identifier_is_never_repeated(broker: Run, parties: Parties) -> None:
+    """Errors about a subject name the scheme and its form; the value stays out of every text."""
+    us = ("--as", parties.requester, *ACTOR)
+    for subject, code, says in (
+        ("nhs-number:9912003889", 1, "subject.value: not a canonical nhs-number"),
+        ("nhs-number:991 200 3888", 1, "not a canonical nhs-number"),
+        ("passport:9912003888", 1, "subject.scheme: unknown scheme"),
+        ("9912003888", 2, "--subject is SCHEME:VALUE"),
+    ):
+        for result in (
+            broker("directive", "list", "--subject", subject, *us),
+            broker("directive", "list", "--subject", "-", *us, stdin=subject),
+        ):
+            assert (result.code, result.out) == (code, "")
+            assert says in result.err
+            assert "200" not in result.err
+
+
+def test_wrong_uses(broker: Run, parties: Parties) -> None:
+    """An unknown scope, kind or a withdrawal of nothing in particular; and only partners record."""
+    us = ("--as", parties.requester, *ACTOR)
+    unknown = broker("directive", "add", "refusal", "--subject", PERSON, *us, "--purpose", "fun")
+    assert unknown.code == 1
+    assert "directive.purposes: 'fun' is unknown" in unknown.err
+    assert broker("directive", "add", "wish", "--subject", PERSON, *us).code == 2
+    assert broker("directive", "withdraw", *us).code == 2
+    assert broker("directive", "withdraw", "x", "--subject", PERSON, *us).code == 2
+    assert broker("directive", "withdraw", "x", "--purpose", "audit", *us).code == 2
+    assert "not a UUID" in broker("directive", "withdraw", "x", *us).err
+    operator = broker("directive", "list", "--subject", PERSON, "--as", "operator-cli", *ACTOR)
+    assert operator.code == 1
+    assert "only a system enrolled as partner" in operator.err
+    assert broker("directive", "list", "--subject", PERSON, "--as", parties.requester).code == 2

@@ -1,0 +1,198 @@
+"""The gRPC edge as it runs: grpc.aio with mutual TLS on 127.0.0.1, over use cases whose ports are in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import pytest
+
+from broker.clock import SystemClock
+from broker.core.model import Function
+from broker.links import Links
+from broker.pki.files import read_certificates
+from broker.pki.folder import CertificateFolder
+from broker.pki.identity import key_digest
+from broker.pki.tls import TlsFiles, channel_credentials, server_credentials
+from broker.rpc.adapter import AdapterServicer
+from broker.rpc.agreement import AgreementServicer
+from broker.rpc.audit import AuditServicer
+from broker.rpc.directive import DirectiveServicer
+from broker.rpc.directory import DirectoryServicer
+from broker.rpc.exchange import ExchangeServicer
+from broker.rpc.identity import Identity
+from broker.telemetry import Telemetry
+from broker.v1 import (
+    adapter_pb2,
+    adapter_pb2_grpc,
+    agreement_pb2_grpc,
+    audit_pb2_grpc,
+    directive_pb2_grpc,
+    directory_pb2_grpc,
+    exchange_pb2,
+    exchange_pb2_grpc,
+)
+from tests.support.world import HOME, RISK, World
+
+DOMAIN = "blue-light.test"
+SYSTEMS = {
+    "nwas-cad": Function.PARTNER,
+    "cfrs-cad": Function.PARTNER,
+    "operator-cli": Function.OPERATOR,
+    "cumberland-audit": Function.AUDITOR,
+}
+
+
+SOON = 15
+
+
+async def eventually(what: Callable[[], object]) -> None:
+    """Within some seconds this holds."""
+    async with asyncio.timeout(SOON):
+        while not what():  # noqa: ASYNC110 - what is waited for happens in many places
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def edge_certs(tmp_path_factory: pytest.TempPathFactory) -> CertificateFolder:
+    """An authority, and certificates; `nwas-new` is enrolled nowhere."""
+    folder = CertificateFolder(tmp_path_factory.mktemp("edge-certs") / "certs")
+    folder.init(DOMAIN, datetime.now(UTC))
+    for name in (*SYSTEMS, "nwas-new"):
+        folder.issue_client(*name.split("-"), datetime.now(UTC))
+    return folder
+
+
+@dataclass
+class Edge:
+    """A running port, and what stands behind it."""
+
+    certs: CertificateFolder
+    world: World
+    links: Links
+    telemetry: Telemetry
+    port: int = 0
+    ahead: timedelta = timedelta()
+    channels: list[grpc.aio.Channel] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        """The time as the identity check sees it."""
+        return datetime.now(UTC) + self.ahead
+
+    def channel(self, name: str | None = "nwas-cad", *options: tuple[str, Any]) -> grpc.aio.Channel:
+        """A channel of one system; None: without a certificate."""
+        if name is None:
+            credentials = grpc.ssl_channel_credentials((self.certs.path / "ca.pem").read_bytes())
+        else:
+            credentials = channel_credentials(TlsFiles.within(self.certs.path, name))
+        made = grpc.aio.secure_channel(f"localhost:{self.port}", credentials, options=options)
+        self.channels.append(made)
+        return made
+
+    def exchange(self, name: str | None = "nwas-cad") -> Any:
+        """The exchange as one system sees it."""
+        return exchange_pb2_grpc.ExchangeServiceStub(self.channel(name))
+
+    async def enrol(self, name: str, function: Function, **changes: Any) -> None:
+        """Enrol a certificate's key, or another state of its system."""
+        digest = key_digest(read_certificates(self.certs.path / name / "cert.pem")[0])
+        self.world.put_system(*name.split("-"), function, key_digest=digest, **changes)
+        await self.world.store.reference.refresh()
+
+    def counted(self, name: str, **labels: str) -> float:
+        """A metric's value."""
+        return self.telemetry.registry.get_sample_value(f"broker_{name}_total", labels) or 0.0
+
+
+@asynccontextmanager
+async def serving(certs: CertificateFolder, *, attached: bool) -> AsyncIterator[Edge]:
+    """The port over a fresh world; with `attached` providers are real links, else scripted."""
+    links = Links()
+    world = World(SystemClock(), links=links if attached else None)
+    today = datetime.now(UTC).date()
+    world.agree(valid_from=today - timedelta(300), valid_until=today + timedelta(300))
+    telemetry = Telemetry("0", lambda name: name == RISK)
+    edge = Edge(certs, world, links, telemetry)
+    for name, function in SYSTEMS.items():
+        await edge.enrol(name, function)
+    world.providers.answers(world.found())
+    reference = world.store.reference
+    identity = Identity(DOMAIN, reference, edge.now)
+    server = grpc.aio.server()
+    exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(
+        ExchangeServicer(world.exchange, world.acknowledgements, identity, telemetry), server
+    )
+    adapter_pb2_grpc.add_AdapterServiceServicer_to_server(
+        AdapterServicer(
+            links,
+            reference,
+            identity,
+            telemetry,
+            f"spiffe://{DOMAIN}/server/broker",
+            adapter_pb2.Worker(id="1"),
+        ),
+        server,
+    )
+    directory_pb2_grpc.add_DirectoryServiceServicer_to_server(
+        DirectoryServicer(world.registry, reference, world.clock, identity, telemetry), server
+    )
+    agreement_pb2_grpc.add_AgreementServiceServicer_to_server(
+        AgreementServicer(world.agreements, identity, telemetry), server
+    )
+    directive_pb2_grpc.add_DirectiveServiceServicer_to_server(
+        DirectiveServicer(world.directives, world.clock, identity, telemetry), server
+    )
+    audit_pb2_grpc.add_AuditServiceServicer_to_server(
+        AuditServicer(world.audits, world.store.log, identity, telemetry), server
+    )
+    edge.port = server.add_secure_port("127.0.0.1:0", server_credentials(TlsFiles.within(certs.path, "broker")))
+    await server.start()
+    try:
+        yield edge
+    finally:
+        for channel in edge.channels:
+            await channel.close()
+        await server.stop(0.2)
+        async with asyncio.timeout(10):
+            await world.acknowledgements.drain()
+
+
+@pytest.fixture
+async def edge(edge_certs: CertificateFolder) -> AsyncIterator[Edge]:
+    """A port whose providers are scripted."""
+    async with serving(edge_certs, attached=False) as made:
+        yield made
+
+
+@pytest.fixture
+async def attached(edge_certs: CertificateFolder) -> AsyncIterator[Edge]:
+    """A port to which adapters attach."""
+    async with serving(edge_certs, attached=True) as made:
+        yield made
+
+
+@pytest.fixture
+def wanted() -> Callable[..., exchange_pb2.RecordRequest]:
+    """Makes a request on the wire that is permitted."""
+
+    def make(request_id: str = "", **changes: Any) -> exchange_pb2.RecordRequest:
+        made: dict[str, Any] = {
+            "request_id": request_id or str(uuid.uuid4()),
+            "record_type": RISK,
+            "provider": "cfrs",
+            "subject": exchange_pb2.SubjectRef(scheme=HOME.scheme, value=HOME.value),
+            "purpose": "emergency-response",
+            "actor": exchange_pb2.Actor(
+                id="a.hill", role="ambulance-crew", assurance=exchange_pb2.ASSURANCE_PERSONAL_LOGIN
+            ),
+        }
+        made.update(changes)
+        return exchange_pb2.RecordRequest(**{k: v for k, v in made.items() if v is not None})
+
+    return make

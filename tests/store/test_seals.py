@@ -1,0 +1,156 @@
+"""Sealed views: who can open them, for how long, and what is left when the key of their month is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from broker.errors import IntegrityError, KeyDestroyed
+from broker.store import seal
+from broker.store.seal import Seals
+from tests.support.evidence import Node, a_draft, node
+from tests.support.postgres import ask
+
+AUGUST = datetime(2026, 8, 31, 23, 59, 59, tzinfo=UTC)
+AUDIENCES = ("requester", "provider", "full")
+
+
+async def _sealed(dsn: str, column: str, index: int = 0) -> bytes:
+    value: bytes = await ask(dsn, f"select {column} from view where idx = {index}")
+    return value
+
+
+async def test_a_view_opens_for_its_entry_and_reader_only(worker: Node, dsn: str) -> None:
+    """Moved to another entry or audience, changed or cut, a sealed view does not open."""
+    first, second = a_draft(), a_draft()
+    await worker.append(first)
+    await worker.append(second)
+    key = await worker.seals.current(first.at)
+    sealed = await _sealed(dsn, "requester")
+    assert key.open(sealed, first.id, "requester")
+    wrong = [
+        (sealed, second.id, "requester"),
+        (sealed, first.id, "provider"),
+        (sealed[:-1], first.id, "requester"),
+        (sealed[:20], first.id, "requester"),
+        (b"", first.id, "requester"),
+        (bytes([sealed[0] ^ 1]) + sealed[1:], first.id, "requester"),
+        (sealed[:-1] + bytes([sealed[-1] ^ 1]), first.id, "requester"),
+    ]
+    for data, entry, audience in wrong:
+        with pytest.raises(IntegrityError, match="does not open"):
+            key.open(data, entry, audience)
+
+
+@pytest.mark.parametrize("column", ["requester", "full_view"])
+async def test_views_exchanged_in_the_database_are_found(local: Node, local_dsn: str, column: str) -> None:
+    """A view that somebody put in another's place is an integrity failure, not an answer."""
+    drafts = [a_draft(), a_draft()]
+    for draft in drafts:
+        await local.append(draft)
+    await ask(local_dsn, f"update view set {column} = (select {column} from view where idx = 1)", "select 1")
+    with pytest.raises(IntegrityError):
+        await local.reader.receipt(drafts[0].id, "requester")
+    assert (await local.reader.receipt(drafts[1].id, "requester"))[0].opening is not None
+
+
+async def test_each_month_has_its_key(worker: Node, dsn: str) -> None:
+    """Views of two months are sealed under two keys, and both open."""
+    drafts = [a_draft(at=AUGUST), a_draft(at=AUGUST + timedelta(seconds=1)), a_draft(at=AUGUST)]
+    for draft in drafts:
+        await worker.append(draft)
+    assert await ask(dsn, "select string_agg(month, ' ' order by month) from view_key") == "2026-08 2026-09"
+    assert await ask(dsn, "select array_agg(key = (select min(key) from view) order by idx) from view") == [
+        True,
+        False,
+        True,
+    ]
+    for draft in drafts:
+        for audience in AUDIENCES:
+            assert (await worker.reader.receipt(draft.id, audience))[0].opening is not None
+
+
+async def test_views_erased_leave_a_receipt_without_opening(worker: Node, dsn: str) -> None:
+    """An erased view's entry is still proven; an erased part of it is not there."""
+    one, two = a_draft(), a_draft()
+    await worker.append(one)
+    await worker.append(two)
+    await ask(dsn, "delete from view where idx = 0", "update view set requester = null", "select 1")
+    receipt, full = await worker.reader.receipt(one.id, "requester")
+    assert worker.check(receipt).size == 2
+    assert (receipt.opening, full) == (None, {})
+    receipt, full = await worker.reader.receipt(two.id, "requester")
+    assert receipt.opening is None
+    assert full["event"] == "disclosure"
+    assert await worker.reader.parties(one.id) == ("", "")
+
+
+async def test_a_destroyed_month_is_erased_for_good(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key gone, every view of a month counts as erased, in running workers too; nothing makes it anew."""
+    old, new = a_draft(at=AUGUST), a_draft()
+    key = tmp_path / "state" / "keys" / "views" / "2026-08.standard.key"
+    async with node(dsn, tmp_path / "state") as one:
+        await one.append(old)
+        await one.append(new)
+        assert (await one.reader.receipt(old.id, "full"))[0].opening is not None
+        key.unlink()
+        monkeypatch.setattr(seal, "_KEPT", -1.0)
+        receipt, full = await one.reader.receipt(old.id, "full")
+        assert one.check(receipt).size == 2
+        assert (receipt.opening, full) == (None, {})
+    async with node(dsn, tmp_path / "state") as one:
+        assert (await one.reader.receipt(old.id, "requester"))[0].opening is None
+        assert (await one.reader.receipt(new.id, "requester"))[0].opening is not None
+        with pytest.raises(KeyDestroyed):
+            await one.log.append(a_draft(at=AUGUST))
+        await one.append()
+    assert not key.exists()
+
+
+async def test_another_key_ring_is_refused(worker: Node, dsn: str, tmp_path: Path) -> None:
+    """A key of the same month from another ring does not unwrap, and the sentence says what may be wrong."""
+    draft = a_draft()
+    await worker.append(draft)
+    views = tmp_path / "state" / "keys" / "views"
+    shutil.rmtree(views)
+    views.mkdir(0o700)
+    worker.ring.make_wrapping_key(f"{draft.at:%Y-%m}", "standard")
+    seals = Seals(worker.database, worker.ring)
+    for use in (seals.current(draft.at), seals.by_id(1)):
+        with pytest.raises(IntegrityError, match="another key ring"):
+            await use
+
+
+async def test_workers_that_meet_at_a_new_month_agree(worker: Node, other: Node, dsn: str) -> None:
+    """Both make a month's key at once; one counts, and each opens what the other sealed."""
+    drafts = [a_draft(at=AUGUST) for _ in range(8)]
+    await asyncio.gather(*((worker, other)[n % 2].append(d) for n, d in enumerate(drafts)))
+    assert await ask(dsn, "select count(*) from view_key") == 1
+    for n, draft in enumerate(drafts):
+        receipt, _ = await (other, worker)[n % 2].reader.receipt(draft.id, "provider")
+        assert receipt.opening is not None
+
+
+async def test_starting_often_uses_up_no_numbers(local: Node, local_dsn: str) -> None:
+    """A worker that finds a month's key makes none: its small number would run out."""
+    await local.append()
+    for _ in range(5):
+        await Seals(local.database, local.ring).current(datetime.now(UTC))
+    assert await ask(local_dsn, "select last_value from view_key_id_seq") == 1
+
+
+@pytest.mark.parametrize(("lost", "sentence"), [("log.key", "is signed by"), ("index.key", "index key")])
+async def test_a_lost_key_is_not_replaced(dsn: str, tmp_path: Path, lost: str, sentence: str) -> None:
+    """A key made anew for a database of the old one is refused: it would find no refusal, or sign a fork."""
+    async with node(dsn, tmp_path / "state"):
+        pass
+    (tmp_path / "state" / "keys" / lost).unlink()
+    with pytest.raises(IntegrityError, match=f"{sentence}.*bring back the key folder"):
+        async with node(dsn, tmp_path / "state"):
+            pass

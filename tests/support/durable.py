@@ -1,0 +1,57 @@
+"""The store's ports on PostgreSQL, put together as the composition root does, for suites over both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.clock import SystemClock
+from broker.core.keys import Signer
+from broker.keys import FolderKeys
+from broker.store.blind import Blind
+from broker.store.directives import DirectiveReader
+from broker.store.facts import FactsReader
+from broker.store.guard import Guard
+from broker.store.log import PostgresLog
+from broker.store.notary import Notary
+from broker.store.pool import Database, migrate
+from broker.store.reader import LogReader
+from broker.store.reference import ReferenceReader
+from broker.store.seal import Seals
+from tests.support.memory import ORIGIN
+
+
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """The ports over one database."""
+
+    log: PostgresLog
+    reader: LogReader
+    facts: FactsReader
+    reference: ReferenceReader
+    directives: DirectiveReader
+    signer: Signer
+
+
+@asynccontextmanager
+async def durable(dsn: str, folder: Path) -> AsyncIterator[Durable]:
+    """A new store in an empty database; keys and guard lie in `folder`."""
+    await migrate(dsn)
+    async with AsyncExitStack() as stack:
+        ring, database = FolderKeys(folder / "keys"), Database(dsn)
+        await database.open()
+        stack.push_async_callback(database.close)
+        guard = Guard(folder / "guard")
+        stack.callback(guard.close)
+        signer = Signer.from_seed(ORIGIN, ring.signing_seed())
+        notary = Notary(signer, guard)
+        seals, blind = Seals(database, ring), Blind(ring.index_key())
+        reader = LogReader(database, seals, notary)
+        await reader.open()
+        log = PostgresLog(database, seals, blind, notary, reader, SystemClock())
+        facts = FactsReader(database, blind)
+        for coalescer in (log.appends, facts.reads):
+            await stack.enter_async_context(coalescer)
+        yield Durable(log, reader, facts, ReferenceReader(database), DirectiveReader(database), signer)

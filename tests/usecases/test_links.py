@@ -1,0 +1,181 @@
+"""Links: how a request finds an adapter, and what becomes of those that are owed an answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from broker.core.model import SubjectRef
+from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
+from broker.links import MAX_OUTBOX, Link, Links
+from broker.ports import Found, NotFound, ProviderFailed, Question
+from tests.support.world import RISK, ask, record_of
+
+DIGEST = "d" * 64
+QUESTION = Question(ask(), DIGEST, "nwas-cfrs-premises", 1, ("uprn",))
+ANSWER = NotFound()
+
+
+def link(
+    links: Links, system: str = "cad", at_once: int = 10, agency: str = "cfrs", digest: str = DIGEST
+) -> Link:
+    """An attached link."""
+    made = Link(agency, system, [(RISK, digest)], at_once)
+    links.attach(made)
+    return made
+
+
+def soon(seconds: float = 5) -> float:
+    """A deadline in event-loop time."""
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def start(links: Links, seconds: float = 5) -> asyncio.Task[object]:
+    """An ask under way."""
+    task: asyncio.Task[object] = asyncio.create_task(links.ask(QUESTION, soon(seconds)))
+    await asyncio.sleep(0)
+    return task
+
+
+def error_of(answer: object) -> Exception:
+    """The error in a failure."""
+    assert isinstance(answer, ProviderFailed)
+    return answer.error
+
+
+async def test_each_request_goes_to_the_least_busy_link() -> None:
+    """So that a slow adapter does not collect what a quick one could do."""
+    links = Links()
+    made = [link(links, name) for name in ("a", "b", "c")]
+    tasks = [await start(links) for _ in range(9)]
+    assert [each.outstanding for each in made] == [3, 3, 3]
+    for each in made:
+        for ask_id, *_ in list(each.outbox.asks):
+            assert each.answer(ask_id, ANSWER)
+    assert await asyncio.gather(*tasks) == [ANSWER] * 9
+    assert [each.outstanding for each in made] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [[], [("nwas", DIGEST)], [("cfrs", "e" * 64)]],
+    ids=["none", "another's", "another version"],
+)
+async def test_without_a_link_that_serves_it_the_provider_is_unavailable(others: list[tuple[str, str]]) -> None:
+    """At once, and never by asking somebody else."""
+    links = Links()
+    made = [link(links, agency=agency, digest=digest) for agency, digest in others]
+    assert isinstance(error_of(await links.ask(QUESTION, soon())), ProviderUnavailable)
+    assert all(not each.outbox.asks for each in made)
+
+
+async def test_a_full_link_is_saturated_and_a_draining_one_is_gone() -> None:
+    """One says: soon again. The other: not here any more."""
+    links = Links()
+    only = link(links, at_once=1)
+    task = await start(links)
+    assert isinstance(error_of(await links.ask(QUESTION, soon())), Saturated)
+    only.draining = True
+    assert isinstance(error_of(await links.ask(QUESTION, soon())), ProviderUnavailable)
+    only.answer(1, ANSWER)
+    assert await task == ANSWER
+
+
+async def test_an_outbox_that_nobody_reads_is_bounded() -> None:
+    """What waits to be written counts too."""
+    links = Links()
+    only = link(links, at_once=10**9)
+    only.outbox.cancels.extend(range(MAX_OUTBOX))
+    assert isinstance(error_of(await links.ask(QUESTION, soon())), Saturated)
+
+
+async def test_a_lost_link_fails_over_once_to_each_other_link() -> None:
+    """Inside the same deadline; when all are lost, the provider is unavailable."""
+    links = Links()
+    made = [link(links, name) for name in ("a", "b")]
+    task = await start(links)
+    for _ in range(2):
+        (busy,) = (each for each in made if each.outstanding)
+        links.detach(busy)
+        await asyncio.sleep(0.01)
+    assert isinstance(error_of(await task), ProviderUnavailable)
+
+
+async def test_time_runs_out_once_for_all_links() -> None:
+    """Failover does not start the clock again, and the last adapter is told not to go on."""
+    links = Links()
+    first, second = link(links, "a"), link(links, "b")
+    started = asyncio.get_running_loop().time()
+    task = await start(links, 0.3)
+    await asyncio.sleep(0.15)
+    busy, other = (first, second) if first.outstanding else (second, first)
+    links.detach(busy)
+    assert isinstance(error_of(await task), ProviderTimeout)
+    assert asyncio.get_running_loop().time() - started < 0.5
+    assert list(other.outbox.cancels) == [1]
+    assert other.outstanding == 0
+
+
+async def test_a_requester_that_leaves_is_a_cancel() -> None:
+    """And nothing stays owed."""
+    links = Links()
+    only = link(links)
+    task = await start(links)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert list(only.outbox.cancels) == [1]
+    assert not only.owes(1)
+
+
+async def test_late_double_and_unasked_answers_count_for_nothing() -> None:
+    """Only the first answer to an ask that is owed settles it."""
+    links = Links()
+    only = link(links)
+    task = await start(links)
+    assert only.answer(1, ANSWER)
+    assert not only.answer(1, NotFound())
+    assert not only.answer(99, ANSWER)
+    assert await task is ANSWER
+    assert not only.answer(1, ANSWER)
+    assert isinstance(error_of(await links.ask(QUESTION, soon(0))), ProviderTimeout)
+    assert not only.answer(2, ANSWER)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        Found(record_of("records.fire.v1.Other"), DIGEST, ()),
+        Found(record_of(), "e" * 64, ()),
+    ],
+    ids=["type", "digest"],
+)
+async def test_an_answer_of_another_type_or_version_is_a_failure(found: Found) -> None:
+    """It is not an answer to what was asked."""
+    links = Links()
+    only = link(links)
+    task = await start(links)
+    only.answer(1, found)
+    assert isinstance(error_of(await task), ProviderUnavailable)
+
+
+@pytest.mark.parametrize("known_by", [(), (SubjectRef("uprn", "100062990002"),)], ids=["nobody", "another"])
+async def test_a_record_that_is_not_said_to_be_about_who_was_asked_for_is_a_failure(
+    known_by: tuple[SubjectRef, ...],
+) -> None:
+    """Whose directives would hold for it cannot be told."""
+    links = Links()
+    only = link(links)
+    task = await start(links)
+    ((ask_id, *_),) = only.outbox.asks
+    assert only.answer(ask_id, Found(record_of(), DIGEST, known_by))
+    assert isinstance(error_of(await task), ProviderUnavailable)
+
+
+async def test_a_settlement_goes_to_every_link_of_the_agency() -> None:
+    """The adapter that was asked may have gone; its fellows share its state."""
+    links = Links()
+    ours, theirs = [link(links, "a"), link(links, "b")], link(links, agency="nwas")
+    links.settle("cfrs", "key", released=True)
+    assert [list(each.outbox.settled) for each in ours] == [[("key", True)]] * 2
+    assert not theirs.outbox.settled
