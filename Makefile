@@ -10,7 +10,7 @@ export UV_SYSTEM_CERTS = 1
 export UV_PYTHON_DOWNLOADS = never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint format generate baseline lock clean
+.PHONY: help setup run test test-all bench lint format generate baseline lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -39,6 +39,9 @@ test: setup  ## the tests, without the long ones (ARGS goes to pytest)
 
 test-all: setup  ## all tests
 	@$(BIN)/pytest $(ARGS)
+
+bench: setup  ## what is measured, on this machine, as ratios (ARGS: --repeats N --scale X --folder DIR)
+	@$(BIN)/python -m bench $(ARGS)
 
 lint: setup  ## style, types, import rules and the wire contract
 	@$(BIN)/ruff check --quiet .

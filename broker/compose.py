@@ -231,8 +231,10 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
 
 
 def _watch(telemetry: Telemetry, store: _Store, links: Links) -> None:
-    appends = store.log.appends
-    telemetry.watch_log(lambda: LogCounts(appends.items, appends.batches, store.notary.signatures))
+    appends, reads = store.log.appends, store.facts.reads
+    telemetry.watch_log(
+        lambda: LogCounts(appends.items, appends.batches, store.notary.signatures, reads.batches)
+    )
     telemetry.watch_links(links.attached)
     telemetry.watch_queue("append", lambda: appends.waiting)
     telemetry.watch_queue("facts", lambda: store.facts.reads.waiting)

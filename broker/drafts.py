@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from broker.core.canonical import Json
-from broker.core.model import Actor, Decision, Refused, Request, SubjectRef
+from broker.core.model import Actor, Assurance, Decision, Refused, Request, SubjectRef
 from broker.core.views import ProviderView, RequesterView
 from broker.ports import Answer, Claim, Draft, Found, ManyMatch, ProviderFailed, Reads, Release
 
@@ -124,12 +124,19 @@ def _requester_view(case: Case, said: Said) -> RequesterView:
 
 def _identifiers(case: Case) -> list[SubjectRef]:
     asked = [case.request.subject] if case.request.subject else []
-    return sorted({*asked, *case.learnt})
+    return sorted({*asked, *case.learnt}) if case.learnt else asked
 
 
 def _actor(actor: Actor) -> dict[str, str]:
-    texts = {f.name: getattr(actor, f.name) for f in fields(actor) if f.name != "assurance"}
-    return {**{k: v for k, v in texts.items() if v}, "assurance": actor.assurance.name.lower()}
+    said = {"id": actor.id, "role": actor.role, "assurance": _ASSURANCES[actor.assurance]}
+    for name in _ACTOR_TEXTS:
+        if value := getattr(actor, name):
+            said[name] = value
+    return said
+
+
+_ASSURANCES = {level: level.name.lower() for level in Assurance}
+_ACTOR_TEXTS = ("name", "on_behalf_of", "callsign", "device", "employer")
 
 
 def _whole(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:

@@ -38,6 +38,7 @@ class LogCounts:
     appends: int
     batches: int
     signatures: int
+    fact_reads: int
 
 
 class Telemetry:
@@ -146,6 +147,7 @@ class _Watched(Collector):
             yield CounterMetricFamily("broker_log_appends", "Entries given to the log.", counts.appends)
             yield CounterMetricFamily("broker_log_batches", "Statements that appended them.", counts.batches)
             yield CounterMetricFamily("broker_log_signatures", "Checkpoints signed.", counts.signatures)
+            yield CounterMetricFamily("broker_fact_reads", "Queries of facts.", counts.fact_reads)
         if self.links is not None:
             attached: dict[str, int] = {}
             for agency, count in self.links().items():

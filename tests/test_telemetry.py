@@ -59,14 +59,14 @@ def test_what_others_count_is_read_at_the_scrape() -> None:
     """Counts of the log, adapters attached and queues show what they are when asked, and nothing before."""
     telemetry = made()
     assert sample(telemetry, "broker_log_appends_total") is None
-    counts, links, waiting = LogCounts(5, 2, 3), {"ncic": 1}, 7
+    counts, links, waiting = LogCounts(5, 2, 3, 1), {"ncic": 1}, 7
     telemetry.watch_log(lambda: counts)
     telemetry.watch_links(lambda: links)
     telemetry.watch_queue("append", lambda: waiting)
     names = ("appends", "batches", "signatures")
     assert [sample(telemetry, f"broker_log_{name}_total") for name in names] == [5, 2, 3]
     assert sample(telemetry, "broker_queue_waiting", queue="append") == 7
-    counts, links, waiting = LogCounts(6, 3, 4), {}, 0
+    counts, links, waiting = LogCounts(6, 3, 4, 2), {}, 0
     assert [sample(telemetry, f"broker_log_{name}_total") for name in names] == [6, 3, 4]
     assert sample(telemetry, "broker_links", agency="ncic") is None
     assert sample(telemetry, "broker_queue_waiting", queue="append") == 0

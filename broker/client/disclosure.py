@@ -5,7 +5,8 @@ A `Disclosure` exists only where its evidence has been verified. Refuses to over
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from broker.core.record import Record
 from broker.core.redaction import Withheld
 from broker.errors import SetupError
 from broker.pki.files import write_new
+from broker.v1 import exchange_pb2 as wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,14 @@ class Disclosure:
     request_id: str
     record: Message | bytes
     record_any: Record
-    withheld: tuple[Withheld, ...]
+    _withheld: Sequence[wire.Withheld] = field(repr=False)
     decision: Decision
     receipt: Receipt
+
+    @property
+    def withheld(self) -> tuple[Withheld, ...]:
+        """Every leaf that was not released, sorted by path. Long and seldom read: made when asked for."""
+        return tuple(Withheld(each.path, each.rule) for each in self._withheld)
 
     def save(self, folder: Path) -> Saved:
         """Write `<request_id>.record`, `.entry`, `.opening` and `.tlog-proof`, mode 0600; return their paths.

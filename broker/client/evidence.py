@@ -23,7 +23,6 @@ from broker.core.entry import Opening
 from broker.core.model import Obligation
 from broker.core.receipt import NOT_AT_HAND, Held, Receipt, VerifiedReceipt, verify_against
 from broker.core.record import Record
-from broker.core.redaction import Withheld
 from broker.core.views import RequesterView
 from broker.errors import BrokerError, IntegrityError, ProviderTimeout, ProviderUnavailable, SubjectNotFound
 from broker.v1 import exchange_pb2 as wire
@@ -76,7 +75,7 @@ def disclosed(asked: Asked, said: wire.Disclosure, shared: bytes, open_note: Ope
         asked.request_id,
         _parsed(asked.record_type, record.value),
         record,
-        tuple(Withheld(each.path, each.rule) for each in said.withheld),
+        said.withheld,
         _decision(said.decision),
         receipt,
     )

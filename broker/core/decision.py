@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from broker.core.directive import AGAINST, Directive, next_change
 from broker.core.model import Decision, Obligation, Outcome, Refused, Request, RuleApplied
@@ -43,7 +44,6 @@ class _Walk:
     now: datetime
     flow: Flow | None = None
     about_person: bool = False
-    rules: list[RuleApplied] = field(default_factory=list)
     boundaries: list[datetime] = field(default_factory=list)
 
     @property
@@ -55,9 +55,16 @@ class _Walk:
     def agency(self, name: str) -> Agency | None:
         return self.reference.agencies.get(name)
 
+    @property
+    def valid_until(self) -> datetime | None:
+        """The first moment at which time alone could change the outcome."""
+        return min(self.boundaries, default=None)
+
     def ends(self, *moments: datetime | None) -> None:
         """Remember when time alone could change the outcome."""
-        self.boundaries.extend(m for m in moments if m is not None and m > self.now)
+        for moment in moments:
+            if moment is not None and moment > self.now:
+                self.boundaries.append(moment)
 
 
 Step = Callable[[_Walk], Refused | None]
@@ -76,51 +83,71 @@ def decide(
     that the provider knows the same subject by.
     """
     walk = _Walk(request, reference, tuple(directives), tuple(linked), now)
-    refused: Refused | None = None
-    for rule, step in STEPS:
-        refused = step(walk)
-        walk.rules.append(RuleApplied(rule, "refuse" if refused else "pass"))
-        if refused:
-            break
-    return _conclude(walk, refused)
+    for n, (rule, step) in enumerate(STEPS):
+        if refused := step(walk):
+            return _conclude(walk, refused, (*_PASSED[:n], RuleApplied(rule, "refuse")))
+    return _conclude(walk, None, _PASSED)
 
 
-def _conclude(walk: _Walk, refused: Refused | None) -> Decision:
-    flow = walk.flow
-    agreement = flow.agreement if flow else None
+def _conclude(walk: _Walk, refused: Refused | None, rules: tuple[RuleApplied, ...]) -> Decision:
+    request, flow = walk.request, walk.flow
+    if flow is None:
+        return Decision(
+            Outcome.REFUSE,
+            rules,
+            _reads(request),
+            walk.now,
+            walk.valid_until,
+            refused,
+            controller=request.provider,
+            about_person=walk.about_person,
+        )
+    agreement, legal = flow.agreement, flow.agreement.legal
     return Decision(
         outcome=Outcome.REFUSE if refused else Outcome.PERMIT,
-        rules=tuple(walk.rules),
-        reads=_reads(walk.request),
+        rules=rules,
+        reads=_reads(request),
         decided_at=walk.now,
-        valid_until=min(walk.boundaries, default=None),
+        valid_until=walk.valid_until,
         refused=refused,
-        agreement=agreement.id if agreement else "",
-        agreement_version=agreement.version if agreement else 0,
-        controller=walk.request.provider,
-        regime=agreement.party(walk.request.requester).regime if agreement else "",
-        basis=agreement.legal.basis if agreement else "",
-        condition=agreement.legal.condition if agreement else "",
-        gateway=agreement.legal.gateway if agreement else "",
-        permitted=tuple(sorted(flow.terms.permitted)) if flow and not refused else (),
-        obligations=_obligations(walk) if flow and not refused else (),
-        ncnd=bool(agreement and agreement.ncnd),
+        agreement=agreement.id,
+        agreement_version=agreement.version,
+        controller=request.provider,
+        regime=flow.regime,
+        basis=legal.basis,
+        condition=legal.condition,
+        gateway=legal.gateway,
+        permitted=() if refused else flow.permitted,
+        obligations=() if refused else _obligations(walk),
+        ncnd=agreement.ncnd,
         about_person=walk.about_person,
     )
 
 
 def _reads(request: Request) -> frozenset[str]:
     """Every stored input, by key: also those whose absence decided."""
-    keys = {
-        agency_key(request.requester),
-        agency_key(request.provider),
-        system_key(request.caller),
-        record_type_key(request.record_type),
-        str(_flow_key(request)),
-    }
-    if request.subject is not None:
-        keys.add(subject_key(request.subject.scheme, request.subject.value))
-    return frozenset(keys)
+    standing = _standing_keys(
+        request.requester, request.provider, request.caller, request.record_type, request.purpose
+    )
+    if request.subject is None:
+        return standing
+    return standing.union((subject_key(request.subject.scheme, request.subject.value),))
+
+
+@lru_cache(maxsize=4096)
+def _standing_keys(
+    requester: str, provider: str, caller: str, record_type: str, purpose: str
+) -> frozenset[str]:
+    """Keys of what is not about a person: the same for every request of a kind."""
+    return frozenset(
+        {
+            agency_key(requester),
+            agency_key(provider),
+            system_key(caller),
+            record_type_key(record_type),
+            str(FlowKey(requester, provider, record_type, purpose)),
+        }
+    )
 
 
 def _flow_key(request: Request) -> FlowKey:
@@ -183,9 +210,8 @@ def _purpose(walk: _Walk) -> Refused | None:
 def _agreement(walk: _Walk) -> Refused | None:
     """A signed agreement names this requester, provider, record type and purpose, and is in force."""
     for flow in walk.reference.flows(_flow_key(walk.request)):
-        agreement = flow.agreement
-        walk.ends(agreement.begins, agreement.ends)
-        if agreement.begins <= walk.now < agreement.ends:
+        walk.ends(flow.begins, flow.ends)
+        if flow.begins <= walk.now < flow.ends:
             walk.flow = flow
             return None
     return Refused(
@@ -199,7 +225,7 @@ def _agreement(walk: _Walk) -> Refused | None:
 
 def _role(walk: _Walk) -> Refused | None:
     """The actor's role is one the agreement lets ask."""
-    roles = walk.chosen.terms.roles
+    roles = walk.chosen.roles
     if walk.request.actor.role in roles:
         return None
     return Refused(
@@ -211,9 +237,9 @@ def _role(walk: _Walk) -> Refused | None:
 
 def _assurance(walk: _Walk) -> Refused | None:
     """The requester's system is sure enough of who is at the keyboard."""
-    actors = walk.chosen.agreement.actors
-    if walk.request.actor.assurance >= actors.minimum:
+    if walk.request.actor.assurance >= walk.chosen.minimum:
         return None
+    actors = walk.chosen.agreement.actors
     return Refused(
         "assurance",
         f"The agreement {walk.chosen.agreement.id} needs the actor known by at least "
@@ -292,6 +318,8 @@ STEPS: tuple[tuple[str, Step], ...] = (
     ("person.word", _person),
     ("fields.named", _fields),
 )
+
+_PASSED = tuple(RuleApplied(rule, "pass") for rule, _ in STEPS)
 
 
 def _obligations(walk: _Walk) -> tuple[Obligation, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from broker.core.agreement import Agreement, FlowTerms
-from broker.core.model import Caller, Function
+from broker.core.model import Assurance, Caller, Function
 from broker.core.signingkey import SigningKey
 from broker.law import Law
 
@@ -97,10 +97,30 @@ def flow_keys(agreement: Agreement) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One flow of one agreement, ready to be decided on."""
+    """One flow of one agreement, with what every decision on it reads made ready. Make one with `of`."""
 
     agreement: Agreement
     terms: FlowTerms
+    begins: datetime
+    ends: datetime
+    regime: str
+    permitted: tuple[str, ...]
+    roles: frozenset[str]
+    minimum: Assurance
+
+    @classmethod
+    def of(cls, agreement: Agreement, terms: FlowTerms) -> Flow:
+        """The flow, `regime` being the requester's and `permitted` sorted."""
+        return cls(
+            agreement,
+            terms,
+            agreement.begins,
+            agreement.ends,
+            agreement.party(terms.requester).regime,
+            tuple(sorted(terms.permitted)),
+            frozenset(terms.roles),
+            agreement.actors.minimum,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +155,7 @@ class Reference:
         for agreement in sorted(by_id.values(), key=lambda a: a.id):
             for terms in agreement.flows:
                 key = FlowKey(terms.requester, terms.provider, terms.record_type, agreement.purpose)
-                flows.setdefault(key, []).append(Flow(agreement, terms))
+                flows.setdefault(key, []).append(Flow.of(agreement, terms))
         keys: dict[str, tuple[SigningKey, ...]] = {}
         for each in signing_keys:
             keys[each.agency] = (*keys.get(each.agency, ()), each)

@@ -132,9 +132,10 @@ def check_full_view(full: Mapping[str, Json], *others: Mapping[str, Json]) -> No
     Raises:
         IntegrityError: a key is missing.
     """
-    needed = {key for other in others for key in other} | set(_FULL_KEYS)
-    if missing := sorted(needed - full.keys()):
-        raise IntegrityError(f"view: the full view has no {missing[0]}")
+    for needed in (_FULL_KEYS, *others):
+        for key in needed:
+            if key not in full:
+                raise IntegrityError(f"view: the full view has no {key}")
 
 
 def _text(view: Mapping[str, Json], key: str) -> str | None:

@@ -111,6 +111,8 @@ def text(field: str, value: str, most: int = 200, *, lines: bool = False) -> str
     """
     if len(value) > most:
         raise InvalidRequest(field, f"over {most} characters")
+    if value.isascii() and value.isprintable():  # nearly all are
+        return value
     for c in value:
         if c in _TURNS or (category(c) in _CONTROLS and not (lines and c in "\n\t")):
             raise InvalidRequest(field, "has control characters")
@@ -119,6 +121,9 @@ def text(field: str, value: str, most: int = 200, *, lines: bool = False) -> str
 
 _CONTROLS = frozenset({"Cc", "Zl", "Zp"})
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+_ASSURANCES = frozenset(exchange_pb2.Assurance.values())
 
 
 def agency_id(field: str, value: str) -> str:
@@ -135,7 +140,7 @@ def actor(message: exchange_pb2.Actor, field: str = "actor") -> Actor:
     """The person at the keyboard; id and role are required."""
     if not message.id:
         raise InvalidRequest(f"{field}.id", "is required: who is at the keyboard")
-    if message.assurance not in exchange_pb2.Assurance.values():
+    if message.assurance not in _ASSURANCES:
         raise InvalidRequest(f"{field}.assurance", "unknown")
     words = {
         name: text(f"{field}.{name}", getattr(message, name))

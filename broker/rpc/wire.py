@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from google.protobuf import any_pb2, duration_pb2, timestamp_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 
 from broker.core import agreement as agreements
 from broker.core import model
@@ -12,6 +12,7 @@ from broker.core.directive import Directive
 from broker.core.model import SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.recordtype import RecordType
+from broker.core.redaction import Withheld
 from broker.core.reference import Agency, System
 from broker.errors import Denied
 from broker.ports import Disclosed, Question
@@ -71,15 +72,41 @@ def refusal(denied: Denied) -> exchange_pb2.Refusal:
 
 def disclosure(disclosed: Disclosed) -> exchange_pb2.Disclosure:
     """A disclosure; without the record in a replay."""
-    record = disclosed.record
-    return exchange_pb2.Disclosure(
+    message = exchange_pb2.Disclosure(
         request_id=disclosed.request.request_id,
-        record=any_pb2.Any(type_url=record.type_url, value=record.value) if record else None,
-        withheld=[exchange_pb2.Withheld(path=w.path, rule=w.rule) for w in disclosed.withheld],
         decision=decision(disclosed.decision),
         receipt=receipt(disclosed.receipt),
         replayed=disclosed.replayed,
     )
+    if disclosed.record is not None:
+        message.record.type_url = disclosed.record.type_url
+        message.record.value = disclosed.record.value
+    # The list is the same for every record of a type under an agreement, and long: parsed bytes are cheaper.
+    message.MergeFromString(_withheld(disclosed.withheld))
+    return message
+
+
+class _Withheld:
+    """Serialised withheld lists, by the identity of the tuple that a redactor made once."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: dict[int, tuple[tuple[Withheld, ...], bytes]] = {}
+
+    def __call__(self, withheld: tuple[Withheld, ...]) -> bytes:
+        known = self._known.get(id(withheld))
+        if known is not None and known[0] is withheld:
+            return known[1]
+        data = exchange_pb2.Disclosure(
+            withheld=[exchange_pb2.Withheld(path=w.path, rule=w.rule) for w in withheld]
+        ).SerializeToString()
+        if len(self._known) >= self._most:
+            self._known.clear()
+        self._known[id(withheld)] = (withheld, data)
+        return data
+
+
+_withheld = _Withheld(4096)
 
 
 def decision(made: model.Decision) -> exchange_pb2.Decision:

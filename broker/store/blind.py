@@ -10,10 +10,10 @@ from functools import lru_cache
 
 import asyncpg
 
-from broker.core.canonical import encode
 from broker.core.decision import subject_key
 from broker.core.model import Request, SubjectRef
 from broker.errors import IntegrityError
+from broker.store.fastjson import encode
 
 
 class Blind:

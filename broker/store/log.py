@@ -24,6 +24,7 @@ from broker.errors import AuditUnavailable, BrokerError, IntegrityError
 from broker.ports import Appended, Change, Clock, Draft, NotAppended
 from broker.store.append import APPEND, CHANGE, Prepared, append_arguments, change_arguments, prepare
 from broker.store.blind import Blind
+from broker.store.fastjson import encode
 from broker.store.notary import Notary
 from broker.store.pool import Database
 from broker.store.reader import LogReader
@@ -73,7 +74,7 @@ class PostgresLog:
             words = salt + draft.words.encode()
             full = {**full, "words": commit(salt, words[32:])}
         at = draft.at.replace(microsecond=0)
-        sealed = seal_entry(at, draft.id, draft.requester, draft.provider, full, os.urandom)
+        sealed = seal_entry(at, draft.id, draft.requester, draft.provider, full, os.urandom, encode)
         return prepare(draft, sealed, words, key)
 
     async def _flush(self, batch: Sequence[Prepared]) -> list[Appended | NotAppended]:

@@ -29,6 +29,7 @@ from broker.links import Links
 from broker.ports import Change, Found
 from broker.registry import Registry
 from broker.release import CatalogueReleases
+from broker.signing import SigningKeys
 from broker.v1 import labels_pb2
 from records.fire.v1 import premises_risk_pb2
 from records.shared.v1 import fact_pb2
@@ -171,6 +172,7 @@ class World:
         )
         self.administration = Administration(self.store.log, self.clock)
         self.registry = Registry(self.administration, reference, self.clock)
+        self.signing = SigningKeys(self.administration, reference, self.clock)
         self.agreements = Agreements(self.administration, reference, self.store, self.clock)
         self.directives = Directives(self.administration, self.store.facts, self.store, reference, self.clock)
         self.audits = Audits(self.administration, self.store.log)

@@ -73,7 +73,7 @@ class Starter:
             cert=certs / "fhir" / "cert.pem",
             key=certs / "fhir" / "key.pem",
         )
-        return self._start("fhir", launch.argv, launch.env), launch.base_url
+        return self.start("fhir", launch.argv, launch.env), launch.base_url
 
     def postgres(self, name: str, database: str, role: str) -> str:
         """An embedded PostgreSQL server; its address."""
@@ -85,7 +85,7 @@ class Starter:
         """The broker; where it says that it is ready."""
         certs, ready = self._state.certs, self._state.folder / "ready.json"
         ready.unlink(missing_ok=True)
-        env = _environment(
+        env = environment(
             BROKER_DATABASE_URL=database_url,
             BROKER_TRUST_DOMAIN=DEVELOPMENT_TRUST_DOMAIN,
             BROKER_HOST=HOST,
@@ -99,7 +99,7 @@ class Starter:
             BROKER_BOOTSTRAP_OPERATOR=certs / OPERATOR.folder / "cert.pem",
             BROKER_READY_FILE=ready,
         )
-        child = self._start("broker", (sys.executable, "-m", "broker", "serve"), env)
+        child = self.start("broker", (sys.executable, "-m", "broker", "serve"), env)
         child.wait_ready(ready.exists, READY_WITHIN)
         return ready
 
@@ -114,7 +114,7 @@ class Starter:
         certs = self._state.certs
         ready = self._state.folder / f"{member.folder}.attached"
         ready.unlink(missing_ok=True)
-        env = env | _texts(
+        env = env | texts(
             BROKER_ADAPTER_TARGET=target,
             BROKER_ADAPTER_CA=certs / "ca.pem",
             BROKER_ADAPTER_CERT=certs / member.folder / "cert.pem",
@@ -124,10 +124,11 @@ class Starter:
             BROKER_ADAPTER_AGREEMENTS=signing.copies(self._state, member.agency),
             BROKER_ADAPTER_AGREEMENT_KEYS=signing.public_file(self._state, member.agency),
         )
-        child = self._start(module, (sys.executable, "-m", module), env)
+        child = self.start(module, (sys.executable, "-m", module), env)
         return lambda: child.wait_ready(ready.exists, READY_WITHIN)
 
-    def _start(self, name: str, argv: tuple[str, ...], env: dict[str, str]) -> Child:
+    def start(self, name: str, argv: tuple[str, ...], env: dict[str, str]) -> Child:
+        """One process, to be stopped with the others."""
         child = spawn(argv, name=name, log=self._state.logs / f"{name}.log", env=env)
         self._stack.callback(child.stop)
         self.children.append(child)
@@ -164,11 +165,11 @@ def running(
         told("agencies, systems, record types, agreements signed by each party")
         provision(state, target)
         told("the trust's FHIR server, with synthetic patients")
-        fire_env = _environment(BROKER_FIRE_DATABASE_URL=fire_dsn)
+        fire_env = environment(BROKER_FIRE_DATABASE_URL=fire_dsn)
         starter.load("adapters.fire", fire_env)
         _await_port(fhir, fhir_url)
         certs = state.certs
-        nhs_env = _environment(
+        nhs_env = environment(
             BROKER_NHS_FHIR_URL=fhir_url,
             BROKER_NHS_CA=certs / "ca.pem",
             BROKER_NHS_CERT=certs / NHS_ADAPTER.folder / "cert.pem",
@@ -201,11 +202,12 @@ def _await_port(child: Child, url: str) -> None:
     child.wait_ready(listening, READY_WITHIN)
 
 
-def _environment(**settings: object) -> dict[str, str]:
+def environment(**settings: object) -> dict[str, str]:
     """Ours without the broker's own settings, which are for the child alone, and these."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("BROKER_")}
-    return inherited | _texts(**settings)
+    return inherited | texts(**settings)
 
 
-def _texts(**settings: object) -> dict[str, str]:
+def texts(**settings: object) -> dict[str, str]:
+    """Settings as an environment has them."""
     return {name: str(value) for name, value in settings.items()}

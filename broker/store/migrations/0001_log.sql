@@ -26,8 +26,9 @@ create table head (
     index_check       bytea
 );
 
+-- No foreign keys from here on: rows are made together, by one function, and each key is a check per row.
 create table entry (
-    log   smallint not null references log,
+    log   smallint not null,
     idx   bigint not null,
     id    uuid not null unique,
     leaf  bytea not null check (octet_length(leaf) between 1 and 65535),
@@ -47,7 +48,7 @@ create table view_key (
 create table view (
     log                smallint not null,
     idx                bigint not null,
-    key                smallint not null references view_key,
+    key                smallint not null,
     requester_agency   text,
     provider_agency    text,
     requester          bytea,
@@ -55,9 +56,13 @@ create table view (
     full_view          bytea not null,
     -- Free words, committed to in the full view, erasable by themselves.
     words              bytea,
-    primary key (log, idx),
-    foreign key (log, idx) references entry
-);
+    primary key (log, idx)
+)
+-- Kept in the row: what is sealed cannot be compressed, and moving it aside costs more than the row does.
+with (toast_tuple_target = 8160);
+alter table view
+    alter requester set storage external, alter provider set storage external,
+    alter full_view set storage external, alter words set storage external;
 
 -- Full hash tiles (C2SP tlog-tiles): a cache, always rebuildable from the entries.
 create table tile (
