@@ -1,20 +1,23 @@
 """Use cases of agreements: applying a file, and listing what is in force.
 
-A file is checked whole against what is stored (agencies, record types, paths, overlaps) and nothing is stored
-unless all of it holds.
+A file is checked whole against what is stored (agencies, record types, paths, overlaps, and the signature of
+every party) and nothing is stored unless all of it holds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.administration import Administration, Made, Plan
 from broker.core import agreement as files
 from broker.core.agreement import Agreement
 from broker.core.canonical import Json
+from broker.core.forms import signature_detail
 from broker.core.model import Caller, Function
 from broker.core.recordtype import RecordType
-from broker.core.reference import FlowKey, Reference, agency_key, flow_keys, record_type_key
+from broker.core.reference import FlowKey, Reference, agency_key, flow_keys, record_type_key, signers_key
+from broker.core.signature import Signature, check_signed
 from broker.errors import InvalidRequest
 from broker.ports import AgreementStore, Change, Clock, Reads, ReferenceSource
 from broker.registry import require
@@ -22,11 +25,12 @@ from broker.registry import require
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An agreement with its file's digest, and where it stands today."""
+    """An agreement with its file's digest, where it stands today, and who signed it."""
 
     agreement: Agreement
     digest: str
     status: str
+    signatures: tuple[Signature, ...] = ()
 
 
 class Agreements:
@@ -40,8 +44,12 @@ class Agreements:
         self._store = store
         self._clock = clock
 
-    async def apply(self, caller: Caller, file: bytes) -> tuple[Listed, Made]:
-        """Put a version of an agreement in force from its first day. Raises InvalidRequest naming the key."""
+    async def apply(self, caller: Caller, file: bytes, signatures: Sequence[Signature]) -> tuple[Listed, Made]:
+        """Put a version of an agreement in force from its first day.
+
+        `signatures` are the parties', one of each. Raises InvalidRequest naming the key of the file, or the
+        party whose signature is missing or does not count, and what to do.
+        """
         require(caller, Function.OPERATOR)
         applied: list[Agreement] = []
 
@@ -49,6 +57,8 @@ class Agreements:
             reference = await self._reference.refresh()
             agreement = files.parse(file, reference.law)
             self._check(agreement, reference)
+            parties = [p.agency for p in agreement.parties]
+            check_signed(file, parties, signatures, reference.signing_keys, self._clock.now().date())
             applied[:] = [agreement]
             known = reference.agreements.get(agreement.id)
             writes = flow_keys(agreement) | (flow_keys(known) if known else frozenset())
@@ -57,14 +67,16 @@ class Agreements:
                 "version": agreement.version,
                 "digest": files.digest(file),
                 "pins": self._pins(agreement),
+                "signatures": [signature_detail(s) for s in sorted(signatures, key=lambda s: s.agency)],
             }
-            reads = writes | {agency_key(p.agency) for p in agreement.parties}
+            reads = writes | {agency_key(p) for p in parties} | {signers_key(p) for p in parties}
             reads |= {record_type_key(f.record_type) for f in agreement.flows}
             change = Change("agreement", stored, writes, reference=True, blob=file)
             return Plan("agreement-applied", stored, change, Reads(reference.policy, reads))
 
         made = await self._administration.make(caller, plan)
-        return self._listed(applied[0], files.digest(file)), made
+        ordered = tuple(sorted(signatures, key=lambda s: s.agency))
+        return self._listed(applied[0], files.digest(file), ordered), made
 
     async def visible_to(self, caller: Caller, *, all_versions: bool = False) -> list[Listed]:
         """Those the caller's agency is party to; operators and auditors see all. Newest versions first."""
@@ -74,10 +86,17 @@ class Agreements:
         for row in await self._store.stored(all_versions=all_versions):
             agreement = files.parse(row.file, law)
             if everything or any(p.agency == caller.agency for p in agreement.parties):
-                listed.append(self._listed(agreement, row.digest, superseded=row.superseded))
+                listed.append(self._listed(agreement, row.digest, row.signatures, superseded=row.superseded))
         return listed
 
-    def _listed(self, agreement: Agreement, digest: str, *, superseded: bool = False) -> Listed:
+    def _listed(
+        self,
+        agreement: Agreement,
+        digest: str,
+        signatures: tuple[Signature, ...],
+        *,
+        superseded: bool = False,
+    ) -> Listed:
         now = self._clock.now()
         if superseded:
             status = "superseded"
@@ -85,7 +104,7 @@ class Agreements:
             status = "not yet in force"
         else:
             status = "in force" if now < agreement.ends else "expired"
-        return Listed(agreement, digest, status)
+        return Listed(agreement, digest, status, signatures)
 
     def _check(self, agreement: Agreement, reference: Reference) -> None:
         known = reference.agreements.get(agreement.id)

@@ -19,7 +19,7 @@ from google.protobuf.descriptor import FileDescriptor
 
 import records
 from broker.core.compatibility import check_successor
-from broker.core.descriptors import DESCRIPTOR_FILE
+from broker.core.descriptors import descriptor_set
 from broker.core.recordtype import RecordType
 from broker.errors import IntegrityError, InvalidRequest
 from broker.v1 import labels_pb2
@@ -129,7 +129,7 @@ def standard_record_types() -> tuple[tuple[str, bytes], ...]:
     for file in _generated():
         for message in file.message_types_by_name.values():
             if message.GetOptions().HasExtension(labels_pb2.record_type):
-                found[message.full_name] = b"".join(map(_member, _with_imports(file)))
+                found[message.full_name] = descriptor_set(file)
     return tuple(sorted(found.items()))
 
 
@@ -137,25 +137,3 @@ def _generated() -> Iterator[FileDescriptor]:
     for module in pkgutil.walk_packages(records.__path__, "records."):
         if module.name.endswith("_pb2"):
             yield importlib.import_module(module.name).DESCRIPTOR
-
-
-def _with_imports(file: FileDescriptor) -> list[FileDescriptor]:
-    ordered: dict[str, FileDescriptor] = {}
-
-    def visit(one: FileDescriptor) -> None:
-        for needed in sorted(one.dependencies, key=lambda needed: needed.name):
-            visit(needed)
-        if one.name != DESCRIPTOR_FILE:
-            ordered.setdefault(one.name, one)
-
-    visit(file)
-    return list(ordered.values())
-
-
-def _member(file: FileDescriptor) -> bytes:
-    """Field 1, `file`, of a FileDescriptorSet: tag, length, the bytes as they are."""
-    length, size = bytearray(), len(file.serialized_pb)
-    while size > 0x7F:
-        length.append(size & 0x7F | 0x80)
-        size >>= 7
-    return b"\x0a" + bytes(length) + bytes([size]) + file.serialized_pb

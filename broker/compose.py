@@ -43,6 +43,7 @@ from broker.rpc.directive import DirectiveServicer
 from broker.rpc.directory import DirectoryServicer
 from broker.rpc.exchange import ExchangeServicer
 from broker.rpc.identity import Identity
+from broker.signing import SigningKeys
 from broker.store.agreements import AgreementReader
 from broker.store.blind import Blind
 from broker.store.directives import DirectiveReader
@@ -128,6 +129,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             clock,
             store.blind.content,
         )
+        signing = SigningKeys(administration, store.reference, clock)
         agreements = Agreements(administration, store.reference, AgreementReader(store.database), clock)
         directives = Directives(
             administration, store.facts, DirectiveReader(store.database), store.reference, clock
@@ -153,7 +155,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 server,
             )
             directory_pb2_grpc.add_DirectoryServiceServicer_to_server(
-                DirectoryServicer(registry, store.reference, clock, identity, telemetry), server
+                DirectoryServicer(registry, store.reference, clock, identity, telemetry, signing), server
             )
             agreement_pb2_grpc.add_AgreementServiceServicer_to_server(
                 AgreementServicer(agreements, identity, telemetry), server

@@ -100,6 +100,10 @@ class UnsoundAnswer(ProviderUnavailable):
     """What an adapter's answer function returned must not leave it; names fields, never values."""
 
 
+class NotAgreed(ProviderUnavailable):
+    """No agreement that the provider's own agency has signed names this question; nothing was looked up."""
+
+
 class LinkLost(ProviderUnavailable):
     """The stream between an adapter and the broker ended, fell silent or broke its own rules."""
 

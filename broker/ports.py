@@ -18,6 +18,7 @@ from broker.core.record import Record
 from broker.core.recordtype import RecordType
 from broker.core.redaction import Withheld
 from broker.core.reference import Reference
+from broker.core.signature import Signature
 from broker.core.views import ProviderView, RequesterView
 from broker.errors import BrokerError
 
@@ -165,11 +166,12 @@ class DirectiveStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredAgreement:
-    """A version of an agreement: its file, and whether a later version has taken its place."""
+    """A version of an agreement: its file, who signed it, and whether a later version has taken its place."""
 
     file: bytes
     digest: str
     superseded: bool
+    signatures: tuple[Signature, ...] = ()
 
 
 class AgreementStore(Protocol):

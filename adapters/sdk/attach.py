@@ -46,7 +46,7 @@ class Attach:
         self._settings = settings
         self._provides = tuple(provides)
         self._software = software
-        self._desk = Desk(answer, [], settings.at_once)
+        self._desk = Desk(answer, [], settings.at_once, _settings.copies(settings))
         self._watcher = Watcher(
             self._welcomed, self._changed, self._listed, settled or (lambda effect_key, released: None)
         )

@@ -1,8 +1,10 @@
 """Turns one ask into one wire answer, inside the asker's time, whatever the answer function does.
 
-Owns the deadline, the bound on work at once and the check of what comes back. It refuses a malformed ask and
-an unsound record: both become `Failed`, so the fault of one ask stays its own. `Failed.why` and log lines
-carry field names, error classes and places in the code, never an exception's text, which may quote a person.
+Owns the deadline, the bound on work at once, and the checks of what is asked and of what comes back. It refuses
+a malformed ask and an unsound record: both become `Failed`, so the fault of one ask stays its own. Where the
+agency's own copies of its agreements are at hand it refuses a question that none of them names (`NotAgreed`,
+nothing is looked up), and a record leaves trimmed to the fields asked for. `why` and log lines carry field
+names, error classes and places in the code, never an exception's text, which may quote a person.
 """
 
 from __future__ import annotations
@@ -11,15 +13,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
-from datetime import UTC
+from datetime import UTC, datetime
 
 from google.protobuf import any_pb2
 
 from adapters.sdk import question as questions
 from adapters.sdk import soundness
+from adapters.sdk.agreed import trim
 from adapters.sdk.answer import Answer, AnswerFunction, Found, ManyMatch, NotFound
+from adapters.sdk.copies import Copies
 from adapters.sdk.question import Question, SubjectRef
-from broker.errors import BrokerError, InvalidRequest, ProviderTimeout, UnsoundAnswer
+from broker.errors import BrokerError, InvalidRequest, NotAgreed, ProviderTimeout, UnsoundAnswer
 from broker.v1 import adapter_pb2
 
 log = logging.getLogger("adapters.sdk")
@@ -28,10 +32,20 @@ _MOST_IDENTIFIERS = 100
 
 
 class Desk:
-    """Answers asks for the types provided, at most `at_once` of them running at any time."""
+    """Answers asks for the types provided, at most `at_once` of them running at any time.
 
-    def __init__(self, answer: AnswerFunction, provided: Iterable[adapter_pb2.Provided], at_once: int) -> None:
+    Without `copies` the provider's own check is off.
+    """
+
+    def __init__(
+        self,
+        answer: AnswerFunction,
+        provided: Iterable[adapter_pb2.Provided],
+        at_once: int,
+        copies: Copies | None = None,
+    ) -> None:
         self._answer = answer
+        self._copies = copies
         self._provided = {(p.record_type, p.digest): p for p in provided}
         self._running = asyncio.Semaphore(at_once)
         # Work whose asker has gone but which has not ended yet keeps its place until it does.
@@ -45,8 +59,14 @@ class Desk:
         """The answer to `ask`, always before its time is over. Cancelling this cancels the work."""
         try:
             question = self._read(ask, time.monotonic() if arrived is None else arrived)
+            if self._copies is not None:
+                agreed = await self._copies.current(question.remaining())
+                agreed.check(question, datetime.now(UTC))
             answer = await self._within_time(question)
-            return _wire(ask.ask_id, question, answer)
+            return _wire(ask.ask_id, question, answer, trimmed=self._copies is not None)
+        except NotAgreed as e:
+            log.warning("%s for %r, not answered: %s", ask.record_type, ask.requester[:63], e)
+            return adapter_pb2.Answer(ask_id=ask.ask_id, not_agreed=adapter_pb2.NotAgreed(why=f"{e}"[:500]))
         except ProviderTimeout:
             log.warning("%s: no answer inside the asker's time", ask.record_type)
             return _failed(ask.ask_id, "no answer inside the asker's time", timed_out=True)
@@ -93,11 +113,11 @@ class Desk:
             work.exception()  # read, or asyncio would log it with its text
 
 
-def _wire(ask_id: int, question: Question, answer: Answer) -> adapter_pb2.Answer:
+def _wire(ask_id: int, question: Question, answer: Answer, *, trimmed: bool) -> adapter_pb2.Answer:
     """`answer` as a message. Raises UnsoundAnswer when it must not be sent."""
     match answer:
         case Found():
-            return adapter_pb2.Answer(ask_id=ask_id, found=_found(question, answer))
+            return adapter_pb2.Answer(ask_id=ask_id, found=_found(question, answer, trimmed=trimmed))
         case NotFound():
             identifiers = [i.wire() for i in answer.identifiers[:_MOST_IDENTIFIERS]]
             return adapter_pb2.Answer(ask_id=ask_id, not_found=adapter_pb2.NotFound(identifiers=identifiers))
@@ -108,16 +128,15 @@ def _wire(ask_id: int, question: Question, answer: Answer) -> adapter_pb2.Answer
     raise UnsoundAnswer(f"a {type(answer).__name__} is no answer")
 
 
-def _found(question: Question, answer: Found) -> adapter_pb2.Found:
+def _found(question: Question, answer: Found, *, trimmed: bool) -> adapter_pb2.Found:
     faults = soundness.faults(answer.record, question.record_type)
     faults += _identifier_faults(question.subject, answer.identifiers)
     if answer.as_at.tzinfo is None:
         faults.append("as_at: has no time zone")
     if faults:
         raise UnsoundAnswer("; ".join(faults[:5]))
-    packed = any_pb2.Any(
-        type_url=f"type.googleapis.com/{question.record_type}", value=answer.record.SerializeToString()
-    )
+    value = trim(answer.record, question.permitted_paths) if trimmed else answer.record.SerializeToString()
+    packed = any_pb2.Any(type_url=f"type.googleapis.com/{question.record_type}", value=value)
     found = adapter_pb2.Found(
         record=packed,
         digest=question.digest,

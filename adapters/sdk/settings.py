@@ -5,14 +5,21 @@ Owns the names and their limits. Refuses what it cannot use with one sentence th
 
 from __future__ import annotations
 
+import logging
 import socket
 from pathlib import Path
+from typing import Any, Self
 
 import grpc
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from broker.errors import SetupError
+from adapters.sdk.copies import Copies
+from broker.errors import InvalidRequest, SetupError
+from broker.pki.files import read_certificates
+from broker.pki.identity import spiffe_id_of
+
+log = logging.getLogger("adapters.sdk")
 
 
 class AdapterSettings(BaseSettings):
@@ -39,6 +46,18 @@ class AdapterSettings(BaseSettings):
     welcome_within: float = Field(default=10.0, gt=0, le=60)
     backoff_first: float = Field(default=0.1, gt=0)
     backoff_cap: float = Field(default=15.0, gt=0)
+    # The provider's own check: a folder with this agency's signed agreements, and a file with the public keys
+    # (PEM) by which the agency itself signs. Both or neither; with them `expected_broker` is required.
+    agreements: Path | None = None
+    agreement_keys: Path | None = None
+
+    @model_validator(mode="after")
+    def _check_is_whole(self) -> Self:
+        if (self.agreements is None) != (self.agreement_keys is None):
+            raise ValueError("AGREEMENTS and AGREEMENT_KEYS go together: set both, or neither")
+        if self.agreements is not None and not self.expected_broker:
+            raise ValueError("EXPECTED_BROKER must name the broker whose questions are answered")
+        return self
 
 
 def from_environment() -> AdapterSettings:
@@ -46,11 +65,33 @@ def from_environment() -> AdapterSettings:
     try:
         return AdapterSettings()  # type: ignore[call-arg]  # required ones come from the environment
     except ValidationError as e:
-        wrong = "; ".join(
-            f"BROKER_ADAPTER_{'_'.join(map(str, x['loc'])).upper()}: {x['msg']}"
-            for x in e.errors(include_input=False, include_url=False)
-        )
+        wrong = "; ".join(_named(x["loc"], x["msg"]) for x in e.errors(include_input=False, include_url=False))
         raise SetupError(f"the adapter's settings cannot be used: {wrong}") from e
+
+
+def _named(where: tuple[Any, ...], problem: str) -> str:
+    """What is wrong, by the variable's name; the validator of several names them itself."""
+    if where:
+        return f"BROKER_ADAPTER_{'_'.join(map(str, where)).upper()}: {problem}"
+    return f"BROKER_ADAPTER_{problem.removeprefix('Value error, ')}"
+
+
+def copies(settings: AdapterSettings) -> Copies | None:
+    """The agency's own copies of its agreements, None (and a warning) where the check is off.
+
+    The agency is the one that the adapter's certificate names. Raises SetupError.
+    """
+    if settings.agreements is None or settings.agreement_keys is None:
+        log.warning(
+            "the provider's own check is OFF: whatever the broker asks for is answered. Set "
+            "BROKER_ADAPTER_AGREEMENTS and BROKER_ADAPTER_AGREEMENT_KEYS to hold it to what your agency signed"
+        )
+        return None
+    try:
+        agency = spiffe_id_of(read_certificates(settings.cert)[0]).agency
+    except InvalidRequest as e:
+        raise SetupError(f"{settings.cert} names no agency's system: {e}") from e
+    return Copies(settings.agreements, settings.agreement_keys, agency)
 
 
 def channel(settings: AdapterSettings, address: str) -> grpc.aio.Channel:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from broker.cli import inputs, output
+from broker.cli import agency_key, inputs, output
 from broker.cli.connection import Link
 from broker.cli.remote import OPERATOR, remote
 
@@ -18,6 +18,7 @@ app = typer.Typer(
     ),
     no_args_is_help=True,
 )
+app.add_typer(agency_key.app, name="key")
 
 
 class Kind(StrEnum):

@@ -167,10 +167,19 @@ def digest(file: bytes) -> str:
 
 def parse(file: bytes, law: Law) -> Agreement:
     """The agreement in `file`, or InvalidRequest naming the key that is wrong (`flows.0.permitted`)."""
+    agreement = read(file)
+    for where, code, codes in _codes(agreement, law):
+        if code not in codes:
+            raise InvalidRequest(where, f"unknown code {code!r}; one of {', '.join(sorted(codes))}")
+    return agreement
+
+
+def read(file: bytes) -> Agreement:
+    """As `parse`, whatever its codes: for who holds no list of them, and only compares."""
     if len(file) > MAX_FILE:
         raise InvalidRequest("file", f"over {MAX_FILE // 1024} KiB")
     try:
-        agreement = Agreement.model_validate(_tupled(tomllib.loads(file.decode("utf-8"))))
+        return Agreement.model_validate(_tupled(tomllib.loads(file.decode("utf-8"))))
     except UnicodeDecodeError as e:
         raise InvalidRequest("file", "not UTF-8") from e
     except tomllib.TOMLDecodeError as e:
@@ -184,10 +193,6 @@ def parse(file: bytes, law: Law) -> Agreement:
         if not where:
             where, _, problem = problem.partition(": ")
         raise InvalidRequest(where[:200], problem) from None
-    for where, code, codes in _codes(agreement, law):
-        if code not in codes:
-            raise InvalidRequest(where, f"unknown code {code!r}; one of {', '.join(sorted(codes))}")
-    return agreement
 
 
 def _tupled(value: object) -> object:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
@@ -84,6 +85,32 @@ def read_files(data: bytes) -> dict[str, FileDescriptorProto]:
     if count > MAX_MESSAGES:
         raise refuse("set", f"{count} messages; at most {MAX_MESSAGES} are accepted")
     return files
+
+
+def descriptor_set(file: FileDescriptor) -> bytes:
+    """The FileDescriptorSet of a built file and what it imports: the bytes each was built from, imports first.
+
+    descriptor.proto is left out, so the bytes change only when the .proto files do.
+    """
+    ordered: dict[str, FileDescriptor] = {}
+
+    def visit(one: FileDescriptor) -> None:
+        for needed in sorted(one.dependencies, key=lambda needed: needed.name):
+            visit(needed)
+        if one.name != DESCRIPTOR_FILE:
+            ordered.setdefault(one.name, one)
+
+    visit(file)
+    return b"".join(map(_member, ordered.values()))
+
+
+def _member(file: FileDescriptor) -> bytes:
+    """Field 1, `file`, of a FileDescriptorSet: tag, length, the bytes as they are."""
+    length, size = bytearray(), len(file.serialized_pb)
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    return b"\x0a" + bytes(length) + bytes([size]) + file.serialized_pb
 
 
 def own_files(files: Mapping[str, FileDescriptorProto]) -> tuple[FileDescriptorProto, ...]:

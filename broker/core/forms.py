@@ -6,17 +6,23 @@ stands only as a blind key.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from broker.core.canonical import Json
 from broker.core.directive import Directive
 from broker.core.model import Function
 from broker.core.reference import Agency, System
+from broker.core.signature import Signature
+from broker.core.signingkey import Proposal, SigningKey
 
 
 def _when(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
+
+
+def _day(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None
 
 
 def agency_from(detail: dict[str, Any]) -> Agency:
@@ -56,6 +62,66 @@ def system_detail(system: System) -> dict[str, Json]:
         "valid_from": system.valid_from.isoformat(),
         "valid_until": system.valid_until.isoformat() if system.valid_until else None,
         "suspended": system.suspended,
+    }
+
+
+def signing_key_from(detail: dict[str, Any]) -> SigningKey:
+    """A signing key from its stored form."""
+    proposal = detail["proposal"]
+    return SigningKey(
+        agency=detail["agency"],
+        public=bytes.fromhex(detail["public"]),
+        valid_from=date.fromisoformat(detail["valid_from"]),
+        valid_until=_day(detail["valid_until"]),
+        ended_on=_day(detail["ended_on"]),
+        proposal=Proposal(**{**proposal, "at": datetime.fromisoformat(proposal["at"])}) if proposal else None,
+    )
+
+
+def signing_key_detail(key: SigningKey) -> dict[str, Json]:
+    """The stored form of a signing key."""
+    proposal = key.proposal
+    return {
+        "agency": key.agency,
+        "id": key.id,
+        "public": key.public.hex(),
+        "valid_from": key.valid_from.isoformat(),
+        "valid_until": key.valid_until.isoformat() if key.valid_until else None,
+        "ended_on": key.ended_on.isoformat() if key.ended_on else None,
+        "proposal": {
+            "system": proposal.system,
+            "actor": proposal.actor,
+            "key_digest": proposal.key_digest,
+            "at": proposal.at.isoformat(),
+        }
+        if proposal
+        else None,
+    }
+
+
+def signature_from(detail: dict[str, Any]) -> Signature:
+    """A party's signature from its stored form."""
+    return Signature(
+        agency=detail["agency"],
+        key_id=detail["key_id"],
+        digest=detail["digest"],
+        signed_at=date.fromisoformat(detail["signed_at"]),
+        signatory=detail["signatory"],
+        role=detail["role"],
+        signature=bytes.fromhex(detail["signature"]),
+    )
+
+
+def signature_detail(signature: Signature) -> dict[str, Json]:
+    """The stored form of a party's signature."""
+    return {
+        "agency": signature.agency,
+        "key_id": signature.key_id,
+        "digest": signature.digest,
+        "signed_at": signature.signed_at.isoformat(),
+        "signatory": signature.signatory,
+        "role": signature.role,
+        "signature": signature.signature.hex(),
     }
 
 

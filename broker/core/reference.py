@@ -12,6 +12,7 @@ from datetime import datetime
 
 from broker.core.agreement import Agreement, FlowTerms
 from broker.core.model import Assurance, Caller, Function
+from broker.core.signingkey import SigningKey
 from broker.law import Law
 
 
@@ -61,6 +62,11 @@ def agency_key(agency: str) -> str:
 def system_key(system: str) -> str:
     """Key of a system's standing; `system` is `agency/system`."""
     return f"system:{system}"
+
+
+def signers_key(agency: str) -> str:
+    """Key of which keys sign for an agency."""
+    return f"signers:{agency}"
 
 
 def record_type_key(full_name: str) -> str:
@@ -129,6 +135,8 @@ class Reference:
     # Digest of the newest approved descriptor of each record type.
     record_types: Mapping[str, str]
     _flows: Mapping[FlowKey, tuple[Flow, ...]] = field(repr=False)
+    # Every key ever enrolled or proposed, by agency, in the order in which they came.
+    signing_keys: Mapping[str, tuple[SigningKey, ...]] = field(default_factory=dict)
 
     @classmethod
     def build(
@@ -139,6 +147,7 @@ class Reference:
         systems: Iterable[System],
         agreements: Iterable[Agreement],
         record_types: Mapping[str, str],
+        signing_keys: Iterable[SigningKey] = (),
     ) -> Reference:
         """A snapshot with its flows indexed. `agreements` holds one version of each, the one applied last."""
         by_id = {a.id: a for a in agreements}
@@ -147,6 +156,9 @@ class Reference:
             for terms in agreement.flows:
                 key = FlowKey(terms.requester, terms.provider, terms.record_type, agreement.purpose)
                 flows.setdefault(key, []).append(Flow.of(agreement, terms))
+        keys: dict[str, tuple[SigningKey, ...]] = {}
+        for each in signing_keys:
+            keys[each.agency] = (*keys.get(each.agency, ()), each)
         return cls(
             policy,
             law,
@@ -155,6 +167,7 @@ class Reference:
             by_id,
             record_types,
             {k: tuple(v) for k, v in flows.items()},
+            keys,
         )
 
     def flows(self, key: FlowKey) -> tuple[Flow, ...]:

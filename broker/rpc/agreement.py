@@ -5,12 +5,14 @@ from __future__ import annotations
 from broker.agreements import Agreements, Listed
 from broker.core.model import Caller
 from broker.errors import InvalidRequest
-from broker.rpc import wire
+from broker.rpc import signed, wire
 from broker.rpc.identity import Identity
 from broker.rpc.unary import unary
 from broker.telemetry import Telemetry
 from broker.v1 import agreement_pb2 as pb
 from broker.v1 import agreement_pb2_grpc
+
+MAX_SIGNATURES = 100
 
 
 class AgreementServicer(agreement_pb2_grpc.AgreementServiceServicer):
@@ -28,7 +30,10 @@ class AgreementServicer(agreement_pb2_grpc.AgreementServiceServicer):
         """Operators only."""
         if not request.file:
             raise InvalidRequest("file", "is required")
-        listed, made = await self._agreements.apply(caller, request.file)
+        if len(request.signatures) > MAX_SIGNATURES:
+            raise InvalidRequest("signatures", f"more than {MAX_SIGNATURES}")
+        signatures = [signed.signature(s, f"signatures.{n}") for n, s in enumerate(request.signatures)]
+        listed, made = await self._agreements.apply(caller, request.file, signatures)
         return pb.ApplyAgreementResponse(agreement=_wire(listed), event_id=made.event_id)
 
     @unary
@@ -41,4 +46,6 @@ class AgreementServicer(agreement_pb2_grpc.AgreementServiceServicer):
 
 
 def _wire(listed: Listed) -> pb.Agreement:
-    return wire.agreement(listed.agreement, listed.digest, listed.status)
+    message = wire.agreement(listed.agreement, listed.digest, listed.status)
+    message.signatures.extend(signed.signature_message(each) for each in listed.signatures)
+    return message

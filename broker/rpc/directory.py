@@ -6,9 +6,10 @@ from broker.core.model import Caller, Function
 from broker.errors import InvalidRequest
 from broker.ports import Clock, ReferenceSource
 from broker.registry import Registry
-from broker.rpc import parse, wire
+from broker.rpc import parse, signed, wire
 from broker.rpc.identity import Identity
 from broker.rpc.unary import unary
+from broker.signing import SigningKeys
 from broker.telemetry import Telemetry
 from broker.v1 import directory_pb2 as pb
 from broker.v1 import directory_pb2_grpc
@@ -24,12 +25,14 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
         clock: Clock,
         identity: Identity,
         telemetry: Telemetry,
+        signing: SigningKeys,
     ) -> None:
         self.identity = identity
         self.telemetry = telemetry
         self._registry = registry
         self._reference = reference
         self._clock = clock
+        self._signing = signing
 
     @unary
     async def AddAgency(self, request: pb.AddAgencyRequest, caller: Caller) -> pb.AddAgencyResponse:
@@ -116,3 +119,40 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
         return pb.ListRecordTypesResponse(
             record_types=[wire.record_type(v.record_type, v.approved_at) for v in versions]
         )
+
+    @unary
+    async def EnrolAgencyKey(
+        self, request: pb.EnrolAgencyKeyRequest, caller: Caller
+    ) -> pb.EnrolAgencyKeyResponse:
+        """Operators only."""
+        key = signed.signing_key(request, self._signing.today())
+        endorsement = signed.endorsement(request, key)
+        stored, made = await self._signing.enrol(caller, key, endorsement, parse.actor(request.actor))
+        message = signed.key_message(stored, self._signing.today())
+        return pb.EnrolAgencyKeyResponse(key=message, event_id=made.event_id)
+
+    @unary
+    async def ListAgencyKeys(
+        self, request: pb.ListAgencyKeysRequest, caller: Caller
+    ) -> pb.ListAgencyKeysResponse:
+        """Open to every enrolled system: by which keys each agency signs is for all to know."""
+        reference = await self._reference.refresh()
+        keys = [
+            signed.key_message(key, self._signing.today())
+            for agency in sorted(reference.signing_keys)
+            for key in reference.signing_keys[agency]
+            if request.agency in ("", agency)
+        ]
+        return pb.ListAgencyKeysResponse(keys=keys)
+
+    @unary
+    async def EndAgencyKey(self, request: pb.EndAgencyKeyRequest, caller: Caller) -> pb.EndAgencyKeyResponse:
+        """Operators only."""
+        made = await self._signing.end(
+            caller,
+            parse.agency_id("agency", request.agency),
+            parse.key_digest("key_id", request.key_id),
+            parse.text("reason", request.reason, 500),
+            parse.actor(request.actor),
+        )
+        return pb.EndAgencyKeyResponse(event_id=made.event_id)

@@ -12,9 +12,10 @@ from broker import law
 from broker.catalogue import Approval, Catalogue
 from broker.core import agreement as agreements
 from broker.core.agreement import Agreement
-from broker.core.forms import agency_from, system_from
+from broker.core.forms import agency_from, signing_key_from, system_from
 from broker.core.recordtype import Pin
 from broker.core.reference import Agency, Reference, System
+from broker.core.signingkey import SigningKey
 from broker.errors import AuditUnavailable
 from broker.store.pool import Database
 
@@ -22,6 +23,8 @@ _NEWER = {
     "agency": "select detail from agency where policy_until is null and policy_from > $1",
     "system": "select detail from system where policy_until is null and policy_from > $1",
     "agreement": "select id, file, pins from agreement where policy_until is null and policy_from > $1",
+    "agency_key": "select detail from agency_key where policy_until is null and policy_from > $1"
+    " order by policy_from",
     # Superseded versions too: what was released under one is still redacted and explained by it.
     "record_type": "select * from record_type where policy_from > $1 order by policy_from",
 }
@@ -38,6 +41,7 @@ class ReferenceReader:
         self._systems: dict[str, System] = {}
         self._agreements: dict[str, Agreement] = {}
         self._pins: dict[tuple[str, str], dict[str, Pin]] = {}
+        self._signing_keys: dict[str, SigningKey] = {}
         self._approvals: list[Approval] = []
         # Called whenever `current` has been replaced: who may no longer speak must be stopped, silent or not.
         self.changed: Callable[[], None] = lambda: None
@@ -88,6 +92,10 @@ class ReferenceReader:
             for flow in row["pins"]:
                 bound = pins.setdefault((agreement.label, flow["record_type"]), {})
                 bound.update({path: Pin(path, tuple(numbers)) for path, numbers in flow["paths"].items()})
+        signing_keys = dict(self._signing_keys)
+        for row in newer["agency_key"]:
+            key = signing_key_from(row["detail"])
+            signing_keys[key.id] = key
         approvals = self._approvals + [
             Approval(row["full_name"], row["digest"], row["approved_at"], bytes(row["descriptor"]))
             for row in newer["record_type"]
@@ -100,9 +108,10 @@ class ReferenceReader:
             systems.values(),
             agreed.values(),
             {a.full_name: a.digest for a in approvals},
+            signing_keys.values(),
         )
         self.catalogue = catalogue
         self._agencies, self._systems, self._agreements = agencies, systems, agreed
-        self._approvals = approvals
+        self._signing_keys, self._approvals = signing_keys, approvals
         self._pins.update(pins)
         self.changed()

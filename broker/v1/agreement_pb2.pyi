@@ -24,16 +24,22 @@ class ApplyAgreementRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FILE_FIELD_NUMBER: _builtins.int
+    SIGNATURES_FIELD_NUMBER: _builtins.int
     file: _builtins.bytes
     """The TOML file's exact bytes: what parties sign."""
+    @_builtins.property
+    def signatures(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgreementSignature]:
+        """Exactly one of each party."""
+
     def __init__(
         self,
         *,
         file: _builtins.bytes = ...,
+        signatures: _abc.Iterable[Global___AgreementSignature] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "signatures", b"signatures"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -116,6 +122,7 @@ class Agreement(_message.Message):
     VALID_FROM_FIELD_NUMBER: _builtins.int
     VALID_UNTIL_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    SIGNATURES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     version: _builtins.int
     title: _builtins.str
@@ -131,6 +138,8 @@ class Agreement(_message.Message):
     def valid_from(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def valid_until(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def signatures(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgreementSignature]: ...
     def __init__(
         self,
         *,
@@ -144,10 +153,11 @@ class Agreement(_message.Message):
         valid_from: _timestamp_pb2.Timestamp | None = ...,
         valid_until: _timestamp_pb2.Timestamp | None = ...,
         digest: _builtins.str = ...,
+        signatures: _abc.Iterable[Global___AgreementSignature] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "flows", b"flows", "id", b"id", "parties", b"parties", "purpose", b"purpose", "status", b"status", "title", b"title", "valid_from", b"valid_from", "valid_until", b"valid_until", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "flows", b"flows", "id", b"id", "parties", b"parties", "purpose", b"purpose", "signatures", b"signatures", "status", b"status", "title", b"title", "valid_from", b"valid_from", "valid_until", b"valid_until", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -185,3 +195,51 @@ class Flow(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Flow: _TypeAlias = Flow  # noqa: Y015
+
+@_typing.final
+class AgreementSignature(_message.Message):
+    """One party's signature, as `broker agreement sign` writes it beside the file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENCY_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    SIGNED_AT_FIELD_NUMBER: _builtins.int
+    SIGNATORY_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    agency: _builtins.str
+    key_id: _builtins.str
+    """Hex SHA-256 of the key's DER SubjectPublicKeyInfo."""
+    algorithm: _builtins.str
+    """"ed25519"."""
+    digest: _builtins.str
+    """Hex SHA-256 of the file that was signed."""
+    signature: _builtins.bytes
+    """Over the agency, the file, the day, the signatory and the role: docs/agreements.md says how."""
+    signed_at: _builtins.str
+    """Day in UTC, such as "2026-11-21"."""
+    signatory: _builtins.str
+    role: _builtins.str
+    """The signatory's post."""
+    def __init__(
+        self,
+        *,
+        agency: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        algorithm: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        signature: _builtins.bytes = ...,
+        signed_at: _builtins.str = ...,
+        signatory: _builtins.str = ...,
+        role: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "algorithm", b"algorithm", "digest", b"digest", "key_id", b"key_id", "role", b"role", "signatory", b"signatory", "signature", b"signature", "signed_at", b"signed_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgreementSignature: _TypeAlias = AgreementSignature  # noqa: Y015

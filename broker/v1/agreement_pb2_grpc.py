@@ -50,7 +50,8 @@ class AgreementServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def ApplyAgreement(self, request, context):
-        """Operators only. The file is checked whole; nothing is stored unless all of it holds.
+        """Operators only. The file is checked whole; nothing is stored unless all of it holds, every party's signature
+        included.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

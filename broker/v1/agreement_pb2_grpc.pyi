@@ -32,7 +32,9 @@ class AgreementServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AgreementServiceAsyncStub: ...
     ApplyAgreement: _grpc.UnaryUnaryMultiCallable[_agreement_pb2.ApplyAgreementRequest, _agreement_pb2.ApplyAgreementResponse]
-    """Operators only. The file is checked whole; nothing is stored unless all of it holds."""
+    """Operators only. The file is checked whole; nothing is stored unless all of it holds, every party's signature
+    included.
+    """
     ListAgreements: _grpc.UnaryUnaryMultiCallable[_agreement_pb2.ListAgreementsRequest, _agreement_pb2.ListAgreementsResponse]
     """A partner sees agreements it is party to; operators and auditors see all."""
 
@@ -40,7 +42,9 @@ class AgreementServiceStub:
 class AgreementServiceAsyncStub(AgreementServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyAgreement: _aio.UnaryUnaryMultiCallable[_agreement_pb2.ApplyAgreementRequest, _agreement_pb2.ApplyAgreementResponse]  # type: ignore[assignment]
-    """Operators only. The file is checked whole; nothing is stored unless all of it holds."""
+    """Operators only. The file is checked whole; nothing is stored unless all of it holds, every party's signature
+    included.
+    """
     ListAgreements: _aio.UnaryUnaryMultiCallable[_agreement_pb2.ListAgreementsRequest, _agreement_pb2.ListAgreementsResponse]  # type: ignore[assignment]
     """A partner sees agreements it is party to; operators and auditors see all."""
 
@@ -51,7 +55,9 @@ class AgreementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agreement_pb2.ApplyAgreementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agreement_pb2.ApplyAgreementResponse, _abc.Awaitable[_agreement_pb2.ApplyAgreementResponse]]:
-        """Operators only. The file is checked whole; nothing is stored unless all of it holds."""
+        """Operators only. The file is checked whole; nothing is stored unless all of it holds, every party's signature
+        included.
+        """
 
     @_abc_1.abstractmethod
     def ListAgreements(

@@ -3,6 +3,7 @@
 isort:skip_file
 Who takes part: agencies, their systems and the record types they hold."""
 
+from broker.v1 import exchange_pb2 as _exchange_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -553,3 +554,223 @@ class RevokeKeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeKeyResponse: _TypeAlias = RevokeKeyResponse  # noqa: Y015
+
+@_typing.final
+class AgencyKey(_message.Message):
+    """A key by which an agency signs agreements. Not a system's: it opens no connection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENCY_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    VALID_FROM_FIELD_NUMBER: _builtins.int
+    VALID_UNTIL_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    agency: _builtins.str
+    key_id: _builtins.str
+    """Hex SHA-256 of the DER SubjectPublicKeyInfo."""
+    public_key: _builtins.bytes
+    """Ed25519, 32 bytes."""
+    valid_from: _builtins.str
+    """First and last day in UTC, such as "2026-11-21"; no last day: empty."""
+    valid_until: _builtins.str
+    status: _builtins.str
+    """"in force", "not yet in force", "expired", "ended", "proposed"."""
+    def __init__(
+        self,
+        *,
+        agency: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        public_key: _builtins.bytes = ...,
+        valid_from: _builtins.str = ...,
+        valid_until: _builtins.str = ...,
+        status: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "key_id", b"key_id", "public_key", b"public_key", "status", b"status", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgencyKey: _TypeAlias = AgencyKey  # noqa: Y015
+
+@_typing.final
+class EnrolAgencyKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENCY_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    VALID_FROM_FIELD_NUMBER: _builtins.int
+    VALID_UNTIL_FIELD_NUMBER: _builtins.int
+    ENDORSEMENT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    agency: _builtins.str
+    public_key: _builtins.bytes
+    """Ed25519, 32 bytes."""
+    valid_from: _builtins.str
+    """Empty: today, unless endorsed."""
+    valid_until: _builtins.str
+    @_builtins.property
+    def endorsement(self) -> Global___KeyEndorsement: ...
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """The operator at the keyboard."""
+
+    def __init__(
+        self,
+        *,
+        agency: _builtins.str = ...,
+        public_key: _builtins.bytes = ...,
+        valid_from: _builtins.str = ...,
+        valid_until: _builtins.str = ...,
+        endorsement: Global___KeyEndorsement | None = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "endorsement", b"endorsement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agency", b"agency", "endorsement", b"endorsement", "public_key", b"public_key", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnrolAgencyKeyRequest: _TypeAlias = EnrolAgencyKeyRequest  # noqa: Y015
+
+@_typing.final
+class KeyEndorsement(_message.Message):
+    """An enrolled key's signature over a new key of its agency and its days, made by the agency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    signature: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyEndorsement: _TypeAlias = KeyEndorsement  # noqa: Y015
+
+@_typing.final
+class EnrolAgencyKeyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    @_builtins.property
+    def key(self) -> Global___AgencyKey:
+        """Status "proposed": a second person must ask for the same."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___AgencyKey | None = ...,
+        event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnrolAgencyKeyResponse: _TypeAlias = EnrolAgencyKeyResponse  # noqa: Y015
+
+@_typing.final
+class ListAgencyKeysRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENCY_FIELD_NUMBER: _builtins.int
+    agency: _builtins.str
+    """Empty: all."""
+    def __init__(
+        self,
+        *,
+        agency: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAgencyKeysRequest: _TypeAlias = ListAgencyKeysRequest  # noqa: Y015
+
+@_typing.final
+class ListAgencyKeysResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgencyKey]: ...
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___AgencyKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAgencyKeysResponse: _TypeAlias = ListAgencyKeysResponse  # noqa: Y015
+
+@_typing.final
+class EndAgencyKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENCY_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    agency: _builtins.str
+    key_id: _builtins.str
+    reason: _builtins.str
+    """Kept in the log's full view."""
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """The operator at the keyboard."""
+
+    def __init__(
+        self,
+        *,
+        agency: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agency", b"agency", "key_id", b"key_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndAgencyKeyRequest: _TypeAlias = EndAgencyKeyRequest  # noqa: Y015
+
+@_typing.final
+class EndAgencyKeyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndAgencyKeyResponse: _TypeAlias = EndAgencyKeyResponse  # noqa: Y015

@@ -74,6 +74,21 @@ class DirectoryServiceStub:
                 request_serializer=broker_dot_v1_dot_directory__pb2.RevokeKeyRequest.SerializeToString,
                 response_deserializer=broker_dot_v1_dot_directory__pb2.RevokeKeyResponse.FromString,
                 _registered_method=True)
+        self.EnrolAgencyKey = channel.unary_unary(
+                '/broker.v1.DirectoryService/EnrolAgencyKey',
+                request_serializer=broker_dot_v1_dot_directory__pb2.EnrolAgencyKeyRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_directory__pb2.EnrolAgencyKeyResponse.FromString,
+                _registered_method=True)
+        self.ListAgencyKeys = channel.unary_unary(
+                '/broker.v1.DirectoryService/ListAgencyKeys',
+                request_serializer=broker_dot_v1_dot_directory__pb2.ListAgencyKeysRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_directory__pb2.ListAgencyKeysResponse.FromString,
+                _registered_method=True)
+        self.EndAgencyKey = channel.unary_unary(
+                '/broker.v1.DirectoryService/EndAgencyKey',
+                request_serializer=broker_dot_v1_dot_directory__pb2.EndAgencyKeyRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_directory__pb2.EndAgencyKeyResponse.FromString,
+                _registered_method=True)
 
 
 class DirectoryServiceServicer:
@@ -133,6 +148,28 @@ class DirectoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EnrolAgencyKey(self, request, context):
+        """Operators only. An agency's first key; a further one with an endorsement by a key in force; or, without,
+        asked for twice, by two people on two operator systems: the first time records a proposal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAgencyKeys(self, request, context):
+        """Open to every enrolled system.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndAgencyKey(self, request, context):
+        """Operators only. From then on no agreement is applied on a signature by the key, whenever it was made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DirectoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -175,6 +212,21 @@ def add_DirectoryServiceServicer_to_server(servicer, server):
                     servicer.RevokeKey,
                     request_deserializer=broker_dot_v1_dot_directory__pb2.RevokeKeyRequest.FromString,
                     response_serializer=broker_dot_v1_dot_directory__pb2.RevokeKeyResponse.SerializeToString,
+            ),
+            'EnrolAgencyKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnrolAgencyKey,
+                    request_deserializer=broker_dot_v1_dot_directory__pb2.EnrolAgencyKeyRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_directory__pb2.EnrolAgencyKeyResponse.SerializeToString,
+            ),
+            'ListAgencyKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAgencyKeys,
+                    request_deserializer=broker_dot_v1_dot_directory__pb2.ListAgencyKeysRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_directory__pb2.ListAgencyKeysResponse.SerializeToString,
+            ),
+            'EndAgencyKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndAgencyKey,
+                    request_deserializer=broker_dot_v1_dot_directory__pb2.EndAgencyKeyRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_directory__pb2.EndAgencyKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -393,6 +445,87 @@ class DirectoryService:
             '/broker.v1.DirectoryService/RevokeKey',
             broker_dot_v1_dot_directory__pb2.RevokeKeyRequest.SerializeToString,
             broker_dot_v1_dot_directory__pb2.RevokeKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnrolAgencyKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.DirectoryService/EnrolAgencyKey',
+            broker_dot_v1_dot_directory__pb2.EnrolAgencyKeyRequest.SerializeToString,
+            broker_dot_v1_dot_directory__pb2.EnrolAgencyKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAgencyKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.DirectoryService/ListAgencyKeys',
+            broker_dot_v1_dot_directory__pb2.ListAgencyKeysRequest.SerializeToString,
+            broker_dot_v1_dot_directory__pb2.ListAgencyKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndAgencyKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.DirectoryService/EndAgencyKey',
+            broker_dot_v1_dot_directory__pb2.EndAgencyKeyRequest.SerializeToString,
+            broker_dot_v1_dot_directory__pb2.EndAgencyKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

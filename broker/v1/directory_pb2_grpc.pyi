@@ -45,6 +45,14 @@ class DirectoryServiceStub:
     ListRecordTypes: _grpc.UnaryUnaryMultiCallable[_directory_pb2.ListRecordTypesRequest, _directory_pb2.ListRecordTypesResponse]
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_directory_pb2.RevokeKeyRequest, _directory_pb2.RevokeKeyResponse]
     """Operators only. Open streams that speak with the key end; the system's other keys stay good."""
+    EnrolAgencyKey: _grpc.UnaryUnaryMultiCallable[_directory_pb2.EnrolAgencyKeyRequest, _directory_pb2.EnrolAgencyKeyResponse]
+    """Operators only. An agency's first key; a further one with an endorsement by a key in force; or, without,
+    asked for twice, by two people on two operator systems: the first time records a proposal.
+    """
+    ListAgencyKeys: _grpc.UnaryUnaryMultiCallable[_directory_pb2.ListAgencyKeysRequest, _directory_pb2.ListAgencyKeysResponse]
+    """Open to every enrolled system."""
+    EndAgencyKey: _grpc.UnaryUnaryMultiCallable[_directory_pb2.EndAgencyKeyRequest, _directory_pb2.EndAgencyKeyResponse]
+    """Operators only. From then on no agreement is applied on a signature by the key, whenever it was made."""
 
 @_typing.type_check_only
 class DirectoryServiceAsyncStub(DirectoryServiceStub):
@@ -63,6 +71,14 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     ListRecordTypes: _aio.UnaryUnaryMultiCallable[_directory_pb2.ListRecordTypesRequest, _directory_pb2.ListRecordTypesResponse]  # type: ignore[assignment]
     RevokeKey: _aio.UnaryUnaryMultiCallable[_directory_pb2.RevokeKeyRequest, _directory_pb2.RevokeKeyResponse]  # type: ignore[assignment]
     """Operators only. Open streams that speak with the key end; the system's other keys stay good."""
+    EnrolAgencyKey: _aio.UnaryUnaryMultiCallable[_directory_pb2.EnrolAgencyKeyRequest, _directory_pb2.EnrolAgencyKeyResponse]  # type: ignore[assignment]
+    """Operators only. An agency's first key; a further one with an endorsement by a key in force; or, without,
+    asked for twice, by two people on two operator systems: the first time records a proposal.
+    """
+    ListAgencyKeys: _aio.UnaryUnaryMultiCallable[_directory_pb2.ListAgencyKeysRequest, _directory_pb2.ListAgencyKeysResponse]  # type: ignore[assignment]
+    """Open to every enrolled system."""
+    EndAgencyKey: _aio.UnaryUnaryMultiCallable[_directory_pb2.EndAgencyKeyRequest, _directory_pb2.EndAgencyKeyResponse]  # type: ignore[assignment]
+    """Operators only. From then on no agreement is applied on a signature by the key, whenever it was made."""
 
 class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -126,5 +142,31 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_directory_pb2.RevokeKeyResponse, _abc.Awaitable[_directory_pb2.RevokeKeyResponse]]:
         """Operators only. Open streams that speak with the key end; the system's other keys stay good."""
+
+    @_abc_1.abstractmethod
+    def EnrolAgencyKey(
+        self,
+        request: _directory_pb2.EnrolAgencyKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.EnrolAgencyKeyResponse, _abc.Awaitable[_directory_pb2.EnrolAgencyKeyResponse]]:
+        """Operators only. An agency's first key; a further one with an endorsement by a key in force; or, without,
+        asked for twice, by two people on two operator systems: the first time records a proposal.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAgencyKeys(
+        self,
+        request: _directory_pb2.ListAgencyKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.ListAgencyKeysResponse, _abc.Awaitable[_directory_pb2.ListAgencyKeysResponse]]:
+        """Open to every enrolled system."""
+
+    @_abc_1.abstractmethod
+    def EndAgencyKey(
+        self,
+        request: _directory_pb2.EndAgencyKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.EndAgencyKeyResponse, _abc.Awaitable[_directory_pb2.EndAgencyKeyResponse]]:
+        """Operators only. From then on no agreement is applied on a signature by the key, whenever it was made."""
 
 def add_DirectoryServiceServicer_to_server(servicer: DirectoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,8 +15,13 @@ from grpc_status import rpc_status
 
 from adapters.nhs.demo import allergy
 from adapters.nhs.demographics import NHS_NUMBER
+from adapters.sdk.copies import LOOK_EVERY
+from broker.cli.up import signing
+from broker.cli.up.provision import enrol_signing_keys
 from broker.client import Actor, Assurance, Broker, Disclosure
+from broker.core import agreement as agreements
 from broker.pki.tls import TlsFiles
+from broker.rpc.signed import signature_message
 from broker.v1 import (
     agreement_pb2,
     agreement_pb2_grpc,
@@ -23,6 +29,7 @@ from broker.v1 import (
     audit_pb2_grpc,
     directive_pb2,
     directive_pb2_grpc,
+    directory_pb2_grpc,
     exchange_pb2,
     exchange_pb2_grpc,
 )
@@ -97,10 +104,18 @@ DIRECT_CARE = agreement(
 
 
 async def apply(stack: Deployment, file: bytes) -> str:
-    """Put an agreement in force, as the operator; its id."""
+    """Sign an agreement for each party, and put it in force, as the operator; its id."""
+    identifier = agreements.read(file).id
+    signatures = await asyncio.to_thread(signing.signed, stack.state, f"{identifier}.toml", file)
     async with stack.operator() as channel:
+        directory = directory_pb2_grpc.DirectoryServiceStub(channel)
+        await enrol_signing_keys(directory, stack.state, [each.agency for each in signatures])
         stub = agreement_pb2_grpc.AgreementServiceStub(channel)
-        applied = await stub.ApplyAgreement(agreement_pb2.ApplyAgreementRequest(file=file), timeout=TIMEOUT)
+        messages = [signature_message(each) for each in signatures]
+        request = agreement_pb2.ApplyAgreementRequest(file=file, signatures=messages)
+        applied = await stub.ApplyAgreement(request, timeout=TIMEOUT)
+    # Adapters look at their own copies once a second at most.
+    await asyncio.sleep(1.1 * LOOK_EVERY)
     return applied.agreement.id
 
 

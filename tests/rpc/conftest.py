@@ -141,7 +141,7 @@ async def serving(certs: CertificateFolder, *, attached: bool) -> AsyncIterator[
         server,
     )
     directory_pb2_grpc.add_DirectoryServiceServicer_to_server(
-        DirectoryServicer(world.registry, reference, world.clock, identity, telemetry), server
+        DirectoryServicer(world.registry, reference, world.clock, identity, telemetry, world.signing), server
     )
     agreement_pb2_grpc.add_AgreementServiceServicer_to_server(
         AgreementServicer(world.agreements, identity, telemetry), server

@@ -81,6 +81,7 @@ def test_the_table_is_whole() -> None:
     elsewhere = {
         errors.BrokerError,
         errors.MappingError,
+        errors.NotAgreed,
         errors.UnsoundAnswer,
         errors.LinkLost,
         errors.CannotConnect,

@@ -22,13 +22,14 @@ from broker.core.checkpoint import Checkpoint, sign_checkpoint
 from broker.core.decision import subject_key
 from broker.core.directive import Directive
 from broker.core.entry import SealedEntry, seal_entry
-from broker.core.forms import agency_from, directive_from, system_from
+from broker.core.forms import agency_from, directive_from, signing_key_from, system_from
 from broker.core.keys import Signer
 from broker.core.merkle import EMPTY_RANGE, extend_with_proofs, leaf_hash
 from broker.core.model import Request, SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.recordtype import Pin
 from broker.core.reference import Agency, Reference, System
+from broker.core.signingkey import SigningKey
 from broker.errors import AuditUnavailable, ProviderTimeout
 from broker.law import load
 from broker.ports import (
@@ -95,6 +96,7 @@ class MemoryStore:
     agencies: dict[str, Agency] = field(default_factory=dict)
     systems: dict[str, System] = field(default_factory=dict)
     files: list[tuple[str, int, bytes]] = field(default_factory=list)
+    signing_keys: dict[str, SigningKey] = field(default_factory=dict)
     approvals: list[Approval] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -213,6 +215,9 @@ class MemoryLog:
         elif change.kind == "system":
             system = system_from(inner)
             store.systems[system.name] = system
+        elif change.kind == "agency-key":
+            key = signing_key_from(inner)
+            store.signing_keys[key.id] = key
         elif change.kind == "agreement":
             store.files.append((str(detail["id"]), int(str(detail["version"])), change.blob))
         elif change.kind == "record-type":
@@ -296,6 +301,7 @@ class MemoryReference:
             store.systems.values(),
             newest.values(),
             {a.full_name: a.digest for a in store.approvals},
+            store.signing_keys.values(),
         )
         return self.current
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tomllib
 import uuid
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -12,12 +13,12 @@ from typing import Any
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from broker.acknowledge import Acknowledgements
-from broker.administration import Administration
-from broker.agreements import Agreements
+from broker.administration import Administration, Made
+from broker.agreements import Agreements, Listed
 from broker.audits import Audits
 from broker.catalogue import standard_record_types
 from broker.core.directive import Directive
-from broker.core.forms import agency_detail, directive_detail, system_detail
+from broker.core.forms import agency_detail, directive_detail, signing_key_detail, system_detail
 from broker.core.model import Actor, Assurance, Caller, Function, Request, SubjectRef
 from broker.core.record import Record
 from broker.core.recordtype import RecordType
@@ -28,10 +29,12 @@ from broker.links import Links
 from broker.ports import Change, Found
 from broker.registry import Registry
 from broker.release import CatalogueReleases
+from broker.signing import SigningKeys
 from broker.v1 import labels_pb2
 from records.fire.v1 import premises_risk_pb2
 from records.shared.v1 import fact_pb2
 from tests.support.memory import FakeClock, MemoryStore, ScriptedProviders
+from tests.support.signing import Signatory
 
 RISK = "records.fire.v1.PremisesRisk"
 WATCHED = "records.fire.v1.Watched"
@@ -155,6 +158,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.store = MemoryStore(self.clock)
+        self.signatories: dict[str, Signatory] = {}
         self.providers = ScriptedProviders(self.clock, self.store.calls)
         reference = self.store.reference
         self.exchange = Exchange(
@@ -168,6 +172,7 @@ class World:
         )
         self.administration = Administration(self.store.log, self.clock)
         self.registry = Registry(self.administration, reference, self.clock)
+        self.signing = SigningKeys(self.administration, reference, self.clock)
         self.agreements = Agreements(self.administration, reference, self.store, self.clock)
         self.directives = Directives(self.administration, self.store.facts, self.store, reference, self.clock)
         self.audits = Audits(self.administration, self.store.log)
@@ -175,6 +180,7 @@ class World:
         for agency, kind in KINDS.items():
             self.put_agency(Agency(agency, agency.upper(), kind, "england", self.since, phone="01228 000000"))
             self.put_system(agency, "cad")
+            self.put_signatory(agency)
         self.put_system("operator", "cli", Function.OPERATOR)
         self.put_system("cumberland", "audit", Function.AUDITOR)
         self.approve(RISK, risk_set())
@@ -187,6 +193,19 @@ class World:
         """Enter an agency, or a new state of it, without an entry."""
         keys = frozenset({f"agency:{agency.id}"})
         self._put(Change("agency", {"detail": agency_detail(agency)}, keys, reference=True))
+
+    def put_signatory(self, agency: str) -> None:
+        """Give an agency a signing key, without an entry."""
+        signatory = self.signatories[agency] = Signatory(agency)
+        detail: Any = {"detail": signing_key_detail(signatory.enrolled(self.since.date()))}
+        self._put(Change("agency-key", detail, frozenset({f"signers:{agency}"}), reference=True))
+
+    async def apply(self, caller: Caller, file: bytes) -> tuple[Listed, Made]:
+        """Apply an agreement, signed by those of its parties that can."""
+        parties = {party["agency"] for party in tomllib.loads(file.decode()).get("parties", ())}
+        on = self.clock.now().date()
+        signatures = [each.sign(file, on) for name, each in self.signatories.items() if name in parties]
+        return await self.agreements.apply(caller, file, signatures)
 
     def put_system(self, agency: str, name: str, function: Function = Function.PARTNER, **changes: Any) -> None:
         """Enrol a system, or a new state of it, without an entry."""

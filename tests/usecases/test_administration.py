@@ -64,7 +64,7 @@ OPERATIONS: list[tuple[str, Callable[[World, Caller], Awaitable[object]]]] = [
     ("enrol", lambda w, c: w.registry.enrol(c, "nwas", "x", Function.PARTNER, "a" * 64, w.clock.now(), None)),
     ("suspend", lambda w, c: w.registry.suspend(c, "nwas", "cad", "lost", False)),
     ("approve", lambda w, c: w.registry.approve(c, RISK, risk_set())),
-    ("apply", lambda w, c: w.agreements.apply(c, toml(terms()))),
+    ("apply", lambda w, c: w.apply(c, toml(terms()))),
 ]
 
 
@@ -174,17 +174,17 @@ async def test_an_agreement_that_does_not_fit_is_refused_by_key(
     world: World, key: str, changes: dict[str, Any]
 ) -> None:
     """Agencies, record types, leaves, states and schemes must be there; nothing is stored unless all is."""
-    await refused(world.agreements.apply(OPERATOR, toml(terms(**changes))), InvalidRequest, key)
+    await refused(world.apply(OPERATOR, toml(terms(**changes))), InvalidRequest, key)
     assert (world.store.files, world.store.entries) == ([], [])
 
 
 async def test_a_version_takes_the_place_of_a_lower_one_only(world: World) -> None:
     """Applied, listed, superseded; the same or a lower version is refused."""
-    listed, _ = await world.agreements.apply(OPERATOR, toml(terms(version=2)))
+    listed, _ = await world.apply(OPERATOR, toml(terms(version=2)))
     assert listed.status == "in force"
     for version in (1, 2):
-        await refused(world.agreements.apply(OPERATOR, toml(terms(version=version))), InvalidRequest, "version")
-    await world.agreements.apply(OPERATOR, toml(terms(version=3)))
+        await refused(world.apply(OPERATOR, toml(terms(version=version))), InvalidRequest, "version")
+    await world.apply(OPERATOR, toml(terms(version=3)))
     seen = await world.agreements.visible_to(NWAS, all_versions=True)
     assert [(each.agreement.version, each.status) for each in seen] == [(3, "in force"), (2, "superseded")]
     pins: Any = world.store.entries[0].draft.full["detail"]
@@ -205,8 +205,8 @@ async def test_two_agreements_never_cover_one_flow_on_one_day(
     world: World, begins: date, ends: date, fits: bool
 ) -> None:
     """Which of them decides would be left open."""
-    await world.agreements.apply(OPERATOR, toml(terms()))
-    other = world.agreements.apply(OPERATOR, toml(terms(id="another", valid_from=begins, valid_until=ends)))
+    await world.apply(OPERATOR, toml(terms()))
+    other = world.apply(OPERATOR, toml(terms(id="another", valid_from=begins, valid_until=ends)))
     if fits:
         await other
     else:
@@ -215,7 +215,7 @@ async def test_two_agreements_never_cover_one_flow_on_one_day(
 
 async def test_a_partner_sees_the_agreements_it_is_party_to(world: World) -> None:
     """Operators and auditors see all."""
-    await world.agreements.apply(OPERATOR, toml(terms()))
+    await world.apply(OPERATOR, toml(terms()))
     counts = [len(await world.agreements.visible_to(who)) for who in (NWAS, CFRS, COUNCIL, AUDITOR, OPERATOR)]
     assert counts == [1, 1, 0, 1, 1]
 

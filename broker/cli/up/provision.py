@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from importlib import resources
 
 import grpc
 from cryptography import x509
@@ -11,19 +10,23 @@ from google.protobuf import timestamp_pb2
 
 from broker.catalogue import standard_record_types
 from broker.cli.up.cast import AGENCIES, MEMBERS, OPERATOR
+from broker.cli.up.signing import files as demonstration_agreements
+from broker.cli.up.signing import public_file, signed
 from broker.cli.up.state import State
 from broker.client.failures import read_call
 from broker.core.agreement import digest
 from broker.pki.identity import key_digest
+from broker.pki.signing import read_public_key
 from broker.pki.tls import TlsFiles, channel_credentials
 from broker.rpc import wire
-from broker.v1 import agreement_pb2, agreement_pb2_grpc, directory_pb2, directory_pb2_grpc
+from broker.rpc.signed import signature_message
+from broker.v1 import agreement_pb2, agreement_pb2_grpc, directory_pb2, directory_pb2_grpc, exchange_pb2
 
 TIMEOUT = 10.0
 
 
 def provision(state: State, target: str) -> None:
-    """Agencies, systems, record types and agreements. Raises what the broker refuses, by name."""
+    """Agencies, systems, record types, signing keys, agreements. Raises what the broker refuses, by name."""
     asyncio.run(_provision(state, target))
 
 
@@ -35,7 +38,7 @@ async def _provision(state: State, target: str) -> None:
             await _agencies(directory)
             await _systems(directory, state)
             await _record_types(directory)
-            await _agreements(agreement_pb2_grpc.AgreementServiceStub(channel))
+            await _agreements(agreement_pb2_grpc.AgreementServiceStub(channel), directory, state)
         except grpc.aio.AioRpcError as e:
             raise read_call(e).error from e
 
@@ -76,11 +79,36 @@ async def _record_types(directory: directory_pb2_grpc.DirectoryServiceAsyncStub)
         await directory.ApproveRecordType(request, timeout=TIMEOUT)
 
 
-async def _agreements(agreements: agreement_pb2_grpc.AgreementServiceAsyncStub) -> None:
+async def _agreements(
+    agreements: agreement_pb2_grpc.AgreementServiceAsyncStub,
+    directory: directory_pb2_grpc.DirectoryServiceAsyncStub,
+    state: State,
+) -> None:
+    """Each agency signs with its own key; the operator enrols the keys and applies what all have signed."""
     listed = await agreements.ListAgreements(agreement_pb2.ListAgreementsRequest(), timeout=TIMEOUT)
     known = {agreement.digest for agreement in listed.agreements}
-    folder = resources.files("broker.cli.up").joinpath("agreements")
-    for file in sorted(folder.iterdir(), key=lambda f: f.name):
-        data = file.read_bytes()
+    for name, data in demonstration_agreements():
+        signatures = await asyncio.to_thread(signed, state, name, data)
         if digest(data) not in known:
-            await agreements.ApplyAgreement(agreement_pb2.ApplyAgreementRequest(file=data), timeout=TIMEOUT)
+            await enrol_signing_keys(directory, state, [each.agency for each in signatures])
+            request = agreement_pb2.ApplyAgreementRequest(
+                file=data, signatures=[signature_message(each) for each in signatures]
+            )
+            await agreements.ApplyAgreement(request, timeout=TIMEOUT)
+
+
+async def enrol_signing_keys(
+    directory: directory_pb2_grpc.DirectoryServiceAsyncStub, state: State, agencies: list[str]
+) -> None:
+    """Enrol the signing keys of agencies that have none enrolled."""
+    listed = await directory.ListAgencyKeys(directory_pb2.ListAgencyKeysRequest(), timeout=TIMEOUT)
+    known = {key.public_key for key in listed.keys}
+    for agency in agencies:
+        public = read_public_key(public_file(state, agency)).public_bytes_raw()
+        if public not in known:
+            request = directory_pb2.EnrolAgencyKeyRequest(
+                agency=agency,
+                public_key=public,
+                actor=exchange_pb2.Actor(id="broker-up", role="operator"),
+            )
+            await directory.EnrolAgencyKey(request, timeout=TIMEOUT)

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from adapters.nhs import demo_server
 from broker.children import Child, spawn
+from broker.cli.up import signing
 from broker.cli.up.cast import FIRE_ADAPTER, MEMBERS, NHS_ADAPTER, OPERATOR, Member
 from broker.cli.up.state import State, free_port
 from broker.pki.folder import CertificateFolder
-from broker.pki.identity import DEVELOPMENT_TRUST_DOMAIN
+from broker.pki.identity import DEVELOPMENT_TRUST_DOMAIN, server_uri
 from broker.store.embedded import EmbeddedPostgres
 
 HOST = "127.0.0.1"
@@ -122,6 +123,9 @@ class Starter:
             BROKER_ADAPTER_CERT=certs / member.folder / "cert.pem",
             BROKER_ADAPTER_KEY=certs / member.folder / "key.pem",
             BROKER_ADAPTER_READY_FILE=ready,
+            BROKER_ADAPTER_EXPECTED_BROKER=server_uri(DEVELOPMENT_TRUST_DOMAIN, "broker"),
+            BROKER_ADAPTER_AGREEMENTS=signing.copies(self._state, member.agency),
+            BROKER_ADAPTER_AGREEMENT_KEYS=signing.public_file(self._state, member.agency),
         )
         child = self.start(module, (sys.executable, "-m", module), env)
         return lambda: child.wait_ready(ready.exists, READY_WITHIN)
@@ -166,7 +170,7 @@ def running(
         ready = starter.broker(broker_dsn, grpc_port, http_port, workers)
         said = state.write_ports(ready)
         target = f"localhost:{said['grpc']}"
-        told("agencies, systems, record types, agreements")
+        told("agencies, systems, record types, agreements signed by each party")
         provision(state, target)
         told("the trust's FHIR server, with synthetic patients")
         fire_env = environment(BROKER_FIRE_DATABASE_URL=fire_dsn)

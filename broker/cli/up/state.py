@@ -29,6 +29,10 @@ class State:
         """Log, index and view keys."""
         return self.folder / "keys"
 
+    def agency(self, agency: str) -> Path:
+        """What an agency keeps to itself: its signing key, and its copies of its agreements."""
+        return self.folder / "agencies" / agency
+
     @property
     def guard(self) -> Path:
         """The last signed head."""

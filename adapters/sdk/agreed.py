@@ -1,0 +1,93 @@
+"""The provider's own check: does an agreement that our agency has signed name this question?
+
+The broker has decided already; this asks again, of the agency's own copies, so that a stolen broker is not a
+key to its records. Owns the comparison of a question with the copies, and the trimming of a record to the
+fields that both name. Refuses what no copy in force names; what the question says of its actor and purpose is
+the broker's word, and this can only hold it to what was signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import cast
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+
+from adapters.sdk.question import Question
+from broker.core.agreement import Agreement, FlowTerms
+from broker.core.descriptors import descriptor_set
+from broker.core.recordtype import RecordType
+from broker.core.redaction import Redactor
+from broker.errors import InvalidRequest, NotAgreed, UnsoundAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What one agency has signed, by agreement id and version."""
+
+    agency: str
+    _copies: Mapping[tuple[str, int], Agreement]
+
+    @classmethod
+    def of(cls, agency: str, copies: Iterable[Agreement]) -> Agreed:
+        """The agreements whose signature by `agency` was verified; one of each id and version."""
+        return cls(agency, {(each.id, each.version): each for each in copies})
+
+    def __len__(self) -> int:
+        return len(self._copies)
+
+    def check(self, question: Question, now: datetime) -> None:
+        """Raises NotAgreed, saying what no copy names, unless one in force at `now` (UTC) names all of it."""
+        agreement = self._copies.get((question.agreement, question.agreement_version))
+        if agreement is None:
+            raise self._refused(question, "the agreement is not among its copies")
+        if not agreement.begins <= now < agreement.ends:
+            raise self._refused(question, "the agreement is not in force")
+        if agreement.purpose != question.purpose:
+            raise self._refused(question, "the purpose is another")
+        terms = self._terms(agreement, question)
+        if question.actor.role not in terms.roles:
+            raise self._refused(question, "the role may not ask")
+        if question.actor.assurance < agreement.actors.minimum:
+            raise self._refused(question, "the actor is not known well enough")
+        if question.subject is None and not terms.queries:
+            raise self._refused(question, "traits may not be asked with")
+        if question.subject is not None and question.subject.scheme not in terms.subject_schemes:
+            raise self._refused(question, "the subject may not be named this way")
+        if not set(question.permitted_paths) <= set(terms.permitted):
+            raise self._refused(question, "fields are asked for that it does not name")
+
+    def _terms(self, agreement: Agreement, question: Question) -> FlowTerms:
+        for terms in agreement.flows:
+            wanted = (question.requester, self.agency, question.record_type)
+            if (terms.requester, terms.provider, terms.record_type) == wanted:
+                return terms
+        raise self._refused(question, "no flow has this requester and record type")
+
+    def _refused(self, question: Question, why: str) -> NotAgreed:
+        return NotAgreed(
+            f"{self.agency} has signed nothing that names this: agreement {question.agreement[:63]!r}, version "
+            f"{question.agreement_version}: {why}"
+        )
+
+
+def trim(record: Message, permitted: tuple[str, ...]) -> bytes:
+    """`record` made anew of the permitted leaves alone, serialised. Raises UnsoundAnswer.
+
+    With our own copy of the record type, so that no other can say what a path means.
+    """
+    try:
+        redactor = _redactor(cast("Descriptor", record.DESCRIPTOR), permitted)
+    except InvalidRequest as error:
+        raise UnsoundAnswer(f"the fields asked for do not fit the record type: {error}") from None
+    return redactor.redact(record.SerializeToString()).value
+
+
+@lru_cache(maxsize=256)
+def _redactor(descriptor: Descriptor, permitted: tuple[str, ...]) -> Redactor:
+    record_type = RecordType.stored(descriptor_set(descriptor.file), descriptor.full_name)
+    return Redactor(record_type, permitted)
