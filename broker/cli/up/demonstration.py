@@ -5,6 +5,7 @@ Each step says what should happen and is held to it; `broker up --once` fails wh
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -37,6 +38,17 @@ class Step:
     title: str
     lines: tuple[str, ...]
     held: bool
+
+
+def program() -> str:
+    """This command as it was called, so that what is printed can be copied."""
+    return shlex.quote(relative(sys.argv[0]))
+
+
+def relative(text: str) -> str:
+    """A path below the working folder as one types it; anything else as it is."""
+    path = Path(text)
+    return str(path.relative_to(Path.cwd())) if path.is_absolute() and path.is_relative_to(Path.cwd()) else text
 
 
 class Demonstration:
@@ -82,12 +94,13 @@ class Demonstration:
             ),
             timeout=TIMEOUT,
         )
-        verified = evidence.verify(evidence.read(made.receipt), self._state.vkey, Audience.REQUESTER)
+        receipt = evidence.read(made.receipt)
+        evidence.verify(receipt, self._state.vkey, Audience.REQUESTER)
         return Step(
             "Edith Exampleton agrees that the fire service may see her alerts",
             (
                 "Recorded by Cumberland Council (cumberland-mash), for home fire safety only.",
-                _receipt(verified.index),
+                _receipt(receipt),
             ),
             held=True,
         )
@@ -166,9 +179,7 @@ class Demonstration:
             timeout=60,
             check=False,
         )
-        shown = (
-            f"$ broker audit verify {Path(files['tlog-proof']).name} --entry … --opening … --record … --vkey …"
-        )
+        shown = f"$ {program()} {shlex.join(relative(each) for each in arguments)}"
         return Step(title, (shown, done.stdout.strip() or done.stderr.strip()), held=done.returncode == 0)
 
     async def _ask(
@@ -216,7 +227,7 @@ def _told(disclosure: Disclosure, seconds: float) -> tuple[str, ...]:
         *facts,
         f"WITHHELD, {len(withheld)} fields that the agreement does not name: {_gathered(withheld)}.",
         f"Obligations: {', '.join(o.code for o in decision.obligations)}." if decision.obligations else "",
-        _receipt(disclosure.receipt.index),
+        _receipt(disclosure.receipt),
     )
 
 
@@ -237,7 +248,7 @@ def _refused(error: BrokerError, seconds: float) -> tuple[str, ...]:
     return (
         f"REFUSED in {seconds * 1000:.0f} ms ({error.refusal.code}): {error.refusal.message}",
         f"What to do: {error.refusal.remedy}",
-        _receipt(receipt.index) if receipt else "No evidence came with it.",
+        _receipt(receipt) if receipt else "No evidence came with it.",
     )
 
 
@@ -246,12 +257,15 @@ def _code(error: BrokerError) -> str:
 
 
 def _gathered(paths: list[str]) -> str:
-    """Paths by their first part, with how many there are: `allergies (12), birth_date`."""
-    counts: dict[str, int] = {}
+    """Paths by their first part, with how many there are: `allergies (12), contact.phone`."""
+    parts: dict[str, list[str]] = {}
     for path in paths:
-        counts[path.split(".")[0]] = counts.get(path.split(".")[0], 0) + 1
-    return ", ".join(name if n == 1 else f"{name} ({n})" for name, n in sorted(counts.items()))
+        parts.setdefault(path.split(".")[0], []).append(path)
+    return ", ".join(
+        each[0] if len(each) == 1 else f"{name} ({len(each)})" for name, each in sorted(parts.items())
+    )
 
 
-def _receipt(index: int) -> str:
-    return f"Evidence: entry {index} of the log, inclusion proof and signature verified before this was shown."
+def _receipt(receipt: Receipt) -> str:
+    entry = f"entry {receipt.index} of the log, {evidence.entry_id(receipt)}"
+    return f"Evidence: {entry}; proof and signature verified before this was shown."

@@ -14,7 +14,7 @@ from broker.cli.up.signing import files as demonstration_agreements
 from broker.cli.up.signing import public_file, signed
 from broker.cli.up.state import State
 from broker.client.failures import read_call
-from broker.core.agreement import digest
+from broker.core import agreement as agreements_core
 from broker.pki.identity import key_digest
 from broker.pki.signing import read_public_key
 from broker.pki.tls import TlsFiles, channel_credentials
@@ -86,10 +86,12 @@ async def _agreements(
 ) -> None:
     """Each agency signs with its own key; the operator enrols the keys and applies what all have signed."""
     listed = await agreements.ListAgreements(agreement_pb2.ListAgreementsRequest(), timeout=TIMEOUT)
-    known = {agreement.digest for agreement in listed.agreements}
+    known = {agreement.id: agreement.version for agreement in listed.agreements}
     for name, data in demonstration_agreements():
+        ours = agreements_core.read(data)
         signatures = await asyncio.to_thread(signed, state, name, data)
-        if digest(data) not in known:
+        # A later version that somebody has applied since stays.
+        if known.get(ours.id, 0) < ours.version:
             await enrol_signing_keys(directory, state, [each.agency for each in signatures])
             request = agreement_pb2.ApplyAgreementRequest(
                 file=data, signatures=[signature_message(each) for each in signatures]

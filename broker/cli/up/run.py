@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
 import sys
 import time
@@ -11,7 +12,8 @@ from pathlib import Path
 from types import FrameType
 
 from broker.cli.output import clean, emit_json
-from broker.cli.up.demonstration import Demonstration, Step
+from broker.cli.up.cast import EDITHS_HOME
+from broker.cli.up.demonstration import Demonstration, Step, program, relative
 from broker.cli.up.provision import provision
 from broker.cli.up.stack import HOST, Stack, running
 from broker.cli.up.state import State, require_free
@@ -68,12 +70,21 @@ def _stay(stack: Stack, say: Callable[[str], None]) -> None:
     say(
         f"\nIt stays up until Ctrl-C. gRPC localhost:{stack.grpc_port}, HTTPS https://localhost:{stack.http_port}/"
         f"\nCertificates: {certs}/<agency>-<system>/; the log's key: {stack.state.vkey}"
-        "\nTry:  broker audit --help   broker request --help   broker agreement list"
+        f"\nTry:\n  {program()} agreement list{_state_option(stack)}"
+        f"\n  {program()} request --as nwas-cad --provider cfrs --record-type records.fire.v1.PremisesRisk"
+        f" \\\n    --subject {':'.join(EDITHS_HOME)} --purpose emergency-response --actor-id nwas-51180"
+        f" \\\n    --role ambulance-crew --assurance roster{_state_option(stack)}"
     )
     while True:
         time.sleep(WATCH)
         if (child := stack.ended()) is not None:
             raise SetupError(f"{child.name} ended by itself. The end of {child.log}:\n{child.last_lines()}")
+
+
+def _state_option(stack: Stack) -> str:
+    """What a command needs to find a deployment that is not where it looks by itself."""
+    here = Path(".broker").absolute()
+    return "" if stack.state.folder == here else f" --state {shlex.quote(relative(str(stack.state.folder)))}"
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
