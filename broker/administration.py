@@ -22,11 +22,12 @@ TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A change and what its entry says: `event` and `detail` for the full view."""
+    """A change and what its entry says: `event` and `detail` for the full view. Without a change, nothing that
+    decisions read moves."""
 
     event: str
     detail: dict[str, Json]
-    change: Change
+    change: Change | None
     reads: Reads | None = None
 
 
@@ -52,7 +53,10 @@ class Administration:
         for _ in range(TRIES):
             planned = await plan()
             draft = self._draft(caller, planned.event, planned.detail, actor, planned.reads)
-            committed = await self._log.change(draft, planned.change)
+            if planned.change is None:
+                committed = await self._log.append(draft)
+            else:
+                committed = await self._log.change(draft, planned.change)
             if isinstance(committed, Appended):
                 return Made(draft.id, committed.receipt)
         raise Unsettled("what this change was decided on keeps changing; try again")

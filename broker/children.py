@@ -157,6 +157,9 @@ class Child:
         if self.log is None:
             return f"{sentence}; it has said why above."
         lines = self.last_lines()
+        last = lines.rpartition("\n")[2]
+        if last.startswith("error: "):  # one of ours, which says all there is to say
+            return f"{self.name}: {last.removeprefix('error: ')}"
         return (
             f"{sentence}. The end of {self.log}:\n{lines}" if lines else f"{sentence}; {self.log} says nothing."
         )

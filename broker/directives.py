@@ -30,6 +30,9 @@ class Withdrawn:
     made: Made
 
 
+_WITHDRAWN = "directive-withdrawn"
+
+
 class Directives:
     """What people have said."""
 
@@ -80,25 +83,32 @@ class Directives:
     async def withdraw_consents(
         self, caller: Caller, subject: SubjectRef, purpose: str, actor: Actor
     ) -> Withdrawn:
-        """Withdraw every consent about a subject that covers a purpose (empty: any)."""
+        """Withdraw every consent about a subject that covers a purpose (empty: any), whoever recorded it.
+
+        Tells the ids of those that the caller's own agency had recorded.
+        """
         require(caller, Function.PARTNER)
         if purpose and purpose not in (await self._reference.refresh()).law.purposes:
             raise InvalidRequest("purpose", f"{purpose[:200]!r} is unknown")  # or nothing would be withdrawn
-        ended: list[str] = []
+        ended: list[Directive] = []
 
         async def plan() -> Plan:
             facts = await self._facts.read(Asked((subject,), caller.name, ()))
-            covering = _consents(facts.directives.get(subject, ()), purpose)
-            ended[:] = [d.id for d in covering]
+            ended[:] = _consents(facts.directives.get(subject, ()), purpose)
+            ids: list[Json] = [d.id for d in ended]
             detail: dict[str, Json] = {
-                "ids": [*ended],
+                "ids": ids,
                 "subject": subject_detail(subject),
                 "purpose": purpose or None,
             }
-            return self._withdrawal(ended, _key(subject), detail, facts.policy)
+            if not ended:
+                # Said, and written down; but nothing that decisions read moves, so none is held up by it.
+                return Plan(_WITHDRAWN, detail, None, Reads(facts.policy, frozenset({_key(subject)})))
+            return self._withdrawal([d.id for d in ended], _key(subject), detail, facts.policy)
 
         made = await self._administration.make(caller, plan, actor)
-        return Withdrawn(tuple(ended), made)
+        # Whether anybody else had recorded a consent is not the caller's to learn.
+        return Withdrawn(tuple(d.id for d in ended if d.recorder == caller.agency), made)
 
     async def of_own(self, caller: Caller, subject: SubjectRef, actor: Actor) -> tuple[list[Directive], Made]:
         """What the caller's own agency has recorded about a subject. The look is an entry."""
@@ -113,7 +123,7 @@ class Directives:
     def _withdrawal(self, ids: list[str], key: str | bytes, detail: dict[str, Json], policy: int) -> Plan:
         stored: dict[str, Json] = {"ids": [*ids], "at": self._clock.now().isoformat()}
         change = Change("directive-withdrawal", stored, frozenset({key}), reference=False)
-        return Plan("directive-withdrawn", detail, change, Reads(policy, frozenset({key})))
+        return Plan(_WITHDRAWN, detail, change, Reads(policy, frozenset({key})))
 
 
 def _key(subject: SubjectRef) -> str:

@@ -154,9 +154,9 @@ class Exchange:
         said = facts.directives.get(request.subject, ()) if request.subject else ()
         linked = [d for s in learnt for d in facts.directives.get(s, ())]
         decision = decide(request, reference, said, now, linked)
-        keys: frozenset[str | bytes] = frozenset(
-            {*decision.reads, *(subject_key(s.scheme, s.value) for s in learnt)}
-        )
+        keys: frozenset[str | bytes] = frozenset(decision.reads)
+        if decision.heeds_person:
+            keys |= {subject_key(s.scheme, s.value) for s in learnt}
         reads = Reads(facts.policy, keys, decision.valid_until)
         return Case(request, decision, facts.policy, now, reads, learnt)
 

@@ -11,10 +11,10 @@ import asyncio
 import itertools
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
-from broker.ports import Answer, Found, ProviderFailed, Question
+from broker.ports import Answer, Found, ManyMatch, ProviderFailed, Question
 from broker.workers import Worker
 
 MAX_OUTBOX = 8192
@@ -46,6 +46,9 @@ class Link:
         self.agency = agency
         self.system = system
         self.provides = frozenset(provides)
+        self._versions: dict[str, list[str]] = {}
+        for record_type, digest in sorted(self.provides):
+            self._versions.setdefault(record_type, []).append(digest)
         self.at_once = at_once
         self.draining = False
         self.outbox = Outbox()
@@ -64,12 +67,19 @@ class Link:
         return not self.draining and self.outstanding < self.at_once and len(self.outbox) < MAX_OUTBOX
 
     def serves(self, question: Question) -> bool:
-        """Whether it declared this very version of the record type."""
-        return (question.request.record_type, question.digest) in self.provides
+        """Whether it declared the record type, in whichever approved version."""
+        return question.request.record_type in self._versions
+
+    def version(self, question: Question) -> str:
+        """The version to ask it for: the one wished for, else the one it has. A new approval must not cut off
+        adapters that were made before it; what they answer is redacted by their own version."""
+        versions = self._versions[question.request.record_type]
+        return question.digest if question.digest in versions else versions[0]
 
     async def ask(self, question: Question, deadline: float) -> Answer | None:
         """The answer; None when the link was lost first. TimeoutError at `deadline` (event-loop time)."""
         ask_id = next(self._ids)
+        question = replace(question, digest=self.version(question))
         future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         self._owed[ask_id] = (question, future)
         self.outbox.asks.append((ask_id, question, deadline))
@@ -115,13 +125,15 @@ class Link:
 
 def _checked(question: Question, answer: Answer) -> Answer:
     """The answer, or a failure in its place where it is not an answer to what was asked."""
+    asked = question.request.subject
+    if isinstance(answer, ManyMatch) and asked is not None:
+        return _failed("the provider's adapter found many for one identifier")
     if not isinstance(answer, Found):
         return answer
     if answer.record.type_url != _TYPE_URL + question.request.record_type or answer.digest != question.digest:
         return _failed("the provider's adapter answered with a record type or digest not asked for")
-    asked = question.request.subject
-    if asked is not None and asked not in answer.identifiers:
-        # Whose record is it then? What the person asked about has said may not be what holds for it.
+    if not answer.identifiers or (asked is not None and asked not in answer.identifiers):
+        # Whose record is it then? What its subject has said could not be looked up.
         return _failed("the provider's adapter did not say that the record is about who was asked for")
     return answer
 

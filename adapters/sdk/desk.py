@@ -28,7 +28,7 @@ from broker.v1 import adapter_pb2
 
 log = logging.getLogger("adapters.sdk")
 
-_MOST_IDENTIFIERS = 100
+_MOST_IDENTIFIERS = 64
 
 
 class Desk:

@@ -38,8 +38,9 @@ async def resolve(
             listed = await stub.ListRecordTypes(directory_pb2.ListRecordTypesRequest(), timeout=timeout)
         except grpc.aio.AioRpcError as e:
             raise ProviderUnavailable(f"the broker's record types cannot be read: {e.code().name}") from e
-        for record_type in listed.record_types:
-            digests.setdefault(record_type.full_name, record_type.digest)
+        # Listed in the order of their approval: the newest counts, unless a version was told.
+        newest = {record_type.full_name: record_type.digest for record_type in listed.record_types}
+        digests = newest | digests
     missing = sorted(p.record_type for p in provides if p.record_type not in digests)
     if missing:
         raise SetupError(f"the broker has not approved {', '.join(missing)}: an operator must do that first")

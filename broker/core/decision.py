@@ -44,6 +44,7 @@ class _Walk:
     now: datetime
     flow: Flow | None = None
     about_person: bool = False
+    heeds_person: bool = False
     boundaries: list[datetime] = field(default_factory=list)
 
     @property
@@ -95,18 +96,19 @@ def _conclude(walk: _Walk, refused: Refused | None, rules: tuple[RuleApplied, ..
         return Decision(
             Outcome.REFUSE,
             rules,
-            _reads(request),
+            _reads(walk),
             walk.now,
             walk.valid_until,
             refused,
             controller=request.provider,
             about_person=walk.about_person,
+            heeds_person=walk.heeds_person,
         )
     agreement, legal = flow.agreement, flow.agreement.legal
     return Decision(
         outcome=Outcome.REFUSE if refused else Outcome.PERMIT,
         rules=rules,
-        reads=_reads(request),
+        reads=_reads(walk),
         decided_at=walk.now,
         valid_until=walk.valid_until,
         refused=refused,
@@ -121,15 +123,17 @@ def _conclude(walk: _Walk, refused: Refused | None, rules: tuple[RuleApplied, ..
         obligations=() if refused else _obligations(walk),
         ncnd=agreement.ncnd,
         about_person=walk.about_person,
+        heeds_person=walk.heeds_person,
     )
 
 
-def _reads(request: Request) -> frozenset[str]:
+def _reads(walk: _Walk) -> frozenset[str]:
     """Every stored input, by key: also those whose absence decided."""
+    request = walk.request
     standing = _standing_keys(
         request.requester, request.provider, request.caller, request.record_type, request.purpose
     )
-    if request.subject is None:
+    if request.subject is None or not walk.heeds_person:
         return standing
     return standing.union((subject_key(request.subject.scheme, request.subject.value),))
 
@@ -271,6 +275,10 @@ def _person(walk: _Walk) -> Refused | None:
     """
     walk.about_person = True
     request, agreement = walk.request, walk.chosen.agreement
+    weight = agreement.directives.weight
+    if weight == "recorded":  # noted by whoever decides by hand; no input of this decision
+        return None
+    walk.heeds_person = True
     relevant = [
         d
         for d in (*walk.directives, *(d for d in walk.linked if d.kind in AGAINST))
@@ -283,9 +291,6 @@ def _person(walk: _Walk) -> Refused | None:
     ]
     walk.ends(next_change(relevant, walk.now))
     in_force = [d for d in relevant if d.in_force(walk.now)]
-    weight = agreement.directives.weight
-    if weight == "recorded":
-        return None
     objected = any(d.kind in AGAINST for d in in_force)
     consented = any(
         d.kind == "consent" and d.recorder in agreement.directives.recorders and d.recorder != request.requester

@@ -19,6 +19,7 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from broker.core.unknown import unknown_fields
 from broker.errors import InvalidRequest
@@ -68,6 +69,9 @@ def read_files(data: bytes) -> dict[str, FileDescriptorProto]:
         raise refuse("set", "not a serialised google.protobuf.FileDescriptorSet") from error
     if not _is_text(read):
         raise refuse("set", "holds a name that is not UTF-8")
+    if len(UnknownFieldSet(read)):
+        # Another digest for the same content would be another version to nobody's use.
+        raise refuse("set", "holds something else than files")
     files: dict[str, FileDescriptorProto] = {}
     for file in read.file:
         if file.name in files:

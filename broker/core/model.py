@@ -197,7 +197,8 @@ class Decision:
     """What was decided, on what, and until when it holds.
 
     `reads` names every stored input, so that an append can tell whether any has changed since; `valid_until`
-    is the first moment at which time alone could change the outcome; `ncnd` says that from the person on,
+    is the first moment at which time alone could change the outcome; `about_person` says that the walk came to
+    the person, `heeds_person` that what they have said has weight; `ncnd` says that from the person on,
     every refusal must look alike.
     """
 
@@ -218,3 +219,4 @@ class Decision:
     obligations: tuple[Obligation, ...] = ()
     ncnd: bool = False
     about_person: bool = False
+    heeds_person: bool = False

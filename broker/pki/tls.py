@@ -48,6 +48,8 @@ class TlsFiles:
     def read(self) -> TlsMaterial:
         """Read all three; raises `SetupError` if one is missing or broken, or the key is another's."""
         ca, cert, key = read_file(self.ca), read_file(self.cert), read_file(self.key)
+        if self.key.stat().st_mode & 0o007:
+            raise SetupError(f"{self.key} can be read by everybody; run: chmod 600 {self.key}")
         try:
             x509.load_pem_x509_certificates(ca)
             leaf = x509.load_pem_x509_certificates(cert)[0]

@@ -38,6 +38,7 @@ SILENCE = 3 * HEARTBEAT
 HELLO_WITHIN = 5.0
 MAX_AT_ONCE = 4096
 MAX_ITEMS = 256
+MAX_PROVIDES = 256
 MAX_IDENTIFIERS = 64  # of one subject; each is read for and stands in the entry
 MAX_BYTES = 1024 * 1024
 
@@ -103,8 +104,8 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         hello = first.hello
         if not 1 <= hello.at_once <= MAX_AT_ONCE:
             raise InvalidRequest("hello.at_once", f"1 to {MAX_AT_ONCE}")
-        if not hello.provides:
-            raise InvalidRequest("hello.provides", "name at least one record type")
+        if not 1 <= len(hello.provides) <= MAX_PROVIDES:
+            raise InvalidRequest("hello.provides", f"name 1 to {MAX_PROVIDES} record types")
         reference = await self._reference.refresh()
         kind = reference.agencies[caller.agency].kind
         for n, provided in enumerate(hello.provides):
@@ -162,9 +163,12 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
                     raise InvalidRequest("credit", f"at most {MAX_AT_ONCE}")
                 link.at_once = message.credit
             link.draining = link.draining or message.draining
+            if len(message.answers) > MAX_ITEMS:
+                raise InvalidRequest("answers", f"at most {MAX_ITEMS} in one message")
             for answer in message.answers:
-                if not link.answer(answer.ask_id, read_answer(answer)):
-                    self.telemetry.malformed(Edge.GRPC)  # late, twice, or never asked for
+                # Read only where somebody waits for it: late, twice and never asked for cost next to nothing.
+                if not (link.owes(answer.ask_id) and link.answer(answer.ask_id, read_answer(answer))):
+                    self.telemetry.malformed(Edge.GRPC)
 
 
 async def _ended(link: Link) -> None:

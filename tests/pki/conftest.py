@@ -84,4 +84,5 @@ def swap(target: Path, source: Path) -> None:
     """Put a copy of `source` in place of `target` in one step, as a renewal does."""
     staged = target.with_name("staged")
     staged.write_bytes(source.read_bytes())
+    staged.chmod(source.stat().st_mode & 0o777)
     staged.replace(target)

@@ -206,6 +206,7 @@ def test_an_rsa_server_key_is_refused(tmp_path: Path, certs: Path) -> None:
     ).sign(issuing.key, hashes.SHA256())
     (tmp_path / "cert.pem").write_bytes(certificates_pem(forged))
     (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (tmp_path / "key.pem").chmod(0o600)
     with pytest.raises(SetupError, match="elliptic"):
         server_credentials(TlsFiles(certs / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem"))
 

@@ -250,7 +250,7 @@ async def test_an_answer_that_does_not_hold_is_a_failure_with_an_entry(
 
 ENDS: list[tuple[str, dict[str, Any], grpc.StatusCode, str]] = [
     ("not found", {"not_found": pb.NotFound()}, grpc.StatusCode.NOT_FOUND, "not-found"),
-    ("many", {"many_match": pb.ManyMatch(ask_for=["phone"])}, grpc.StatusCode.PERMISSION_DENIED, "refusal"),
+    ("many", {"many_match": pb.ManyMatch(ask_for=["phone"])}, grpc.StatusCode.UNAVAILABLE, "provider-failure"),
     ("failed", {"failed": pb.Failed(why="x")}, grpc.StatusCode.UNAVAILABLE, "provider-failure"),
     (
         "timed out",
@@ -406,3 +406,11 @@ async def test_an_adapter_with_effects_is_told_what_became_of_each(attached: Edg
         assert await asking is grpc.StatusCode.OK
         (settled,) = (await read(call)).settled
         assert (settled.effect_key, settled.released) == (ask.effect_key, True)
+
+
+async def test_a_message_of_more_answers_than_a_batch_ends_the_link(attached: Edge) -> None:
+    """A flood of answers to nothing would hold up everybody else's requests."""
+    async with adapter(attached) as call:
+        await call.write(pb.AttachRequest(answers=[pb.Answer(ask_id=n) for n in range(257)]))
+        assert await ended(call) is grpc.StatusCode.INVALID_ARGUMENT
+    assert attached.links.attached() == {}

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
@@ -159,7 +159,7 @@ class Deployment:
         child = spawn(argv, name=name, log=self.state.logs / f"{name}.log", env=env)
         self.parts.callback(child.stop)
         others = tuple(other for other in self.stack.children if other.name != name)
-        self.stack = Stack(self.state, (*others, child), self.stack.grpc_port, self.stack.http_port)
+        self.stack = replace(self.stack, children=(*others, child))
         return child
 
     def issued(self, folder: Path) -> CertificateFolder:

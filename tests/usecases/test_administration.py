@@ -294,16 +294,21 @@ async def test_ids_of_directives_cannot_be_probed(world: World) -> None:
 
 
 async def test_consents_are_withdrawn_by_purpose(world: World) -> None:
-    """Those that cover it, unlimited ones too; never an objection, nor somebody else's consent."""
-    wide = world.say(HOME, said("consent"))
+    """Those that cover it, unlimited ones too, whoever recorded them; never an objection, nor somebody else's
+    consent. The caller learns of its own agency's only, and of nothing where there was nothing."""
+    wide = world.say(HOME, said("consent", NWAS.agency))
     narrow = world.say(HOME, said("consent", purposes=frozenset({"home-fire-safety"})))
     world.say(HOME, said("consent", purposes=frozenset({"audit"})))
     world.say(HOME, said("objection"))
     world.say(OTHER_HOME, said("consent"))
     done = await world.directives.withdraw_consents(NWAS, HOME, "home-fire-safety", ACTOR)
-    assert set(done.ids) == {wide.id, narrow.id} == world.store.withdrawn
+    assert done.ids == (wide.id,)
+    assert world.store.withdrawn == {wide.id, narrow.id}
+    policy = world.store.policy
     again = await world.directives.withdraw_consents(NWAS, HOME, "home-fire-safety", ACTOR)
     assert again.ids == ()
+    assert world.store.events[-1] == "directive-withdrawn"
+    assert world.store.policy == policy, "nothing moved, so no decision may be held up"
 
 
 async def test_a_withdrawal_for_a_purpose_nobody_knows_is_refused(world: World) -> None:
@@ -322,7 +327,7 @@ async def test_a_consent_recorded_while_consents_are_withdrawn_is_seen(world: Wo
     async def overtaken(asked: Any) -> Any:
         facts = await read(asked)
         if not late:
-            late.append(world.say(HOME, said("consent")).id)
+            late.append(world.say(HOME, said("consent", NWAS.agency)).id)
         return facts
 
     world.store.facts.read = overtaken  # type: ignore[method-assign]

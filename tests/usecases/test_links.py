@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from broker.core.model import SubjectRef
+from broker.core.model import SubjectRef, Traits
 from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
 from broker.links import MAX_OUTBOX, Link, Links
-from broker.ports import Found, NotFound, ProviderFailed, Question
+from broker.ports import Found, ManyMatch, NotFound, ProviderFailed, Question
 from tests.support.world import RISK, ask, record_of
 
 DIGEST = "d" * 64
@@ -59,8 +60,8 @@ async def test_each_request_goes_to_the_least_busy_link() -> None:
 
 @pytest.mark.parametrize(
     "others",
-    [[], [("nwas", DIGEST)], [("cfrs", "e" * 64)]],
-    ids=["none", "another's", "another version"],
+    [[], [("nwas", DIGEST)]],
+    ids=["none", "another's"],
 )
 async def test_without_a_link_that_serves_it_the_provider_is_unavailable(others: list[tuple[str, str]]) -> None:
     """At once, and never by asking somebody else."""
@@ -68,6 +69,19 @@ async def test_without_a_link_that_serves_it_the_provider_is_unavailable(others:
     made = [link(links, agency=agency, digest=digest) for agency, digest in others]
     assert isinstance(error_of(await links.ask(QUESTION, soon())), ProviderUnavailable)
     assert all(not each.outbox.asks for each in made)
+
+
+async def test_an_adapter_of_an_older_version_is_asked_for_that_one() -> None:
+    """A new approval cuts nobody off; the answer is held to the version that was asked for."""
+    links = Links()
+    older = "e" * 64
+    only = link(links, digest=older)
+    task = await start(links)
+    ((ask_id, question, _),) = only.outbox.asks
+    assert question.digest == older
+    known_by = (ask().subject,)
+    assert only.answer(ask_id, Found(record_of(), older, known_by))
+    assert await task == Found(record_of(), older, known_by)
 
 
 async def test_a_full_link_is_saturated_and_a_draining_one_is_gone() -> None:
@@ -159,6 +173,16 @@ async def test_an_answer_of_another_type_or_version_is_a_failure(found: Found) -
     assert isinstance(error_of(await task), ProviderUnavailable)
 
 
+async def test_many_for_one_identifier_is_a_failure() -> None:
+    """Only traits can fit more than one; anything else would be a way to probe."""
+    links = Links()
+    only = link(links)
+    task = await start(links)
+    ((ask_id, *_),) = only.outbox.asks
+    assert only.answer(ask_id, ManyMatch(("phone",)))
+    assert isinstance(error_of(await task), ProviderUnavailable)
+
+
 @pytest.mark.parametrize("known_by", [(), (SubjectRef("uprn", "100062990002"),)], ids=["nobody", "another"])
 async def test_a_record_that_is_not_said_to_be_about_who_was_asked_for_is_a_failure(
     known_by: tuple[SubjectRef, ...],
@@ -169,6 +193,20 @@ async def test_a_record_that_is_not_said_to_be_about_who_was_asked_for_is_a_fail
     task = await start(links)
     ((ask_id, *_),) = only.outbox.asks
     assert only.answer(ask_id, Found(record_of(), DIGEST, known_by))
+    assert isinstance(error_of(await task), ProviderUnavailable)
+
+
+async def test_a_match_that_is_said_to_be_nobody_is_a_failure() -> None:
+    """Asked by traits, the adapter must say who it found, or an objection would be walked round."""
+    links = Links()
+    link(links)
+    asked = replace(
+        QUESTION, request=replace(ask(), subject=None, query=Traits(family_name="Tyson", phone="1"))
+    )
+    task = asyncio.create_task(links.ask(asked, soon()))
+    await asyncio.sleep(0)
+    (only,) = links.of("cfrs")
+    assert only.answer(1, Found(record_of(), DIGEST, ()))
     assert isinstance(error_of(await task), ProviderUnavailable)
 
 

@@ -35,6 +35,8 @@ def run(folder: Path, grpc_port: int, http_port: int, workers: int, *, once: boo
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     try:
+        if grpc_port and grpc_port == http_port:
+            raise SetupError("--grpc-port and --http-port are the same; choose two")
         require_free(HOST, grpc_port, "--grpc-port")
         require_free(HOST, http_port, "--http-port")
         state = State(folder.absolute())
@@ -77,8 +79,8 @@ def _stay(stack: Stack, say: Callable[[str], None]) -> None:
     )
     while True:
         time.sleep(WATCH)
-        if (child := stack.ended()) is not None:
-            raise SetupError(f"{child.name} ended by itself. The end of {child.log}:\n{child.last_lines()}")
+        if (problem := stack.problem()) is not None:
+            raise SetupError(problem)
 
 
 def _state_option(stack: Stack) -> str:

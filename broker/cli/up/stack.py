@@ -35,12 +35,19 @@ class Stack:
 
     state: State
     children: tuple[Child, ...]
+    servers: tuple[tuple[str, EmbeddedPostgres], ...]
     grpc_port: int
     http_port: int
 
-    def ended(self) -> Child | None:
-        """A process that has ended although nobody stopped it."""
-        return next((child for child in self.children if not child.alive), None)
+    def problem(self) -> str | None:
+        """What has ended although nobody stopped it, in a sentence."""
+        for child in self.children:
+            if not child.alive:
+                return f"{child.name} ended by itself. The end of {child.log}:\n{child.last_lines()}"
+        for name, server in self.servers:
+            if not server.alive:
+                return f"PostgreSQL ({name}) ended by itself; {server.log} may say why"
+        return None
 
 
 class Starter:
@@ -51,6 +58,7 @@ class Starter:
         self._say = say
         self._stack = stack
         self.children: list[Child] = []
+        self.servers: list[tuple[str, EmbeddedPostgres]] = []
 
     def certificates(self) -> None:
         """An authority, and a certificate for every system that has none."""
@@ -80,6 +88,7 @@ class Starter:
         """An embedded PostgreSQL server; its address."""
         server = EmbeddedPostgres.start(self._state.folder, name=name, database=database, role=role)
         self._stack.callback(server.stop)
+        self.servers.append((name, server))
         return server.dsn
 
     def broker(self, database_url: str, grpc_port: int, http_port: int, workers: int) -> Path:
@@ -192,7 +201,9 @@ def running(
         for wait in attached:
             wait()
         told("ready")
-        yield Stack(state, tuple(starter.children), int(said["grpc"]), int(said["http"]))
+        yield Stack(
+            state, tuple(starter.children), tuple(starter.servers), int(said["grpc"]), int(said["http"])
+        )
 
 
 def _await_port(child: Child, url: str) -> None:
