@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from broker.cli import main
+from broker.core.signature import file_name
 from tests.support.running import RunningBroker
+from tests.support.signing import Signatory
 
 SUBJECT = "nhs-number:9434765919"
 ACTOR = ("--actor-id", "j.wilson", "--role", "fire-crew")
@@ -85,6 +87,14 @@ class Parties:
     requester: str
     provider: str
     file: Path
+    signatories: tuple[Signatory, ...]
+
+    def sign(self, *files: Path) -> None:
+        """Both parties' signatures on each file, beside it; those of an older text are replaced."""
+        for file in files:
+            for each in self.signatories:
+                signed = each.sign(file.read_bytes())
+                file.with_name(file_name(file.name, each.agency)).write_bytes(signed.to_bytes())
 
 
 AGREEMENT = """\
@@ -128,13 +138,19 @@ subject_schemes = ["nhs-number"]
 
 @pytest.fixture(scope="session")
 def parties(running_broker: RunningBroker, tmp_path_factory: pytest.TempPathFactory) -> Parties:
-    """Two agencies in the directory, our record types approved, the agreement applied: all by commands."""
+    """Two agencies with enrolled keys, our record types approved, the agreement applied: all by commands."""
     requester = running_broker.join("clifire", "mdt", "fire")
     provider = running_broker.join("clinhs", "ed", "nhs")
-    state = ("--state", running_broker.state)
-    file = tmp_path_factory.mktemp("agreements") / "summaries.toml"
+    folder = tmp_path_factory.mktemp("agreements")
+    file = folder / "summaries.toml"
     file.write_text(AGREEMENT)
-    for arguments in (("records", "approve", "--shipped"), ("agreement", "apply", file)):
-        result = run(*arguments, *state)
+    made = Parties(requester, provider, file, (Signatory("clifire"), Signatory("clinhs")))
+    made.sign(file)
+    enrolling = [
+        ("agency", "key", "enrol", each.agency, each.pin(folder / f"{each.agency}.pub"), "--actor-id", "ann")
+        for each in made.signatories
+    ]
+    for arguments in (*enrolling, ("records", "approve", "--shipped"), ("agreement", "apply", file)):
+        result = run(*arguments, "--state", running_broker.state)
         assert result.code == 0, result.err
-    return Parties(requester, provider, file)
+    return made

@@ -39,6 +39,7 @@ def test_versions_supersede_and_files_before_a_bad_one_stay(
     first.write_text(other)
     second.write_text(other.replace("version = 1", "version = 2"))
     bad.write_text(other.replace("version = 1", "version = 3").replace('"allergies.state"', '"allergies"'))
+    parties.sign(first, second, bad)
     result = broker("agreement", "apply", first, second, bad, "--json")
     assert result.code == 1
     assert [(each["file"], each["version"]) for each in result.json] == [(str(first), 1), (str(second), 2)]
