@@ -7,7 +7,7 @@ every party) and nothing is stored unless all of it holds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.administration import Administration, Made, Plan
 from broker.core import agreement as files
@@ -18,7 +18,7 @@ from broker.core.model import Caller, Function
 from broker.core.recordtype import RecordType
 from broker.core.reference import FlowKey, Reference, agency_key, flow_keys, record_type_key, signers_key
 from broker.core.signature import Signature, check_signed
-from broker.errors import InvalidRequest
+from broker.errors import InvalidRequest, NotAllowed
 from broker.ports import AgreementStore, Change, Clock, Reads, ReferenceSource
 from broker.registry import require
 
@@ -31,6 +31,8 @@ class Listed:
     digest: str
     status: str
     signatures: tuple[Signature, ...] = ()
+    # Exact bytes; only where one was asked for.
+    file: bytes = b""
 
 
 class Agreements:
@@ -81,13 +83,29 @@ class Agreements:
     async def visible_to(self, caller: Caller, *, all_versions: bool = False) -> list[Listed]:
         """Those the caller's agency is party to; operators and auditors see all. Newest versions first."""
         law = (await self._reference.refresh()).law
-        everything = caller.function is not Function.PARTNER
         listed = []
         for row in await self._store.stored(all_versions=all_versions):
             agreement = files.parse(row.file, law)
-            if everything or any(p.agency == caller.agency for p in agreement.parties):
+            if _may_see(caller, agreement):
                 listed.append(self._listed(agreement, row.digest, row.signatures, superseded=row.superseded))
         return listed
+
+    async def shown_to(self, caller: Caller, agreement: str, version: int = 0) -> Listed:
+        """One version of one agreement with its file (0: the one applied last), to whom `visible_to` lists it.
+
+        Raises NotAllowed in the same words for none and for somebody else's: ids must not be probed.
+        """
+        law = (await self._reference.refresh()).law
+        for row in await self._store.stored(all_versions=version != 0):
+            parsed = files.parse(row.file, law)
+            if parsed.id != agreement or version not in (0, parsed.version):
+                continue
+            if _may_see(caller, parsed):
+                listed = self._listed(parsed, row.digest, row.signatures, superseded=row.superseded)
+                return replace(listed, file=row.file)
+        raise NotAllowed(
+            "there is no such agreement that your agency is party to; `broker agreement list` shows those it is"
+        )
 
     def _listed(
         self,
@@ -149,6 +167,11 @@ class Agreements:
             numbers: dict[str, Json] = {pin.path: [*pin.numbers] for pin in record_type.pin(flow.permitted)}
             pins.append({"record_type": flow.record_type, "digest": record_type.digest, "paths": numbers})
         return pins
+
+
+def _may_see(caller: Caller, agreement: Agreement) -> bool:
+    """A partner sees what its agency is party to; operators and auditors see all."""
+    return caller.function is not Function.PARTNER or any(p.agency == caller.agency for p in agreement.parties)
 
 
 def _refuse_overlap(n: int, agreement: Agreement, reference: Reference, key: FlowKey) -> None:

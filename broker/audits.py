@@ -28,6 +28,13 @@ class Audits:
         self._administration = administration
         self._log = log
 
+    async def at(self, index: int) -> str:
+        """The id of the entry at a place of the log, from 0: every entry's bytes are anybody's to read."""
+        try:
+            return await self._log.id_at(index)
+        except KeyError as e:
+            raise InvalidRequest("index", "the log has no such entry yet; places are counted from 0") from e
+
     async def receipt(self, caller: Caller, event_id: str) -> Opened:
         """An entry with its proof and no opening: it reveals a time and nothing else."""
         receipt = await self._read(event_id, "requester")

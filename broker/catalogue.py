@@ -74,7 +74,10 @@ class Catalogue:
         """The version approved last. Raises InvalidRequest where there is none."""
         approved = self._newest.get(full_name)
         if approved is None:
-            raise InvalidRequest("record_type", f"{full_name[:200]!r} is not an approved record type")
+            raise InvalidRequest(
+                "record_type",
+                f"{full_name[:200]!r} is not an approved record type; `broker records list` shows what is",
+            )
         return approved.record_type
 
     def by_digest(self, digest: str) -> RecordType:

@@ -131,9 +131,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         )
         signing = SigningKeys(administration, store.reference, clock)
         agreements = Agreements(administration, store.reference, AgreementReader(store.database), clock)
-        directives = Directives(
-            administration, store.facts, DirectiveReader(store.database), store.reference, clock
-        )
+        said = DirectiveReader(store.database, store.blind)
+        directives = Directives(administration, store.facts, said, store.reference, clock)
         audits = Audits(administration, store.reader)
         number = "" if settings.worker is None else f"{settings.worker}-"
         own = Worker(f"{number}{secrets.token_hex(4)}", "")

@@ -12,13 +12,22 @@ from dataclasses import dataclass
 
 from broker.administration import Administration, Made, Plan, subject_detail
 from broker.core.canonical import Json
-from broker.core.decision import subject_key
+from broker.core.decision import counts, subject_key
 from broker.core.directive import Directive
 from broker.core.forms import directive_detail
 from broker.core.model import Actor, Caller, Function, SubjectRef
 from broker.core.reference import Reference
 from broker.errors import InvalidRequest, NotAllowed
-from broker.ports import Asked, Change, Clock, DirectiveStore, FactsSource, Reads, ReferenceSource
+from broker.ports import (
+    Asked,
+    Change,
+    Clock,
+    DirectiveStore,
+    FactsSource,
+    Reads,
+    RecordedDirective,
+    ReferenceSource,
+)
 from broker.registry import require
 
 
@@ -88,8 +97,9 @@ class Directives:
         Tells the ids of those that the caller's own agency had recorded.
         """
         require(caller, Function.PARTNER)
-        if purpose and purpose not in (await self._reference.refresh()).law.purposes:
-            raise InvalidRequest("purpose", f"{purpose[:200]!r} is unknown")  # or nothing would be withdrawn
+        law = (await self._reference.refresh()).law
+        if purpose and purpose not in law.purposes:
+            raise _unknown("purpose", purpose, law.purposes)  # or nothing would be withdrawn
         ended: list[Directive] = []
 
         async def plan() -> Plan:
@@ -110,11 +120,18 @@ class Directives:
         # Whether anybody else had recorded a consent is not the caller's to learn.
         return Withdrawn(tuple(d.id for d in ended if d.recorder == caller.agency), made)
 
-    async def of_own(self, caller: Caller, subject: SubjectRef, actor: Actor) -> tuple[list[Directive], Made]:
-        """What the caller's own agency has recorded about a subject. The look is an entry."""
+    async def counted_under(self, directive: Directive) -> tuple[str, ...]:
+        """Ids of the agreements, in force or yet to be, under which this consent can make a difference."""
+        reference, now = await self._reference.refresh(), self._clock.now()
+        live = (a for a in reference.agreements.values() if now < a.ends)
+        return tuple(sorted(a.id for a in live if counts(directive, a)))
+
+    async def of_own(
+        self, caller: Caller, subject: SubjectRef, actor: Actor
+    ) -> tuple[list[RecordedDirective], Made]:
+        """What the caller's own agency has recorded about a subject, not withdrawn. The look is an entry."""
         require(caller, Function.PARTNER)
-        facts = await self._facts.read(Asked((subject,), caller.name, ()))
-        own = [d for d in facts.directives.get(subject, ()) if d.recorder == caller.agency]
+        own = await self._store.about(subject, caller.agency)
         made = await self._administration.note(
             caller, "directives-viewed", {"subject": subject_detail(subject), "found": len(own)}, actor
         )
@@ -142,6 +159,19 @@ def _consents(directives: Iterable[Directive], purpose: str) -> list[Directive]:
     ]
 
 
+_LISTS = {"record_types": "`broker records list`"}
+
+
+def _unknown(field: str, name: str, known: Iterable[str]) -> InvalidRequest:
+    """A name that means nothing, with those that do: the codes, or the command that lists them."""
+    kind = field.rpartition(".")[2]
+    if kind.startswith("purpose"):
+        there_are = f"one of {', '.join(sorted(known))}"
+    else:
+        there_are = f"{_LISTS.get(kind, '`broker agency list`')} shows what is"
+    return InvalidRequest(field, f"{name[:200]!r} is unknown; {there_are}")
+
+
 def _check_scope(directive: Directive, reference: Reference) -> None:
     """Every name in a scope means something; a misspelt one would protect nobody."""
     for field, names, known in (
@@ -152,4 +182,4 @@ def _check_scope(directive: Directive, reference: Reference) -> None:
     ):
         for name in sorted(names):
             if name not in known:
-                raise InvalidRequest(field, f"{name[:200]!r} is unknown")
+                raise _unknown(field, name, known)

@@ -143,6 +143,9 @@ class LogView(Protocol):
     async def parties(self, entry: str) -> tuple[str, str]:
         """Requester and provider agency, empty where there is none. KeyError if no such entry."""
 
+    async def id_at(self, index: int) -> str:
+        """The id of the entry at this place of the current log, from 0. KeyError if no such entry."""
+
     async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
         """Consistency proof from `old` to `new` entries (0: all), and the checkpoint of `new`. KeyError where
         the log is smaller."""
@@ -157,11 +160,25 @@ class StoredDirective:
     policy: int
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedDirective:
+    """A directive, and when the broker took it down."""
+
+    directive: Directive
+    recorded_at: datetime
+
+
 class DirectiveStore(Protocol):
     """Directives by id."""
 
     async def by_id(self, directive_id: str) -> StoredDirective | None:
         """A directive that has not been withdrawn. Raises AuditUnavailable."""
+
+    async def about(self, subject: SubjectRef, recorder: str) -> list[RecordedDirective]:
+        """What one agency has recorded about one identifier and nobody has withdrawn, oldest first.
+
+        Raises AuditUnavailable.
+        """
 
 
 @dataclass(frozen=True, slots=True)

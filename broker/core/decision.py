@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+from broker.core.agreement import Agreement
 from broker.core.directive import AGAINST, Directive, next_change
 from broker.core.model import Decision, Obligation, Outcome, Refused, Request, RuleApplied
 from broker.core.reference import (
@@ -248,7 +249,8 @@ def _assurance(walk: _Walk) -> Refused | None:
         "assurance",
         f"The agreement {walk.chosen.agreement.id} needs the actor known by at least "
         f"{actors.minimum_assurance}.",
-        "Sign in more strongly, or ask through somebody who is.",
+        f"Sign in more strongly, or ask through somebody who has; a system that knows its user by "
+        f"{actors.minimum_assurance} says so (--assurance {actors.minimum_assurance}).",
     )
 
 
@@ -292,16 +294,36 @@ def _person(walk: _Walk) -> Refused | None:
     walk.ends(next_change(relevant, walk.now))
     in_force = [d for d in relevant if d.in_force(walk.now)]
     objected = any(d.kind in AGAINST for d in in_force)
-    consented = any(
-        d.kind == "consent" and d.recorder in agreement.directives.recorders and d.recorder != request.requester
-        for d in in_force
-    )
+    consented = any(_consent_counts(d, agreement, request.requester) for d in in_force)
     if not objected and (consented or weight == "respected"):
         return None
     return Refused(
         "person",
         "What is known of the person's wishes, or of who may see this record, does not allow it.",
         f"Speak to {_contact(walk.agency(request.provider))}. If life is at risk, telephone them now.",
+    )
+
+
+def _consent_counts(directive: Directive, agreement: Agreement, requester: str) -> bool:
+    """Whether this is a consent, from a recorder whose record of one counts against this requester."""
+    recorder = directive.recorder
+    return directive.kind == "consent" and recorder in agreement.directives.recorders and recorder != requester
+
+
+def counts(directive: Directive, agreement: Agreement) -> bool:
+    """Whether a consent can make a difference to some flow of an agreement, whatever the time.
+
+    It can only where the agreement requires one, names its recorder, and has a flow inside its scope.
+    """
+    return agreement.directives.weight == "required" and any(
+        _consent_counts(directive, agreement, flow.requester)
+        and directive.speaks_to(
+            purpose=agreement.purpose,
+            record_type=flow.record_type,
+            requester=flow.requester,
+            provider=flow.provider,
+        )
+        for flow in agreement.flows
     )
 
 

@@ -40,12 +40,20 @@ class AgreementServicer(agreement_pb2_grpc.AgreementServiceServicer):
     async def ListAgreements(
         self, request: pb.ListAgreementsRequest, caller: Caller
     ) -> pb.ListAgreementsResponse:
-        """A partner sees those it is party to."""
+        """A partner sees those it is party to; of one that is asked for by id, the file too."""
+        if request.version and not request.id:
+            raise InvalidRequest("version", "goes with an id")
+        if request.id:
+            if request.all_versions:
+                raise InvalidRequest("all_versions", "goes without an id; name a version")
+            one = await self._agreements.shown_to(caller, request.id, request.version)
+            return pb.ListAgreementsResponse(agreements=[_wire(one)])
         listed = await self._agreements.visible_to(caller, all_versions=request.all_versions)
         return pb.ListAgreementsResponse(agreements=[_wire(each) for each in listed])
 
 
 def _wire(listed: Listed) -> pb.Agreement:
     message = wire.agreement(listed.agreement, listed.digest, listed.status)
+    message.file = listed.file
     message.signatures.extend(signed.signature_message(each) for each in listed.signatures)
     return message

@@ -36,7 +36,12 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     @unary
     async def GetReceipt(self, request: pb.GetReceiptRequest, caller: Caller) -> pb.GetReceiptResponse:
         """An entry with its proof; opened, where the caller may see a view and says why."""
-        event_id = parse.identifier("event_id", request.event_id)
+        if bool(request.event_id) == request.HasField("index"):
+            raise InvalidRequest("event_id", "give exactly one of event_id and index")
+        if request.HasField("index"):
+            event_id = await self._audits.at(request.index)
+        else:
+            event_id = parse.identifier("event_id", request.event_id)
         if request.open:
             actor, reason = parse.actor(request.actor), parse.reason(request.reason)
             opened = await self._audits.open(caller, event_id, actor, reason)

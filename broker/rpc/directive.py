@@ -29,7 +29,10 @@ class DirectiveServicer(directive_pb2_grpc.DirectiveServiceServicer):
         directive = parse.directive(request.directive, caller, self._clock.now())
         subject = parse.subject(request.directive.subject, "directive.subject")
         made = await self._directives.add(caller, subject, directive, parse.actor(request.actor))
-        return pb.AddDirectiveResponse(directive_id=directive.id, receipt=wire.receipt(made.receipt))
+        counted = await self._directives.counted_under(directive) if directive.kind == "consent" else ()
+        return pb.AddDirectiveResponse(
+            directive_id=directive.id, receipt=wire.receipt(made.receipt), counts_under=counted
+        )
 
     @unary
     async def WithdrawDirective(

@@ -25,6 +25,14 @@ MAX_REQUEST = 64 * 1024
 DEFAULT_TIMEOUT = 5.0
 MAX_TIMEOUT = 30.0
 
+# What is wanted, and where to find it.
+_A_RECORD_TYPE = "a record type's full name; `broker records list` shows them"
+_A_PURPOSE = "a purpose code; `broker agreement purposes` shows them"
+_A_ROLE = (
+    "a role code (lower-case letters, digits and hyphens); `broker agreement show ID` shows which roles may ask"
+)
+_A_REASON = "a reason code: lower-case letters, digits and hyphens, such as complaint"
+
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _CODE = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 _FULL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*(?:\.[a-zA-Z_][a-zA-Z0-9_]*)+", re.ASCII)
@@ -66,11 +74,11 @@ def request(message: exchange_pb2.RecordRequest, caller: Caller) -> Request:
         requester=caller.agency,
         system=caller.system,
         key_digest=caller.key_digest,
-        record_type=matching("record_type", message.record_type, _FULL_NAME, "a protobuf full name", 200),
-        provider=matching("provider", message.provider, _ID, "an agency id"),
+        record_type=matching("record_type", message.record_type, _FULL_NAME, _A_RECORD_TYPE, 200),
+        provider=matching("provider", message.provider, _ID, "an agency id; `broker agency list` shows them"),
         subject=subject,
         query=_traits(message.query) if message.HasField("query") else None,
-        purpose=matching("purpose", message.purpose, _CODE, "a purpose code"),
+        purpose=matching("purpose", message.purpose, _CODE, _A_PURPOSE),
         actor=actor(message.actor),
         reason=reason(message.reason),
         incident=_incident(message.incident),
@@ -146,14 +154,14 @@ def actor(message: exchange_pb2.Actor, field: str = "actor") -> Actor:
         name: text(f"{field}.{name}", getattr(message, name))
         for name in ("id", "name", "on_behalf_of", "callsign", "device", "employer")
     }
-    role = matching(f"{field}.role", message.role, _CODE, "a role code")
+    role = matching(f"{field}.role", message.role, _CODE, _A_ROLE)
     return Actor(role=role, assurance=Assurance(message.assurance), **words)
 
 
 def reason(message: exchange_pb2.ReasonCode) -> Reason:
     """Why; both parts may be empty."""
     return Reason(
-        _optional("reason.code", message.code, _CODE, "a reason code"),
+        _optional("reason.code", message.code, _CODE, _A_REASON),
         text("reason.words", message.words, 500, lines=True),
     )
 

@@ -8,14 +8,13 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from broker.core import agreement as agreements
 from broker.core import model
-from broker.core.directive import Directive
 from broker.core.model import SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.recordtype import RecordType
 from broker.core.redaction import Withheld
 from broker.core.reference import Agency, System
 from broker.errors import Denied
-from broker.ports import Disclosed, Question
+from broker.ports import Disclosed, Question, RecordedDirective
 from broker.v1 import adapter_pb2, agreement_pb2, directive_pb2, directory_pb2, exchange_pb2
 
 _FUNCTIONS = {
@@ -264,8 +263,9 @@ def agreement(of: agreements.Agreement, digest: str, status: str) -> agreement_p
     )
 
 
-def directive(of: Directive, about: SubjectRef) -> directive_pb2.Directive:
+def directive(recorded: RecordedDirective, about: SubjectRef) -> directive_pb2.Directive:
     """What somebody said."""
+    of = recorded.directive
     return directive_pb2.Directive(
         id=of.id,
         kind=of.kind,
@@ -279,4 +279,5 @@ def directive(of: Directive, about: SubjectRef) -> directive_pb2.Directive:
         manner=of.manner,
         said_at=timestamp(of.said_at),
         valid_until=timestamp(of.valid_until),
+        recorded_at=timestamp(recorded.recorded_at),
     )

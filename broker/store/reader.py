@@ -99,6 +99,18 @@ class LogReader:
             row = await _entry(connection, "v.requester_agency, v.provider_agency", entry)
         return row["requester_agency"] or "", row["provider_agency"] or ""
 
+    async def id_at(self, index: int) -> str:
+        """The id of the entry at this place of the current log, from 0. KeyError if no such entry."""
+        if index >= 1 << 63:
+            raise KeyError(index)
+        async with self._database.connection() as connection:
+            found = await connection.fetchval(
+                "select id from entry where log = $1 and idx = $2", self._log, index
+            )
+        if found is None:
+            raise KeyError(index)
+        return str(found)
+
     async def prove(self, index: int) -> tuple[tuple[bytes, ...], bytes]:
         """Inclusion proof of an entry in the newest head, and the checkpoint over it."""
         async with self._database.connection() as connection:

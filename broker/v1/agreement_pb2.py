@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62roker/v1/agreement.proto\x12\tbroker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"X\n\x15\x41pplyAgreementRequest\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x0c\x12\x31\n\nsignatures\x18\x02 \x03(\x0b\x32\x1d.broker.v1.AgreementSignature\"S\n\x16\x41pplyAgreementResponse\x12\'\n\tagreement\x18\x01 \x01(\x0b\x32\x14.broker.v1.Agreement\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"-\n\x15ListAgreementsRequest\x12\x14\n\x0c\x61ll_versions\x18\x01 \x01(\x08\"B\n\x16ListAgreementsResponse\x12(\n\nagreements\x18\x01 \x03(\x0b\x32\x14.broker.v1.Agreement\"\xad\x02\n\tAgreement\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0f\n\x07parties\x18\x05 \x03(\t\x12\x0f\n\x07purpose\x18\x06 \x01(\t\x12\x1e\n\x05\x66lows\x18\x07 \x03(\x0b\x32\x0f.broker.v1.Flow\x12.\n\nvalid_from\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x31\n\nsignatures\x18\x0b \x03(\x0b\x32\x1d.broker.v1.AgreementSignature\"h\n\x04\x46low\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x11\n\trequester\x18\x02 \x01(\t\x12\x13\n\x0brecord_type\x18\x03 \x01(\t\x12\x17\n\x0fpermitted_paths\x18\x04 \x03(\t\x12\r\n\x05roles\x18\x05 \x03(\t\"\x9e\x01\n\x12\x41greementSignature\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\x12\x11\n\tsigned_at\x18\x06 \x01(\t\x12\x11\n\tsignatory\x18\x07 \x01(\t\x12\x0c\n\x04role\x18\x08 \x01(\t2\xc0\x01\n\x10\x41greementService\x12U\n\x0e\x41pplyAgreement\x12 .broker.v1.ApplyAgreementRequest\x1a!.broker.v1.ApplyAgreementResponse\x12U\n\x0eListAgreements\x12 .broker.v1.ListAgreementsRequest\x1a!.broker.v1.ListAgreementsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62roker/v1/agreement.proto\x12\tbroker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"X\n\x15\x41pplyAgreementRequest\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x0c\x12\x31\n\nsignatures\x18\x02 \x03(\x0b\x32\x1d.broker.v1.AgreementSignature\"S\n\x16\x41pplyAgreementResponse\x12\'\n\tagreement\x18\x01 \x01(\x0b\x32\x14.broker.v1.Agreement\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"J\n\x15ListAgreementsRequest\x12\x14\n\x0c\x61ll_versions\x18\x01 \x01(\x08\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\"B\n\x16ListAgreementsResponse\x12(\n\nagreements\x18\x01 \x03(\x0b\x32\x14.broker.v1.Agreement\"\xbb\x02\n\tAgreement\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0f\n\x07parties\x18\x05 \x03(\t\x12\x0f\n\x07purpose\x18\x06 \x01(\t\x12\x1e\n\x05\x66lows\x18\x07 \x03(\x0b\x32\x0f.broker.v1.Flow\x12.\n\nvalid_from\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x31\n\nsignatures\x18\x0b \x03(\x0b\x32\x1d.broker.v1.AgreementSignature\x12\x0c\n\x04\x66ile\x18\x0c \x01(\x0c\"h\n\x04\x46low\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x11\n\trequester\x18\x02 \x01(\t\x12\x13\n\x0brecord_type\x18\x03 \x01(\t\x12\x17\n\x0fpermitted_paths\x18\x04 \x03(\t\x12\r\n\x05roles\x18\x05 \x03(\t\"\x9e\x01\n\x12\x41greementSignature\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\x12\x11\n\tsigned_at\x18\x06 \x01(\t\x12\x11\n\tsignatory\x18\x07 \x01(\t\x12\x0c\n\x04role\x18\x08 \x01(\t2\xc0\x01\n\x10\x41greementService\x12U\n\x0e\x41pplyAgreement\x12 .broker.v1.ApplyAgreementRequest\x1a!.broker.v1.ApplyAgreementResponse\x12U\n\x0eListAgreements\x12 .broker.v1.ListAgreementsRequest\x1a!.broker.v1.ListAgreementsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,15 +37,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPLYAGREEMENTRESPONSE']._serialized_start=163
   _globals['_APPLYAGREEMENTRESPONSE']._serialized_end=246
   _globals['_LISTAGREEMENTSREQUEST']._serialized_start=248
-  _globals['_LISTAGREEMENTSREQUEST']._serialized_end=293
-  _globals['_LISTAGREEMENTSRESPONSE']._serialized_start=295
-  _globals['_LISTAGREEMENTSRESPONSE']._serialized_end=361
-  _globals['_AGREEMENT']._serialized_start=364
-  _globals['_AGREEMENT']._serialized_end=665
-  _globals['_FLOW']._serialized_start=667
-  _globals['_FLOW']._serialized_end=771
-  _globals['_AGREEMENTSIGNATURE']._serialized_start=774
-  _globals['_AGREEMENTSIGNATURE']._serialized_end=932
-  _globals['_AGREEMENTSERVICE']._serialized_start=935
-  _globals['_AGREEMENTSERVICE']._serialized_end=1127
+  _globals['_LISTAGREEMENTSREQUEST']._serialized_end=322
+  _globals['_LISTAGREEMENTSRESPONSE']._serialized_start=324
+  _globals['_LISTAGREEMENTSRESPONSE']._serialized_end=390
+  _globals['_AGREEMENT']._serialized_start=393
+  _globals['_AGREEMENT']._serialized_end=708
+  _globals['_FLOW']._serialized_start=710
+  _globals['_FLOW']._serialized_end=814
+  _globals['_AGREEMENTSIGNATURE']._serialized_start=817
+  _globals['_AGREEMENTSIGNATURE']._serialized_end=975
+  _globals['_AGREEMENTSERVICE']._serialized_start=978
+  _globals['_AGREEMENTSERVICE']._serialized_end=1170
 # @@protoc_insertion_point(module_scope)

@@ -73,16 +73,24 @@ class ListAgreementsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ALL_VERSIONS_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     all_versions: _builtins.bool
     """Superseded versions too."""
+    id: _builtins.str
+    """Only this agreement, its file included. Not together with all_versions."""
+    version: _builtins.int
+    """With id: this version; 0: the one applied last."""
     def __init__(
         self,
         *,
         all_versions: _builtins.bool = ...,
+        id: _builtins.str = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_versions", b"all_versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_versions", b"all_versions", "id", b"id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -123,6 +131,7 @@ class Agreement(_message.Message):
     VALID_UNTIL_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     SIGNATURES_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     version: _builtins.int
     title: _builtins.str
@@ -130,6 +139,8 @@ class Agreement(_message.Message):
     purpose: _builtins.str
     digest: _builtins.str
     """Hex SHA-256 of the file's bytes."""
+    file: _builtins.bytes
+    """The TOML file's exact bytes, where one agreement was asked for by its id."""
     @_builtins.property
     def parties(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -154,10 +165,11 @@ class Agreement(_message.Message):
         valid_until: _timestamp_pb2.Timestamp | None = ...,
         digest: _builtins.str = ...,
         signatures: _abc.Iterable[Global___AgreementSignature] | None = ...,
+        file: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "flows", b"flows", "id", b"id", "parties", b"parties", "purpose", b"purpose", "signatures", b"signatures", "status", b"status", "title", b"title", "valid_from", b"valid_from", "valid_until", b"valid_until", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "file", b"file", "flows", b"flows", "id", b"id", "parties", b"parties", "purpose", b"purpose", "signatures", b"signatures", "status", b"status", "title", b"title", "valid_from", b"valid_from", "valid_until", b"valid_until", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from broker.v1 import exchange_pb2 as broker_dot_v1_dot_exchange__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62roker/v1/audit.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\".\n\x12\x43onsistencyRequest\x12\x0c\n\x04\x66rom\x18\x01 \x01(\x04\x12\n\n\x02to\x18\x02 \x01(\x04\"8\n\x13\x43onsistencyResponse\x12\r\n\x05proof\x18\x01 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\"{\n\x11GetReceiptRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x03 \x01(\x0b\x32\x15.broker.v1.ReasonCode\x12\x0c\n\x04open\x18\x04 \x01(\x08\"K\n\x12GetReceiptResponse\x12#\n\x07receipt\x18\x01 \x01(\x0b\x32\x12.broker.v1.Receipt\x12\x10\n\x08\x61udience\x18\x02 \x01(\t2\xa7\x01\n\x0c\x41uditService\x12L\n\x0b\x43onsistency\x12\x1d.broker.v1.ConsistencyRequest\x1a\x1e.broker.v1.ConsistencyResponse\x12I\n\nGetReceipt\x12\x1c.broker.v1.GetReceiptRequest\x1a\x1d.broker.v1.GetReceiptResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62roker/v1/audit.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\".\n\x12\x43onsistencyRequest\x12\x0c\n\x04\x66rom\x18\x01 \x01(\x04\x12\n\n\x02to\x18\x02 \x01(\x04\"8\n\x13\x43onsistencyResponse\x12\r\n\x05proof\x18\x01 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\"\x99\x01\n\x11GetReceiptRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x03 \x01(\x0b\x32\x15.broker.v1.ReasonCode\x12\x0c\n\x04open\x18\x04 \x01(\x08\x12\x12\n\x05index\x18\x05 \x01(\x04H\x00\x88\x01\x01\x42\x08\n\x06_index\"K\n\x12GetReceiptResponse\x12#\n\x07receipt\x18\x01 \x01(\x0b\x32\x12.broker.v1.Receipt\x12\x10\n\x08\x61udience\x18\x02 \x01(\t2\xa7\x01\n\x0c\x41uditService\x12L\n\x0b\x43onsistency\x12\x1d.broker.v1.ConsistencyRequest\x1a\x1e.broker.v1.ConsistencyResponse\x12I\n\nGetReceipt\x12\x1c.broker.v1.GetReceiptRequest\x1a\x1d.broker.v1.GetReceiptResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +36,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONSISTENCYREQUEST']._serialized_end=108
   _globals['_CONSISTENCYRESPONSE']._serialized_start=110
   _globals['_CONSISTENCYRESPONSE']._serialized_end=166
-  _globals['_GETRECEIPTREQUEST']._serialized_start=168
-  _globals['_GETRECEIPTREQUEST']._serialized_end=291
-  _globals['_GETRECEIPTRESPONSE']._serialized_start=293
-  _globals['_GETRECEIPTRESPONSE']._serialized_end=368
-  _globals['_AUDITSERVICE']._serialized_start=371
-  _globals['_AUDITSERVICE']._serialized_end=538
+  _globals['_GETRECEIPTREQUEST']._serialized_start=169
+  _globals['_GETRECEIPTREQUEST']._serialized_end=322
+  _globals['_GETRECEIPTRESPONSE']._serialized_start=324
+  _globals['_GETRECEIPTRESPONSE']._serialized_end=399
+  _globals['_AUDITSERVICE']._serialized_start=402
+  _globals['_AUDITSERVICE']._serialized_end=569
 # @@protoc_insertion_point(module_scope)

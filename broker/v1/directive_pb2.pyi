@@ -125,18 +125,24 @@ class AddDirectiveResponse(_message.Message):
 
     DIRECTIVE_ID_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
+    COUNTS_UNDER_FIELD_NUMBER: _builtins.int
     directive_id: _builtins.str
     @_builtins.property
     def receipt(self) -> _exchange_pb2.Receipt: ...
+    @_builtins.property
+    def counts_under(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a consent: the agreements in force, or yet to be, that count it from this recorder. None: it changes nothing."""
+
     def __init__(
         self,
         *,
         directive_id: _builtins.str = ...,
         receipt: _exchange_pb2.Receipt | None = ...,
+        counts_under: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["directive_id", b"directive_id", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts_under", b"counts_under", "directive_id", b"directive_id", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

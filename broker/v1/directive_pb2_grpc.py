@@ -69,7 +69,7 @@ class DirectiveServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDirectives(self, request, context):
-        """What the caller's own agency has recorded about one subject.
+        """What the caller's own agency has recorded about one subject and nobody has withdrawn since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

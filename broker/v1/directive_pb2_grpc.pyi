@@ -36,7 +36,7 @@ class DirectiveServiceStub:
     WithdrawDirective: _grpc.UnaryUnaryMultiCallable[_directive_pb2.WithdrawDirectiveRequest, _directive_pb2.WithdrawDirectiveResponse]
     """A consent may be withdrawn through any party; a refusal is lifted only by who recorded it."""
     ListDirectives: _grpc.UnaryUnaryMultiCallable[_directive_pb2.ListDirectivesRequest, _directive_pb2.ListDirectivesResponse]
-    """What the caller's own agency has recorded about one subject."""
+    """What the caller's own agency has recorded about one subject and nobody has withdrawn since."""
 
 @_typing.type_check_only
 class DirectiveServiceAsyncStub(DirectiveServiceStub):
@@ -46,7 +46,7 @@ class DirectiveServiceAsyncStub(DirectiveServiceStub):
     WithdrawDirective: _aio.UnaryUnaryMultiCallable[_directive_pb2.WithdrawDirectiveRequest, _directive_pb2.WithdrawDirectiveResponse]  # type: ignore[assignment]
     """A consent may be withdrawn through any party; a refusal is lifted only by who recorded it."""
     ListDirectives: _aio.UnaryUnaryMultiCallable[_directive_pb2.ListDirectivesRequest, _directive_pb2.ListDirectivesResponse]  # type: ignore[assignment]
-    """What the caller's own agency has recorded about one subject."""
+    """What the caller's own agency has recorded about one subject and nobody has withdrawn since."""
 
 class DirectiveServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -71,6 +71,6 @@ class DirectiveServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _directive_pb2.ListDirectivesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_directive_pb2.ListDirectivesResponse, _abc.Awaitable[_directive_pb2.ListDirectivesResponse]]:
-        """What the caller's own agency has recorded about one subject."""
+        """What the caller's own agency has recorded about one subject and nobody has withdrawn since."""
 
 def add_DirectiveServiceServicer_to_server(servicer: DirectiveServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -110,7 +110,7 @@ async def test_a_directive_comes_and_goes(worker: Node, dsn: str) -> None:
     assert (facts.policy, facts.reference_policy) == (1, 0)
     (said,) = facts.directives[PERSON]
     assert (said.id, said.recorder, said.purposes) == (directive_id, "ncic", {"fire-safety"})
-    stored = await DirectiveReader(worker.database).by_id(directive_id)
+    stored = await DirectiveReader(worker.database, worker.blind).by_id(directive_id)
     assert stored is not None
     assert (stored.directive, stored.key, stored.policy) == (said, worker.blind.subject(PERSON), 1)
     columns = await ask(dsn, "select d::text from directive d")
@@ -120,7 +120,7 @@ async def test_a_directive_comes_and_goes(worker: Node, dsn: str) -> None:
     )
     await _made(worker, withdrawal, Reads(1, frozenset({stored.key})))
     assert (await worker.facts.read(asked)).directives == {}
-    assert await DirectiveReader(worker.database).by_id(directive_id) is None
+    assert await DirectiveReader(worker.database, worker.blind).by_id(directive_id) is None
     assert await _rows(dsn, "select policy_from, policy_until, withdrawn_at from directive") == [
         (1, 2, datetime(2026, 11, 1, 10, tzinfo=UTC))
     ]

@@ -54,4 +54,4 @@ async def durable(dsn: str, folder: Path) -> AsyncIterator[Durable]:
         facts = FactsReader(database, blind)
         for coalescer in (log.appends, facts.reads):
             await stack.enter_async_context(coalescer)
-        yield Durable(log, reader, facts, ReferenceReader(database), DirectiveReader(database), signer)
+        yield Durable(log, reader, facts, ReferenceReader(database), DirectiveReader(database, blind), signer)

@@ -92,6 +92,7 @@ class MemoryStore:
     changed: dict[str, int] = field(default_factory=dict)
     claims: dict[tuple[str, str], Claimed] = field(default_factory=dict)
     directives: dict[str, tuple[SubjectRef, Directive]] = field(default_factory=dict)
+    recorded: dict[str, datetime] = field(default_factory=dict)
     withdrawn: set[str] = field(default_factory=set)
     agencies: dict[str, Agency] = field(default_factory=dict)
     systems: dict[str, System] = field(default_factory=dict)
@@ -134,6 +135,14 @@ class MemoryStore:
             return None
         subject, directive = self.directives[directive_id]
         return StoredDirective(directive, subject_key(subject.scheme, subject.value).encode(), self.policy)
+
+    async def about(self, subject: SubjectRef, recorder: str) -> list[RecordedDirective]:
+        """As `ports.DirectiveStore`."""
+        return [
+            RecordedDirective(directive, self.recorded[identifier])
+            for identifier, (about, directive) in self.directives.items()
+            if (about, directive.recorder) == (subject, recorder) and identifier not in self.withdrawn
+        ]
 
     async def stored(self, *, all_versions: bool) -> list[StoredAgreement]:
         """As `ports.AgreementStore`."""
@@ -228,6 +237,8 @@ class MemoryLog:
             assert change.subject is not None
             directive = directive_from(str(detail["id"]), str(detail["recorder"]), inner)
             store.directives[directive.id] = (change.subject, directive)
+            at = detail.get("at")
+            store.recorded[directive.id] = datetime.fromisoformat(str(at)) if at else store.clock.now()
         elif change.kind == "directive-withdrawal":
             ids: Any = detail["ids"]
             store.withdrawn.update(ids)
@@ -255,6 +266,11 @@ class MemoryLog:
     async def parties(self, entry: str) -> tuple[str, str]:
         draft = self._find(entry).draft
         return draft.requester_agency, draft.provider_agency
+
+    async def id_at(self, index: int) -> str:
+        if index >= len(self._store.entries):
+            raise KeyError(index)
+        return self._store.entries[index].draft.id
 
     async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
         raise KeyError(new)
