@@ -14,13 +14,12 @@ from typing import cast
 
 from google.protobuf import symbol_database
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from adapters.sdk.answer import Answer, AnswerFunction
 from adapters.sdk.desk import Desk
 from adapters.sdk.provides import Provides
 from adapters.sdk.question import Question, SubjectRef
-from adapters.sdk.soundness import missing_parts
 from broker.v1 import adapter_pb2
 
 _NO_DIGEST = "0" * 64
@@ -111,25 +110,18 @@ def _desk(answer: AnswerFunction, case: Case) -> Desk:
 
 
 async def _known(answer: AnswerFunction, case: Case) -> list[Verdict]:
-    """Type, digest, identifiers, unknown fields and states are the desk's checks; this looks at the rest."""
+    """Type, identifiers, unknown fields and states are the desk's checks; this looks at the rest."""
     reply = await _desk(answer, case).handle(_ask(case, case.known))
     if reply.WhichOneof("result") != "found":
         why = reply.failed.why or f"answered {reply.WhichOneof('result')}"
         return [Verdict("a known subject is found, with a sound record", False, why)]
     found = reply.found
-    record = _record_class(case.provides.record_type)()
-    try:
-        record.ParseFromString(found.record.value)
-    except DecodeError as e:
-        return [Verdict("a known subject is found, with a sound record", False, str(e))]
-    absent = missing_parts(record)
     asked = case.known.wire()
     return [
         Verdict("a known subject is found, with a sound record", True),
         Verdict("the digest is the one asked for", found.digest == case.digest),
         Verdict("the asked identifier is among those learnt", asked in found.identifiers),
         Verdict("the record says for which time it is true", found.as_at.seconds > 0),
-        Verdict("every part that was permitted says its state", not absent, ", ".join(absent)),
     ]
 
 

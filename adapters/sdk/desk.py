@@ -129,7 +129,7 @@ def _wire(ask_id: int, question: Question, answer: Answer, *, trimmed: bool) -> 
 
 
 def _found(question: Question, answer: Found, *, trimmed: bool) -> adapter_pb2.Found:
-    faults = soundness.faults(answer.record, question.record_type)
+    faults = soundness.faults(answer.record, question.record_type, question.permitted_paths)
     faults += _identifier_faults(question.subject, answer.identifiers)
     if answer.as_at.tzinfo is None:
         faults.append("as_at: has no time zone")

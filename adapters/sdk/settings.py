@@ -28,7 +28,7 @@ class AdapterSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BROKER_ADAPTER_", frozen=True, extra="ignore")
 
     # host:port of the broker, or of what balances its workers.
-    target: str = "localhost:8443"
+    target: str = "localhost:7443"
     ca: Path
     cert: Path
     key: Path

@@ -6,6 +6,7 @@ repairs them. Faults name field paths, never values.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -25,25 +26,44 @@ _EMPTY_STATES = {
 }
 
 
-def faults(record: Message, record_type: str) -> list[str]:
-    """Everything that forbids sending `record` as a `record_type`; empty when it may go."""
+def faults(record: Message, record_type: str, permitted: Collection[str]) -> list[str]:
+    """Everything that forbids sending `record` as a `record_type`; empty when it may go.
+
+    `permitted` are the leaf paths that were asked for: a fact with one of them under it must be there, since
+    its absence would leave open whether there is none.
+    """
     if record.DESCRIPTOR.full_name != record_type:
         return [f"record: is a {record.DESCRIPTOR.full_name}, not a {record_type}"]
     size = record.ByteSize()
     if size > RECORD_LIMIT:
         return [f"record: {size} bytes are over the limit of {RECORD_LIMIT}"]
-    return list(_message_faults(record, ""))
+    return [*_message_faults(record, ""), *_silences(record, "", _parts(tuple(permitted)))]
 
 
-def missing_parts(record: Message) -> list[str]:
-    """Top-level parts that carry a fact state and are not there at all."""
-    return [
-        field.name
-        for field in record.DESCRIPTOR.fields
-        if field.message_type is not None
-        and _state_field(field.message_type) is not None
-        and not record.HasField(field.name)
-    ]
+@lru_cache(maxsize=256)
+def _parts(permitted: tuple[str, ...]) -> frozenset[str]:
+    """Every path of a message that has a permitted leaf under it: of "a.b.c", "a" and "a.b"."""
+    found = set()
+    for path in permitted:
+        while path := path.rpartition(".")[0]:
+            found.add(path)
+    return frozenset(found)
+
+
+def _silences(message: Message, path: str, asked: frozenset[str]) -> Iterator[str]:
+    """Facts asked for that are not there at all. What lies inside a fact its own state speaks for."""
+    for field in message.DESCRIPTOR.fields:
+        inner = f"{path}.{field.name}" if path else field.name
+        if field.message_type is None or inner not in asked:
+            continue
+        if field.is_repeated:
+            if _state_field(field.message_type) is None:
+                for item in getattr(message, field.name):
+                    yield from _silences(item, inner, asked)
+        elif _state_field(field.message_type) is None:
+            yield from _silences(getattr(message, field.name), inner, asked)
+        elif not message.HasField(field.name):
+            yield f"{inner}: was asked for and is not there; a fact must say its state"
 
 
 def _message_faults(message: Message, path: str) -> list[str]:

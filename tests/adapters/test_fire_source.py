@@ -175,4 +175,4 @@ async def test_the_fire_adapter_keeps_every_promise_of_the_kit(source: RiskSyste
     case = Case(Provides(RISK, ("uprn",)), SubjectRef("uprn", HOME), SubjectRef("uprn", "7"))
     verdicts = await check(source.answer, case, take_away=take_away)
     assert [v for v in verdicts if not v.kept] == []
-    assert len(verdicts) == 10
+    assert len(verdicts) == 9
