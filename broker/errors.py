@@ -53,6 +53,16 @@ class Denied(BrokerError):  # noqa: N818
         super().__init__(refusal.message)
         self.refusal = refusal
 
+    @property
+    def code(self) -> str:
+        """The closed code of the refusal."""
+        return self.refusal.code
+
+    @property
+    def remedy(self) -> str:
+        """What the person at the keyboard can do, in words."""
+        return self.refusal.remedy
+
 
 class Referred(Denied):
     """A named human of the provider must judge."""

@@ -103,7 +103,7 @@ class Broker:
         purpose: str,
         actor: Actor,
         provider: str = "",
-        subject: SubjectRef | tuple[str, str] | None = None,
+        subject: SubjectRef | tuple[str, str] | str | None = None,
         query: Traits | None = None,
         reason: Reason | None = None,
         override: Override | None = None,
@@ -115,6 +115,8 @@ class Broker:
         retry_of: str = "",
     ) -> Disclosure:
         """Ask for one record; exactly one of `subject` and `query` says whose.
+
+        `subject` is a SubjectRef, a pair ("uprn", "100062990001"), or the text "uprn:100062990001".
 
         `timeout` is in seconds, at most 30, all tries included. `request_id` is a fresh UUID unless one is
         given; one that the broker has answered already is asked again under a new id.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from broker.cli.audit_verify import GOOD, verify_files
-from broker.client import Actor, Broker, Override, Place, Reason, SubjectRef, Traits
+from broker.client import Actor, Assurance, Broker, Override, Place, Reason, SubjectRef, Traits
 from broker.client.recordclass import record_class
 from broker.core.record import Record
 from broker.errors import IntegrityError, InvalidRequest, SetupError
@@ -110,6 +110,27 @@ async def test_everything_that_may_be_said_arrives(setup: Setup) -> None:
         ({"reason": Reason("x", "w" * 501)}, "reason.words"),
         ({"place": Place(latitude=1.0)}, "place"),
         ({"actor": Actor("x" * 70_000, "y")}, "request"),
+        # Of the wrong kind altogether, as a caller without a type checker may write them.
+        ({"record_type": 7}, "record_type"),
+        ({"provider": 7}, "provider"),
+        ({"actor": "r.bell"}, "actor"),
+        ({"actor": None}, "actor"),
+        ({"actor": Actor(7, "x")}, "actor.id"),  # type: ignore[arg-type]
+        ({"actor": Actor("x", "y", assurance="rooster")}, "actor.assurance"),  # type: ignore[arg-type]
+        ({"actor": Actor("x", "y", assurance=9)}, "actor.assurance"),  # type: ignore[arg-type]
+        ({"actor": Actor("x", "y", assurance=None)}, "actor.assurance"),  # type: ignore[arg-type]
+        ({"subject": 100110734613}, "subject"),
+        ({"subject": ("uprn", 100110734613)}, "subject"),
+        ({"subject": SubjectRef("uprn", 100110734613)}, "subject.value"),  # type: ignore[arg-type]
+        ({"subject": "100110734613"}, "subject.scheme"),
+        ({"subject": None, "query": "Bell"}, "query"),
+        ({"subject": None, "query": Traits(approximate_age="76")}, "query.approximate_age"),  # type: ignore[arg-type]
+        ({"reason": "fire"}, "reason"),
+        ({"reason": Reason("fire", 7)}, "reason.words"),  # type: ignore[arg-type]
+        ({"override": Override("life", "smoke", "soon")}, "override.until"),  # type: ignore[arg-type]
+        ({"place": Place(uprn=7)}, "place.uprn"),  # type: ignore[arg-type]
+        ({"timeout": "5"}, "timeout"),
+        ({"request_id": uuid.uuid4()}, "request_id"),
     ],
 )
 async def test_bad_input_is_refused_by_field_before_it_leaves(
@@ -121,6 +142,27 @@ async def test_bad_input_is_refused_by_field_before_it_leaves(
             await client.request(**ASK | change)
     assert caught.value.field == field
     assert setup.broker.streams == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [(Assurance.ROSTER, 3), (3, 3), ("roster", 3), ("personal-login", 4), ("PERSONAL_LOGIN", 4)],
+)
+async def test_assurance_may_be_given_by_name(setup: Setup, given: Any, sent: int) -> None:
+    """The level, its number and its name as agreements write it all arrive as the level."""
+    async with setup.client() as client:
+        await client.request(**ASK | {"actor": Actor("r.bell", "fire-crew", assurance=given)})
+    assert setup.broker.requests[0].actor.assurance == sent
+
+
+@pytest.mark.parametrize(
+    "given", ["uprn:100110734613", ("uprn", "100110734613"), SubjectRef("uprn", "100110734613")]
+)
+async def test_a_subject_may_be_given_as_text(setup: Setup, given: Any) -> None:
+    """Text as the command line takes it, a pair and a SubjectRef are one subject on the wire."""
+    async with setup.client() as client:
+        await client.request(**ASK | {"subject": given})
+    assert setup.broker.requests[0].subject == wire.SubjectRef(scheme="uprn", value="100110734613")
 
 
 async def test_a_development_identity_is_found_in_its_state_folder(setup: Setup, tmp_path: Path) -> None:
