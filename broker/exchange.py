@@ -272,9 +272,13 @@ def _learnt(request: Request, answer: Answer | None) -> tuple[SubjectRef, ...]:
 def _check_known(request: Request, reference: Reference) -> None:
     """Codes and names that nobody has given a meaning are bad input, not a decision."""
     if request.record_type not in reference.record_types:
-        raise InvalidRequest("record_type", "is not an approved record type; `broker records list` shows what is")
+        raise InvalidRequest(
+            "record_type", "is not an approved record type; `broker records list` shows what is"
+        )
     if request.provider not in reference.agencies:
-        raise InvalidRequest("provider", "is not an agency that takes part; `broker agency list` shows which are")
+        raise InvalidRequest(
+            "provider", "is not an agency that takes part; `broker agency list` shows which are"
+        )
     if request.purpose not in reference.law.purposes:
         raise InvalidRequest("purpose", f"unknown; one of {', '.join(sorted(reference.law.purposes))}")
 

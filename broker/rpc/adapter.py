@@ -112,7 +112,10 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             field = f"hello.provides.{n}"
             versions = self._reference.catalogue.versions(provided.record_type)
             if not provided.record_type or not versions:
-                raise InvalidRequest(f"{field}.record_type", "is not an approved record type; `broker records list` shows what is")
+                raise InvalidRequest(
+                    f"{field}.record_type",
+                    "is not an approved record type; `broker records list` shows what is",
+                )
             if versions[0].record_type.holder != kind:
                 raise NotAllowed(f"{field}: {caller.agency} is a {kind} agency and holds no such records")
             if all(provided.digest != version.record_type.digest for version in versions):
