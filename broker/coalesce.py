@@ -1,18 +1,19 @@
 """Natural batching, the one mechanism that makes every hop cheap.
 
 A `Coalescer` flushes whatever has queued while the previous flush was in progress: no timers, no added wait
-when idle, bigger batches under load. It owns the queue and its bounds; it refuses with `Saturated` when the
-queue is full, and it never lets one bad item harm another: a failed batch is tried again item by item.
+when idle, bigger batches under load. Its queue is bounded and fair between owners (`fairqueue.py`); it refuses
+with `Saturated` what does not fit, and never lets one bad item harm another: a failed batch is tried again
+item by item.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from broker.errors import BrokerError, Saturated
+from broker.fairqueue import FairQueue
 
 MAX_ITEMS = 256
 MAX_BYTES = 1024 * 1024
@@ -23,7 +24,7 @@ Result = TypeVar("Result")
 
 
 class Coalescer(Generic[Item, Result]):
-    """Turns many `submit` calls into few `flush` calls, in order of arrival.
+    """Turns many `submit` calls into few `flush` calls, each owner's in order of arrival.
 
     `flush` takes up to `max_items` items of together at most `max_bytes` and gives one result each; an item
     larger than that travels alone. Start it with `async with`, or `start` and `stop`.
@@ -37,6 +38,7 @@ class Coalescer(Generic[Item, Result]):
         max_items: int = MAX_ITEMS,
         max_bytes: int = MAX_BYTES,
         max_waiting: int = 4096,
+        max_of_one: int = 2048,
         grace: float = GRACE,
     ) -> None:
         self.name = name
@@ -45,10 +47,11 @@ class Coalescer(Generic[Item, Result]):
         self._flush = flush
         self._max_items = max_items
         self._max_bytes = max_bytes
-        self._max_waiting = max_waiting
         self._grace = grace
         self._stopped = False
-        self._waiting: deque[tuple[Item, int, asyncio.Future[Result]]] = deque()
+        self._waiting: FairQueue[tuple[Item, asyncio.Future[Result]]] = FairQueue(
+            name, most=max_waiting, most_of_one=min(max_of_one, max_waiting)
+        )
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -64,8 +67,8 @@ class Coalescer(Generic[Item, Result]):
         The flush in progress may end, since what it commits should be answered; past `grace` it is cancelled.
         """
         self._stopped = True
-        while self._waiting:
-            _settle(self._waiting.popleft()[2], Saturated(f"{self.name}: stopping"))
+        for _, future in self._waiting.drain():
+            _settle(future, Saturated(f"{self.name}: stopping"))
         if self._task is not None:
             self._wake.set()
             task, self._task = self._task, None
@@ -85,14 +88,13 @@ class Coalescer(Generic[Item, Result]):
         """Items queued and not yet in a flush."""
         return len(self._waiting)
 
-    def submit(self, item: Item, size: int = 0) -> asyncio.Future[Result]:
-        """A future for the item's result. `size` in bytes counts against a batch. Raises Saturated."""
+    def submit(self, item: Item, size: int = 0, owner: str = "") -> asyncio.Future[Result]:
+        """A future for the item's result. `size` in bytes counts against a batch; `owner` is whose turn it
+        takes, an agency's id for example. Raises Saturated."""
         if self._stopped:
             raise Saturated(f"{self.name}: stopping")
-        if len(self._waiting) >= self._max_waiting:
-            raise Saturated(f"{self.name}: {self._max_waiting} items are waiting already")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, size, future))
+        self._waiting.put((item, future), size, owner)
         self._wake.set()
         return future
 
@@ -109,17 +111,7 @@ class Coalescer(Generic[Item, Result]):
                 await self._deliver(batch)
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
-        size = 0
-        while self._waiting and len(batch) < self._max_items:
-            item, item_size, future = self._waiting[0]
-            if batch and size + item_size > self._max_bytes:
-                break
-            self._waiting.popleft()
-            if not future.done():  # its owner stopped waiting before it was sent
-                batch.append((item, future))
-                size += item_size
-        return batch
+        return self._waiting.take(self._max_items, self._max_bytes, _awaited)
 
     async def _deliver(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
@@ -159,3 +151,8 @@ class Coalescer(Generic[Item, Result]):
 def _settle(future: asyncio.Future[Result], failure: Exception) -> None:
     if not future.done():
         future.set_exception(failure)
+
+
+def _awaited(waiting: tuple[Item, asyncio.Future[Result]]) -> bool:
+    """Whether somebody still waits for it."""
+    return not waiting[1].done()
