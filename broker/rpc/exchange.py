@@ -7,6 +7,7 @@ be committed is seen through, and an answer that then finds nobody is followed b
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from broker.errors import (
     ProviderTimeout,
     ProviderUnavailable,
     Referred,
+    Saturated,
     SubjectNotFound,
 )
 from broker.exchange import Exchange
@@ -32,6 +34,9 @@ from broker.rpc.identity import Identity
 from broker.rpc.session import LATE, Session
 from broker.telemetry import Telemetry
 from broker.v1 import exchange_pb2, exchange_pb2_grpc
+
+# Requests of one agency at one worker, over all its streams: one agency must not take every other's time.
+MAX_OF_AGENCY = 2048
 
 
 class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
@@ -50,6 +55,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         self.calls = 0  # of Request, in flight
         self._exchange = exchange
         self._acknowledgements = acknowledgements
+        self._under_way: Counter[str] = Counter()
 
     async def Request(self, request: exchange_pb2.RecordRequest, context: Context) -> exchange_pb2.Disclosure:
         """One record."""
@@ -98,8 +104,19 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         raise AssertionError("abort raises")
 
     def start(self, asked: Asked) -> asyncio.Task[Disclosed]:
-        """Run one request, counted."""
-        return asyncio.get_running_loop().create_task(self._answer(asked))
+        """Run one request, counted. Raises Saturated where its agency has as many under way as it may."""
+        agency = asked.requester
+        if self._under_way[agency] >= MAX_OF_AGENCY:
+            raise Saturated(f"{MAX_OF_AGENCY} requests of {agency} are under way already")
+        self._under_way[agency] += 1
+        task = asyncio.get_running_loop().create_task(self._answer(asked))
+        task.add_done_callback(lambda _: self._ended(agency))
+        return task
+
+    def _ended(self, agency: str) -> None:
+        self._under_way[agency] -= 1
+        if not self._under_way[agency]:
+            del self._under_way[agency]
 
     def abandon(self, asked: Asked, task: asyncio.Task[Disclosed]) -> None:
         """Nobody waits any more: stop what can be stopped, and note what was released to nobody."""

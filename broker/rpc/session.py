@@ -133,11 +133,11 @@ class Session:
             if request_id in self._running:
                 raise InvalidRequest("request_id", "is in flight on this stream already")
             asked = parse.request(message, caller)
+            task = self._servicer.start(asked)
         except Exception as e:  # noqa: BLE001 - the table maps it
             count(self._servicer.telemetry, e, caller.agency)
             self._put(_Ready(exchange_pb2.Outcome(request_id=request_id[:64], error=status_of(e))))
             return
-        task = self._servicer.start(asked)
         self._running[request_id] = (asked, task)
         late = asyncio.get_running_loop().call_later(asked.timeout, self._expire, request_id, task)
         task.add_done_callback(lambda done: self._finish(request_id, done, late))

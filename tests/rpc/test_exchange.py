@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 from broker.core.model import Function
 from broker.core.record import Record
 from broker.ports import Answer, NotFound, Question
+from broker.rpc import exchange as servicer_module
 from broker.rpc import session as under_test
 from broker.v1 import exchange_pb2 as pb
 from records.fire.v1 import premises_risk_pb2
@@ -297,6 +298,25 @@ async def test_more_in_flight_than_allowed_is_told_item_by_item(
     go_on.set()
     found, _ = await outcomes(call, 5)
     assert all(one.HasField("disclosure") for one in found)
+
+
+async def test_an_agency_has_a_bound_over_all_its_streams(
+    edge: Edge, wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More streams are not more room; and what ends makes room again."""
+    monkeypatch.setattr(servicer_module, "MAX_OF_AGENCY", 3)
+    go_on = hold(edge)
+    first, second = edge.exchange().Exchange(), edge.exchange().Exchange()
+    await first.write(pb.ExchangeRequest(requests=[wanted() for _ in range(3)]))
+    await eventually(lambda: len(edge.world.providers.asked) == 3)
+    await second.write(pb.ExchangeRequest(requests=[wanted()]))
+    (refused,), _ = await outcomes(second, 1)
+    assert refused.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    go_on.set()
+    await outcomes(first, 3)
+    await second.write(pb.ExchangeRequest(requests=[wanted()]))
+    (found,), _ = await outcomes(second, 1)
+    assert found.HasField("disclosure")
 
 
 async def test_a_suspension_ends_an_open_stream_with_its_next_message(edge: Edge, wanted: Wanted) -> None:
