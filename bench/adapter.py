@@ -23,6 +23,8 @@ def premises(uprn: str) -> premises_risk_pb2.PremisesRisk:
     record.access.directions = "Rear lane only; no turning for an aerial appliance"
     record.hazards.state, record.hazards.as_at = value, now
     record.hazards.items.add(code="LPG", description="Two 47 kg cylinders", location="north gable")
+    record.evacuation.state, record.evacuation.as_at = value, now
+    record.evacuation.need = premises_risk_pb2.EVACUATION_NEED_CARRIED
     record.occupier.name = "Edith Exampleton"
     return record
 

@@ -43,7 +43,7 @@ class Rig:
 
     def start(self) -> None:
         """Broker, adapter, and the yardstick's two."""
-        ready = self._starter.broker(self.dsn, 0, 0)
+        ready = self._starter.broker(self.dsn, 0, 0, 1)
         self.broker = self._starter.children[-1]
         said = self.state.write_ports(ready)
         self.http_port = int(said["http"])

@@ -154,13 +154,14 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     async def _read(
         self, link: Link, incoming: AsyncIterator[adapter_pb2.AttachRequest], context: Context
     ) -> None:
+        peer = self.identity.peer(context)
         while True:
             async with asyncio.timeout(SILENCE):
                 try:
                     message = await anext(incoming)
                 except StopAsyncIteration:
                     return
-            self.identity.of(context)  # a suspension ends the link with the next message
+            self.identity.check(peer)  # a suspension ends the link with the next message
             if message.HasField("credit"):
                 if not 0 <= message.credit <= MAX_AT_ONCE:
                     raise InvalidRequest("credit", f"at most {MAX_AT_ONCE}")

@@ -98,6 +98,10 @@ class Identity:
 
     def of(self, context: Context) -> Caller:
         """The caller of this call, by our snapshot. Raises UnknownSystem, RevokedCertificate."""
+        return self.check(self.peer(context))
+
+    def peer(self, context: Context) -> Peer:
+        """What the certificate at the other end says: the same for as long as a stream lives."""
         auth: Mapping[str, Iterable[bytes]] = context.auth_context()
         version = next(iter(auth.get("ssl_tls_version", ())), b"").decode()
         if version != TLS:
@@ -105,7 +109,7 @@ class Identity:
         certificate = next(iter(auth.get("x509_pem_cert", ())), None)
         if certificate is None:
             raise UnknownSystem("no client certificate was presented")
-        return self.check(read_peer(certificate))
+        return read_peer(certificate)
 
     def of_certificate(self, der: bytes) -> Caller:
         """The caller behind a verified certificate, for HTTPS. Raises as `of`."""

@@ -104,8 +104,10 @@ class Session:
                 self._servicer.undelivered(*unwritten.of)
 
     async def _read(self, incoming: AsyncIterator[exchange_pb2.ExchangeRequest]) -> None:
+        identity = self._servicer.identity
+        peer = identity.peer(self._context)
         async for message in incoming:
-            caller = self._servicer.identity.of(self._context)
+            caller = identity.check(peer)
             if len(message.requests) > MAX_ITEMS:
                 raise InvalidRequest("requests", f"at most {MAX_ITEMS} in one message")
             if max(len(message.received), len(message.cancel)) > MAX_IDS:
