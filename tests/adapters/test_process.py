@@ -106,7 +106,7 @@ async def test_the_fire_adapter_loads_serves_and_leaves(
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(5):
                 assert await process.wait() == 0
-        assert link.messages[-1].draining
+        await link.until(lambda: any(message.draining for message in link.messages))
         assert link.hello.software.startswith("fire-adapter/")
         assert not ready.exists()
     finally:
