@@ -135,7 +135,7 @@ def _actor(actor: Actor) -> dict[str, str]:
     return said
 
 
-_ASSURANCES = {level: level.name.lower() for level in Assurance}
+_ASSURANCES = {level: level.name.lower().replace("_", "-") for level in Assurance}
 _ACTOR_TEXTS = ("name", "on_behalf_of", "callsign", "device", "employer")
 
 

@@ -125,7 +125,7 @@ class Registry:
                 raise InvalidRequest("system", "is not enrolled")
             if key_digest not in known.key_digests:
                 raise InvalidRequest(
-                    "key_digest", "is not one of this system's; `broker system list` shows them"
+                    "key_digest", "is not one of this system's; `broker system list --json` shows them"
                 )
             left = replace(known, key_digests=known.key_digests - {key_digest})
             made = self._system_plan("key-revoked", reference, left)

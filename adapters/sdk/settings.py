@@ -72,7 +72,7 @@ def from_environment() -> AdapterSettings:
 def _named(where: tuple[Any, ...], problem: str) -> str:
     """What is wrong, by the variable's name; the validator of several names them itself."""
     if where:
-        return f"BROKER_ADAPTER_{'_'.join(map(str, where)).upper()}: {problem}"
+        return f"BROKER_ADAPTER_{'_'.join(map(str, where)).upper()}: {problem.removeprefix('Value error, ')}"
     return f"BROKER_ADAPTER_{problem.removeprefix('Value error, ')}"
 
 

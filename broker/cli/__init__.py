@@ -1,8 +1,9 @@
 """The command line, `broker <noun> <verb>`: one module per noun, put together in `commands`.
 
 Owns exit codes: 0 done; 1 a named failure (`broker.errors`), told in one line on standard error and, for a
-refusal, in a second what can be done about it; 2 a wrong option or a missing argument. Refuses to turn an
-unnamed failure into a tidy message: that is a defect, and shows as a traceback.
+refusal, in a second what can be done about it, and so also for a value that is not accepted; 2 a command line
+that cannot be read: an option that is unknown, missing, or not of its form. Refuses to turn an unnamed failure
+into a tidy message: that is a defect, and shows as a traceback.
 
 Imports no command before one is run, so that `broker.cli.audit_verify` can be used with nothing but
 `cryptography` installed.

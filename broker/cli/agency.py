@@ -12,10 +12,7 @@ from broker.cli.connection import Link
 from broker.cli.remote import OPERATOR, remote
 
 app = typer.Typer(
-    help=(
-        "Agencies: the organisations that take part, each a data controller.\n\n"
-        "Exit codes: 0 done; 1 refused or failed, with what to do; 2 a wrong option."
-    ),
+    help=("Agencies: the organisations that take part, each a data controller.\n\n" + inputs.EXIT_CODES),
     no_args_is_help=True,
 )
 app.add_typer(agency_key.app, name="key")

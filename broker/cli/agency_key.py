@@ -25,7 +25,7 @@ app = typer.Typer(
     help=(
         "Signing keys of agencies. An agency makes its key (`new`), keeps it, and gives the operator the .pub "
         "file; the operator enrols it. Agreements are signed with `broker agreement sign`.\n\n"
-        "Exit codes: 0 done; 1 refused or failed, with what to do; 2 a wrong option or a missing file."
+        + inputs.EXIT_CODES
     ),
     no_args_is_help=True,
 )

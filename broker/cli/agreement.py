@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli import agency_key, inputs, output
+from broker.cli.agreement_show import purposes, show
 from broker.cli.connection import Link
 from broker.cli.remote import OPERATOR, remote
 from broker.errors import IntegrityError, InvalidRequest, SetupError
@@ -24,22 +25,26 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help=(
         "Agreements: which fields may flow between whom, for what, under which law. What no agreement in force "
-        "names is withheld.\n\nExit codes: 0 done; 1 refused or failed, with what to do; 2 a wrong option or a "
-        "file that is not there."
+        "names is withheld.\n\n" + inputs.EXIT_CODES
     ),
     no_args_is_help=True,
 )
+# A row for each flow: what most want to know is who may ask whom, for what.
 _COLUMNS = (
     "id",
     "version",
     "status",
     "title",
     "purpose",
-    "parties",
+    "requester",
+    "provider",
+    "record_type",
+    "roles",
     "in_force_from",
     "in_force_until",
-    "signed_by",
 )
+app.command("show")(show)
+app.command("purposes")(purposes)
 
 
 @app.command()
@@ -143,13 +148,24 @@ def list_(
     all_versions: Annotated[bool, typer.Option("--all-versions", help="Superseded versions too.")] = False,
     as_json: inputs.AsJson = False,
 ) -> None:
-    """List agreements. A partner sees those its agency is party to, operators and auditors see all."""
+    """List agreements, a row for each flow; `show` has the rest of one.
+
+    A partner sees those its agency is party to, operators and auditors see all.
+    """
     from broker.v1 import agreement_pb2 as pb
     from broker.v1.agreement_pb2_grpc import AgreementServiceStub
 
     request = pb.ListAgreementsRequest(all_versions=all_versions)
     reply = link.call(AgreementServiceStub(link.channel).ListAgreements, request)
     found = [_described(each) for each in reply.agreements]
+    if found and not as_json:
+        rows = [
+            {**each, **_described_flow(flow)}
+            for each, a in zip(found, reply.agreements, strict=True)
+            for flow in a.flows
+        ]
+        output.many(rows, _COLUMNS, False, "")
+        return
     output.many(found, _COLUMNS, as_json, "no agreements: put one in force with `broker agreement apply`")
 
 
@@ -218,14 +234,15 @@ def _described(agreement: pb.Agreement) -> dict[str, object]:
             }
             for signed in agreement.signatures
         ],
-        "flows": [
-            {
-                "provider": flow.provider,
-                "requester": flow.requester,
-                "record_type": flow.record_type,
-                "permitted_paths": list(flow.permitted_paths),
-                "roles": list(flow.roles),
-            }
-            for flow in agreement.flows
-        ],
+        "flows": [_described_flow(flow) for flow in agreement.flows],
+    }
+
+
+def _described_flow(flow: pb.Flow) -> dict[str, object]:
+    return {
+        "provider": flow.provider,
+        "requester": flow.requester,
+        "record_type": flow.record_type,
+        "permitted_paths": list(flow.permitted_paths),
+        "roles": list(flow.roles),
     }

@@ -6,6 +6,7 @@ named person and a reason. `verify` needs no broker, no network and no certifica
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,14 +24,19 @@ app = typer.Typer(
     help=(
         "The log: every entry can be proven to anybody, and is opened only for who may see it. Every opening "
         "is itself an entry.\n\nExit codes of verify: 0 good; 1 bad, files that cannot be parsed included; 2 a "
-        "missing file or wrong option. Of the others: 0 done; 1 refused or failed; 2 a wrong option."
+        "missing file or a command line that cannot be read. Of the others: " + inputs.EXIT_CODES
     ),
     no_args_is_help=True,
 )
 
 EventId = Annotated[
-    str, typer.Argument(metavar="EVENT_ID", help="The entry's id, as the command that made it printed it.")
+    str,
+    typer.Argument(
+        metavar="ENTRY",
+        help="The entry's id, or its index in the log, as the command that made it printed them.",
+    ),
 ]
+_INDEX = re.compile(r"[0-9]{1,18}", re.ASCII)
 Vkey = Annotated[
     Path | None,
     typer.Option(
@@ -51,7 +57,12 @@ Words = Annotated[
 def prove(
     link: Link,
     event_id: EventId,
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="x.tlog-proof", help="Where the proof goes.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="x.tlog-proof", help="Where the proof goes; the ending may be left out."
+        ),
+    ],
     vkey: Vkey = None,
     opened: Annotated[
         bool, typer.Option("--open", help="Write x.opening too; needs --reason, --actor-id and --role.")
@@ -74,7 +85,7 @@ def prove(
     verified = evidence.verify(receipt, vkey or link.endpoint.vkey, audience)
     files = evidence.save(receipt, out)
     place: dict[str, object] = {
-        "entry": event_id,
+        "entry": verified.entry.id,
         "index": verified.index,
         "log": verified.checkpoint.origin,
         "size": verified.checkpoint.size,
@@ -83,8 +94,7 @@ def prove(
     if as_json:
         output.emit_json({**place, "files": [str(each) for each in files]})
         return
-    output.one(place, False)
-    output.fields(("written", each) for each in files)
+    output.one(place, False, [("written", each) for each in files])
 
 
 @app.command()
@@ -148,13 +158,14 @@ def _fetch(
     from broker.v1 import exchange_pb2
     from broker.v1.audit_pb2_grpc import AuditServiceStub
 
-    request = pb.GetReceiptRequest(event_id=event_id, open=opened)
+    index = int(event_id) if _INDEX.fullmatch(event_id) else None
+    request = pb.GetReceiptRequest(event_id=event_id if index is None else "", index=index, open=opened)
     if opened:
         request.actor.CopyFrom(exchange_pb2.Actor(id=actor_id, role=role))
         request.reason.CopyFrom(exchange_pb2.ReasonCode(code=reason, words=words))
     reply = link.call(AuditServiceStub(link.channel).GetReceipt, request)
     receipt = evidence.read(reply.receipt)
-    evidence.require_entry(receipt, event_id)
+    evidence.require_entry(receipt, event_id if index is None else index)
     if receipt.opening is None:
         return receipt, None
     try:

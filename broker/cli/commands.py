@@ -7,11 +7,14 @@ cryptography): `broker --help` imports them all.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
+from broker import __version__
 from broker.cli import agency, agreement, audit, certs, directive, records, serve, system, up
 from broker.cli import request as ask
+from broker.cli.missing import AllMissing
 
 # Everything there is, in the order of `broker --help`: add yours here. A noun's module has an `app` with its
 # verbs; what is a single command (`up`) is a function, and goes into `COMMANDS`.
@@ -45,8 +48,29 @@ def build() -> typer.Typer:
         app.command(name)(command)
     for name, noun in NOUNS.items():
         app.add_typer(noun, name=name)
+    _tell_all_that_is_missing(app)
     return app
 
 
-def _options() -> None:
+def _tell_all_that_is_missing(app: typer.Typer) -> None:
+    """In this application and below it."""
+    for each in app.registered_commands:
+        each.cls = AllMissing
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            _tell_all_that_is_missing(group.typer_instance)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"broker {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and stop."),
+    ] = False,
+) -> None:
     """Blue Light Broker: consent-checked records between agencies, with evidence before release."""

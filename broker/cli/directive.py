@@ -5,6 +5,7 @@ Owns the words of these commands. Refuses to print an identifier: who asked know
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +24,7 @@ app = typer.Typer(
     help=(
         "Directives: consent, refusal, objection and restriction, as people have given them to an agency. "
         "A partner system records them, so --as is needed: the agency of its certificate is the recorder.\n\n"
-        "Exit codes: 0 done; 1 refused or failed, with what to do; 2 a wrong option."
+        + inputs.EXIT_CODES
     ),
     no_args_is_help=True,
 )
@@ -56,6 +57,10 @@ class Manner(StrEnum):
 
 
 Names = list[str] | None
+_COUNTS_NOWHERE = (
+    "no agreement in force requires this consent and names your agency as a recorder; it is kept, and changes "
+    "nothing. `broker agreement show ID` shows whose record of a consent counts"
+)
 
 
 @app.command()
@@ -89,8 +94,9 @@ def add(
 ) -> None:
     """Record what somebody said. It counts for every decision from its entry in the log on.
 
-    Any party may record a refusal or an objection. A consent counts only where the agreement names its
-    recorder. The id that is printed is what `broker directive withdraw` takes.
+    Any party may record a refusal or an objection. A consent counts only where an agreement requires one and
+    names its recorder: which do is printed, and a warning where none does. The id that is printed is what
+    `broker directive withdraw` takes.
     """
     from broker.v1 import directive_pb2 as pb
     from broker.v1 import exchange_pb2
@@ -112,7 +118,12 @@ def add(
         actor=exchange_pb2.Actor(id=actor_id, role=role),
     )
     reply = link.call(DirectiveServiceStub(link.channel).AddDirective, request)
-    output.one({"directive": reply.directive_id, **_noted(link, reply.receipt)}, as_json)
+    made = {"directive": reply.directive_id, **_noted(link, reply.receipt)}
+    if kind is Kind.consent:
+        made["counts_under"] = list(reply.counts_under)
+        if not reply.counts_under:
+            sys.stderr.write(f"warning: {_COUNTS_NOWHERE}\n")
+    output.one(made, as_json)
 
 
 @app.command()
@@ -139,7 +150,8 @@ def withdraw(
 ) -> None:
     """Withdraw what was said: one directive by its id, or all consents about a subject.
 
-    A consent may be withdrawn through any party; anything else is lifted only by the agency that recorded it.
+    Where there is no such consent, that is said, and is no failure. A consent may be withdrawn through any
+    party; anything else is lifted only by the agency that recorded it.
     """
     from broker.v1 import directive_pb2 as pb
     from broker.v1 import exchange_pb2
@@ -154,7 +166,11 @@ def withdraw(
         purpose=purpose,
     )
     reply = link.call(DirectiveServiceStub(link.channel).WithdrawDirective, request)
-    output.one({"withdrawn": list(reply.directive_ids), **_noted(link, reply.receipt)}, as_json)
+    withdrawn, noted = list(reply.directive_ids), _noted(link, reply.receipt)
+    if not withdrawn and not as_json:
+        scope = f" for {purpose}" if purpose else ""
+        output.say(f"nothing to withdraw: no consent about this subject{scope} is in force")
+    output.one({"withdrawn": withdrawn, **noted}, as_json)
 
 
 @app.command("list")
@@ -166,7 +182,10 @@ def list_(
     role: inputs.ActorRole,
     as_json: inputs.AsJson = False,
 ) -> None:
-    """List what your own agency has recorded about one subject. The look is itself an entry in the log."""
+    """List what your own agency has recorded about one subject and nobody has withdrawn since.
+
+    The look is itself an entry in the log.
+    """
     from broker.v1 import directive_pb2 as pb
     from broker.v1 import exchange_pb2
     from broker.v1.directive_pb2_grpc import DirectiveServiceStub
@@ -188,12 +207,16 @@ def list_(
             "standing": each.standing,
             "manner": each.manner,
             "said_at": output.when(each, "said_at"),
+            "recorded_at": output.when(each, "recorded_at"),
             "valid_until": output.when(each, "valid_until"),
         }
         for each in reply.directives
     ]
-    columns = ("id", "kind", "purposes", "record_types", "requesters", "providers", "said_at", "valid_until")
-    output.many(found, columns, as_json, "your agency has recorded nothing about this subject")
+    columns = ("id", "kind", "purposes", "record_types", "requesters", "providers", "said_at", "recorded_at")
+    none = (
+        "nothing in force: your agency has recorded nothing about this subject, or it has been withdrawn since"
+    )
+    output.many(found, (*columns, "valid_until"), as_json, none)
 
 
 def _wire(subject: SubjectRef) -> exchange_pb2.SubjectRef:

@@ -60,14 +60,17 @@ def entry_id(receipt: Receipt) -> str:
 def save(receipt: Receipt, proof: Path) -> list[Path]:
     """Write the proof as a C2SP tlog-proof, and beside it the entry and the opening if there is one.
 
-    `x.tlog-proof` is joined by `x.entry` and `x.opening`, mode 0600. Returns the paths. Raises SetupError.
+    `x.tlog-proof`, or `x` for short, is joined by `x.entry` and `x.opening`, mode 0600. Returns the paths.
+    Raises SetupError.
     """
     from broker.core.proof_file import ProofFile
     from broker.pki.files import write_new
 
     stem = proof.with_suffix("") if proof.suffix == PROOF else proof
     files = {
-        proof: ProofFile(receipt.index, receipt.proof, receipt.checkpoint).to_bytes(),
+        stem.with_name(stem.name + PROOF): ProofFile(
+            receipt.index, receipt.proof, receipt.checkpoint
+        ).to_bytes(),
         stem.with_name(stem.name + ENTRY): receipt.entry,
     }
     if receipt.opening is not None:
@@ -80,7 +83,7 @@ def save(receipt: Receipt, proof: Path) -> list[Path]:
     return list(files)
 
 
-def require_entry(receipt: Receipt, event_id: str) -> None:
-    """Check that a receipt is of the entry that was asked for. Raises IntegrityError."""
-    if entry_id(receipt) != event_id:
+def require_entry(receipt: Receipt, asked: str | int) -> None:
+    """Check that a receipt is of the entry that was asked for, by id or by index. Raises IntegrityError."""
+    if asked != (receipt.index if isinstance(asked, int) else entry_id(receipt)):
         raise IntegrityError("receipt: it is of another entry than the one asked for")

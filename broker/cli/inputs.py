@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from broker.core.subject import SubjectRef
 
 _MAX_LINE = 256
+# For the help of commands that talk to a broker; `broker.cli` owns what it says.
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 refused or failed, with what to do, and so also for a value that is not accepted; 2 "
+    "a command line that cannot be read: an option unknown, missing, or not of its form."
+)
 
 
 class Assurance(StrEnum):
@@ -67,7 +72,13 @@ ActorId = Annotated[
     ),
 ]
 ActorRole = Annotated[
-    str, typer.Option("--role", envvar="BROKER_ACTOR_ROLE", metavar="CODE", help="In which role they act.")
+    str,
+    typer.Option(
+        "--role",
+        envvar="BROKER_ACTOR_ROLE",
+        metavar="CODE",
+        help="In which role they act; `broker agreement show` shows which may ask.",
+    ),
 ]
 Subject = Annotated[
     str,
@@ -75,7 +86,7 @@ Subject = Annotated[
         metavar="SCHEME:VALUE",
         show_default=False,
         help=(
-            "Whom it is about, such as nhs-number:9434765919 or uprn:100110735022. Other users of this machine "
+            "Whom it is about, such as nhs-number:9000001005 or uprn:100062990001. Other users of this machine "
             "can read a command line: give `-` to type or pipe SCHEME:VALUE on standard input instead."
         ),
     ),
@@ -95,7 +106,7 @@ def subject_of(text: str) -> SubjectRef:
         text = sys.stdin.readline(_MAX_LINE).strip()
     scheme, colon, value = text.partition(":")
     if not colon:
-        raise typer.BadParameter("--subject is SCHEME:VALUE, such as uprn:100110735022")
+        raise typer.BadParameter("--subject is SCHEME:VALUE, such as uprn:100062990001")
     return parse_subject(scheme, value)
 
 

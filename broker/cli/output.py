@@ -7,6 +7,7 @@ and a record must not be able to repaint an operator's terminal.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from google.protobuf.message import Message
     from google.protobuf.timestamp_pb2 import Timestamp
+    from rich.console import Console
+    from rich.table import Table
 
 # Where output is not a terminal, rows are not folded for one.
 _WIDE = 240
+_UNBOUNDED = 100_000
+_DIGEST = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b", re.ASCII)
+_TIME = re.compile(r"\b(\d{4}-\d\d-\d\d)T(\d\d:\d\d):(\d\d)(?:\.\d+)?Z", re.ASCII)
 
 
 def say(text: str) -> None:
@@ -30,17 +36,24 @@ def emit_json(value: Any) -> None:
     sys.stdout.write("".join(char if _harmless(char) else _escaped(char) for char in text) + "\n")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """A table; None shows as an empty cell."""
-    from rich.table import Table
-    from rich.text import Text
+def raw(data: bytes) -> None:
+    """UTF-8 text as its exact bytes; on a terminal without what could steer it."""
+    text = data.decode("utf-8")
+    if sys.stdout.isatty():
+        sys.stdout.write(clean(text))
+    elif (binary := getattr(sys.stdout, "buffer", None)) is not None:
+        sys.stdout.flush()
+        binary.write(data)
+        binary.flush()
+    else:
+        sys.stdout.write(text)
 
-    grid = Table(title=None if title is None else Text(clean(title)), title_justify="left", show_edge=False)
-    for column in columns:
-        grid.add_column(column, overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text(_cell(value)) for value in row))
-    _print(grid)
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+    """A table; None shows as an empty cell. Only the last column is folded where the terminal is narrow."""
+    console, grid = _console(), _grid(columns, rows, title)
+    grid.columns[-1].no_wrap = False
+    console.print(grid)
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> None:
@@ -48,24 +61,41 @@ def fields(pairs: Iterable[tuple[str, object]]) -> None:
     shown = [(clean(name), _cell(value)) for name, value in pairs if value is not None]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        sys.stdout.write(f"{name:<{width}}  {value}\n")
+        below = value.replace("\n", "\n" + " " * (width + 2))
+        sys.stdout.write(f"{name:<{width}}  {below}\n")
 
 
-def one(facts: Mapping[str, object], as_json: bool) -> None:
-    """One thing: `fields` for people, an object for scripts. Keys are snake case; None shows in JSON only."""
+def one(facts: Mapping[str, object], as_json: bool, more: Iterable[tuple[str, object]] = ()) -> None:
+    """One thing: `fields` for people, an object for scripts. Keys are snake case; None shows in JSON only.
+
+    `more` are further fields for people, whose names may repeat.
+    """
     if as_json:
         emit_json(dict(facts))
     else:
-        fields((name.replace("_", " "), plain(value)) for name, value in facts.items())
+        shown = [(name.replace("_", " "), plain(value)) for name, value in facts.items()]
+        fields((*shown, *more))
 
 
 def many(found: Sequence[Mapping[str, object]], columns: Sequence[str], as_json: bool, none: str) -> None:
-    """A list: a table of those keys for people, or the sentence `none`; every key for scripts."""
+    """A list: a table of those keys for people, or the sentence `none`; every key for scripts.
+
+    In a table digests and times are shortened. Where the terminal is too narrow for it, each thing is shown by
+    itself instead, whole: an id that is broken over lines cannot be copied.
+    """
     if as_json:
         emit_json([dict(each) for each in found])
     elif found:
         heads = [column.replace("_", " ") for column in columns]
-        table(heads, [[plain(each[column]) for column in columns] for each in found])
+        rows = [[plain(each[column]) for column in columns] for each in found]
+        console, grid = _console(), _grid(heads, [[_short(value) for value in row] for row in rows])
+        if _width(console, grid) <= console.width:
+            console.print(grid)
+            return
+        for number, row in enumerate(rows):
+            if number:
+                say("")
+            fields((head, value) for head, value in zip(heads, row, strict=True))
     else:
         say(none)
 
@@ -106,10 +136,35 @@ def _cell(value: object) -> str:
     return "" if value is None else clean(str(value))
 
 
-def _print(thing: Any) -> None:
+def _short(value: object) -> object:
+    """Digests by their first 16 digits, times to the minute, days alone where it is midnight."""
+    if not isinstance(value, str):
+        return value
+    value = _DIGEST.sub(r"\1...", value)
+    return _TIME.sub(lambda at: at[1] if at[2] == "00:00" and at[3] == "00" else f"{at[1]} {at[2]}", value)
+
+
+def _grid(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(title=None if title is None else Text(clean(title)), title_justify="left", show_edge=False)
+    for column in columns:
+        grid.add_column(column, overflow="fold", no_wrap=True)
+    for row in rows:
+        grid.add_row(*(Text(_cell(value)) for value in row))
+    return grid
+
+
+def _width(console: Console, grid: Table) -> int:
+    """Columns that it takes where nothing is folded or cut."""
+    return console.measure(grid, options=console.options.update(max_width=_UNBOUNDED)).maximum
+
+
+def _console() -> Console:
     from rich.console import Console
 
     console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
         console.width = _WIDE
-    console.print(thing)
+    return console

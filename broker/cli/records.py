@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help=(
         "Record types: protobuf messages that agencies have agreed on. Each is approved once and kept by "
-        "digest; agreements name its fields, and a field no agreement names is withheld.\n\nExit codes: 0 "
-        "done; 1 refused or failed, with what to do; 2 a wrong option or a file that is not there."
+        "digest; agreements name its fields, and a field no agreement names is withheld.\n\n"
+        + inputs.EXIT_CODES
     ),
     no_args_is_help=True,
 )

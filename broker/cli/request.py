@@ -31,11 +31,16 @@ def request(
         str, typer.Option(metavar="NAME", help="Such as records.nhs.v1.PatientSummary (broker records list).")
     ],
     subject: inputs.Subject,
-    purpose: Annotated[str, typer.Option(metavar="CODE", help="Why, such as home-fire-safety.")],
+    purpose: Annotated[
+        str, typer.Option(metavar="CODE", help="Why, such as home-fire-safety (broker agreement purposes).")
+    ],
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
     assurance: Annotated[
-        inputs.Assurance, typer.Option(help="How sure this system is of who is at the keyboard.")
+        inputs.Assurance,
+        typer.Option(
+            help="How sure this system is of who is at the keyboard; agreements name the least that will do."
+        ),
     ] = inputs.Assurance.asserted,
     reason_code: Annotated[str, typer.Option(metavar="CODE", help="A reason in a code.")] = "",
     reason: Annotated[str, typer.Option(help="The reason in words, up to 500 characters; erasable.")] = "",
@@ -44,7 +49,12 @@ def request(
         float, typer.Option("--timeout", metavar="SECONDS", help="How long you can wait, at most 30.")
     ] = 5.0,
     request_id: Annotated[
-        str, typer.Option(metavar="UUID", help="Your own id, so that asking again is the same request.")
+        str,
+        typer.Option(
+            metavar="UUID",
+            help="Your own id. One that was answered with a record already is asked again, as another "
+            "disclosure under a new id; both are printed.",
+        ),
     ] = "",
     save: Annotated[
         Path | None,
@@ -64,7 +74,13 @@ def request(
     "withheld" where no agreement names it; then the agreement and law it came under, and its receipt, which
     has been verified. A refusal is evidence too: it is printed with what can be done, and saved by --save.
 
-    Exit codes: 0 the record was released; 1 it was not, and why; 2 a wrong option.
+    Exit codes: 0 the record was released; 1 it was not, and why, so also where a value is not accepted; 2 a
+    command line that cannot be read: an option unknown, missing, or not of its form.
+
+    For example, with `broker up` running:
+
+    `broker request --as nwas-cad --provider cfrs --record-type records.fire.v1.PremisesRisk --subject
+    uprn:100062990001 --purpose emergency-response --actor-id a.hill --role ambulance-crew --assurance roster`
     """
     from broker.client import Actor, Assurance, Broker, Reason
 
@@ -103,6 +119,7 @@ def _tell(disclosure: Disclosure, save: Path | None, as_json: bool) -> None:
     ruling: dict[str, object] = {
         "outcome": "released",
         "request_id": disclosure.request_id,
+        **_before(disclosure),
         "agreement": f"{decision.agreement} version {decision.agreement_version}",
         "basis": decision.basis,
         "condition": decision.condition,
@@ -119,8 +136,8 @@ def _tell(disclosure: Disclosure, save: Path | None, as_json: bool) -> None:
         return
     _show(disclosure)
     output.say("")
-    output.one({**ruling, "receipt": "verified, and it commits to this record"}, False)
-    output.fields(("saved", each) for each in _saved(disclosure, save))
+    saved_as = [("saved", each) for each in _saved(disclosure, save)]
+    output.one({**ruling, "receipt": "verified, and it commits to this record"}, False, saved_as)
 
 
 def _tell_failure(error: BrokerError, request_id: str, save: Path | None, as_json: bool) -> None:
@@ -143,8 +160,7 @@ def _tell_failure(error: BrokerError, request_id: str, save: Path | None, as_jso
             {**told, "verified": verified, "message": str(error), "remedy": remedy, "files": files}
         )
     elif error.receipt is not None:
-        output.one({**told, "receipt": "verified"}, False)
-        output.fields(("saved", each) for each in files)
+        output.one({**told, "receipt": "verified"}, False, [("saved", each) for each in files])
 
 
 def _show(disclosure: Disclosure) -> None:
@@ -154,7 +170,7 @@ def _show(disclosure: Disclosure) -> None:
         output.say("This software has no class for the record: save it (--save) and read it with your own.")
         return
     found = rows(disclosure.record, [each.path for each in disclosure.withheld])
-    output.table(("field", "value"), [(row.path, row.value) for row in found], disclosure.record_any.type_url)
+    output.table(("field", "value"), [(row.path, row.value) for row in found], _type_name(disclosure))
 
 
 def _as_json(disclosure: Disclosure) -> object:
@@ -165,9 +181,24 @@ def _as_json(disclosure: Disclosure) -> object:
     return MessageToDict(disclosure.record, preserving_proto_field_name=True)
 
 
+def _type_name(disclosure: Disclosure) -> str:
+    return disclosure.record_any.type_url.rpartition("/")[2]
+
+
 def _obligation(obligation: Obligation) -> str:
-    due = f" by {obligation.due:%Y-%m-%d}" if obligation.due else ""
-    return f"{obligation.code}{due}" + (f" ({obligation.detail})" if obligation.detail else "")
+    due = f"due {obligation.due:%Y-%m-%d}" if obligation.due else ""
+    said = "; ".join(part for part in (due, obligation.detail) if part)
+    return f"{obligation.code} ({said})" if said else obligation.code
+
+
+def _before(disclosure: Disclosure) -> dict[str, object]:
+    """What the id that was given stands for, where it had been answered before."""
+    if disclosure.earlier is None:
+        return {}
+    earlier = _place(disclosure.earlier)
+    return {
+        "answered_before_as": f"entry {earlier['entry']}, index {earlier['index']}; asked again under a new id"
+    }
 
 
 def _place(receipt: Receipt) -> dict[str, object]:

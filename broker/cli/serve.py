@@ -47,9 +47,8 @@ def serve(
     except ValidationError as e:
         first = e.errors(include_url=False, include_input=False)[0]
         name = "BROKER_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise SetupError(
-            f"{name}: {first['msg'].removeprefix('Value error, ').lower()}; `broker serve --help` lists the settings"
-        ) from None
+        problem = first["msg"].removeprefix("Value error, ").lower()
+        raise SetupError(f"{name}: {problem}; `broker serve --help` lists the settings") from None
     configure(settings.worker)
     several = workers or settings.workers
     if settings.worker is None and several > 1:

@@ -19,7 +19,7 @@ from broker.errors import SetupError
 app = typer.Typer(
     help=(
         "Systems: software of an agency with its own certificate. A certificate alone opens nothing; its key "
-        "must be enrolled here.\n\nExit codes: 0 done; 1 refused or failed, with what to do; 2 a wrong option."
+        "must be enrolled here.\n\n" + inputs.EXIT_CODES
     ),
     no_args_is_help=True,
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -31,6 +32,7 @@ from broker.client.stream import Stream
 from broker.client.unary import Unary
 from broker.client.watch import Watch
 from broker.core.model import Actor, Override, Place, Reason, Traits
+from broker.core.receipt import Receipt
 from broker.core.subject import SubjectRef
 from broker.errors import AuditUnavailable, CannotConnect, IntegrityError
 from broker.pki.tls import TlsFiles
@@ -149,12 +151,14 @@ class Broker:
         )
         ask.request_id = check_request_id("request_id", request_id) if request_id else str(uuid.uuid4())
         ask.retry_of = check_request_id("retry_of", retry_of) if retry_of else ""
+        earlier: Receipt | None = None
         for _ in range(_ASKS):
             live.watch.require_trust()
             answer = await live.way.ask(ask, Asked(ask.request_id, record_type, provider), deadline)
             live.watch.require_trust()
             if not isinstance(answer, Replayed):
-                return answer
+                return answer if earlier is None else replace(answer, earlier=earlier)
+            earlier = earlier or answer.receipt
             ask.retry_of, ask.request_id = ask.request_id, str(uuid.uuid4())
         raise AuditUnavailable("the broker keeps answering with replays, without the record")
 

@@ -66,6 +66,8 @@ class Disclosure:
     _withheld: Sequence[wire.Withheld] = field(repr=False)
     decision: Decision
     receipt: Receipt
+    # Where the id given had been answered before, that entry's: this is then another, under a new id.
+    earlier: Receipt | None = None
 
     @property
     def withheld(self) -> tuple[Withheld, ...]:

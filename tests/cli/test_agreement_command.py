@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import AGREEMENT, Parties, Run
-from tests.support.running import RunningBroker
+from tests.cli.conftest import AGREEMENT, Parties, Run, run
+from tests.support.running import RunningBroker, command
 
 
 def test_what_was_applied_is_listed(broker: Run, parties: Parties) -> None:
@@ -20,7 +20,53 @@ def test_what_was_applied_is_listed(broker: Run, parties: Parties) -> None:
     assert ours["parties"] == ["clifire", "clinhs"]
     (flow,) = ours["flows"]
     assert flow["permitted_paths"] == ["nhs_number", "allergies.state", "allergies.items.substance.display"]
-    assert "Patient summaries for fire crews" in broker("agreement", "list", "--as", parties.provider).out
+    shown = broker("agreement", "list", "--as", parties.provider).out
+    row = next(line for line in shown.splitlines() if "Patient summaries for fire crews" in line)
+    cells = [cell.strip() for cell in row.split("│")]
+    assert cells[5:9] == ["clifire", "clinhs", "records.nhs.v1.PatientSummary", "fire-crew"]
+
+
+def test_the_whole_of_an_agreement_is_shown(broker: Run, parties: Parties, auditor: str) -> None:
+    """Law with its meaning, weight, assurance, flow, every path and the signatures, to each who may see it."""
+    for name in (parties.requester, parties.provider, auditor, "operator-cli"):
+        shown = broker("agreement", "show", "summaries-for-crews", "--as", name)
+        assert shown.code == 0, shown.err
+        text = shown.out
+        lines = dict(line.split("  ", 1) for line in text.splitlines() if "  " in line.strip())
+        assert lines["purpose"].strip() == "emergency-response (Response to an emergency now)"
+        assert lines["minimum assurance"].strip() == "asserted"
+        assert lines["weight of a person's word"].strip() == "respected"
+        assert lines["roles that may ask"].strip() == "fire-crew"
+        assert lines["subjects named by"].strip() == "nhs-number"
+        assert lines["basis"].strip().startswith("art6-1-e (")
+        assert "2026-01-01 to 2099-12-31" in lines["in force"]
+        for path in ("nhs_number", "allergies.state", "allergies.items.substance.display"):
+            assert f" {path}\n" in text
+        assert text.count("Caldicott Guardian") == 2
+        assert "no obligations" in text
+    told = broker("agreement", "show", "summaries-for-crews", "--json").json
+    assert told["directives"] == {"weight": "respected", "recorders": []}
+    assert [each["agency"] for each in told["signatures"]] == ["clifire", "clinhs"]
+    assert told["digest"] == hashlib.sha256(parties.file.read_bytes()).hexdigest()
+
+
+def test_the_stored_file_comes_back_to_the_byte(
+    parties: Parties, running_broker: RunningBroker, broker: Run
+) -> None:
+    """What is printed by --file is what was signed; a version that is not there is nobody's to see."""
+    state = ("--state", running_broker.state, "--as", parties.provider)
+    file = command("agreement", "show", "summaries-for-crews", "--file", *state)
+    assert file.stdout.encode() == parties.file.read_bytes()
+    assert broker("agreement", "show", "summaries-for-crews", "--version", "1", "--file").out == file.stdout
+    assert broker("agreement", "show", "summaries-for-crews", "--version", "7").code == 1
+    assert broker("agreement", "show", "summaries-for-crews", "--file", "--json").code == 2
+
+
+def test_purposes_are_listed_with_their_meaning(broker: Run) -> None:
+    """The codes that a request may give, without a broker."""
+    listed = run("agreement", "purposes", "--json").json
+    assert {"code": "home-fire-safety", "meaning": "Preventing fire in someone's home"} in listed
+    assert "Preventing fire in someone's home" in run("agreement", "purposes").out
 
 
 def test_a_stranger_sees_no_agreement(broker: Run, parties: Parties, running_broker: RunningBroker) -> None:
@@ -28,6 +74,10 @@ def test_a_stranger_sees_no_agreement(broker: Run, parties: Parties, running_bro
     stranger = running_broker.join("agrstranger", "x", "police")
     assert broker("agreement", "list", "--as", stranger, "--json").json == []
     assert "no agreements" in broker("agreement", "list", "--as", stranger).out
+    theirs = broker("agreement", "show", "summaries-for-crews", "--as", stranger)
+    none = broker("agreement", "show", "there-is-none", "--as", stranger)
+    assert (theirs.code, theirs.err) == (none.code, none.err) == (1, theirs.err)
+    assert "no such agreement" in none.err
 
 
 def test_versions_supersede_and_files_before_a_bad_one_stay(
@@ -51,6 +101,8 @@ def test_versions_supersede_and_files_before_a_bad_one_stay(
 
     assert versions() == [(2, "in force")]
     assert versions("--all-versions") == [(1, "superseded"), (2, "in force")]
+    assert broker("agreement", "show", "agr-other", "--file").out == second.read_text()
+    assert broker("agreement", "show", "agr-other", "--version", "1", "--file").out == first.read_text()
     again = broker("agreement", "apply", first)
     assert again.code == 1
     assert "version 2 is applied; the next needs a higher one" in again.err

@@ -45,6 +45,21 @@ def test_a_proof_needs_no_reason_and_opens_nothing(
     assert broker("audit", "prove", event, "-o", tmp_path / "y", "--as", "operator-cli").code == 0
 
 
+def test_an_entry_is_found_by_its_index(broker: Run, event: str, tmp_path: Path) -> None:
+    """What a receipt says of its place is enough to prove and to open it; `x` is short for `x.tlog-proof`."""
+    by_id = broker("audit", "prove", event, "-o", tmp_path / "a", "--json").json
+    by_index = broker("audit", "prove", by_id["index"], "-o", tmp_path / "b")
+    assert by_index.code == 0, by_index.err
+    assert event in by_index.out
+    written = [line.split() for line in by_index.out.splitlines() if line.startswith("written")]
+    assert [Path(path).name for _, path in written] == ["b.tlog-proof", "b.entry"]
+    # One column for all: the values line up.
+    assert len({line.index(line.split()[1]) for line in by_index.out.splitlines()}) == 1
+    assert (tmp_path / "a.entry").read_bytes() == (tmp_path / "b.entry").read_bytes()
+    shown = broker("audit", "show", by_id["index"], "--reason", "complaint", *WHO, "--json").json
+    assert (shown["entry"], shown["index"]) == (event, by_id["index"])
+
+
 def test_each_may_open_what_is_theirs(
     broker: Run, event: str, parties: Parties, running_broker: RunningBroker, tmp_path: Path
 ) -> None:
@@ -100,7 +115,9 @@ def test_a_look_needs_a_person_and_a_reason(broker: Run, event: str, tmp_path: P
     unknown = broker("audit", "prove", str(uuid.uuid4()), *out)
     assert unknown.code == 1
     assert "there is no such entry" in unknown.err
-    assert "event_id: not a UUID" in broker("audit", "prove", "7", *out).err
+    assert "event_id: not a UUID" in broker("audit", "prove", "x7", *out).err
+    for index in ("9" * 10, "9" * 18):
+        assert "index: the log has no such entry yet" in broker("audit", "prove", index, *out).err
     missing = broker("audit", "prove", event, *out, "--vkey", tmp_path / "none.vkey")
     assert missing.code == 1
     assert "give the log's verifier keys with --vkey FILE" in missing.err

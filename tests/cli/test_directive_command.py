@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.cli.conftest import ACTOR, Parties, Run
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests.cli.conftest import ACTOR, AGREEMENT, Parties, Run
 
 PERSON = "nhs-number:9912003888"
 NUMBER = "9912003888"
@@ -23,6 +26,8 @@ def test_what_was_said_is_recorded_listed_and_withdrawn(broker: Run, parties: Pa
     found = broker("directive", "list", "--subject", "-", *us, "--json", stdin=f"{PERSON}\n")
     assert NUMBER not in found.out
     objection = next(each for each in found.json if each["kind"] == "objection")
+    recorded = datetime.fromisoformat(objection.pop("recorded_at"))
+    assert abs(datetime.now(UTC) - recorded) < timedelta(minutes=5)
     assert objection == {
         "id": added.json["directive"],
         "kind": "objection",
@@ -40,7 +45,7 @@ def test_what_was_said_is_recorded_listed_and_withdrawn(broker: Run, parties: Pa
 
     others = ("--as", parties.provider, *ACTOR)
     assert broker("directive", "list", "--subject", PERSON, *others, "--json").json == []
-    assert "recorded nothing" in broker("directive", "list", "--subject", PERSON, *others).out
+    assert "nothing in force" in broker("directive", "list", "--subject", PERSON, *others).out
     denied = broker("directive", "withdraw", added.json["directive"], *others)
     assert denied.code == 1
     assert "no such directive that your agency may withdraw" in denied.err
@@ -49,6 +54,34 @@ def test_what_was_said_is_recorded_listed_and_withdrawn(broker: Run, parties: Pa
     assert len(ended["withdrawn"]) == 1
     assert broker("directive", "withdraw", added.json["directive"], *us).code == 0
     assert broker("directive", "list", "--subject", PERSON, *us, "--json").json == []
+    again = broker("directive", "withdraw", "--subject", PERSON, *us)
+    assert (again.code, again.out.splitlines()[0]) == (
+        0,
+        "nothing to withdraw: no consent about this subject is in force",
+    )
+
+
+def test_a_consent_that_counts_nowhere_is_said_to(broker: Run, parties: Parties, tmp_path: Path) -> None:
+    """Recorded all the same, with a warning; where an agreement counts it, that is named instead."""
+    us = ("--as", parties.provider, *ACTOR)
+    lost = broker("directive", "add", "consent", "--subject", PERSON, *us, "--purpose", "missing-person")
+    assert lost.code == 0
+    assert lost.err.startswith("warning: no agreement in force requires this consent")
+    refusal = broker("directive", "add", "refusal", "--subject", PERSON, *us, "--json")
+    assert (refusal.err, "counts_under" in refusal.json) == ("", False)
+
+    file = tmp_path / "required.toml"
+    required = 'weight = "required"\nrecorders = ["clinhs"]'
+    text = AGREEMENT.replace("summaries-for-crews", "dir-required").replace('weight = "respected"', required)
+    file.write_text(text.replace('"emergency-response"', '"missing-person"'))
+    parties.sign(file)
+    assert broker("agreement", "apply", file).code == 0
+    add = ("directive", "add", "consent", "--subject", PERSON, "--purpose", "missing-person")
+    counted = broker(*add, *us, "--json")
+    assert (counted.json["counts_under"], counted.err) == (["dir-required"], "")
+    # The requester's own word is never enough, and a scope that leaves the flow out reaches nothing.
+    assert broker(*add, "--as", parties.requester, *ACTOR, "--json").json["counts_under"] == []
+    assert broker(*add, *us, "--requester", "clinhs", "--json").json["counts_under"] == []
 
 
 def test_an_identifier_is_never_repeated(broker: Run, parties: Parties) -> None:
@@ -74,7 +107,13 @@ def test_wrong_uses(broker: Run, parties: Parties) -> None:
     us = ("--as", parties.requester, *ACTOR)
     unknown = broker("directive", "add", "refusal", "--subject", PERSON, *us, "--purpose", "fun")
     assert unknown.code == 1
-    assert "directive.purposes: 'fun' is unknown" in unknown.err
+    assert "directive.purposes: 'fun' is unknown; one of " in unknown.err
+    assert "home-fire-safety" in unknown.err
+    for option, where in (("--record-type", "`broker records list`"), ("--provider", "`broker agency list`")):
+        assert where in broker("directive", "add", "refusal", "--subject", PERSON, *us, option, "none").err
+    missing = broker("directive", "add", "refusal")
+    assert missing.code == 2
+    assert "Missing: --subject, --actor-id, --role." in missing.err
     assert broker("directive", "add", "wish", "--subject", PERSON, *us).code == 2
     assert broker("directive", "withdraw", *us).code == 2
     assert broker("directive", "withdraw", "x", "--subject", PERSON, *us).code == 2

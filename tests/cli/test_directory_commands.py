@@ -109,7 +109,7 @@ def test_a_certificate_gives_its_digest(broker: Run, running_broker: RunningBrok
     (found,) = broker("system", "list", "--agency", "dircert", "--json").json
     assert found["key_digests"] == [key_digest(read_certificates(file)[0])]
     assert found["valid_until"] == "2099-01-01T00:00:00Z"
-    assert found["key_digests"][0] in broker("system", "list").out
+    assert f"{found['key_digests'][0][:16]}..." in broker("system", "list").out
 
 
 def test_what_may_not_be_enrolled_is_refused(broker: Run, running_broker: RunningBroker) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from contextlib import redirect_stdout
 
 import pytest
 
@@ -36,3 +38,60 @@ def test_tables_show_what_was_given_and_nothing_else(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == "there are none\n"
     output.many([], ("names",), True, "there are none")
     assert json.loads(capsys.readouterr().out) == []
+
+
+class Terminal(io.StringIO):
+    """A terminal of 80 columns."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a terminal says of itself."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+
+
+DIGEST = "0123456789abcdef" * 4
+
+
+def test_tables_shorten_digests_and_times(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first 16 digits, minutes, and days alone; JSON has all of it."""
+    found = [{"digests": [DIGEST, DIGEST], "at": "2026-11-21T10:01:02.5Z", "day": "2026-11-21T00:00:00Z"}]
+    output.many(found, ("digests", "at", "day"), False, "")
+    cells = [cell.strip() for cell in capsys.readouterr().out.splitlines()[-1].split("\u2502")]
+    assert cells == ["0123456789abcdef..., 0123456789abcdef...", "2026-11-21 10:01", "2026-11-21"]
+    output.many(found, ("digests",), True, "")
+    assert json.loads(capsys.readouterr().out)[0] == found[0]
+
+
+def test_a_narrow_terminal_breaks_no_id() -> None:
+    """A table that does not fit becomes one block for each thing, with every value whole."""
+    ids = [f"{n}{'agency-of-some-length-' * 3}" for n in range(2)]
+    with redirect_stdout(Terminal()) as shown:
+        rows = [{"id": each, "key": DIGEST, "none": None} for each in ids]
+        output.many(rows, ("id", "key", "none"), False, "")
+    assert shown.getvalue() == "\n".join(f"id   {each}\nkey  {DIGEST}\n" for each in ids)
+    with redirect_stdout(Terminal()) as shown:
+        output.many([{"id": "cfrs"}], ("id",), False, "")
+    assert "\u2501" in shown.getvalue()
+
+
+def test_several_lines_stand_below_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """A value's lines begin in one column, and a later field cannot be made up inside of one."""
+    output.fields([("paths", "a\nb"), ("x", "c")])
+    assert capsys.readouterr().out == "paths  a\n       b\nx      c\n"
+
+
+def test_raw_text_is_exact_in_a_file_and_harmless_on_a_terminal(
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    """Bytes for whoever verifies them; nothing that repaints a screen."""
+    text = "# \u202e\r\n".encode()
+    output.raw(text)
+    assert capsysbinary.readouterr().out == text
+    with redirect_stdout(Terminal()) as shown:
+        output.raw(text)
+    assert shown.getvalue() == "# \ufffd\ufffd\n"

@@ -7,11 +7,13 @@ import json
 import queue
 import subprocess
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from broker import __version__
 from broker.cli.audit_verify import verify_files
 from broker.v1 import adapter_pb2 as pb
 from broker.v1 import exchange_pb2
@@ -119,6 +121,27 @@ def test_a_released_record_is_shown_saved_and_verifies(
     assert (released["basis"], released["verified"], released["files"]) == ("art6-1-e", True, [])
 
 
+def test_an_id_that_was_answered_before_is_asked_again_and_said_to(
+    ask, running_broker: RunningBroker, parties: Parties, broker: Run, summary: PatientSummary
+) -> None:
+    """The second disclosure has an id of its own, and names the entry of the first."""
+    digest = broker("records", "show", TYPE, "--json").json["digest"]
+    mine = str(uuid.uuid4())
+    with attached(running_broker, parties.provider, digest, summary):
+        first = json.loads(ask("--json", "--request-id", mine).stdout)
+        again = json.loads(ask("--json", "--request-id", mine).stdout)
+        told = ask("--request-id", mine).stdout
+    assert first["request_id"] == mine
+    assert "answered_before_as" not in first
+    assert again["request_id"] != mine
+    before = f"entry {first['entry']}, index {first['index']}; asked again under a new id"
+    assert again["answered_before_as"] == before
+    assert again["entry"] != first["entry"]
+    assert before in told
+    assert f" {TYPE}" in f" {told}"
+    assert "type.googleapis.com" not in told
+
+
 def test_no_adapter_is_a_failure_with_a_receipt(ask, running_broker: RunningBroker, tmp_path: Path) -> None:
     """The provider cannot be asked: exit 1, and the entry that says so is saved and verifies."""
     result = ask("--json", "--save", tmp_path, "--request-id", UNASKED)
@@ -170,6 +193,20 @@ def test_a_wrong_request_is_not_sent(ask, running_broker: RunningBroker) -> None
         assert (result.returncode, result.stdout) == (1, "")
         assert says in result.stderr
         assert NUMBER[:-1] not in result.stderr
+    for option, where in (
+        ("--record-type", "`broker records list`"),
+        ("--provider", "`broker agency list`"),
+        ("--role", "`broker agreement show ID`"),
+        ("--purpose", "`broker agreement purposes`"),
+    ):
+        wrong = ask(option, "Not one")
+        assert (wrong.returncode, where in wrong.stderr) == (1, True)
+    assert "`broker agency list`" in ask("--provider", "nobody").stderr
+    assert "`broker records list`" in ask("--record-type", "records.nhs.v1.Nothing").stderr
+    nothing = command("request")
+    assert nothing.returncode == 2
+    for option in ("--provider", "--record-type", "--subject", "--purpose", "--actor-id", "--role"):
+        assert option in nothing.stderr
     nobody = command("request", "--state", running_broker.state, "--subject", SUBJECT, *ASK)
     assert nobody.returncode == 2
     assert "say which system speaks" in nobody.stderr
@@ -180,3 +217,8 @@ def test_a_stranger_is_told_who_can_help(ask, running_broker: RunningBroker) -> 
     result = ask("--as", running_broker.issue("clistranger", "pc"))
     assert (result.returncode, result.stdout) == (1, "")
     assert "not enrolled; the operator does it with `broker system enrol`" in result.stderr
+
+
+def test_the_version_is_printed() -> None:
+    """Of this software."""
+    assert command("--version").stdout == f"broker {__version__}\n"

@@ -43,6 +43,7 @@ from broker.ports import (
     NotAppended,
     ProviderFailed,
     Question,
+    RecordedDirective,
     StoredAgreement,
     StoredDirective,
 )

@@ -340,7 +340,7 @@ async def test_an_agency_sees_its_own_records_and_the_look_is_an_entry(world: Wo
     own = world.say(HOME, said("consent", "nwas"))
     world.say(HOME, said("objection", "cumberland"))
     seen, _ = await world.directives.of_own(NWAS, HOME, ACTOR)
-    assert [directive.id for directive in seen] == [own.id]
+    assert [(each.directive, each.recorded_at) for each in seen] == [(own, world.clock.now())]
     assert world.store.events == ["directives-viewed"]
     world.store.log.fail = 1
     with pytest.raises(BrokerError):
