@@ -20,7 +20,7 @@ setup: $(VENV)/.ready  ## a virtual environment with everything pinned by hash
 $(VENV)/bin/uv: requirements/uv.txt
 	@echo "Setting up $(VENV) (once; about half a minute) ..." >&2
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-	  || { echo "Python 3.11, 3.12 or 3.13 is needed; make PYTHON=/path/to/python3.11 setup"; exit 1; }
+	  || { echo "Python 3.11, 3.12 or 3.13 is needed; make PYTHON=/path/to/python3.11 setup" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $@

@@ -113,6 +113,11 @@ async def test_a_directive_comes_and_goes(worker: Node, dsn: str) -> None:
     stored = await DirectiveReader(worker.database, worker.blind).by_id(directive_id)
     assert stored is not None
     assert (stored.directive, stored.key, stored.policy) == (said, worker.blind.subject(PERSON), 1)
+    recorded = DirectiveReader(worker.database, worker.blind)
+    assert [(r.directive, r.recorded_at) for r in await recorded.about(PERSON, "ncic")] == [
+        (said, datetime.fromisoformat(SAID))
+    ]
+    assert await recorded.about(PERSON, "cfrs") == []
     columns = await ask(dsn, "select d::text from directive d")
     assert PERSON.value not in columns
     withdrawal = Change(
@@ -120,6 +125,7 @@ async def test_a_directive_comes_and_goes(worker: Node, dsn: str) -> None:
     )
     await _made(worker, withdrawal, Reads(1, frozenset({stored.key})))
     assert (await worker.facts.read(asked)).directives == {}
+    assert await recorded.about(PERSON, "ncic") == []
     assert await DirectiveReader(worker.database, worker.blind).by_id(directive_id) is None
     assert await _rows(dsn, "select policy_from, policy_until, withdrawn_at from directive") == [
         (1, 2, datetime(2026, 11, 1, 10, tzinfo=UTC))

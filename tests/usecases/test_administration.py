@@ -347,7 +347,45 @@ async def test_an_agency_sees_its_own_records_and_the_look_is_an_entry(world: Wo
         await world.directives.of_own(NWAS, HOME, ACTOR)
 
 
+@pytest.mark.parametrize(
+    ("recorder", "changes", "scope", "counted"),
+    [
+        ("cumberland", {}, {}, True),
+        (
+            "cumberland",
+            {},
+            {"purposes": frozenset({"emergency-response"}), "providers": frozenset({"cfrs"})},
+            True,
+        ),
+        ("cumberland", {"directives": {"weight": "respected", "recorders": ["cumberland"]}}, {}, False),
+        ("ncic", {}, {}, False),  # not among the recorders
+        ("nwas", {}, {}, False),  # the requester's own word
+        ("cumberland", {}, {"purposes": frozenset({"audit"})}, False),
+        ("cumberland", {}, {"record_types": frozenset({"records.nhs.v1.PatientSummary"})}, False),
+        ("cumberland", {"valid_from": date(2020, 1, 1), "valid_until": date(2020, 12, 31)}, {}, False),
+        ("cumberland", {"valid_from": date(2100, 1, 1), "valid_until": date(2100, 12, 31)}, {}, True),
+    ],
+)
+async def test_where_a_consent_counts(
+    world: World, recorder: str, changes: dict[str, Any], scope: dict[str, Any], counted: bool
+) -> None:
+    """Under an agreement that requires one and names its recorder, for a flow in its scope, not yet over."""
+    required = {"weight": "required", "recorders": ["cumberland", "nwas"]}
+    world.agree(**{"id": "required", "directives": required, "review_on": date(2020, 6, 1), **changes})
+    under = await world.directives.counted_under(said("consent", recorder, **scope))
+    assert under == (("required",) if counted else ())
+    assert await world.directives.counted_under(said("refusal", recorder, **scope)) == ()
+
+
 # Audits.
+
+
+async def test_an_entry_has_one_id_at_each_index(world: World, disclosed: str) -> None:
+    """Counted from 0; past the end there is none."""
+    last = len(world.store.entries) - 1
+    assert await world.audits.at(last) == disclosed
+    with pytest.raises(InvalidRequest, match="index: the log has no such entry yet"):
+        await world.audits.at(last + 1)
 
 
 @pytest.fixture
