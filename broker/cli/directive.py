@@ -169,7 +169,9 @@ def withdraw(
     withdrawn, noted = list(reply.directive_ids), _noted(link, reply.receipt)
     if not withdrawn and not as_json:
         scope = f" for {purpose}" if purpose else ""
-        output.say(f"nothing to withdraw: no consent about this subject{scope} is in force")
+        # What others had recorded is withdrawn too, and not ours to be told of.
+        output.say(f"your agency had recorded no consent about this subject{scope} that was in force")
+        output.say("any that another agency had recorded is withdrawn now")
     output.one({"withdrawn": withdrawn, **noted}, as_json)
 
 

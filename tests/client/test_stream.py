@@ -81,6 +81,7 @@ async def test_a_renewed_certificate_is_shown_on_the_next_connection(setup: Setu
 
     def put(identity: str) -> None:
         for path in files.values():
+            path.touch(mode=0o600)
             path.write_bytes((setup.certs / identity / path.name).read_bytes())
 
     async def cut(message: wire.ExchangeRequest, context: Any) -> None:

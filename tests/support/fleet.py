@@ -32,6 +32,7 @@ from broker.cli.up.state import State
 from broker.client import Actor, Assurance, Broker, Disclosure, Reason
 from broker.pki.tls import TlsFiles, channel_credentials
 from records.fire.v1 import premises_risk_pb2
+from records.shared.v1 import fact_pb2
 
 RISK = "records.fire.v1.PremisesRisk"
 CREW = Actor(id="nwas-51180", role="ambulance-crew", callsign="AC412", assurance=Assurance.ROSTER)
@@ -185,6 +186,8 @@ class Risks:
             raise
         assert question.subject is not None
         record = premises_risk_pb2.PremisesRisk(uprn=question.subject.value)
+        for part in (record.oxygen, record.access, record.hazards, record.evacuation):
+            part.state = fact_pb2.FACT_STATE_NONE_RECORDED
         return Found(record, (question.subject,), datetime.now(UTC))
 
 
