@@ -9,6 +9,8 @@ import pytest
 
 from broker.core.signature import sign
 from broker.rpc.signed import signature_message
+from broker.v1 import agreement_pb2
+from broker.v1.agreement_pb2_grpc import AgreementServiceStub
 from tests.support.office import Office, Parties
 from tests.support.postgres import ask
 from tests.support.signing import Signatory, agreement, today
@@ -162,3 +164,28 @@ def test_a_heap_of_signatures_is_refused_unread(office: Office, parties: Parties
     file = agreement(**parties.terms())  # type: ignore[arg-type]
     many = [signature_message(parties.fire.sign(file))] * 101
     assert "more than 100" in refused(office.apply_messages, file, many)
+
+
+def test_one_agreement_is_asked_for_by_id_alone_or_with_a_version(office: Office, parties: Parties) -> None:
+    """Its file comes with it to the byte; lists have none, and what contradicts itself is refused."""
+    file = agreement(**parties.terms())  # type: ignore[arg-type]
+    office.apply(file, *parties.both(file))
+    stub = AgreementServiceStub(office.channel())
+
+    def asked(**wanted: object) -> list[agreement_pb2.Agreement]:
+        request = agreement_pb2.ListAgreementsRequest(**wanted)  # type: ignore[arg-type]
+        return list(stub.ListAgreements(request, timeout=10).agreements)
+
+    for version in (0, 1):
+        (one,) = asked(id=parties.id, version=version)
+        assert (one.id, one.file) == (parties.id, file)
+    assert {each.file for each in asked()} == {b""}
+    for wanted, code in (
+        ({"id": parties.id, "version": 2}, grpc.StatusCode.PERMISSION_DENIED),
+        ({"id": "there-is-none"}, grpc.StatusCode.PERMISSION_DENIED),
+        ({"id": parties.id, "all_versions": True}, grpc.StatusCode.INVALID_ARGUMENT),
+        ({"version": 1}, grpc.StatusCode.INVALID_ARGUMENT),
+    ):
+        with pytest.raises(grpc.RpcError) as error:
+            asked(**wanted)
+        assert error.value.code() is code

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import asyncpg
 import pytest
 
+from broker.core.entry import parse_entry
 from broker.core.merkle import EMPTY_ROOT, leaf_hash, verify_consistency, verify_inclusion
 from broker.core.tiles import Tile, hashes_of, subtree_root, tiles_of
 from broker.errors import IntegrityError
@@ -191,6 +192,15 @@ async def test_an_id_of_no_entry_is_said_so(local: Node, entry: str) -> None:
         await local.reader.receipt(entry, "requester")
     with pytest.raises(KeyError):
         await local.reader.parties(entry)
+
+
+async def test_each_index_is_one_entrys(local: Node) -> None:
+    """From 0 to the end of the log; beyond it, and beyond what an index can be, there is none."""
+    made = [await local.append() for _ in range(3)]
+    assert [await local.reader.id_at(n) for n in range(3)] == [parse_entry(each.entry).id for each in made]
+    for index in (3, (1 << 63) - 1, 1 << 63, (1 << 64) - 1):
+        with pytest.raises(KeyError):
+            await local.reader.id_at(index)
 
 
 Ask = Callable[[Node], Awaitable[object]]
