@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import uuid
 from datetime import UTC, datetime
@@ -161,9 +162,10 @@ class _suspended:  # noqa: N801 - reads as a block
 
 
 async def _stream(channel: grpc.aio.Channel) -> Call:
-    """An open exchange stream that the broker has taken up."""
+    """An exchange stream that the broker has taken up, or has ended: `_ended` says as what."""
     call: Call = exchange_pb2_grpc.ExchangeServiceStub(channel).Exchange()
-    await call.write(exchange_pb2.ExchangeRequest())
+    with contextlib.suppress(grpc.aio.AioRpcError):  # refused at once, the write itself may say so
+        await call.write(exchange_pb2.ExchangeRequest())
     await asyncio.sleep(0.1)
     return call
 
