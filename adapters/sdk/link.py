@@ -141,7 +141,8 @@ class Link:
                     await call.write(message)
             except TimeoutError as e:
                 raise LinkLost(f"the broker read nothing for {SILENT_BEATS * self._beat:g} s") from e
-            if self._leaving and not self.outstanding:
+            # What was queued during the write goes first, above all that we are leaving.
+            if self._leaving and not self.outstanding and self._outbox.empty:
                 await call.done_writing()
                 await asyncio.Event().wait()  # the reader sees the broker end the stream; attach.py bounds it
 

@@ -24,6 +24,11 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._answers)
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits, signals included."""
+        return not self._waiting.is_set()
+
     def answer(self, answer: adapter_pb2.Answer) -> None:
         """Queue an answer."""
         self._answers[answer.ask_id] = answer

@@ -543,6 +543,30 @@ def test_a_cancel_forgets_an_answer_that_is_not_written_yet() -> None:
     assert link.outstanding == 0
 
 
+async def test_an_adapter_stopped_during_its_last_write_still_says_so() -> None:
+    """`draining` that was queued while an answer was being written is written before the stream is ended."""
+    nobody = Watcher(lambda _: None, lambda _: None, lambda _: None, lambda _, __: None)
+    link = Link(Desk(simple, [], 1), adapter_pb2.Hello(at_once=1), nobody, going=asyncio.Event())
+    written: list[adapter_pb2.AttachRequest] = []
+    ended = asyncio.Event()
+
+    class Call:
+        async def write(self, message: adapter_pb2.AttachRequest) -> None:
+            written.append(message)
+            if len(written) == 1:
+                link.leave()
+
+        async def done_writing(self) -> None:
+            ended.set()
+
+    link._outbox.answer(adapter_pb2.Answer(ask_id=5))
+    writing = asyncio.create_task(link._write(Call()))  # type: ignore[arg-type]
+    async with asyncio.timeout(2):
+        await ended.wait()
+    writing.cancel()
+    assert [message.draining for message in written] == [False, True]
+
+
 async def test_a_draining_worker_is_served_until_it_ends(authority: Authority, worker: Worker) -> None:
     """A worker that is going keeps its link, and another link is made meanwhile."""
     async with attached(authority, worker.address):
