@@ -26,6 +26,9 @@ _NOT_YET, _EXPIRED, _PURPOSE, _NAME, _ADDRESS = 9, 10, 26, 62, 64
 _OTHER_AUTHORITY = frozenset({2, 7, 18, 19, 20, 21})
 
 
+_TRIES = 4
+
+
 def explain_tls(
     target: str,
     ca: Path,
@@ -48,11 +51,10 @@ def explain_tls(
         return str(error)
     where, name = f"{host}:{port}", server_name or host
     try:
-        with socket.create_connection((host, port), timeout=timeout) as plain:
-            accepted = _shake(plain, context, name)
+        accepted = _try(host, port, timeout, context, name)
     except ssl.SSLCertVerificationError as error:
         return _servers_fault(error, where, name, ca)
-    except (ssl.SSLError, ConnectionResetError):
+    except (ssl.SSLError, ConnectionResetError, BrokenPipeError):
         return f"{where} answers, but not with TLS 1.3: is this the broker's gRPC port?"
     except TimeoutError:
         return f"{where} does not answer: a firewall, a wrong address, or a server that is stuck"
@@ -65,6 +67,19 @@ def explain_tls(
     if accepted:
         return f"the TLS handshake with {where} succeeds now: the call failed for another reason, try again"
     return f"{where} turned our certificate away: {_our_fault(chain, anchors, datetime.now(UTC))}"
+
+
+def _try(host: str, port: int, timeout: float, context: ssl.SSLContext, name: str) -> bool:
+    """`_shake` over a connection of its own. A server that turns a certificate away hangs up at once, and its
+    reset may overtake the end of our handshake: then only another try tells that from a server without TLS."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            with socket.create_connection((host, port), timeout=timeout) as plain:
+                return _shake(plain, context, name)
+        except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
+            if not tries_left:
+                raise
+    raise AssertionError("unreachable")
 
 
 def _address(target: str) -> tuple[str, int]:
