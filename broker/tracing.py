@@ -1,11 +1,11 @@
 """Spans of requests, for whoever operates: where the time of one record went, from client to adapter.
 
-Owns the names of spans, the closed list of what may stand in one, and the way to an OpenTelemetry collector.
-Refuses everything else: an attribute that is not on the list is a TypeError, also with tracing off, and a value
-that is not of its attribute's form is exported as `other`. No text of an error enters a span, since it may quote
-a person. A trace goes from hand to hand as a W3C `traceparent` (Trace Context section 3.2), never by context
-variables, because one task may serve many records. Whether a record is traced is the caller's to say, by the
-sampled flag; one that is not costs a comparison.
+Owns the names of spans and the closed list of what may stand in one; `otlp` takes them to a collector.
+Refuses everything else: an attribute that is not on the list is a TypeError, also with tracing off, and a
+value that is not of its attribute's form is exported as `other`. No text of an error enters a span, since it
+may quote a person. A trace goes from hand to hand as a W3C `traceparent` (Trace Context section 3.2), never by
+context variables, because one task may serve many records. Whether a record is traced is the caller's to say,
+by the sampled flag; one that is not costs a comparison.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 OTHER: Final = "other"
 PREFIX: Final = "broker."
-FLUSH: Final = 3.0  # seconds that the last spans have at the end
 
 SpanName = Literal[
     "client.request", "broker.exchange", "broker.decide", "broker.ask", "broker.append", "adapter.answer"
@@ -136,7 +135,7 @@ class Tracing:
         return self._recorder.start(name, None, attributes)
 
     def close(self) -> None:
-        """Export what is left. Blocks, for FLUSH seconds or a little more."""
+        """Export what is left. Blocks, for some seconds at most."""
         if self._recorder is not None:
             self._recorder.close()
 
@@ -149,17 +148,20 @@ class _Recorder:
 
     def __init__(self, processor: SpanProcessor, service: str, worker: str) -> None:
         from opentelemetry import trace
+        from opentelemetry.context import Context
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
 
         # What the operator has put into OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES goes before.
         named = os.environ.get("OTEL_SERVICE_NAME") or service
-        self._provider = TracerProvider(resource=Resource.create({"service.name": named}))
-        self._processor = processor
+        self._provider = TracerProvider(
+            resource=Resource.create({"service.name": named}), shutdown_on_exit=False
+        )
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("broker")
         self._worker: Attributes = {"worker": worker} if worker else {}
         self._api = trace
+        self._nothing = Context()
 
     def below(self, name: str, traceparent: str, attributes: Attributes) -> Span:
         """A span below the one that a sampled `traceparent` names; none where that does not parse."""
@@ -176,16 +178,12 @@ class _Recorder:
     def start(self, name: str, parent: trace.Span | None, attributes: Attributes) -> Span:
         """A span that has begun. Without a parent it is the first of a trace."""
         # An empty context and not the current one: what else this task traces is nobody's parent here.
-        context = self._api.set_span_in_context(parent or self._api.INVALID_SPAN, {})  # type: ignore[arg-type]
+        context = self._api.set_span_in_context(parent or self._api.INVALID_SPAN, self._nothing)
         said = _exported({**self._worker, **attributes})
-        made = self._tracer.start_span(
-            name, context, attributes=said, record_exception=False, set_status_on_exception=False
-        )
-        return _Recorded(self, made)
+        return _Recorded(self, self._tracer.start_span(name, context, attributes=said))
 
     def close(self) -> None:
-        """Flush, then stop the processor."""
-        self._processor.force_flush(int(FLUSH * 1000))
+        """Stop the processor, which sends what it can."""
         self._provider.shutdown()
 
     def failed(self, span: trace.Span) -> None:
@@ -251,28 +249,15 @@ def _formed(name: str, value: object) -> str | int:
 def from_environment(service: str, worker: str = "") -> Tracing:
     """Tracing as the standard variables of OpenTelemetry say (General SDK Configuration; OTLP Exporter).
 
-    Off unless OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT is set. Spans wait in a queue of
-    OTEL_BSP_MAX_QUEUE_SIZE (2048); past that they are lost, and no record waits. Raises SetupError where the
-    exporter is not installed or what the variables say cannot be used.
+    Off unless OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT is set. Spans wait in a queue
+    of OTEL_BSP_MAX_QUEUE_SIZE (2048); past that they are lost, and no record waits. Raises SetupError where
+    the exporter is not installed or what the variables say cannot be used.
     """
     env = os.environ
     endpoint = env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or env.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     disabled = env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     if not endpoint or disabled or env.get("OTEL_TRACES_EXPORTER", "otlp").strip() == "none":
         return OFF
-    protocol = env.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or env.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "grpc"
-    if protocol != "grpc":
-        raise errors.SetupError(f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}: spans are sent by grpc only")
-    try:
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-    except ImportError as e:
-        raise errors.SetupError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but its exporter is missing: install bluelight-broker[otlp], "
-            "or unset it"
-        ) from e
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from broker.otlp import processor
 
-    try:
-        return Tracing(BatchSpanProcessor(OTLPSpanExporter()), service=service, worker=worker)
-    except ValueError as e:
-        raise errors.SetupError(f"the OTEL_* variables cannot be used: {e}") from e
+    return Tracing(processor(), service=service, worker=worker)

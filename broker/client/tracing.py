@@ -5,6 +5,7 @@ Never a reason to refuse: OTEL_* may be set for the program that we are only a p
 
 from __future__ import annotations
 
+import atexit
 import logging
 from functools import cache
 
@@ -18,7 +19,9 @@ log = logging.getLogger("broker.client")
 def of_process() -> Tracing:
     """Made once, off where it cannot be had; the last spans leave as the interpreter ends."""
     try:
-        return from_environment("broker-client")
+        tracing = from_environment("broker-client")
     except SetupError as e:
         log.warning("requests are not traced: %s", e)
         return OFF
+    atexit.register(tracing.close)
+    return tracing
