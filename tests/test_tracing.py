@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from broker import otlp
+from broker.client.tracing import of_process
 from broker.core.model import Refused
 from broker.errors import (
     Ambiguous,
@@ -304,6 +305,16 @@ def test_variables_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", None)
     with pytest.raises(SetupError, match=r"bluelight-broker\[otlp\]"):
         from_environment("broker")
+
+
+def test_a_client_never_fails_for_the_programs_own_variables(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """OTEL_* may be meant for the program around it: what we cannot use is a warning, and no tracing."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    assert of_process.__wrapped__() is OFF
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL" in caplog.text
 
 
 def test_a_collector_that_is_not_there_keeps_nobody_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
