@@ -57,6 +57,7 @@ from broker.store.reference import ReferenceReader
 from broker.store.seal import Seals
 from broker.store.workers import WorkerRows
 from broker.telemetry import LogCounts, Telemetry
+from broker.tracing import from_environment
 from broker.v1 import (
     adapter_pb2_grpc,
     agreement_pb2_grpc,
@@ -106,6 +107,10 @@ class _Store:
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """A broker that serves from entry to exit. Raises SetupError with the sentence that says what to do."""
     async with AsyncExitStack() as stack:
+        number = "" if settings.worker is None else f"{settings.worker}-"
+        own = Worker(f"{number}{secrets.token_hex(4)}", "")
+        tracing = from_environment("broker", own.id)
+        stack.push_async_callback(asyncio.to_thread, tracing.close)
         store = await _open_store(settings, stack)
         clock = SystemClock()
         administration = Administration(store.log, clock)
@@ -128,14 +133,13 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             CatalogueReleases(lambda: store.reference.catalogue, store.reference.pins),
             clock,
             store.blind.content,
+            tracing,
         )
         signing = SigningKeys(administration, store.reference, clock)
         agreements = Agreements(administration, store.reference, AgreementReader(store.database), clock)
         said = DirectiveReader(store.database, store.blind)
         directives = Directives(administration, store.facts, said, store.reference, clock)
         audits = Audits(administration, store.reader)
-        number = "" if settings.worker is None else f"{settings.worker}-"
-        own = Worker(f"{number}{secrets.token_hex(4)}", "")
         workers = Workers(own, WorkerRows(store.database), links.attached)
         workers.changed = links.tell
         served = ExchangeServicer(exchange, acknowledgements, identity, telemetry)

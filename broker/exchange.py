@@ -50,6 +50,7 @@ from broker.ports import (
     Releases,
 )
 from broker.replay import check_retry, effect_of, replay, same_content
+from broker.tracing import OFF, Span, Tracing
 
 TRIES = 3
 # What is kept back of the caller's time for the append and the way home.
@@ -70,6 +71,7 @@ class Exchange:
         releases: Releases,
         clock: Clock,
         content: Callable[[Request], bytes],
+        tracing: Tracing = OFF,
     ) -> None:
         self._log = log
         self._facts = facts
@@ -78,6 +80,7 @@ class Exchange:
         self._releases = releases
         self._clock = clock
         self._content = content
+        self._tracing = tracing
 
     async def answer(self, request: Request) -> Disclosed:
         """The disclosure, its evidence durable.
@@ -85,6 +88,14 @@ class Exchange:
         Raises Denied (a refusal, with its receipt), SubjectNotFound, ProviderUnavailable, ProviderTimeout
         (each with the receipt of its entry), InvalidRequest, AuditUnavailable, IntegrityError.
         """
+        with self._tracing.span(
+            "broker.exchange", request.traceparent, agency=request.requester, system=request.system
+        ) as span:
+            disclosed = await self._answer(request, span)
+            span.set(outcome="replayed" if disclosed.replayed else "permit")
+            return disclosed
+
+    async def _answer(self, request: Request, span: Span) -> Disclosed:
         started = self._clock.loop_time()
         claim = Claim(request.caller, request.request_id, self._content(request), request.retry_of)
         facts = await self._read(request, ())
@@ -94,9 +105,11 @@ class Exchange:
             if known.settled:
                 return await replay(self._log, request, known)
         _check_known(request, await self._reference.at_least(facts.reference_policy))
+        # Not before: until here they may be any words of the caller's.
+        span.set(record_type=request.record_type, purpose=request.purpose)
         check_retry(request, claim, facts)
         claim = replace(claim, effect=effect_of(request, facts))
-        course = _Course(request, started, claim, intended=known is not None, asked=known is not None)
+        course = _Course(request, span, started, claim, intended=known is not None, asked=known is not None)
         try:
             for _ in range(TRIES):
                 end = await self._try(course, facts)
@@ -122,7 +135,9 @@ class Exchange:
         Raises what `answer` raises; by then its entry is durable, but for AuditUnavailable.
         """
         request = course.request
-        case = await self._decide(request, facts, course.learnt)
+        with course.span.child("broker.decide"):
+            case = await self._decide(request, facts, course.learnt)
+        course.span.set(agreement=case.agreement)
         if course.answer is None:
             if self._needs_intent(course, case):
                 intended = await self._intend(course, case)
@@ -131,13 +146,14 @@ class Exchange:
             if case.decision.outcome is Outcome.PERMIT:
                 await self._ask(course, case)
                 if learnt := course.learnt:
-                    case = await self._decide(request, await self._read(request, learnt), learnt)
+                    with course.span.child("broker.decide"):
+                        case = await self._decide(request, await self._read(request, learnt), learnt)
         answer = _still_agreed(case, course.answer, course.asked_under)
         said, failure = self._conclude(case, answer)
         if said.refused is NO_ANSWER:
             await self._clock.until(_bucket(course.started, self._clock.loop_time()))
         binding = course.claim if failure is None or isinstance(failure, Denied | SubjectNotFound) else None
-        committed = await self._commit(draft(str(uuid.uuid4()), case, said, answer, binding))
+        committed = await self._commit(course, draft(str(uuid.uuid4()), case, said, answer, binding))
         if isinstance(committed, NotAppended):
             return committed
         self._settle(course, released=said.release is not None)
@@ -173,7 +189,7 @@ class Exchange:
         the key under which the provider lets a viewing have its effect once."""
         entry_id = str(uuid.uuid4())
         claim = replace(course.claim, effect=course.claim.effect or entry_id)
-        committed = await self._commit(intent(entry_id, case, replace(claim, settled=False)))
+        committed = await self._commit(course, intent(entry_id, case, replace(claim, settled=False)))
         if isinstance(committed, Appended):
             course.claim, course.intended = claim, True
         return committed
@@ -181,7 +197,19 @@ class Exchange:
     async def _ask(self, course: _Course, case: Case) -> None:
         """Put the question to the provider, for as long as the caller's time allows."""
         request, decision = course.request, case.decision
-        question = Question(
+        until = course.started + request.timeout - min(MARGIN, request.timeout / 4)
+        if decision.ncnd:
+            until = min(until, course.started + NCND_BUCKET - MARGIN)
+        course.asked, course.asked_under = True, case.agreement
+        with course.span.child("broker.ask") as span:
+            question = self._question(course, case, span.traceparent)
+            course.answer = await self._providers.ask(question, max(until, self._clock.loop_time()))
+
+    def _question(self, course: _Course, case: Case, traceparent: str) -> Question:
+        request, decision = course.request, case.decision
+        if traceparent != request.traceparent:
+            request = replace(request, traceparent=traceparent)
+        return Question(
             request,
             self._releases.known(request.record_type).digest,
             decision.agreement,
@@ -189,11 +217,6 @@ class Exchange:
             decision.permitted,
             course.claim.effect,
         )
-        until = course.started + request.timeout - min(MARGIN, request.timeout / 4)
-        if decision.ncnd:
-            until = min(until, course.started + NCND_BUCKET - MARGIN)
-        course.asked, course.asked_under = True, case.agreement
-        course.answer = await self._providers.ask(question, max(until, self._clock.loop_time()))
 
     def _conclude(self, case: Case, answer: Answer | None) -> tuple[Said, BrokerError | None]:
         """What the requester is told, and as which failure; None where a record is released."""
@@ -221,19 +244,22 @@ class Exchange:
             return Said("refusal", Outcome.REFUSE.value, refused=NO_ANSWER), Denied(NO_ANSWER)
         return said, failure
 
-    async def _commit(self, entry: Draft) -> Appended | NotAppended:
+    async def _commit(self, course: _Course, entry: Draft) -> Appended | NotAppended:
         """Append, seen through: once sent, a cancelled request still ends as the log says it ended.
 
         Bounded by the log's own limits. Cancelled however often, and not in the log: CancelledError.
         """
         append = asyncio.ensure_future(self._log.append(entry))
         cancelled = False
-        while not append.done():
-            try:
-                await asyncio.wait((append,))
-            except asyncio.CancelledError:
-                cancelled = True
-        committed = append.result()
+        with course.span.child("broker.append") as span:
+            while not append.done():
+                try:
+                    await asyncio.wait((append,))
+                except asyncio.CancelledError:
+                    cancelled = True
+            committed = append.result()
+            if isinstance(committed, Appended):
+                span.set(batch=committed.batch)
         if cancelled and isinstance(committed, NotAppended):
             raise asyncio.CancelledError
         return committed
@@ -249,6 +275,7 @@ class _Course:
     """How far one request has come: what stands of it already, and what the provider said."""
 
     request: Request
+    span: Span
     started: float
     claim: Claim
     intended: bool

@@ -78,10 +78,14 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The entry is durable; `receipt` carries the requester's opening (empty where there is none)."""
+    """The entry is durable; `receipt` carries the requester's opening (empty where there is none).
+
+    `batch` counts the entries that were given to the log with it.
+    """
 
     receipt: Receipt
     repeated: bool = False
+    batch: int = 1
 
 
 @dataclass(frozen=True, slots=True)

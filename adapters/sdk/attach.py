@@ -20,6 +20,7 @@ from adapters.sdk.link import Link, Watcher
 from adapters.sdk.provides import Provides, resolve
 from adapters.sdk.settings import AdapterSettings
 from broker.errors import BrokerError, LinkLost
+from broker.tracing import OFF, Tracing
 from broker.v1 import adapter_pb2
 
 log = logging.getLogger("adapters.sdk")
@@ -41,12 +42,13 @@ class Attach:
         *,
         software: str,
         settled: Callable[[str, bool], None] | None = None,
+        tracing: Tracing = OFF,
     ) -> None:
         self.attached = asyncio.Event()
         self._settings = settings
         self._provides = tuple(provides)
         self._software = software
-        self._desk = Desk(answer, [], settings.at_once, _settings.copies(settings))
+        self._desk = Desk(answer, [], settings.at_once, _settings.copies(settings), tracing)
         self._watcher = Watcher(
             self._welcomed, self._changed, self._listed, settled or (lambda effect_key, released: None)
         )

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from google.protobuf import any_pb2
@@ -24,11 +25,14 @@ from adapters.sdk.answer import Answer, AnswerFunction, Found, ManyMatch, NotFou
 from adapters.sdk.copies import Copies
 from adapters.sdk.question import Question, SubjectRef
 from broker.errors import BrokerError, InvalidRequest, NotAgreed, ProviderTimeout, UnsoundAnswer
+from broker.tracing import OFF, Tracing
 from broker.v1 import adapter_pb2
 
 log = logging.getLogger("adapters.sdk")
 
 _MOST_IDENTIFIERS = 64
+# How an answer reads in a span.
+_OUTCOMES: dict[type, str] = {Found: "permit", NotFound: "not-found", ManyMatch: "ambiguous"}
 
 
 class Desk:
@@ -43,9 +47,11 @@ class Desk:
         provided: Iterable[adapter_pb2.Provided],
         at_once: int,
         copies: Copies | None = None,
+        tracing: Tracing = OFF,
     ) -> None:
         self._answer = answer
         self._copies = copies
+        self._tracing = tracing
         self._provided = {(p.record_type, p.digest): p for p in provided}
         self._running = asyncio.Semaphore(at_once)
         # Work whose asker has gone but which has not ended yet keeps its place until it does.
@@ -59,10 +65,7 @@ class Desk:
         """The answer to `ask`, always before its time is over. Cancelling this cancels the work."""
         try:
             question = self._read(ask, time.monotonic() if arrived is None else arrived)
-            if self._copies is not None:
-                agreed = await self._copies.current(question.remaining())
-                agreed.check(question, datetime.now(UTC))
-            answer = await self._within_time(question)
+            answer = await self._traced(question)
             return _wire(ask.ask_id, question, answer, trimmed=self._copies is not None)
         except NotAgreed as e:
             log.warning("%s for %r, not answered: %s", ask.record_type, ask.requester[:63], e)
@@ -88,6 +91,19 @@ class Desk:
             known = any(name == ask.record_type for name, _ in self._provided)
             raise InvalidRequest("digest" if known else "record_type", "is not one this adapter provides")
         return questions.read(ask, provided.subject_schemes, provided.matches_queries, arrived)
+
+    async def _traced(self, question: Question) -> Answer:
+        """The answer, in a span below the broker's; the answer function may pass its traceparent on."""
+        with self._tracing.span("adapter.answer", question.traceparent) as span:
+            if self._copies is not None:
+                agreed = await self._copies.current(question.remaining())
+                agreed.check(question, datetime.now(UTC))
+            span.set(agency=question.requester, record_type=question.record_type, purpose=question.purpose)
+            if span.traceparent != question.traceparent:
+                question = replace(question, traceparent=span.traceparent)
+            answer = await self._within_time(question)
+            span.set(outcome=_OUTCOMES.get(type(answer), "error"))
+            return answer
 
     async def _within_time(self, question: Question) -> Answer:
         work = asyncio.create_task(self._work_on(question))

@@ -20,8 +20,10 @@ import uvloop
 from adapters.sdk.answer import AnswerFunction
 from adapters.sdk.attach import Attach
 from adapters.sdk.provides import Provides
-from adapters.sdk.settings import AdapterSettings, from_environment
+from adapters.sdk.settings import AdapterSettings
+from adapters.sdk.settings import from_environment as settings_from_environment
 from broker.errors import BrokerError
+from broker.tracing import from_environment as tracing_from_environment
 
 COVERED_WITHIN = 5.0  # seconds after the first link
 
@@ -40,12 +42,20 @@ async def serve(
     `settled(effect_key, released)` hears what became of viewings that have an effect.
     Raises SetupError when the settings cannot be used.
     """
-    settings = settings or from_environment()
+    settings = settings or settings_from_environment()
+    tracing = tracing_from_environment(software)
     stop = stop or asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    attach = Attach(settings, provides, answer, software=f"{software}/{_version()}", settled=settled)
+    attach = Attach(
+        settings,
+        provides,
+        answer,
+        software=f"{software}/{_version()}",
+        settled=settled,
+        tracing=tracing,
+    )
     announcing = asyncio.create_task(_announce(attach, settings))
     try:
         await attach.run(stop)
@@ -56,6 +66,7 @@ async def serve(
             loop.remove_signal_handler(number)
         if settings.ready_file is not None:
             settings.ready_file.unlink(missing_ok=True)
+        await asyncio.to_thread(tracing.close)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

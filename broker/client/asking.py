@@ -25,8 +25,8 @@ MAX_REQUEST_BYTES = 64 * 1024
 MAX_WORDS = 500
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
-# Room for the request id, the retry id and the timeout, which are set afterwards.
-_OVERHEAD = 128
+# Room for the request id, the retry id, the timeout and the traceparent, which are set afterwards.
+_OVERHEAD = 192
 
 M = TypeVar("M", bound=Message)
 

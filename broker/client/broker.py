@@ -29,6 +29,7 @@ from broker.client.evidence import Replayed
 from broker.client.flights import MAX_IN_FLIGHT, MAX_WAITING, Flights
 from broker.client.settings import Settings
 from broker.client.stream import Stream
+from broker.client.tracing import of_process
 from broker.client.unary import Unary
 from broker.client.watch import Watch
 from broker.core.model import Actor, Override, Place, Reason, Traits
@@ -36,6 +37,8 @@ from broker.core.receipt import Receipt
 from broker.core.subject import SubjectRef
 from broker.errors import AuditUnavailable, CannotConnect, IntegrityError
 from broker.pki.tls import TlsFiles
+from broker.tracing import Tracing
+from broker.v1.exchange_pb2 import RecordRequest
 
 # A replay answers without the record; the record is asked for again under a new id at most so often.
 _ASKS: Final = 3
@@ -47,6 +50,8 @@ class Broker:
     `ca`, `cert` and `key` are PEM files; they are read again when they are renewed. `log_vkey` names a file of
     verifier keys or is their text. `state` is a file in which what the log has shown outlives this process, one
     for each process; without it a restart forgets. `unary` asks with one call for each request.
+
+    Each request is a span where OTEL_EXPORTER_OTLP_ENDPOINT says to whom, or where `tracing` is given.
     """
 
     def __init__(
@@ -61,12 +66,14 @@ class Broker:
         unary: bool = False,
         max_in_flight: int = MAX_IN_FLIGHT,
         max_waiting: int = MAX_WAITING,
+        tracing: Tracing | None = None,
     ) -> None:
         files = TlsFiles(Path(ca), Path(cert), Path(key))
         self._settings = Settings(target, files, settings.read_keys(log_vkey))
         self._state = Path(state) if state is not None else None
         self._unary = unary
         self._bounds = (max_in_flight, max_waiting)
+        self._tracing = tracing or of_process()
         self._live: _Live | None = None
 
     @classmethod
@@ -121,7 +128,8 @@ class Broker:
         `subject` is a SubjectRef, a pair ("uprn", "100062990001"), or the text "uprn:100062990001".
 
         `timeout` is in seconds, at most 30, all tries included. `request_id` is a fresh UUID unless one is
-        given; one that the broker has answered already is asked again under a new id.
+        given; one that the broker has answered already is asked again under a new id. `traceparent` (W3C Trace
+        Context) is the caller's span; without one, a trace begins here if this client traces.
 
         Raises:
             Denied, Referred, Ambiguous: refused, with the verified receipt of the refusal.
@@ -151,16 +159,11 @@ class Broker:
         )
         ask.request_id = check_request_id("request_id", request_id) if request_id else str(uuid.uuid4())
         ask.retry_of = check_request_id("retry_of", retry_of) if retry_of else ""
-        earlier: Receipt | None = None
-        for _ in range(_ASKS):
-            live.watch.require_trust()
-            answer = await live.way.ask(ask, Asked(ask.request_id, record_type, provider), deadline)
-            live.watch.require_trust()
-            if not isinstance(answer, Replayed):
-                return answer if earlier is None else replace(answer, earlier=earlier)
-            earlier = earlier or answer.receipt
-            ask.retry_of, ask.request_id = ask.request_id, str(uuid.uuid4())
-        raise AuditUnavailable("the broker keeps answering with replays, without the record")
+        with self._tracing.root("client.request", traceparent) as span:
+            ask.traceparent = span.traceparent
+            disclosure = await _answered(live, ask, deadline)
+            span.set(record_type=ask.record_type, purpose=ask.purpose, outcome="permit")
+            return disclosure
 
 
 class _Live:
@@ -211,3 +214,17 @@ class _Live:
             await self.watch.close()
         finally:
             await self._channel.close()
+
+
+async def _answered(live: _Live, ask: RecordRequest, deadline: float) -> Disclosure:
+    """What the broker answers, with its record: a replay is asked again under a new id."""
+    earlier: Receipt | None = None
+    for _ in range(_ASKS):
+        live.watch.require_trust()
+        answer = await live.way.ask(ask, Asked(ask.request_id, ask.record_type, ask.provider), deadline)
+        live.watch.require_trust()
+        if not isinstance(answer, Replayed):
+            return answer if earlier is None else replace(answer, earlier=earlier)
+        earlier = earlier or answer.receipt
+        ask.retry_of, ask.request_id = ask.request_id, str(uuid.uuid4())
+    raise AuditUnavailable("the broker keeps answering with replays, without the record")

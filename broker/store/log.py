@@ -133,9 +133,9 @@ class PostgresLog:
         for item, status, index in zip(batch, row["status"], row["idx"], strict=True):
             if status == "appended":
                 receipt = Receipt(item.sealed.entry, index, next(fresh), note, item.sealed.requester)
-                results.append(Appended(receipt))
+                results.append(Appended(receipt, batch=len(batch)))
             elif status == "repeated":
-                results.append(Appended(await self._again(item, index), repeated=True))
+                results.append(Appended(await self._again(item, index), repeated=True, batch=len(batch)))
             else:
                 results.append(NotAppended(status))
         return results

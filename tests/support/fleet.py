@@ -31,6 +31,7 @@ from broker.cli.up.stack import Starter
 from broker.cli.up.state import State
 from broker.client import Actor, Assurance, Broker, Disclosure, Reason
 from broker.pki.tls import TlsFiles, channel_credentials
+from broker.tracing import OFF, Tracing
 from records.fire.v1 import premises_risk_pb2
 from records.shared.v1 import fact_pb2
 
@@ -69,7 +70,9 @@ class Fleet:
         """The files of a development identity."""
         return TlsFiles.within(self.state.certs, name)
 
-    def client(self, name: str = "nwas-cad", target: str = "", unary: bool = False) -> Broker:
+    def client(
+        self, name: str = "nwas-cad", target: str = "", unary: bool = False, tracing: Tracing = OFF
+    ) -> Broker:
         """The shipped client, at the shared port unless another is named."""
         files = self.files(name)
         return Broker(
@@ -79,6 +82,7 @@ class Fleet:
             key=files.key,
             log_vkey=self.state.vkey,
             unary=unary,
+            tracing=tracing,
         )
 
     def channel(self, name: str, target: str = "") -> grpc.aio.Channel:
@@ -192,13 +196,15 @@ class Risks:
 
 
 @asynccontextmanager
-async def attached(running: Fleet, risks: Risks, at_once: int = 512, **more: Any) -> AsyncIterator[Attach]:
+async def attached(
+    running: Fleet, risks: Risks, at_once: int = 512, tracing: Tracing = OFF, **more: Any
+) -> AsyncIterator[Attach]:
     """The fire service's adapter, linked to every worker."""
     files = running.files(FIRE_ADAPTER.folder)
     how = AdapterSettings(
         target=running.target, ca=files.ca, cert=files.cert, key=files.key, at_once=at_once, **more
     )
-    attach = Attach(how, [Provides(RISK, ("uprn",))], risks.answer, software="test")
+    attach = Attach(how, [Provides(RISK, ("uprn",))], risks.answer, software="test", tracing=tracing)
     stop = asyncio.Event()
     task = asyncio.create_task(attach.run(stop))
     try:

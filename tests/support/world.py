@@ -30,6 +30,7 @@ from broker.ports import Change, Found
 from broker.registry import Registry
 from broker.release import CatalogueReleases
 from broker.signing import SigningKeys
+from broker.tracing import OFF, Tracing
 from broker.v1 import labels_pb2
 from records.fire.v1 import premises_risk_pb2
 from records.shared.v1 import fact_pb2
@@ -155,6 +156,7 @@ class World:
     since: datetime = datetime(2020, 1, 1, tzinfo=UTC)
     # Where given, the exchange asks these instead of the scripted ones.
     links: Links | None = None
+    tracing: Tracing = OFF
 
     def __post_init__(self) -> None:
         self.store = MemoryStore(self.clock)
@@ -169,6 +171,7 @@ class World:
             CatalogueReleases(lambda: reference.catalogue, reference.pins),
             self.clock,
             self.store.content,
+            self.tracing,
         )
         self.administration = Administration(self.store.log, self.clock)
         self.registry = Registry(self.administration, reference, self.clock)
