@@ -16,6 +16,7 @@ from broker.ports import Clock
 from broker.store.pool import Database
 
 EVERY = 1.0  # seconds
+PATIENCE = 2.0  # seconds; a database that takes longer cannot serve
 MAX_SKEW = 0.5  # seconds; log_append refuses beyond it
 
 _diagnostics = structlog.get_logger("broker.readiness")
@@ -60,12 +61,14 @@ class Readiness:
 
     async def _look(self) -> tuple[str, ...]:
         try:
-            async with self._database.connection() as connection:
+            async with asyncio.timeout(PATIENCE), self._database.connection() as connection:
                 before = self._clock.now()
                 theirs = await connection.fetchval("select clock_timestamp()")
                 after = self._clock.now()
         except BrokerError as e:
             return (str(e),)
+        except TimeoutError:
+            return ("the evidence store does not answer",)
         behind = (before - theirs).total_seconds()
         ahead = (theirs - after).total_seconds()
         if max(behind, ahead) > MAX_SKEW:

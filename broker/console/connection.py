@@ -8,6 +8,7 @@ client that sends a byte a minute would stay for ever.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Any, cast
 
 from uvicorn.protocols.http.h11_impl import RequestResponseCycle
@@ -15,6 +16,9 @@ from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 from broker.console.peer import PeerCertificateProtocol
 
 MAX_CONNECTIONS = 512
+# Without a certificate there is little to ask for: probes, mostly. Past this many the oldest makes room, so
+# that strangers who hold connections open can keep neither partners nor the next probe out.
+MAX_STRANGERS = 64
 HEAD_SECONDS = 10.0
 
 
@@ -23,6 +27,7 @@ class BoundedProtocol(PeerCertificateProtocol):
 
     head_seconds = HEAD_SECONDS
     max_connections = MAX_CONNECTIONS
+    max_strangers = MAX_STRANGERS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -31,10 +36,22 @@ class BoundedProtocol(PeerCertificateProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, unless there are too many."""
         super().connection_made(transport)
+        tls = cast("ssl.SSLObject | None", transport.get_extra_info("ssl_object"))
+        if tls is not None and tls.getpeercert(binary_form=True) is None:
+            while len(self._strangers()) >= self.max_strangers:
+                self._strangers().pop(0).transport.abort()
+            self._strangers().append(self)
         if len(self.connections) > self.max_connections:
             transport.abort()
         else:
             self._await_head()
+
+    def _strangers(self) -> list[BoundedProtocol]:
+        """This server's connections without a certificate, oldest first."""
+        if not hasattr(self.server_state, "strangers"):
+            self.server_state.strangers = []  # type: ignore[attr-defined]
+        found: list[BoundedProtocol] = self.server_state.strangers  # type: ignore[attr-defined]
+        return found
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; once they make a request, its answer has a limit of its own."""
@@ -52,6 +69,8 @@ class BoundedProtocol(PeerCertificateProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._stop_waiting()
+        if self in self._strangers():
+            self._strangers().remove(self)
         super().connection_lost(exc)
 
     def _answering(self) -> bool:

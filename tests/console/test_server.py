@@ -205,6 +205,26 @@ async def test_there_is_a_last_connection(site: Site, monkeypatch: pytest.Monkey
     assert lines == [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n", b""]
 
 
+async def test_strangers_keep_out_neither_probes_nor_partners(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many connections are held half-asked without a certificate, the next probe is answered, and so is
+    whoever was here with a certificate before them."""
+    monkeypatch.setattr(BoundedProtocol, "max_strangers", 4)
+    partner = await connect(site, site.context("cfrs-mdt"))
+    held = []
+    for _ in range(12):
+        one = await connect(site, site.context(None))
+        one[1].write(b"GET / HT")
+        held.append(one)
+    probe = await connect(site, site.context(None))
+    for reader, writer in (probe, partner):
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert await asyncio.wait_for(reader.readline(), 5) == b"HTTP/1.1 200 OK\r\n"
+    for _, writer in (partner, probe, *held):
+        writer.transport.abort()
+
+
 async def test_an_answer_does_not_wait_for_an_acknowledgement(site: Site) -> None:
     """On an open connection answers come at once: with Nagle's algorithm each takes 40 ms."""
     async with site.client("cfrs-mdt") as client:
