@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from broker.administration import Administration, Made, Plan, subject_detail
 from broker.core.canonical import Json
-from broker.core.decision import counts, subject_key
+from broker.core.decision import subject_key
 from broker.core.directive import Directive
 from broker.core.forms import directive_detail
 from broker.core.model import Actor, Caller, Function, SubjectRef
 from broker.core.reference import Reference
+from broker.core.steps import counts
 from broker.errors import InvalidRequest, NotAllowed
 from broker.ports import (
     Asked,
