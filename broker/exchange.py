@@ -10,19 +10,17 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from broker.core.decision import decide, subject_key
 from broker.core.model import Outcome, Request, SubjectRef
-from broker.core.receipt import Receipt
-from broker.core.reference import Reference
+from broker.course import NCND_BUCKET, Course, bucket, check_known, reply, still_agreed
 from broker.drafts import NO_ANSWER, Case, Said, ambiguous, decided, draft, intent
 from broker.errors import (
     Ambiguous,
     BrokerError,
     Denied,
     IntegrityError,
-    InvalidRequest,
     ProviderUnavailable,
     SubjectNotFound,
     Unsettled,
@@ -55,8 +53,6 @@ from broker.tracing import OFF, Span, Tracing
 TRIES = 3
 # What is kept back of the caller's time for the append and the way home.
 MARGIN = 0.25
-# Under ncnd every answer but a record leaves at this many seconds after the request, or a multiple of it.
-NCND_BUCKET = 1.0
 
 
 class Exchange:
@@ -104,12 +100,12 @@ class Exchange:
             same_content(claim, known)
             if known.settled:
                 return await replay(self._log, request, known)
-        _check_known(request, await self._reference.at_least(facts.reference_policy))
+        check_known(request, await self._reference.at_least(facts.reference_policy))
         # Not before: until here they may be any words of the caller's.
         span.set(record_type=request.record_type, purpose=request.purpose)
         check_retry(request, claim, facts)
         claim = replace(claim, effect=effect_of(request, facts))
-        course = _Course(request, span, started, claim, intended=known is not None, asked=known is not None)
+        course = Course(request, span, started, claim, intended=known is not None, asked=known is not None)
         try:
             for _ in range(TRIES):
                 end = await self._try(course, facts)
@@ -129,7 +125,7 @@ class Exchange:
         self._settle(course, released=False)
         raise Unsettled("what this decision reads keeps changing; ask again")
 
-    async def _try(self, course: _Course, facts: Facts) -> Disclosed | NotAppended:
+    async def _try(self, course: Course, facts: Facts) -> Disclosed | NotAppended:
         """Once from decision to evidence. NotAppended where something has moved meanwhile.
 
         Raises what `answer` raises; by then its entry is durable, but for AuditUnavailable.
@@ -148,16 +144,16 @@ class Exchange:
                 if learnt := course.learnt:
                     with course.span.child("broker.decide"):
                         case = await self._decide(request, await self._read(request, learnt), learnt)
-        answer = _still_agreed(case, course.answer, course.asked_under)
+        answer = still_agreed(case, course.answer, course.asked_under)
         said, failure = self._conclude(case, answer)
         if said.refused is NO_ANSWER:
-            await self._clock.until(_bucket(course.started, self._clock.loop_time()))
+            await self._clock.until(bucket(course.started, self._clock.loop_time()))
         binding = course.claim if failure is None or isinstance(failure, Denied | SubjectNotFound) else None
         committed = await self._commit(course, draft(str(uuid.uuid4()), case, said, answer, binding))
         if isinstance(committed, NotAppended):
             return committed
         self._settle(course, released=said.release is not None)
-        return _reply(case, said, failure, committed.receipt)
+        return reply(case, said, failure, committed.receipt)
 
     async def _read(self, request: Request, learnt: tuple[SubjectRef, ...]) -> Facts:
         asked = (request.subject,) if request.subject else ()
@@ -176,7 +172,7 @@ class Exchange:
         reads = Reads(facts.policy, keys, decision.valid_until)
         return Case(request, decision, facts.policy, now, reads, learnt)
 
-    def _needs_intent(self, course: _Course, case: Case) -> bool:
+    def _needs_intent(self, course: Course, case: Case) -> bool:
         """Whether an intent comes first: viewing has effects there. Under ncnd also where nobody is asked, or
         the number of entries would tell."""
         decision = case.decision
@@ -184,7 +180,7 @@ class Exchange:
         known = self._releases.known(course.request.record_type)
         return asks and known.viewing_has_effects and not course.intended
 
-    async def _intend(self, course: _Course, case: Case) -> Appended | NotAppended:
+    async def _intend(self, course: Course, case: Case) -> Appended | NotAppended:
         """The intent, durable before the provider hears of the request. The first id of a chain of retries is
         the key under which the provider lets a viewing have its effect once."""
         entry_id = str(uuid.uuid4())
@@ -194,7 +190,7 @@ class Exchange:
             course.claim, course.intended = claim, True
         return committed
 
-    async def _ask(self, course: _Course, case: Case) -> None:
+    async def _ask(self, course: Course, case: Case) -> None:
         """Put the question to the provider, for as long as the caller's time allows."""
         request, decision = course.request, case.decision
         until = course.started + request.timeout - min(MARGIN, request.timeout / 4)
@@ -205,7 +201,7 @@ class Exchange:
             question = self._question(course, case, span.traceparent)
             course.answer = await self._providers.ask(question, max(until, self._clock.loop_time()))
 
-    def _question(self, course: _Course, case: Case, traceparent: str) -> Question:
+    def _question(self, course: Course, case: Case, traceparent: str) -> Question:
         request, decision = course.request, case.decision
         if traceparent != request.traceparent:
             request = replace(request, traceparent=traceparent)
@@ -244,7 +240,7 @@ class Exchange:
             return Said("refusal", Outcome.REFUSE.value, refused=NO_ANSWER), Denied(NO_ANSWER)
         return said, failure
 
-    async def _commit(self, course: _Course, entry: Draft) -> Appended | NotAppended:
+    async def _commit(self, course: Course, entry: Draft) -> Appended | NotAppended:
         """Append, seen through: once sent, a cancelled request still ends as the log says it ended.
 
         Bounded by the log's own limits. Cancelled however often, and not in the log: CancelledError.
@@ -264,69 +260,7 @@ class Exchange:
             raise asyncio.CancelledError
         return committed
 
-    def _settle(self, course: _Course, *, released: bool) -> None:
+    def _settle(self, course: Course, *, released: bool) -> None:
         """Tell a provider that may have been asked what became of a viewing with effects."""
         if course.claim.effect and course.asked:
             self._providers.settle(course.request.provider, course.claim.effect, released)
-
-
-@dataclass(slots=True)
-class _Course:
-    """How far one request has come: what stands of it already, and what the provider said."""
-
-    request: Request
-    span: Span
-    started: float
-    claim: Claim
-    intended: bool
-    asked: bool
-    asked_under: str = ""
-    answer: Answer | None = None
-
-    @property
-    def learnt(self) -> tuple[SubjectRef, ...]:
-        """Identifiers the provider knows the subject by, other than the one asked with."""
-        return _learnt(self.request, self.answer)
-
-
-def _learnt(request: Request, answer: Answer | None) -> tuple[SubjectRef, ...]:
-    """Identifiers the provider knows the subject by, other than the one asked with."""
-    if not isinstance(answer, Found | NotFound):
-        return ()
-    return tuple(sorted(set(answer.identifiers) - {request.subject}))
-
-
-def _check_known(request: Request, reference: Reference) -> None:
-    """Codes and names that nobody has given a meaning are bad input, not a decision."""
-    if request.record_type not in reference.record_types:
-        raise InvalidRequest(
-            "record_type", "is not an approved record type; `broker records list` shows what is"
-        )
-    if request.provider not in reference.agencies:
-        raise InvalidRequest(
-            "provider", "is not an agency that takes part; `broker agency list` shows which are"
-        )
-    if request.purpose not in reference.law.purposes:
-        raise InvalidRequest("purpose", f"unknown; one of {', '.join(sorted(reference.law.purposes))}")
-
-
-def _still_agreed(case: Case, answer: Answer | None, asked_under: str) -> Answer | None:
-    """The answer, unless another agreement than the one the adapter checked would now release it."""
-    if answer is None or case.decision.refused is not None or case.agreement == asked_under:
-        return answer
-    why = "the agreement changed while the provider was asked"
-    return ProviderFailed(ProviderUnavailable(f"{why}; ask again"), why)
-
-
-def _bucket(started: float, now: float) -> float:
-    """The next moment at which an answer under ncnd may leave."""
-    return started + NCND_BUCKET * (int((now - started) / NCND_BUCKET) + 1)
-
-
-def _reply(case: Case, said: Said, failure: BrokerError | None, receipt: Receipt) -> Disclosed:
-    if failure is not None:
-        failure.receipt = receipt
-        raise failure
-    if said.release is None:
-        raise AssertionError("neither a record nor a failure")
-    return Disclosed(case.request, case.decision, said.release.record, said.release.withheld, receipt)
