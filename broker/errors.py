@@ -148,3 +148,17 @@ class SetupError(BrokerError):
 
 class CannotConnect(BrokerError):  # noqa: N818
     """The broker cannot be reached or will not have us; one sentence that says why. Nothing was released."""
+
+
+def frames_of(error: BaseException) -> list[str]:
+    """Where an error came from, `module.function:line`, the raising frame last; empty if it was never raised.
+
+    For logs: never the error's text or a frame's values, which may quote a message.
+    """
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append(f"{trace.tb_frame.f_globals.get('__name__', '?')}.{code.co_name}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    return frames

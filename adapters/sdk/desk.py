@@ -24,7 +24,7 @@ from adapters.sdk.agreed import trim
 from adapters.sdk.answer import Answer, AnswerFunction, Found, ManyMatch, NotFound
 from adapters.sdk.copies import Copies
 from adapters.sdk.question import Question, SubjectRef
-from broker.errors import BrokerError, InvalidRequest, NotAgreed, ProviderTimeout, UnsoundAnswer
+from broker.errors import BrokerError, InvalidRequest, NotAgreed, ProviderTimeout, UnsoundAnswer, frames_of
 from broker.tracing import OFF, Tracing
 from broker.v1 import adapter_pb2
 
@@ -81,7 +81,7 @@ class Desk:
             log.warning("%s: %s: %s", ask.record_type, type(e).__name__, e)
             return _failed(ask.ask_id, f"{type(e).__name__}: {e}"[:500])
         except Exception as e:  # noqa: BLE001 - a defect in one answer must not end the link for all others
-            where = _place_in_code(e)
+            where = frames_of(e)[-1]
             log.warning("%s: the adapter failed with %s at %s", ask.record_type, type(e).__name__, where)
             return _failed(ask.ask_id, f"the adapter failed with {type(e).__name__} at {where}")
 
@@ -177,13 +177,3 @@ def _identifier_faults(asked: SubjectRef | None, known: tuple[SubjectRef, ...]) 
 
 def _failed(ask_id: int, why: str, *, timed_out: bool = False) -> adapter_pb2.Answer:
     return adapter_pb2.Answer(ask_id=ask_id, failed=adapter_pb2.Failed(why=why, timed_out=timed_out))
-
-
-def _place_in_code(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return "an unknown place"
-    code = trace.tb_frame.f_code
-    return f"{trace.tb_frame.f_globals.get('__name__', '?')}.{code.co_name}:{trace.tb_lineno}"

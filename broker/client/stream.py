@@ -23,7 +23,7 @@ from broker.client.disclosure import Disclosure
 from broker.client.evidence import Answer, Open
 from broker.client.failures import Failure, read_call, read_status
 from broker.client.flights import Flight, Flights
-from broker.errors import BrokerError, CannotConnect, IntegrityError, ProviderTimeout
+from broker.errors import BrokerError, CannotConnect, IntegrityError, ProviderTimeout, frames_of
 from broker.v1 import exchange_pb2 as wire
 
 if TYPE_CHECKING:
@@ -217,7 +217,8 @@ class Stream:
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A defect of ours must not leave callers waiting for nothing."""
         if not task.cancelled() and (defect := task.exception()) is not None:
-            log.error("the exchange stream's task failed", exc_info=defect)
+            where = frames_of(defect)
+            log.error("the exchange stream's task failed with %s at %s", type(defect).__name__, where)
             self._flights.fail_all(lambda: CannotConnect("this client failed; open another"))
 
     def _fail_all(self, problem: str) -> None:

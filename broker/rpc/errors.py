@@ -97,20 +97,11 @@ async def abort(context: Context, error: BaseException) -> None:
 
 def _internal(error: BaseException) -> status_pb2.Status:
     error_id = uuid.uuid4().hex
-    # The traceback's frames, never its values: an exception's text may quote a message.
-    _diagnostics.error("internal error", error_id=error_id, kind=type(error).__name__, where=_where(error))
+    where = errors.frames_of(error)[-12:]
+    _diagnostics.error("internal error", error_id=error_id, kind=type(error).__name__, where=where)
     info = error_details_pb2.ErrorInfo(reason="Internal", domain=DOMAIN, metadata={"error_id": error_id})
     text = f"internal error; give the operator this id: {error_id}"
     return _status(grpc.StatusCode.INTERNAL, text, [info])
-
-
-def _where(error: BaseException) -> list[str]:
-    frames = []
-    trace = error.__traceback__
-    while trace is not None:
-        frames.append(f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}")
-        trace = trace.tb_next
-    return frames[-12:]
 
 
 def _status(code: grpc.StatusCode, text: str, details: list[Message]) -> status_pb2.Status:
