@@ -259,7 +259,8 @@ async def serving(broker: FakeBroker, certs: Path, port: int = 0) -> AsyncIterat
     exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(broker, server)
     audit_pb2_grpc.add_AuditServiceServicer_to_server(broker, server)
     credentials = server_credentials(TlsFiles.within(certs, "broker"))
-    opened = server.add_secure_port(f"localhost:{port}", credentials)
+    # Not "localhost": of two addresses the second may be another test's port, and clients would reach that.
+    opened = server.add_secure_port(f"127.0.0.1:{port}", credentials)
     await server.start()
     try:
         yield opened
