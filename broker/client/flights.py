@@ -91,6 +91,10 @@ class Flights:
         if not flight.sent:
             self._waiting.remove(flight)
             return
+        self._forsake(request_id)
+
+    def _forsake(self, request_id: str) -> None:
+        """Tell the broker, and know the outcome that may cross with it."""
         self._in_flight -= 1
         self._cancel.append(request_id)
         self._given_up[request_id] = None
@@ -128,14 +132,13 @@ class Flights:
         self._given_up.clear()
 
     def fail_all(self, error: Callable[[], BrokerError]) -> None:
-        """End every flight, sent or not, each with an error of its own."""
-        for flight in self._flights.values():
-            flight.fail(error())
-        self._flights.clear()
+        """End every flight, each with an error of its own. Outcomes may still come of those that were sent."""
+        flights, self._flights = self._flights, {}
         self._waiting.clear()
-        self._in_flight = 0
-        self._cancel.clear()
-        self._given_up.clear()
+        for request_id, flight in flights.items():
+            if flight.sent:
+                self._forsake(request_id)
+            flight.fail(error())
 
     def take(self, now: float) -> wire.ExchangeRequest | None:
         """The next message, of at most 256 items and 1 MiB; None where there is nothing to say."""

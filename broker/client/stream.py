@@ -35,6 +35,8 @@ WRITE_TIMEOUT: Final = 10.0
 # A stream on which nothing was heard this long after a request ran out of time is taken for dead.
 SILENCE: Final = 2.0
 _LAST_WORDS: Final = 1.0
+# What grpc.aio raises from a write to a call that has ended, by how far its end has come.
+_ENDED: Final = (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError)
 
 
 class Stream:
@@ -95,7 +97,7 @@ class Stream:
         """Say what is left to say and wait for the broker to hang up, for a moment."""
         if not self._flights.quiet:
             self._idle.clear()
-        with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        with contextlib.suppress(TimeoutError, *_ENDED):
             async with asyncio.timeout(_LAST_WORDS):
                 await self._idle.wait()
                 await call.done_writing()
@@ -167,7 +169,7 @@ class Stream:
         except TimeoutError:
             log.warning("the broker has not read for %.0f seconds; the stream is opened anew", WRITE_TIMEOUT)
             call.cancel()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        except _ENDED:
             pass  # the call has ended, and its reader knows how
 
     def _take(self, reply: wire.ExchangeReply) -> None:

@@ -310,3 +310,26 @@ async def test_given_up_ids_are_remembered_in_bounded_number(monkeypatch: pytest
         some.give_up(flight)
     assert len(some._given_up) == 10
     assert some.expects(request_id)
+
+
+async def test_an_answer_that_crosses_with_a_close_is_no_lie(
+    setup: Setup, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was given up on closing may still be answered: the broker is told so, and not accused."""
+    closing = asyncio.Event()
+
+    async def wait(message: wire.ExchangeRequest, _: object) -> None:
+        if message.requests:
+            await closing.wait()
+            await asyncio.sleep(0.1)
+
+    setup.broker.before_reply = wait
+    async with setup.client() as client:
+        task = asyncio.create_task(client.request(**ASK))
+        await eventually(lambda: bool(setup.broker.messages))
+        asked = setup.broker.messages[0].requests[0].request_id
+        closing.set()
+    with pytest.raises(CannotConnect):
+        await task
+    assert setup.broker.cancelled == [asked]
+    assert not caplog.records
