@@ -36,7 +36,7 @@ class FactsReader:
     """Reads for many requests at once, whatever came together."""
 
     def __init__(self, database: Database, blind: Blind) -> None:
-        self._database = database
+        self._statement = database.keep(_READ)
         self._blind = blind
         self.reads: Coalescer[Asked, Facts] = Coalescer("facts", self._flush)
 
@@ -47,13 +47,13 @@ class FactsReader:
     async def _flush(self, batch: Sequence[Asked]) -> list[Facts]:
         subjects = list(dict.fromkeys(s for asked in batch for s in asked.subjects))
         ids = list(dict.fromkeys((a.system, r) for a in batch for r in a.request_ids))
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                _READ,
+        rows = await self._statement.fetch(
+            lambda: [
                 [self._blind.subject(s) for s in subjects],
                 [system for system, _ in ids],
                 [request for _, request in ids],
-            )
+            ]
+        )
         policy = reference_policy = 0
         said: defaultdict[SubjectRef, list[Directive]] = defaultdict(list)
         taken: dict[tuple[str, str], Claimed] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,7 @@ from broker.store.seal import Seals
 
 TRIES = 3  # of the same append, when its fate is unknown
 _PAUSE = 0.2
+Send = Callable[[Callable[[], list[Any]]], Awaitable[asyncpg.Record]]
 
 
 class PostgresLog:
@@ -42,6 +43,7 @@ class PostgresLog:
     ) -> None:
         self.appends: Coalescer[Prepared, Appended | NotAppended] = Coalescer("append", self._flush)
         self._database = database
+        self._batches = database.keep(APPEND)
         self._seals = seals
         self._blind = blind
         self._notary = notary
@@ -64,7 +66,8 @@ class PostgresLog:
         def arguments(again: bool) -> list[Any]:
             return change_arguments(item, change, self._blind, self._clock.now(), again)
 
-        return (await self._settle([item], await self._commit(CHANGE, arguments)))[0]
+        row = await self._commit(partial(self._database.commit, CHANGE), arguments)
+        return (await self._settle([item], row))[0]
 
     async def _prepare(self, draft: Draft) -> Prepared:
         key = await self._seals.current(draft.at)
@@ -82,7 +85,7 @@ class PostgresLog:
             return append_arguments(batch, self._blind, self._clock.now(), again)
 
         try:
-            return await self._settle(batch, await self._commit(APPEND, arguments))
+            return await self._settle(batch, await self._commit(self._batches.commit, arguments))
         except (BrokerError, asyncpg.PostgresError):
             raise
         except Exception as e:
@@ -90,7 +93,7 @@ class PostgresLog:
             # stand, and tried one by one each would be refused for the claim that it holds itself.
             raise AuditUnavailable("an append ended in an error of unknown meaning") from e
 
-    async def _commit(self, sql: str, arguments: Callable[[bool], list[Any]]) -> asyncpg.Record:
+    async def _commit(self, send: Send, arguments: Callable[[bool], list[Any]]) -> asyncpg.Record:
         """The statement's row. An append whose fate is unknown is issued again, the same.
 
         A PostgresError says that nothing of it was committed, by this try or an earlier one.
@@ -98,7 +101,7 @@ class PostgresLog:
         unsure = False
         for tries_left in reversed(range(TRIES)):
             try:
-                return await self._database.commit(sql, partial(arguments, unsure))
+                return await send(partial(arguments, unsure))
             except AuditUnavailable:
                 if not tries_left:
                     raise

@@ -16,6 +16,8 @@ from typing import Any, cast
 import asyncpg
 
 from broker.errors import AuditUnavailable, SetupError
+from broker.store.away import FAILURES, UNREACHED
+from broker.store.kept import KeptStatement, Standby
 
 # Every wait has a limit. The lock and the statement are bounded by the server too, so that a worker that has
 # stopped cannot hold the head of the log for others.
@@ -42,22 +44,6 @@ _MIGRATION_LOCK = 0x6272_6F6B_6572  # "broker"
 
 Check = Callable[[asyncpg.Connection], Awaitable[None]]
 
-# What says that the database, not the request, is at fault.
-FAILURES = (
-    OSError,
-    asyncio.TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # of a connection that ended just as it was given back
-    asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.exceptions.InsufficientResourcesError,
-    asyncpg.exceptions.PostgresSystemError,
-    asyncpg.exceptions.TransactionRollbackError,
-    asyncpg.exceptions.LockNotAvailableError,
-    asyncpg.exceptions.ReadOnlySQLTransactionError,
-    asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
-)
-
 
 class Database:
     """A bounded pool. `check` runs on every new connection, before anything else may use it."""
@@ -66,6 +52,7 @@ class Database:
         self._dsn = dsn
         self.size = size
         self._pool: asyncpg.Pool | None = None
+        self._kept: list[KeptStatement] = []
         self.check: Check | None = None
 
     async def open(self) -> None:
@@ -91,6 +78,8 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections, waiting at most five seconds for those in use."""
+        for kept in self._kept:
+            kept.close()
         if self._pool is not None:
             try:
                 await asyncio.wait_for(self._pool.close(), 5)
@@ -107,29 +96,43 @@ class Database:
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
                 yield cast(asyncpg.Connection, connection)  # the pool's proxy behaves as one
         except FAILURES as e:
-            raise AuditUnavailable("the evidence store cannot be reached") from e
+            raise AuditUnavailable(UNREACHED) from e
 
     async def commit(self, sql: str, arguments: Callable[[], list[Any]]) -> asyncpg.Record:
-        """One autocommit statement and its row. Raises AuditUnavailable unless the commit is durable where
-        it should be: a wait for a standby that was cancelled is reported as success with a warning, and is
-        no commit.
-
-        `arguments` is called when there is a connection to send them on: they may say what time it is.
-        """
-        warnings: list[str] = []
-
-        def heard(_: Any, message: asyncpg.PostgresLogMessage) -> None:
-            warnings.append(str(message))
-
+        """One autocommit statement and its row, as `KeptStatement.commit` does, for one that is asked seldom
+        and by several at a time. Raises AuditUnavailable where the commit is not durable everywhere it should
+        be."""
+        standby = Standby()
         async with self.connection() as connection:
-            connection.add_log_listener(heard)
+            connection.add_log_listener(standby.heard)
             try:
                 row = await one(connection, sql, *arguments())
             finally:
-                connection.remove_log_listener(heard)
-        if any("synchronous replication" in warning for warning in warnings):
-            raise AuditUnavailable("a standby did not acknowledge the commit")
+                connection.remove_log_listener(standby.heard)
+        standby.check()
         return row
+
+    def keep(self, sql: str) -> KeptStatement:
+        """A statement that is asked all the time, on a connection of its own beside the pool's."""
+        kept = KeptStatement(self._dial, sql)
+        self._kept.append(kept)
+        return kept
+
+    async def _dial(self) -> asyncpg.Connection:
+        if self._pool is None:
+            raise AuditUnavailable("the database is not open")
+        connection = await asyncpg.connect(
+            self._dsn,
+            command_timeout=COMMAND_TIMEOUT,
+            timeout=ACQUIRE_TIMEOUT,
+            server_settings=_SERVER_SETTINGS,
+        )
+        try:
+            await self._init(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     async def _init(self, connection: asyncpg.Connection) -> None:
         await connection.set_type_codec(

@@ -16,6 +16,7 @@ import pytest
 
 from broker.errors import AuditUnavailable
 from broker.ports import Appended, Change, Draft, NotAppended
+from broker.store.kept import KeptStatement
 from broker.store.log import PostgresLog
 from broker.store.pool import Database, migrate
 from tests.support.cutting_proxy import CuttingProxy, cutting_proxy
@@ -165,28 +166,38 @@ async def test_a_backend_that_is_ended_loses_nothing(worker: Node, dsn: str) -> 
     assert await ask(dsn, "select size from head") == 160
 
 
-class Stumbling(Database):
-    """Commits, and then fails once as a library may: when the connection is given back, or by a fault."""
+class Stumbling(KeptStatement):
+    """Commits, and then fails once as a library may."""
 
     failure: Exception | None = None
 
-    async def commit(self, sql: str, arguments: Callable[[], list[Any]]) -> asyncpg.Record:
+    async def commit(self, arguments: Callable[[], list[Any]]) -> asyncpg.Record:
         """As the real one, and then the failure."""
-        row = await super().commit(sql, arguments)
+        row = await super().commit(arguments)
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
         return row
 
 
+class StumblingDatabase(Database):
+    """Whose kept statements stumble."""
+
+    def keep(self, sql: str) -> Stumbling:
+        """As the real one keeps it."""
+        self.stumbling = Stumbling(self._dial, sql)
+        self._kept.append(self.stumbling)
+        return self.stumbling
+
+
 async def test_an_error_after_the_commit_is_never_tried_item_by_item(local: Node, local_dsn: str) -> None:
     """Whatever goes wrong once the server has committed, no item is refused for its own claim."""
-    stumbling = Stumbling(local_dsn)
+    stumbling = StumblingDatabase(local_dsn)
     await stumbling.open()
     log = PostgresLog(stumbling, local.seals, local.blind, local.notary, local.reader, local.clock)
     try:
         async with log.appends:
-            stumbling.failure = RuntimeError("a fault of ours")
+            stumbling.stumbling.failure = RuntimeError("a fault of ours")
             drafts = [a_draft(claim=a_claim()) for _ in range(5)]
             answers = await asyncio.gather(*(log.append(d) for d in drafts), return_exceptions=True)
             assert {type(a) for a in answers} <= {AuditUnavailable, Appended}
