@@ -6,12 +6,13 @@ rules than the refusal's code, or anyone's words; under ncnd it is the same what
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from broker.core.canonical import Json
-from broker.core.model import Actor, Assurance, Decision, Refused, Request, SubjectRef
+from broker.core.model import Actor, Assurance, Decision, Place, Refused, Request, SubjectRef, Traits
 from broker.core.views import ProviderView, RequesterView
 from broker.ports import Answer, Claim, Draft, Found, ManyMatch, ProviderFailed, Reads, Release
 
@@ -22,8 +23,7 @@ NO_ANSWER = Refused(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True):
     """One request as decided: what it was decided on, when, and what it read."""
 
     request: Request
@@ -40,8 +40,7 @@ class Case:
         return f"{decision.agreement}/{decision.agreement_version}" if decision.agreement else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """What the requester is told: exactly one of a release, a refusal, and neither (a failure or not found).
 
     `outcome` is empty for an intent, which comes before any.
@@ -178,8 +177,11 @@ def _asked_by(request: Request) -> dict[str, Json]:
     return {"traits": _texts(request.query)}
 
 
-def _texts(value: object | None) -> Json:
+def _texts(value: Place | Traits | None) -> Json:
     if value is None:
         return None
-    names: Iterable[str] = (f.name for f in fields(value))  # type: ignore[arg-type]
-    return {name: str(each) for name in names if (each := getattr(value, name)) not in (None, "", 0)}
+    return {
+        name: str(each)
+        for name in value.__struct_fields__
+        if (each := getattr(value, name)) not in (None, "", 0)
+    }

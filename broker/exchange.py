@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from broker.core.decision import decide, subject_key
 from broker.core.model import Outcome, Request, SubjectRef

@@ -11,7 +11,9 @@ import asyncio
 import itertools
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
 from broker.ports import Answer, Found, ManyMatch, ProviderFailed, Question

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from broker.catalogue import Catalogue
 from broker.core.canonical import Json
@@ -23,8 +24,7 @@ from broker.core.views import ProviderView, RequesterView
 from broker.errors import BrokerError
 
 
-@dataclass(frozen=True, slots=True)
-class Reads:
+class Reads(Struct, frozen=True):
     """What a decision read: keys (bytes are blind already), the lowest count they were read at, and its end."""
 
     policy: int
@@ -32,8 +32,7 @@ class Reads:
     valid_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """A request id and what was asked with it, to be bound to the entry that is appended."""
 
     system: str
@@ -44,8 +43,7 @@ class Claim:
     effect: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A change of what decisions read: applied in the statement that appends its own entry.
 
     `writes` are the keys it touches (bytes are blind already); `reference` says it is not about a person, so
@@ -60,8 +58,7 @@ class Change:
     subject: SubjectRef | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """An entry to append: three views (None where there is no such party), and its conditions."""
 
     id: str
@@ -76,8 +73,7 @@ class Draft:
     claim: Claim | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(Struct, frozen=True):
     """The entry is durable; `receipt` carries the requester's opening (empty where there is none).
 
     `batch` counts the entries that were given to the log with it.
@@ -88,15 +84,13 @@ class Appended:
     batch: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class NotAppended:
+class NotAppended(Struct, frozen=True):
     """Not in the log: `stale` (an input changed), `expired` (past valid_until) or `claimed` (id in use)."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Struct, frozen=True):
     """What a request id is bound to already."""
 
     entry: str
@@ -106,8 +100,7 @@ class Claimed:
     effect: str
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What one request needs read: directives on these identifiers, claims on these ids of its system."""
 
     subjects: tuple[SubjectRef, ...]
@@ -115,8 +108,7 @@ class Asked:
     request_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """Read in one statement on the primary, so true together at `policy`."""
 
     policy: int
@@ -155,8 +147,7 @@ class LogView(Protocol):
         the log is smaller."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredDirective:
+class StoredDirective(Struct, frozen=True):
     """A directive by id: whose identifier it is about only as a blind key."""
 
     directive: Directive
@@ -164,8 +155,7 @@ class StoredDirective:
     policy: int
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedDirective:
+class RecordedDirective(Struct, frozen=True):
     """A directive, and when the broker took it down."""
 
     directive: Directive
@@ -185,8 +175,7 @@ class DirectiveStore(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAgreement:
+class StoredAgreement(Struct, frozen=True):
     """A version of an agreement: its file, who signed it, and whether a later version has taken its place."""
 
     file: bytes
@@ -227,8 +216,7 @@ class ReferenceSource(Protocol):
         """A snapshot that holds every change up to `policy`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """The provider's record, and every identifier it knows the subjects by."""
 
     record: Record
@@ -238,22 +226,19 @@ class Found:
     traits_agreed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class NotFound:
+class NotFound(Struct, frozen=True):
     """The provider holds no such record."""
 
     identifiers: tuple[SubjectRef, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ManyMatch:
+class ManyMatch(Struct, frozen=True):
     """The traits fit more than one; `ask_for` names traits that would tell them apart."""
 
     ask_for: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderFailed:
+class ProviderFailed(Struct, frozen=True):
     """No answer: `error` is ProviderUnavailable or ProviderTimeout, `why` is for the full view."""
 
     error: BrokerError
@@ -263,8 +248,7 @@ class ProviderFailed:
 Answer = Found | NotFound | ManyMatch | ProviderFailed
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """What goes to a provider's adapter."""
 
     request: Request
@@ -298,8 +282,7 @@ class Clock(Protocol):
         """Wait until the event loop's clock shows this."""
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """What may leave: the record made anew of permitted fields, and which fields it was made without."""
 
     record: Record
@@ -316,8 +299,7 @@ class Releases(Protocol):
         """The permitted part of what the provider found. Raises IntegrityError where it is not of its type."""
 
 
-@dataclass(frozen=True, slots=True)
-class Disclosed:
+class Disclosed(Struct, frozen=True):
     """The record released (None in a replay), what was withheld of it, and the evidence."""
 
     request: Request

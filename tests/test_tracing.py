@@ -6,7 +6,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,6 +28,7 @@ from broker.errors import (
     SubjectNotFound,
 )
 from broker.tracing import ALLOWED, OFF, OTHER, OUTCOMES, PREFIX, Tracing, from_environment
+from tests.support.values import replace
 from tests.support.world import World, ask
 
 TRACE, PARENT = "a" * 32, "b" * 16

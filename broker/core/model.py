@@ -5,9 +5,10 @@ Everything here has been parsed at an edge and is valid by construction; nothing
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
+
+from msgspec import Struct
 
 from broker.core.subject import SubjectRef
 
@@ -38,8 +39,7 @@ class Function(StrEnum):
     OPERATOR = "operator"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """The system at the other end of the channel, as its certificate and the directory say."""
 
     agency: str
@@ -64,8 +64,7 @@ class Assurance(IntEnum):
     SIGNED_TOKEN = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(Struct, frozen=True):
     """The person at the keyboard: a claim of the calling system."""
 
     id: str
@@ -78,16 +77,14 @@ class Actor:
     assurance: Assurance = Assurance.UNSPECIFIED
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Struct, frozen=True):
     """Why, in a code and in words. The words are erasable and never enter a leaf or a trace."""
 
     code: str = ""
     words: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(Struct, frozen=True):
     """Break-glass by a named human."""
 
     code: str
@@ -95,8 +92,7 @@ class Override:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where, for routing and for the provider: any of a UPRN, a WGS 84 point, a district's ONS code."""
 
     uprn: str = ""
@@ -105,8 +101,7 @@ class Place:
     district: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
+class Traits(Struct, frozen=True):
     """What is known of somebody without a number; the provider matches."""
 
     family_name: str = ""
@@ -119,8 +114,7 @@ class Traits:
     phone: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One ask for one record. `requester` and `system` come from the channel, never from the message."""
 
     request_id: str
@@ -160,8 +154,7 @@ class Outcome(StrEnum):
     REFER = "refer"
 
 
-@dataclass(frozen=True, slots=True)
-class Obligation:
+class Obligation(Struct, frozen=True):
     """What the requester must now do, or not do."""
 
     code: str
@@ -169,8 +162,7 @@ class Obligation:
     due: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """A refusal as the requester may read it. `rule` is never finer than `code`."""
 
     code: str
@@ -183,8 +175,7 @@ class Refused:
         return self.code
 
 
-@dataclass(frozen=True, slots=True)
-class RuleApplied:
+class RuleApplied(Struct, frozen=True):
     """One step of the walk, for the full view: what it looked at and what it said."""
 
     rule: str
@@ -192,8 +183,7 @@ class RuleApplied:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What was decided, on what, and until when it holds.
 
     `reads` names every stored input, so that an append can tell whether any has changed since; `valid_until`

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from msgspec import Struct
 from nhs_number.validate import is_valid
 
 from broker.errors import InvalidRequest
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class SubjectRef:
+class SubjectRef(Struct, frozen=True, order=True):
     """One identifier of a person or premises, in canonical form."""
 
     scheme: str

@@ -6,9 +6,10 @@ Owns the order of `log_append`'s and `log_change`'s arguments, and nothing else 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from broker.core.entry import SealedEntry
 from broker.ports import Change, Draft
@@ -21,8 +22,7 @@ APPEND = (
 CHANGE = "select (r).* from log_change($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18) r"
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """A draft with its leaf made and its views sealed: what a batch is made of."""
 
     draft: Draft

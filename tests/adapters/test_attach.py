@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from adapters.sdk.link import Link, Watcher
 from broker.v1 import adapter_pb2
 from records.fire.v1 import premises_risk_pb2
 from tests.support.certificates import Authority
+from tests.support.values import replace
 from tests.support.worker import BROKER, DIGEST, RISK, Worker, an_ask
 
 SECRET = "100062998877"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from broker.store.reference import ReferenceReader
 from broker.store.seal import Seals
 from tests.support.postgres import Server
 from tests.support.signing import Signatory, agreement, today
+from tests.support.values import replace
 
 ANN = Caller("operator", "cli", Function.OPERATOR, "aa" * 32), Actor("ann", "operator")
 BOB = Caller("operator", "second", Function.OPERATOR, "bb" * 32), Actor("bob", "operator")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from broker.core.checkpoint import Cosigner, Note, Signer
 from broker.core.proof_file import ProofFile
 from broker.core.receipt import Audience, verify_receipt
 from broker.errors import IntegrityError
+from tests.support.values import replace
 
 BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 

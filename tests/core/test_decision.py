@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import product
 from typing import Any
@@ -29,6 +29,7 @@ from broker.core.reference import (
     system_key,
 )
 from broker.law import load
+from tests.support.values import replace
 from tests.support.world import ACTOR, HOME, PERMITTED, RISK, ask, flow, key_of, said, terms, toml
 
 LAW = load()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -15,6 +14,7 @@ from broker.core.signature import Signature, check_signed, sign
 from broker.core.signingkey import Endorsement, Proposal, SigningKey, key_id
 from broker.errors import BrokerError, IntegrityError, InvalidRequest
 from tests.support.signing import Signatory, agreement
+from tests.support.values import replace
 
 SEED = bytes(range(32))
 FILE = agreement()

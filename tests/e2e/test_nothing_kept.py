@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -17,6 +17,7 @@ from tests.e2e import words
 from tests.support import traces
 from tests.support.postgres import open_folder
 from tests.support.stack import Deployment, deployed, environment
+from tests.support.values import replace
 
 # What belongs to others: the trust's server, the fire service's database, and what the client saved.
 SOURCES = ("fhir", "fire-risk", "receipts")

@@ -16,6 +16,7 @@ from broker.store.pool import migrate
 from tests.store.test_change import directive
 from tests.support.evidence import a_draft, node
 from tests.support.postgres import ask, open_folder, tcp_server
+from tests.support.values import replace
 
 CANARY = "kanarienvogel-4711"
 
@@ -36,8 +37,7 @@ async def test_a_canary_is_nowhere_in_clear(own_server: tuple[str, Path], tmp_pa
         draft = a_draft(words=f"{CANARY} words", detail=f"{CANARY} view", claim=claim)
         await one.append(draft)
         person = SubjectRef("nhs-number", CANARY)
-        change = directive(str(uuid.uuid4()))
-        object.__setattr__(change, "subject", person)
+        change = replace(directive(str(uuid.uuid4())), subject=person)
         answer = await one.log.change(a_draft(subject=CANARY), change)
         assert isinstance(answer, Appended)
         _, full = await one.reader.receipt(draft.id, "full")

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
@@ -26,6 +25,7 @@ from broker.store.kept import KeptStatement
 from tests.store.test_change import directive
 from tests.support.evidence import Node, a_claim, a_draft
 from tests.support.postgres import ask
+from tests.support.values import replace
 
 PERSON = SubjectRef("nhs-number", "9434765919")
 NOBODY = SubjectRef("nhs-number", "9434765870")

@@ -14,6 +14,7 @@ from broker.core.model import SubjectRef
 from broker.ports import Appended, Change, NotAppended, Reads
 from tests.support.evidence import Node, a_claim, a_draft
 from tests.support.postgres import ask
+from tests.support.values import replace
 
 PERSON = SubjectRef("nhs-number", "9434765919")
 KEY = subject_key(PERSON.scheme, PERSON.value)
@@ -182,8 +183,7 @@ async def test_the_first_use_of_a_request_id_counts(worker: Node, other: Node, d
     assert answers.count(NotAppended("claimed")) == 11
     assert str(await ask(dsn, "select entry from claim")) == first[0].id
     assert await ask(dsn, "select size from head") == 1
-    other_system = a_claim(claim.request_id)
-    object.__setattr__(other_system, "system", "cfrs/other")
+    other_system = replace(a_claim(claim.request_id), system="cfrs/other")
     await worker.append(a_draft(claim=other_system))
 
 

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -33,6 +33,7 @@ from broker.pki.tls import TlsFiles, channel_credentials
 from tests.support.certificates import Files
 from tests.support.fhir import FhirApi
 from tests.support.postgres import open_folder
+from tests.support.values import replace
 
 WITHIN = 30.0  # seconds that a process has to start
 

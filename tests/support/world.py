@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -36,6 +36,7 @@ from records.fire.v1 import premises_risk_pb2
 from records.shared.v1 import fact_pb2
 from tests.support.memory import FakeClock, MemoryStore, ScriptedProviders
 from tests.support.signing import Signatory
+from tests.support.values import replace
 
 RISK = "records.fire.v1.PremisesRisk"
 WATCHED = "records.fire.v1.Watched"

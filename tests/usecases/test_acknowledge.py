@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import replace
 
 import pytest
 
 from broker import acknowledge
 from broker.errors import ProviderUnavailable
 from broker.ports import Disclosed, ProviderFailed
+from tests.support.values import replace
 from tests.support.world import World, ask, caller
 
 NWAS = caller("nwas")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from broker.core.views import ProviderView, RequesterView
 from broker.errors import BrokerError, InvalidRequest, NotAllowed, SetupError, Unsettled
 from broker.pki.folder import CertificateFolder
 from tests.support.memory import FakeClock
+from tests.support.values import replace
 from tests.support.world import (
     AUDITOR,
     HOME,

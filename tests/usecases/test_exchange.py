@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import pytest
 
@@ -27,6 +26,7 @@ from broker.errors import (
 from broker.ports import ManyMatch, NotFound, ProviderFailed
 from records.fire.v1 import premises_risk_pb2
 from tests.support.memory import Kept, all_texts
+from tests.support.values import replace
 from tests.support.world import (
     HOME,
     OTHER_HOME,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -11,6 +10,7 @@ from broker.core.model import SubjectRef, Traits
 from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
 from broker.links import MAX_OUTBOX, Link, Links
 from broker.ports import Found, ManyMatch, NotFound, ProviderFailed, Question
+from tests.support.values import replace
 from tests.support.world import RISK, ask, record_of
 
 DIGEST = "d" * 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from broker.ports import (
 from tests.support.durable import durable
 from tests.support.memory import MemoryStore
 from tests.support.postgres import Server
+from tests.support.values import replace
 from tests.support.world import HOME, OTHER_HOME, said
 
 CLOCK = SystemClock()
