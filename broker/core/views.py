@@ -59,10 +59,20 @@ class RequesterView:
 
     def as_json(self) -> dict[str, Json]:
         """Return the view as an object with all its keys, null where none."""
-        view: dict[str, Json] = {"v": VERSION, "event": self.event}
-        for key in _REQUESTER_TEXTS:
-            view[key] = getattr(self, key)
-        return view
+        return {
+            "v": VERSION,
+            "event": self.event,
+            "request_id": self.request_id,
+            "outcome": self.outcome,
+            "code": self.code,
+            "record_type": self.record_type,
+            "provider": self.provider,
+            "agreement": self.agreement,
+            "response": self.response,
+            "regime": self.regime,
+            "controller": self.controller,
+            "trace": self.trace,
+        }
 
     @classmethod
     def parse(cls, data: bytes) -> RequesterView:
@@ -133,9 +143,8 @@ def check_full_view(full: Mapping[str, Json], *others: Mapping[str, Json]) -> No
         IntegrityError: a key is missing.
     """
     for needed in (_FULL_KEYS, *others):
-        for key in needed:
-            if key not in full:
-                raise IntegrityError(f"view: the full view has no {key}")
+        if missing := set(needed).difference(full):
+            raise IntegrityError(f"view: the full view has no {min(missing)}")
 
 
 def _text(view: Mapping[str, Json], key: str) -> str | None:

@@ -5,21 +5,21 @@ Owns the order of `log_append`'s and `log_change`'s arguments, and nothing else 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 
+from broker.core.canonical import Json
 from broker.core.entry import SealedEntry
 from broker.ports import Change, Draft
 from broker.store.blind import Blind
+from broker.store.packed import pack
 from broker.store.seal import ViewKey
 
-APPEND = (
-    "select (r).* from log_append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21) r"
-)
-CHANGE = "select (r).* from log_change($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18) r"
+APPEND = "select (r).* from log_append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19) r"
+CHANGE = "select (r).* from log_change($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16) r"
 
 
 class Prepared(Struct, frozen=True):
@@ -28,32 +28,26 @@ class Prepared(Struct, frozen=True):
     draft: Draft
     sealed: SealedEntry
     key: int
-    requester: bytes | None
-    provider: bytes | None
-    full: bytes
+    views: bytes
     words: bytes | None
 
     @property
     def size(self) -> int:
         """Bytes it adds to a statement."""
-        parts = (self.sealed.entry, self.requester, self.provider, self.full, self.words)
-        return sum(len(p) for p in parts if p is not None)
+        return len(self.sealed.entry) + len(self.views) + len(self.words or b"")
 
 
-def prepare(draft: Draft, sealed: SealedEntry, words: bytes | None, key: ViewKey) -> Prepared:
-    """Seal each view for its own reader."""
-
-    def seal(data: bytes | None, audience: str) -> bytes | None:
-        return None if data is None else key.seal(data, draft.id, audience)
-
+def prepare(
+    draft: Draft, sealed: SealedEntry, full: Mapping[str, Json], words: bytes | None, key: ViewKey
+) -> Prepared:
+    """Seal the views, of which `full` is one, and the words by themselves."""
+    views = pack(sealed, draft.requester, draft.provider, full)
     return Prepared(
         draft,
         sealed,
         key.id,
-        seal(sealed.requester.to_bytes() if sealed.requester else None, "requester"),
-        seal(sealed.provider.to_bytes() if sealed.provider else None, "provider"),
-        key.seal(sealed.full.to_bytes(), draft.id, "full"),
-        seal(words, "words"),
+        key.seal(views, draft.id, "views"),
+        None if words is None else key.seal(words, draft.id, "words"),
     )
 
 
@@ -75,9 +69,7 @@ def append_arguments(batch: Sequence[Prepared], blind: Blind, now: datetime, aga
         [i.key for i in batch],
         [d.requester_agency or None for d in drafts],
         [d.provider_agency or None for d in drafts],
-        [i.requester for i in batch],
-        [i.provider for i in batch],
-        [i.full for i in batch],
+        [i.views for i in batch],
         [i.words for i in batch],
         [d.reads.policy if d.reads else None for d in drafts],
         [d.reads.valid_until if d.reads else None for d in drafts],
@@ -104,9 +96,7 @@ def change_arguments(item: Prepared, change: Change, blind: Blind, now: datetime
         item.key,
         draft.requester_agency or None,
         draft.provider_agency or None,
-        item.requester,
-        item.provider,
-        item.full,
+        item.views,
         item.words,
         draft.reads.policy if draft.reads else None,
         draft.reads.valid_until if draft.reads else None,

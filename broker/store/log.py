@@ -78,7 +78,7 @@ class PostgresLog:
             full = {**full, "words": commit(salt, words[32:])}
         at = draft.at.replace(microsecond=0)
         sealed = seal_entry(at, draft.id, draft.requester, draft.provider, full, os.urandom, encode)
-        return prepare(draft, sealed, words, key)
+        return prepare(draft, sealed, full, words, key)
 
     async def _flush(self, batch: Sequence[Prepared]) -> list[Appended | NotAppended]:
         def arguments(again: bool) -> list[Any]:

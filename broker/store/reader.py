@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from broker.core.canonical import Json, decode_object
+from broker.core.canonical import Json
 from broker.core.entry import Opening
 from broker.core.merkle import CompactRange
 from broker.core.receipt import Receipt
@@ -23,6 +23,7 @@ from broker.core.tiles import (
 )
 from broker.errors import IntegrityError, KeyDestroyed
 from broker.store.notary import Notary
+from broker.store.packed import unpack
 from broker.store.pool import Database, one
 from broker.store.seal import Seals
 from broker.store.tiles import TileReader
@@ -86,9 +87,7 @@ class LogReader:
         have been erased.
         """
         async with self._database.connection() as connection:
-            row = await _entry(
-                connection, "e.idx, e.leaf, v.key, v.requester, v.provider, v.full_view as full", entry
-            )
+            row = await _entry(connection, "e.idx, e.leaf, v.key, v.views", entry)
             proof, note = await self._prove(connection, row["idx"])
         opening, full = await self._opened(row, entry, audience)
         return Receipt(bytes(row["leaf"]), row["idx"], proof, note, opening), full
@@ -163,10 +162,8 @@ class LogReader:
             key = await self._seals.by_id(row["key"])
         except KeyDestroyed:
             return None, {}
-        full = decode_object(Opening.from_bytes(key.open(row["full"], entry, "full")).view)
-        if row[audience] is None:
-            return None, full
-        return Opening.from_bytes(key.open(row[audience], entry, audience)), full
+        opened = unpack(key.open(row["views"], entry, "views"))
+        return opened.of(audience), opened.view
 
     async def _prove(self, connection: asyncpg.Connection, index: int) -> tuple[tuple[bytes, ...], bytes]:
         size, root = await _head(connection)

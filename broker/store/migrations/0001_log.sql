@@ -44,16 +44,15 @@ create table view_key (
     unique (month, class)
 );
 
--- What the commitments in a leaf open to: sealed, erasable, each for its own reader.
+-- What the commitments in a leaf open to: sealed, erasable.
 create table view (
     log                smallint not null,
     idx                bigint not null,
     key                smallint not null,
     requester_agency   text,
     provider_agency    text,
-    requester          bytea,
-    provider           bytea,
-    full_view          bytea not null,
+    -- All three views: what one shows another does too, so one text says all.
+    views              bytea not null,
     -- Free words, committed to in the full view, erasable by themselves.
     words              bytea,
     primary key (log, idx)
@@ -61,8 +60,7 @@ create table view (
 -- Kept in the row: what is sealed cannot be compressed, and moving it aside costs more than the row does.
 with (toast_tuple_target = 8160);
 alter table view
-    alter requester set storage external, alter provider set storage external,
-    alter full_view set storage external, alter words set storage external;
+    alter views set storage external, alter words set storage external;
 
 -- Full hash tiles (C2SP tlog-tiles): a cache, always rebuildable from the entries.
 create table tile (
@@ -145,9 +143,7 @@ create function log_append(
     p_key         smallint[],
     p_requester_agency text[],
     p_provider_agency  text[],
-    p_requester   bytea[],
-    p_provider    bytea[],
-    p_full        bytea[],
+    p_views       bytea[],
     p_words       bytea[],
     p_policy      bigint[],       -- lowest count of what each decision read; null: nothing to check
     p_until       timestamptz[],  -- time alone may change the decision from then on
@@ -231,17 +227,14 @@ begin
 
     with accepted as (
         select i.*, v_head.size - 1 + row_number() over (order by i.n) as idx
-        from unnest(p_id, p_leaf, p_key, p_requester_agency, p_provider_agency, p_requester, p_provider,
-                    p_full, p_words)
-            with ordinality i(id, leaf, key, requester_agency, provider_agency, requester, provider,
-                              full_view, words, n)
+        from unnest(p_id, p_leaf, p_key, p_requester_agency, p_provider_agency, p_views, p_words)
+            with ordinality i(id, leaf, key, requester_agency, provider_agency, views, words, n)
         where v_status[i.n] = 'appended'
     ), entries as (
         insert into entry (log, idx, id, leaf) select v_head.log, idx, id, leaf from accepted
     ), views as (
-        insert into view (log, idx, key, requester_agency, provider_agency, requester, provider, full_view,
-                          words)
-        select v_head.log, idx, key, requester_agency, provider_agency, requester, provider, full_view, words
+        insert into view (log, idx, key, requester_agency, provider_agency, views, words)
+        select v_head.log, idx, key, requester_agency, provider_agency, views, words
         from accepted where key is not null
     )
     select array_agg(leaf order by n) from accepted into v_leaves;

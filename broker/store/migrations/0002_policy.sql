@@ -98,7 +98,7 @@ end $$;
 -- what has run out since, is given back.
 create function log_change(
     p_now timestamptz, p_again boolean, p_id uuid, p_leaf bytea, p_key smallint, p_requester_agency text,
-    p_provider_agency text, p_requester bytea, p_provider bytea, p_full bytea, p_words bytea,
+    p_provider_agency text, p_views bytea, p_words bytea,
     p_policy bigint, p_until timestamptz, p_read_key bytea[],
     p_change jsonb, p_blob bytea, p_write_key bytea[], p_reference boolean
 ) returns appended
@@ -108,7 +108,7 @@ declare
 begin
     v_result := log_append(
         p_now, p_again, array[p_id], array[p_leaf], array[p_key], array[p_requester_agency],
-        array[p_provider_agency], array[p_requester], array[p_provider], array[p_full], array[p_words],
+        array[p_provider_agency], array[p_views], array[p_words],
         array[p_policy], array[p_until],
         array_fill(1, array[cardinality(p_read_key)]), p_read_key,
         array[null::text], array[null::uuid], array[null::bytea], array[null::uuid], array[null::boolean],

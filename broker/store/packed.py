@@ -1,0 +1,94 @@
+"""The openings of an entry's three views as one run of bytes, to be sealed once.
+
+Owns its layout. A view whose every value stands in the full view too is written as its salt alone, and made
+again from the full view by its keys; one that differs, as under neither confirm nor deny, is written whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from broker.core.canonical import Json, decode_object
+from broker.core.entry import SALT_BYTES, Opening, SealedEntry
+from broker.core.views import ProviderView, RequesterView
+from broker.errors import IntegrityError
+from broker.store.fastjson import encode
+
+# Keys as of layout 1: a view that gains one needs another layout, or old ones would be made with it.
+_LAYOUT = 1
+_REQUESTER = (
+    *("v", "event", "request_id", "outcome", "code", "record_type", "provider", "agreement", "response"),
+    *("regime", "controller", "trace"),
+)
+_PROVIDER = (*_REQUESTER, "actor", "identifiers", "override")
+_NONE, _SHARED, _OWN = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Openings:
+    """What was sealed, opened: None where there is no such party."""
+
+    requester: Opening | None
+    provider: Opening | None
+    full: Opening
+    view: dict[str, Json]
+
+    def of(self, audience: str) -> Opening | None:
+        """The opening of one audience's view."""
+        found: Opening | None = getattr(self, audience)
+        return found
+
+
+def pack(
+    sealed: SealedEntry,
+    requester: RequesterView | None,
+    provider: ProviderView | None,
+    full: Mapping[str, Json],
+) -> bytes:
+    """The openings of `sealed`, which was made of these views."""
+    asked = _part(sealed.requester, requester.as_json() if requester else {}, _REQUESTER, full)
+    held = _part(sealed.provider, provider.as_json() if provider else {}, _PROVIDER, full)
+    return b"".join((bytes((_LAYOUT,)), asked, held, sealed.full.salt, sealed.full.view))
+
+
+def unpack(data: bytes) -> Openings:
+    """What `pack` wrote. Raises IntegrityError for anything else."""
+    if data[:1] != bytes((_LAYOUT,)):
+        raise IntegrityError("sealed views: of a layout that this release does not know")
+    asked, at = _read(data, 1)
+    held, at = _read(data, at)
+    full = Opening.from_bytes(data[at:])
+    view = decode_object(full.view)
+    return Openings(_made(asked, view, _REQUESTER), _made(held, view, _PROVIDER), full, view)
+
+
+def _part(
+    opening: Opening | None, view: Mapping[str, Json], keys: tuple[str, ...], full: Mapping[str, Json]
+) -> bytes:
+    if opening is None:
+        return bytes((_NONE,))
+    if len(view) == len(keys) and view.items() <= full.items() and all(key in view for key in keys):
+        return bytes((_SHARED,)) + opening.salt
+    return bytes((_OWN,)) + opening.salt + len(opening.view).to_bytes(4, "big") + opening.view
+
+
+def _read(data: bytes, at: int) -> tuple[tuple[bytes, bytes | None] | None, int]:
+    """One part's salt, and its view where it was written whole; and where the next begins."""
+    kind, at = data[at], at + 1
+    if kind == _NONE:
+        return None, at
+    salt, at = data[at : at + SALT_BYTES], at + SALT_BYTES
+    if kind == _SHARED:
+        return (salt, None), at
+    size, at = int.from_bytes(data[at : at + 4], "big"), at + 4
+    return (salt, data[at : at + size]), at + size
+
+
+def _made(
+    part: tuple[bytes, bytes | None] | None, full: Mapping[str, Json], keys: tuple[str, ...]
+) -> Opening | None:
+    if part is None:
+        return None
+    salt, view = part
+    return Opening(salt, encode({key: full[key] for key in keys}) if view is None else view)

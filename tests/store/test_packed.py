@@ -1,0 +1,73 @@
+"""What is sealed of an entry opens to exactly what the entry committed to."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.core.entry import parse_entry, seal_entry
+from broker.core.receipt import Audience
+from broker.core.views import ProviderView, RequesterView
+from broker.errors import IntegrityError
+from broker.store.packed import _PROVIDER, _REQUESTER, pack, unpack
+
+AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
+ID = "0d6c1b52-1c5e-4b8a-9a51-7f3b0c2d4e6f"
+texts = st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=20)
+maybe = st.none() | texts
+requesters = st.builds(RequesterView, texts.filter(bool), maybe, maybe, maybe, maybe, trace=maybe)
+providers = st.builds(
+    ProviderView,
+    requesters,
+    st.none() | st.dictionaries(st.sampled_from(["id", "role"]), texts),
+    st.lists(st.tuples(texts, texts), max_size=3).map(tuple),
+    maybe,
+)
+
+
+@given(
+    st.none() | requesters, st.none() | providers, st.booleans(), st.dictionaries(st.just("detail"), texts)
+)
+def test_what_is_packed_opens_the_entry(
+    asked: RequesterView | None, held: ProviderView | None, alike: bool, more: dict[str, Any]
+) -> None:
+    """Whether views agree with the full one, differ from it or are not there, each opens its commitment."""
+    base = ProviderView(RequesterView("other"))
+    if alike and held is not None:
+        base, asked = held, asked and held.common
+    full = {**base.as_json(), "policy": 7, "now": "2026-11-21T10:00:00Z", **more}
+    sealed = seal_entry(AT, ID, asked, held, full, os.urandom)
+    opened = unpack(pack(sealed, asked, held, full))
+    assert (opened.requester, opened.provider, opened.full) == (sealed.requester, sealed.provider, sealed.full)
+    assert opened.view == full
+    entry = parse_entry(sealed.entry)
+    for audience in Audience:
+        if (opening := opened.of(audience)) is not None:
+            assert opening.opens(audience.commitment(entry))  # type: ignore[arg-type]
+
+
+def test_what_a_view_shares_is_not_written_twice() -> None:
+    """Views that say nothing else than the full one cost their salts."""
+    asked = RequesterView("disclosure", request_id=ID, record_type="records.fire.v1.PremisesRisk")
+    held = ProviderView(asked, {"id": "r.bell"}, (("uprn", "10000000001"),))
+    full = {**held.as_json(), "policy": 7, "now": "2026-11-21T10:00:00Z"}
+    sealed = seal_entry(AT, ID, asked, held, full, os.urandom)
+    assert len(pack(sealed, asked, held, full)) == 3 + 3 * 32 + len(sealed.full.view)
+
+
+def test_the_layout_goes_with_its_keys() -> None:
+    """A key added to a view needs a new layout: what was sealed before must still be made with the old ones."""
+    assert tuple(RequesterView("x").as_json()) == _REQUESTER
+    assert tuple(ProviderView(RequesterView("x")).as_json()) == _PROVIDER
+
+
+@pytest.mark.parametrize("data", [b"", b"\x02\x00\x00" + bytes(40)])
+def test_an_unknown_layout_is_said(data: bytes) -> None:
+    """What a later release may have written is refused, not guessed at."""
+    with pytest.raises(IntegrityError, match="layout"):
+        unpack(data)
