@@ -12,7 +12,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.core.canonical import Json
-from broker.core.model import Actor, Assurance, Decision, Place, Refused, Request, SubjectRef, Traits
+from broker.core.memo import ByIdentity
+from broker.core.model import (
+    Actor,
+    Assurance,
+    Decision,
+    Place,
+    Refused,
+    Request,
+    RuleApplied,
+    SubjectRef,
+    Traits,
+)
 from broker.core.views import ProviderView, RequesterView
 from broker.ports import Answer, Claim, Draft, Found, ManyMatch, ProviderFailed, Reads, Release
 
@@ -157,8 +168,8 @@ def _whole(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
         "basis": decision.basis or None,
         "condition": decision.condition or None,
         "gateway": decision.gateway or None,
-        "rules": [f"{r.rule} {r.verdict}" for r in decision.rules],
-        "permitted": list(decision.permitted),
+        "rules": _rules(decision.rules),
+        "permitted": _list(decision.permitted),
         "obligations": [o.code for o in decision.obligations],
         "valid_until": decision.valid_until.isoformat() if decision.valid_until else None,
         "refused": {"code": refused.code, "message": refused.message, "remedy": refused.remedy}
@@ -169,6 +180,11 @@ def _whole(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
         "as_at": answer.as_at.isoformat() if isinstance(answer, Found) and answer.as_at else None,
         "traits_agreed": list(answer.traits_agreed) if isinstance(answer, Found) else [],
     }
+
+
+# The same for every permit, and for every record under one version of an agreement: made once, changed never.
+_rules = ByIdentity[tuple[RuleApplied, ...], Json](lambda rules: [f"{r.rule} {r.verdict}" for r in rules])
+_list = ByIdentity[tuple[str, ...], Json](list)
 
 
 def _asked_by(request: Request) -> dict[str, Json]:

@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from unicodedata import category
 
 from google.protobuf import duration_pb2, timestamp_pb2
@@ -69,25 +70,46 @@ def request(message: exchange_pb2.RecordRequest, caller: Caller) -> Request:
     subject = (
         parse_subject(message.subject.scheme, message.subject.value) if message.HasField("subject") else None
     )
+    record_type, provider, purpose = _kind(message.record_type, message.provider, message.purpose)
     return Request(
         request_id=identifier("request_id", message.request_id),
         requester=caller.agency,
         system=caller.system,
         key_digest=caller.key_digest,
-        record_type=matching("record_type", message.record_type, _FULL_NAME, _A_RECORD_TYPE, 200),
-        provider=matching("provider", message.provider, _ID, "an agency id; `broker agency list` shows them"),
+        record_type=record_type,
+        provider=provider,
         subject=subject,
         query=_traits(message.query) if message.HasField("query") else None,
-        purpose=matching("purpose", message.purpose, _CODE, _A_PURPOSE),
-        actor=actor(message.actor),
-        reason=reason(message.reason),
+        purpose=purpose,
+        actor=_actor(message.actor.SerializeToString()),
+        reason=reason(message.reason) if message.HasField("reason") else NO_REASON,
         incident=_incident(message.incident),
         place=_place(message.place) if message.HasField("place") else None,
         retry_of=identifier("retry_of", message.retry_of) if message.retry_of else "",
         timeout=_timeout(message.timeout) if message.HasField("timeout") else DEFAULT_TIMEOUT,
         # W3C Trace Context section 4.3: what does not parse is ignored, and never stops anybody.
-        traceparent=message.traceparent if _TRACEPARENT.fullmatch(message.traceparent) else "",
+        traceparent=_traceparent(message.traceparent),
     )
+
+
+# A system asks for a few kinds of record for a few purposes, on behalf of those who are on shift: what has been
+# found good is not looked at again. Failures are not remembered.
+@lru_cache(maxsize=1024)
+def _kind(record_type: str, provider: str, purpose: str) -> tuple[str, str, str]:
+    return (
+        matching("record_type", record_type, _FULL_NAME, _A_RECORD_TYPE, 200),
+        matching("provider", provider, _ID, "an agency id; `broker agency list` shows them"),
+        matching("purpose", purpose, _CODE, _A_PURPOSE),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _actor(data: bytes) -> Actor:
+    return actor(exchange_pb2.Actor.FromString(data))
+
+
+def _traceparent(value: str) -> str:
+    return value if value and _TRACEPARENT.fullmatch(value) else ""
 
 
 def identifier(field: str, value: str) -> str:
@@ -142,6 +164,9 @@ def agency_id(field: str, value: str) -> str:
 def key_digest(field: str, value: str) -> str:
     """Hex SHA-256 of a DER SubjectPublicKeyInfo."""
     return matching(field, value, _HEX64, "64 lower-case hex digits (broker certs show prints it)")
+
+
+NO_REASON = Reason()
 
 
 def actor(message: exchange_pb2.Actor, field: str = "actor") -> Actor:

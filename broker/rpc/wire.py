@@ -8,6 +8,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from broker.core import agreement as agreements
 from broker.core import model
+from broker.core.memo import ByIdentity
 from broker.core.model import SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.recordtype import RecordType
@@ -47,13 +48,18 @@ def subject(ref: SubjectRef) -> exchange_pb2.SubjectRef:
 
 def receipt(of: Receipt) -> exchange_pb2.Receipt:
     """A receipt, whole."""
-    return exchange_pb2.Receipt(
-        entry=of.entry,
-        index=of.index,
-        proof=of.proof,
-        checkpoint=of.checkpoint,
-        opening=of.opening.to_bytes() if of.opening else b"",
-    )
+    message = exchange_pb2.Receipt()
+    _receipt(message, of)
+    return message
+
+
+def _receipt(message: exchange_pb2.Receipt, of: Receipt) -> None:
+    message.entry = of.entry
+    message.index = of.index
+    message.proof.extend(of.proof)
+    message.checkpoint = of.checkpoint
+    if of.opening is not None:
+        message.opening = of.opening.to_bytes()
 
 
 def refusal(denied: Denied) -> exchange_pb2.Refusal:
@@ -71,60 +77,44 @@ def refusal(denied: Denied) -> exchange_pb2.Refusal:
 
 def disclosure(disclosed: Disclosed) -> exchange_pb2.Disclosure:
     """A disclosure; without the record in a replay."""
-    message = exchange_pb2.Disclosure(
-        request_id=disclosed.request.request_id,
-        decision=decision(disclosed.decision),
-        receipt=receipt(disclosed.receipt),
-        replayed=disclosed.replayed,
-    )
+    message = exchange_pb2.Disclosure()
+    # The list is the same for every record of a type under an agreement, and long: parsed bytes are cheaper.
+    message.MergeFromString(_withheld(disclosed.withheld))
+    message.request_id = disclosed.request.request_id
+    _decide(message.decision, disclosed.decision)
+    _receipt(message.receipt, disclosed.receipt)
     if disclosed.record is not None:
         message.record.type_url = disclosed.record.type_url
         message.record.value = disclosed.record.value
-    # The list is the same for every record of a type under an agreement, and long: parsed bytes are cheaper.
-    message.MergeFromString(_withheld(disclosed.withheld))
+    if disclosed.replayed:
+        message.replayed = True
     return message
 
 
-class _Withheld:
-    """Serialised withheld lists, by the identity of the tuple that a redactor made once."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._known: dict[int, tuple[tuple[Withheld, ...], bytes]] = {}
-
-    def __call__(self, withheld: tuple[Withheld, ...]) -> bytes:
-        known = self._known.get(id(withheld))
-        if known is not None and known[0] is withheld:
-            return known[1]
-        data = exchange_pb2.Disclosure(
-            withheld=[exchange_pb2.Withheld(path=w.path, rule=w.rule) for w in withheld]
-        ).SerializeToString()
-        if len(self._known) >= self._most:
-            self._known.clear()
-        self._known[id(withheld)] = (withheld, data)
-        return data
+def _serialised(withheld: tuple[Withheld, ...]) -> bytes:
+    return exchange_pb2.Disclosure(
+        withheld=[exchange_pb2.Withheld(path=w.path, rule=w.rule) for w in withheld]
+    ).SerializeToString()
 
 
-_withheld = _Withheld(4096)
+_withheld = ByIdentity(_serialised)
 
 
-def decision(made: model.Decision) -> exchange_pb2.Decision:
+def _decide(message: exchange_pb2.Decision, made: model.Decision) -> None:
     """The requester's view of a decision."""
-    return exchange_pb2.Decision(
-        outcome=made.outcome.value,
-        agreement=made.agreement,
-        agreement_version=made.agreement_version,
-        controller=made.controller,
-        regime=made.regime,
-        basis=made.basis,
-        condition=made.condition,
-        gateway=made.gateway,
-        obligations=[
-            exchange_pb2.Obligation(code=o.code, detail=o.detail, due=timestamp(o.due))
-            for o in made.obligations
-        ],
-        decided_at=timestamp(made.decided_at),
-    )
+    message.outcome = made.outcome.value
+    message.agreement = made.agreement
+    message.agreement_version = made.agreement_version
+    message.controller = made.controller
+    message.regime = made.regime
+    message.basis = made.basis
+    message.condition = made.condition
+    message.gateway = made.gateway
+    for each in made.obligations:
+        obligation = message.obligations.add(code=each.code, detail=each.detail)
+        if each.due is not None:
+            obligation.due.FromDatetime(each.due)
+    message.decided_at.FromDatetime(made.decided_at)
 
 
 def actor(of: model.Actor) -> exchange_pb2.Actor:

@@ -11,7 +11,7 @@ from functools import lru_cache
 import asyncpg
 
 from broker.core.decision import subject_key
-from broker.core.model import Request, SubjectRef
+from broker.core.model import Actor, Request, SubjectRef
 from broker.errors import IntegrityError
 from broker.store.fastjson import encode
 
@@ -63,9 +63,14 @@ def _content(request: Request) -> dict[str, object]:
         "subject": [request.subject.scheme, request.subject.value] if request.subject else None,
         "query": [str(getattr(query, f)) for f in query.__struct_fields__] if query else None,
         "purpose": request.purpose,
-        "actor": [str(getattr(request.actor, f)) for f in request.actor.__struct_fields__],
+        "actor": _actor(request.actor),
         "reason": [request.reason.code, request.reason.words],
         "override": [override.code, override.words, str(override.until)] if override else None,
         "incident": request.incident,
         "place": [place.uprn, str(place.latitude), str(place.longitude), place.district] if place else None,
     }
+
+
+@lru_cache(maxsize=1024)
+def _actor(actor: Actor) -> list[str]:
+    return [str(getattr(actor, f)) for f in actor.__struct_fields__]

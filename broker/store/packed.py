@@ -68,7 +68,7 @@ def _part(
 ) -> bytes:
     if opening is None:
         return bytes((_NONE,))
-    if len(view) == len(keys) and view.items() <= full.items() and all(key in view for key in keys):
+    if tuple(view) == keys and view.items() <= full.items():
         return bytes((_SHARED,)) + opening.salt
     return bytes((_OWN,)) + opening.salt + len(opening.view).to_bytes(4, "big") + opening.view
 
