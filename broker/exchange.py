@@ -8,7 +8,6 @@ then answer. An append gives back what has been overtaken by a change, and it is
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -26,6 +25,7 @@ from broker.errors import (
     SubjectNotFound,
     Unsettled,
 )
+from broker.ids import entry_id
 from broker.ports import (
     Answer,
     Appended,
@@ -150,7 +150,7 @@ class Exchange:
         if said.refused is NO_ANSWER:
             await self._clock.until(bucket(course.started, self._clock.loop_time()))
         binding = course.claim if failure is None or isinstance(failure, Denied | SubjectNotFound) else None
-        committed = await self._commit(course, draft(str(uuid.uuid4()), case, said, answer, binding))
+        committed = await self._commit(course, draft(entry_id(), case, said, answer, binding))
         if isinstance(committed, NotAppended):
             return committed
         self._settle(course, released=said.release is not None)
@@ -184,9 +184,9 @@ class Exchange:
     async def _intend(self, course: Course, case: Case) -> Appended | NotAppended:
         """The intent, durable before the provider hears of the request. The first id of a chain of retries is
         the key under which the provider lets a viewing have its effect once."""
-        entry_id = str(uuid.uuid4())
-        claim = replace(course.claim, effect=course.claim.effect or entry_id)
-        committed = await self._commit(course, intent(entry_id, case, replace(claim, settled=False)))
+        intended = entry_id()
+        claim = replace(course.claim, effect=course.claim.effect or intended)
+        committed = await self._commit(course, intent(intended, case, replace(claim, settled=False)))
         if isinstance(committed, Appended):
             course.claim, course.intended = claim, True
         return committed
@@ -251,9 +251,11 @@ class Exchange:
         with course.span.child("broker.append") as span:
             while not append.done():
                 try:
-                    await asyncio.wait((append,))
+                    await asyncio.shield(append)
                 except asyncio.CancelledError:
                     cancelled = True
+                except Exception:  # noqa: BLE001, S110 - its result, below, raises it
+                    pass
             committed = append.result()
             if isinstance(committed, Appended):
                 span.set(batch=committed.batch)

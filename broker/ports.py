@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from datetime import datetime
 from typing import Protocol
 
@@ -120,7 +121,7 @@ class Facts(Struct, frozen=True):
 class Log(Protocol):
     """The append-only log."""
 
-    async def append(self, draft: Draft) -> Appended | NotAppended:
+    def append(self, draft: Draft) -> Awaitable[Appended | NotAppended]:
         """Durable and proven, or not in the log at all. Raises AuditUnavailable, IntegrityError."""
 
     async def change(self, draft: Draft, change: Change) -> Appended | NotAppended:

@@ -28,7 +28,7 @@ from broker.store.fastjson import encode
 from broker.store.notary import Notary
 from broker.store.pool import Database
 from broker.store.reader import LogReader
-from broker.store.seal import Seals
+from broker.store.seal import Seals, ViewKey
 
 TRIES = 3  # of the same append, when its fate is unknown
 _PAUSE = 0.2
@@ -50,10 +50,18 @@ class PostgresLog:
         self._reader = reader
         self._clock = clock
 
-    async def append(self, draft: Draft) -> Appended | NotAppended:
+    def append(self, draft: Draft) -> asyncio.Future[Appended | NotAppended]:
         """Durable and proven, or not in the log at all. Raises AuditUnavailable when its fate is unknown."""
-        item = await self._prepare(draft)
-        return await self.appends.submit(item, item.size, draft.requester_agency)
+        key = self._seals.at_hand(draft.at)
+        if key is None:
+            return asyncio.ensure_future(self._append(draft))
+        return self._submit(_prepare(draft, key))
+
+    async def _append(self, draft: Draft) -> Appended | NotAppended:
+        return await self._submit(_prepare(draft, await self._seals.current(draft.at)))
+
+    def _submit(self, item: Prepared) -> asyncio.Future[Appended | NotAppended]:
+        return self.appends.submit(item, item.size, item.draft.requester_agency)
 
     async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Json]]:
         """As `LogReader.receipt`."""
@@ -61,24 +69,13 @@ class PostgresLog:
 
     async def change(self, draft: Draft, change: Change) -> Appended | NotAppended:
         """Append the entry of a change of what decisions read, and make the change, in one statement."""
-        item = await self._prepare(draft)
+        item = _prepare(draft, await self._seals.current(draft.at))
 
         def arguments(again: bool) -> list[Any]:
             return change_arguments(item, change, self._blind, self._clock.now(), again)
 
         row = await self._commit(partial(self._database.commit, CHANGE), arguments)
         return (await self._settle([item], row))[0]
-
-    async def _prepare(self, draft: Draft) -> Prepared:
-        key = await self._seals.current(draft.at)
-        full, words = draft.full, None
-        if draft.words:
-            salt = os.urandom(32)
-            words = salt + draft.words.encode()
-            full = {**full, "words": commit(salt, words[32:])}
-        at = draft.at.replace(microsecond=0)
-        sealed = seal_entry(at, draft.id, draft.requester, draft.provider, full, os.urandom, encode)
-        return prepare(draft, sealed, full, words, key)
 
     async def _flush(self, batch: Sequence[Prepared]) -> list[Appended | NotAppended]:
         def arguments(again: bool) -> list[Any]:
@@ -147,3 +144,14 @@ class PostgresLog:
         """The receipt of an entry that an earlier try had committed."""
         proof, note = await self._reader.prove(index)
         return Receipt(item.sealed.entry, index, proof, note, item.sealed.requester)
+
+
+def _prepare(draft: Draft, key: ViewKey) -> Prepared:
+    full, words = draft.full, None
+    if draft.words:
+        salt = os.urandom(32)
+        words = salt + draft.words.encode()
+        full = {**full, "words": commit(salt, words[32:])}
+    at = draft.at.replace(microsecond=0)
+    sealed = seal_entry(at, draft.id, draft.requester, draft.provider, full, os.urandom, encode)
+    return prepare(draft, sealed, full, words, key)

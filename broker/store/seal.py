@@ -69,20 +69,23 @@ class Seals:
     def __init__(self, database: Database, ring: KeyRing) -> None:
         self._database = database
         self._ring = ring
-        self._current: dict[tuple[str, str], _Kept] = {}
+        self._current: dict[tuple[int, int, str], _Kept] = {}
         self._by_id: dict[int, _Kept] = {}
         self._lock = asyncio.Lock()
 
+    def at_hand(self, at: datetime, retention: str = STANDARD) -> ViewKey | None:
+        """The key for what happens at `at`, where nothing need be asked for it."""
+        kept = self._current.get((at.year, at.month, retention))
+        return None if kept is None or kept.old else kept.key
+
     async def current(self, at: datetime, retention: str = STANDARD) -> ViewKey:
         """The key for what happens at `at`. Raises KeyDestroyed where it has been already."""
-        month = f"{at:%Y-%m}"
-        kept = self._current.get((month, retention))
-        if kept is None or kept.old:
-            async with self._lock:
-                kept = self._current.get((month, retention))
-                if kept is None or kept.old:
-                    kept = self._current[month, retention] = _Kept(await self._load(month, retention))
-        return kept.key
+        async with self._lock:
+            key = self.at_hand(at, retention)
+            if key is None:
+                key = await self._load(f"{at:%Y-%m}", retention)
+                self._current[at.year, at.month, retention] = _Kept(key)
+        return key
 
     async def by_id(self, key_id: int) -> ViewKey:
         """The key of an older view. Raises KeyDestroyed where it has been."""
