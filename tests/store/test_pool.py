@@ -16,7 +16,8 @@ from broker.errors import AuditUnavailable, SetupError
 from broker.store import pool
 from broker.store.pool import Database, migrate, migrations
 from tests.support.evidence import Node, a_draft, node
-from tests.support.postgres import PASSWORD, Server, ask
+from tests.support.postgres import Server, ask
+from tests.support.tcp_postgres import PASSWORD
 
 NAMES = [name for _, name, _ in migrations()]
 
