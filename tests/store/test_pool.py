@@ -118,8 +118,9 @@ async def test_connections_are_in_the_state_we_rely_on(worker: Node) -> None:
         "transaction_isolation": "read committed",
         "synchronous_commit": "on",
         "lock_timeout": "2s",
-        "statement_timeout": "4s",
-        "idle_in_transaction_session_timeout": "3s",
+        "statement_timeout": "2500ms",
+        "idle_in_transaction_session_timeout": "2500ms",
+        "transaction_timeout": "2700ms",
         "TimeZone": "UTC",
     }
     async with worker.database.connection() as connection:

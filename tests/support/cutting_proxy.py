@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
+_SYNC = b"S\0\0\0\4"
+
 
 @dataclass
 class CuttingProxy:
@@ -18,13 +20,15 @@ class CuttingProxy:
     dsn: str
     lose_requests: bool = False
     lose_replies: bool = False
+    # Keep back the Sync that ends a statement, as a worker does that is stopped between two writes.
+    lose_ends: bool = False
     refuse: bool = False
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def cut(self) -> None:
         """Break every connection, and lose nothing more."""
-        self.lose_requests = self.lose_replies = False
+        self.lose_requests = self.lose_replies = self.lose_ends = False
         self.lost.clear()
         for writer in list(self._open):
             writer.transport.abort()
@@ -36,6 +40,9 @@ class CuttingProxy:
                 if self.lose_requests if upwards else self.lose_replies:
                     self.lost.set()
                     continue
+                if upwards and self.lose_ends and data.endswith(_SYNC):
+                    self.lost.set()
+                    data = data.removesuffix(_SYNC)
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort()
