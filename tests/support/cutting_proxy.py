@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 _SYNC = b"S\0\0\0\4"
+_LONG = 1500  # bytes: an append carries sealed views
 
 
 @dataclass
@@ -23,6 +24,8 @@ class CuttingProxy:
     # Keep back the Sync that ends a statement, as a worker does that is stopped between two writes.
     lose_ends: bool = False
     refuse: bool = False
+    # Whether what was lost held more than a look-up does.
+    lost_append: bool = False
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -30,6 +33,7 @@ class CuttingProxy:
         """Break every connection, and lose nothing more."""
         self.lose_requests = self.lose_replies = self.lose_ends = False
         self.lost.clear()
+        self.lost_append = False
         for writer in list(self._open):
             writer.transport.abort()
 
@@ -39,6 +43,7 @@ class CuttingProxy:
             while data := await reader.read(65536):
                 if self.lose_requests if upwards else self.lose_replies:
                     self.lost.set()
+                    self.lost_append = self.lost_append or (upwards and len(data) > _LONG)
                     continue
                 if upwards and self.lose_ends and data.endswith(_SYNC):
                     self.lost.set()

@@ -163,7 +163,7 @@ async def fleet(dsn: str, folder: Path, workers: int = 2, **more: object) -> Asy
     """Workers that serve, with the demonstration's members and agreements; they end with the block."""
     with certificates(folder) as state, serve(state, dsn, workers, **more) as child:
         ready = folder / "ready.json"
-        child.wait_ready(ready.exists, 60)
+        await asyncio.to_thread(child.wait_ready, ready.exists, 60)
         said = state.write_ports(ready)
         await asyncio.to_thread(provision, state, f"localhost:{said['grpc']}")
         yield Fleet(state, child)
