@@ -32,7 +32,7 @@ from broker.rpc import parse, wire
 from broker.rpc.context import Context
 from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
-from broker.rpc.session import LATE, Session
+from broker.rpc.session import LATE, Session, patience
 from broker.telemetry import Telemetry
 from broker.v1 import exchange_pb2, exchange_pb2_grpc
 
@@ -67,7 +67,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             task = self.start(asked)
             self.calls += 1
             try:
-                in_time, _ = await asyncio.wait({task}, timeout=asked.timeout)
+                in_time, _ = await asyncio.wait({task}, timeout=patience(asked.timeout))
             except asyncio.CancelledError:
                 self.abandon(asked, task)
                 raise

@@ -31,7 +31,14 @@ MAX_BYTES = 1024 * 1024
 # A client that reads nothing for this long, in seconds, is gone.
 STALLED = 10.0
 # What nothing else answered for in the time that the request gives: the provider's share of it ends before.
+# Said this long before that time is over, in seconds, or nobody would be there to hear it.
+_WAY_HOME = 0.1
 LATE = "no evidence could be committed in the time allowed; ask again under the same request id"
+
+
+def patience(timeout: float) -> float:
+    """Seconds after which a request of this timeout is told that it is late."""
+    return timeout - min(_WAY_HOME, timeout / 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,7 @@ class Session:
             self._put(_Ready(exchange_pb2.Outcome(request_id=request_id[:64], error=status_of(e))))
             return
         self._running[request_id] = (asked, task)
-        late = asyncio.get_running_loop().call_later(asked.timeout, self._expire, request_id, task)
+        late = asyncio.get_running_loop().call_later(patience(asked.timeout), self._expire, request_id, task)
         task.add_done_callback(lambda done: self._finish(request_id, done, late))
 
     def _finish(self, request_id: str, task: asyncio.Task[Disclosed], late: asyncio.TimerHandle) -> None:

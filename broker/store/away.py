@@ -19,6 +19,7 @@ FAILURES = (
     asyncpg.exceptions.LockNotAvailableError,
     asyncpg.exceptions.ReadOnlySQLTransactionError,
     asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
+    asyncpg.exceptions.TransactionTimeoutError,
     asyncpg.exceptions.InvalidCachedStatementError,  # a migration has run since it was prepared
 )
 

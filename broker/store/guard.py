@@ -4,16 +4,19 @@ Failing over to a replica that lagged, or restoring a backup, takes entries back
 signing on from there is equivocation. So every signed (size, root) is noted here, never going back, and a
 database that does not hold it is refused.
 
-Two slots are written in turn, each with its own check, so that a torn write costs at most one batch. A crash
-of the process loses nothing; one of the machine at most what was noted since the last `sync`.
+Several processes share the file, and none waits for another: one that has been stopped must not keep the rest
+from signing. Each writes in a lane of its own, and what all lanes hold is read together. A lane has two slots,
+written in turn, each with its own check, so that a torn write costs at most one batch. A crash of the process
+loses nothing; one of the machine at most what was noted since the last `sync`.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
-import time
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +25,12 @@ from pathlib import Path
 from broker.errors import AuditUnavailable, IntegrityError, SetupError
 
 _SLOT = 512
-_LOCK_SECONDS = 1.0  # a write takes microseconds: whoever holds the file longer has been stopped
+_LANE = 2 * _SLOT
+# The first lane is the one that earlier releases share; it is read and no longer written.
+_FIRST, _MOST = 1, 256
+# Of a slot that is being written while it is read.
+_READS = 5
+_TAKEN = (errno.EAGAIN, errno.EACCES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class SignedHead:
 
 
 class Guard:
-    """A file of two slots. Several processes may share it: each write is under a file lock and monotone."""
+    """A file of lanes, one for each process that writes. What it remembers never goes back."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -64,9 +72,11 @@ class Guard:
         except OSError as e:
             raise SetupError(f"cannot open the guard file {path}: {e.strerror}") from e
         self._unsynced = False
+        self._lane: int | None = None
+        self._parsed: dict[int, tuple[bytes, SignedHead | None]] = {}
 
     def close(self) -> None:
-        """Flush and close."""
+        """Flush and close; the lane is free for another process."""
         if self._file >= 0:
             self.sync()
             os.close(self._file)
@@ -80,8 +90,8 @@ class Guard:
 
     def load(self) -> SignedHead | None:
         """The greatest head noted, or None where none ever was. Raises AuditUnavailable."""
-        with self._locked():
-            return self._greatest()
+        with _named():
+            return _greatest(self._heads())
 
     def note(self, head: SignedHead) -> None:
         """Remember `head` unless a greater one is known.
@@ -89,22 +99,20 @@ class Guard:
         Raises IntegrityError on two roots for one size and on a log older than the one noted, AuditUnavailable
         where the file cannot be written.
         """
-        with self._locked():
-            known = self._greatest()
-            if known is not None:
-                if known.origin > head.origin:
-                    raise IntegrityError(f"{known.origin} was signed after {head.origin}, which is closed")
-                if known.origin == head.origin:
-                    if known.size == head.size and known.root != head.root:
-                        raise IntegrityError(
-                            f"two roots for size {head.size}: the log has forked; signing stops"
-                        )
-                    if known.size >= head.size:
-                        return
-            # Never over the greatest: should this write be torn, that one still stands.
-            slots = [SignedHead.from_slot(s) for s in self._slots()]
-            os.pwrite(self._file, head.to_slot(), _SLOT if slots[0] == known else 0)
+        with _named():
+            heads = self._heads()
+            _refuse_fork(head, heads)
+            known = _greatest(heads)
+            if known is not None and known.origin == head.origin and known.size >= head.size:
+                return
+            lane = self._own_lane()
+            first, second = (heads.get(2 * lane + n) for n in range(2))
+            # Never over the lane's greatest: should this write be torn, that one still stands.
+            over = 1 if first is not None and first == _greatest({0: first, 1: second}) else 0
+            os.pwrite(self._file, head.to_slot(), lane * _LANE + over * _SLOT)
             self._unsynced = True
+            # Of two that write different roots at the same time, the later reader sees the other's.
+            _refuse_fork(head, self._heads())
 
     def refuse(self, size: int) -> str:
         """The sentence for a database whose log of `size` entries does not hold what was signed."""
@@ -121,35 +129,66 @@ class Guard:
             "new key and publish both"
         )
 
-    def _slots(self) -> tuple[bytes, bytes]:
-        data = os.pread(self._file, 2 * _SLOT, 0).ljust(2 * _SLOT, b"\0")
-        return data[:_SLOT], data[_SLOT:]
+    def _heads(self) -> dict[int, SignedHead | None]:
+        """What each slot holds, by its number; None where it is empty, or torn for good."""
+        before: bytes | None = None
+        heads: dict[int, SignedHead | None] = {}
+        for _ in range(_READS):
+            data = os.pread(self._file, _MOST * _LANE, 0)
+            slots = [data[at : at + _SLOT] for at in range(0, len(data), _SLOT)]
+            heads = {n: self._parse(n, slot) for n, slot in enumerate(slots)}
+            torn = any(head is None and slots[n].strip(b"\0") for n, head in heads.items())
+            if not torn or data == before:
+                return heads
+            before = data
+        return heads
 
-    def _greatest(self) -> SignedHead | None:
-        known = [h for s in self._slots() if (h := SignedHead.from_slot(s)) is not None]
-        # A later half-year's origin sorts after an earlier one's, and starts again from nothing.
-        return max(known, key=lambda h: (h.origin, h.size), default=None)
+    def _parse(self, number: int, slot: bytes) -> SignedHead | None:
+        kept = self._parsed.get(number)
+        if kept is None or kept[0] != slot:
+            kept = self._parsed[number] = (slot, SignedHead.from_slot(slot))
+        return kept[1]
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        try:
-            self._lock()
-            try:
-                yield
-            finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
-        except OSError as e:
-            raise AuditUnavailable("the guard file cannot be read and written") from e
+    def _own_lane(self) -> int:
+        """This process's lane, taken at its first write and held until it ends, however it ends."""
+        if self._lane is None:
+            for lane in range(_FIRST, _MOST):
+                # struct flock: the open file itself holds the lock, not the process.
+                span = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, lane * _LANE, _LANE, 0)
+                try:
+                    fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, span)
+                except OSError as e:
+                    if e.errno not in _TAKEN:
+                        raise
+                else:
+                    self._lane = lane
+                    break
+            else:
+                raise OSError(errno.ENOLCK, "every lane is taken")
+        return self._lane
 
-    def _lock(self) -> None:
-        end = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.0005)
+
+def _greatest(heads: dict[int, SignedHead | None]) -> SignedHead | None:
+    # A later half-year's origin sorts after an earlier one's, and starts again from nothing.
+    return max((h for h in heads.values() if h is not None), key=lambda h: (h.origin, h.size), default=None)
+
+
+def _refuse_fork(head: SignedHead, heads: dict[int, SignedHead | None]) -> None:
+    for known in heads.values():
+        if known is None:
+            continue
+        if known.origin > head.origin:
+            raise IntegrityError(f"{known.origin} was signed after {head.origin}, which is closed")
+        if (known.origin, known.size) == (head.origin, head.size) and known.root != head.root:
+            raise IntegrityError(f"two roots for size {head.size}: the log has forked; signing stops")
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        raise AuditUnavailable("the guard file cannot be read and written") from e
 
 
 def _sync_folder(folder: Path) -> None:

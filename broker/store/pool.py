@@ -20,14 +20,18 @@ from broker.store.away import FAILURES, UNREACHED
 from broker.store.kept import KeptStatement, Standby
 
 # Every wait has a limit. The lock and the statement are bounded by the server too, so that a worker that has
-# stopped cannot hold the head of the log for others.
+# stopped cannot hold the head of the log for others: they go on within three seconds.
 _SERVER_SETTINGS = {
     "application_name": "bluelight-broker",
     "default_transaction_isolation": "read committed",
     "lock_timeout": "2000",
-    "statement_timeout": "4000",
-    "idle_in_transaction_session_timeout": "3000",
+    "statement_timeout": "2500",
+    "idle_in_transaction_session_timeout": "2500",
     "tcp_user_timeout": "5000",
+    # A worker's machine that vanishes sends nothing more, and is waited for no longer than about ten seconds.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
     "synchronous_commit": "on",
     "timezone": "UTC",
     # Everything we ask is a look-up by key, and plans are kept: one made while a table was small must not
@@ -38,8 +42,14 @@ _SERVER_SETTINGS = {
     "enable_mergejoin": "off",
     "jit": "off",
 }
-COMMAND_TIMEOUT = 5.0
+# From release 17 on. A statement that ran and whose last message never comes (the worker stopped between two
+# writes) is in no statement and not idle either: only this ends it. Above the others, which cost no connection.
+_TRANSACTION_TIMEOUT = "set transaction_timeout = 2700"
+# The server ends a statement before that: past it the connection leads nowhere. With a try on another one, that
+# is still inside the time that callers usually give.
+COMMAND_TIMEOUT = 3.0
 ACQUIRE_TIMEOUT = 3.0
+_RELEASE_TIMEOUT = 1.0
 _MIGRATION_LOCK = 0x6272_6F6B_6572  # "broker"
 
 Check = Callable[[asyncpg.Connection], Awaitable[None]]
@@ -93,8 +103,11 @@ class Database:
         if self._pool is None:
             raise AuditUnavailable("the database is not open")
         try:
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+            connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT)
+            try:
                 yield cast(asyncpg.Connection, connection)  # the pool's proxy behaves as one
+            finally:
+                await self._pool.release(connection, timeout=_RELEASE_TIMEOUT)
         except FAILURES as e:
             raise AuditUnavailable(UNREACHED) from e
 
@@ -138,6 +151,8 @@ class Database:
         await connection.set_type_codec(
             "jsonb", encoder=_dump, decoder=_load, schema="pg_catalog", format="text"
         )
+        if connection.get_server_version().major >= 17:
+            await connection.execute(_TRANSACTION_TIMEOUT)
         if self.check is not None:
             await self.check(connection)
 

@@ -16,7 +16,7 @@ import pytest
 from broker.children import spawn
 from broker.errors import SetupError
 from broker.store.embedded import EmbeddedPostgres, binaries
-from tests.support.postgres import PASSWORD, Server, ask, open_folder
+from tests.support.postgres import Server, ask, open_folder
 from tests.support.processes import (
     finished,
     nothing_uses,
@@ -25,6 +25,7 @@ from tests.support.processes import (
     true_within,
     using,
 )
+from tests.support.tcp_postgres import PASSWORD
 
 HOLD = """
 server = start(sys.argv[1])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import multiprocessing
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -79,7 +82,7 @@ def test_a_torn_write_in_a_new_half_year_costs_no_more(path: Path) -> None:
         before = path.read_bytes()
         guard.note(_head(size, "x/log/2026h2"))
         after = path.read_bytes()
-        for slot in (0, 512):
+        for slot in range(0, len(before), 512):
             if after[slot : slot + 512] != before[slot : slot + 512]:
                 path.write_bytes(after[:slot] + b"\0" * 512 + after[slot + 512 :])
         assert Guard(path).load() == _head(size - 1, "x/log/2026h2")
@@ -129,17 +132,79 @@ def test_processes_share_it(path: Path) -> None:
     assert guard.load() == _head(2999)
 
 
-def test_a_file_that_another_holds_is_not_waited_for(path: Path) -> None:
-    """A process stopped while it holds the file holds nobody else for longer than about a second."""
-    guard = Guard(path)
-    holder = os.open(path, os.O_RDWR)
-    fcntl.flock(holder, fcntl.LOCK_EX)
+_HOLDER = """
+import fcntl, hashlib, os, signal, sys
+from pathlib import Path
+from broker.store.guard import Guard, SignedHead
+
+class Stopping(Guard):
+    def _own_lane(self):
+        lane = super()._own_lane()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return lane
+
+guard = Stopping(Path(sys.argv[1]))
+fcntl.flock(guard._file, fcntl.LOCK_EX)
+guard.note(SignedHead(sys.argv[2], 2, hashlib.sha256(b"2").digest()))
+"""
+
+
+def test_a_process_that_is_stopped_as_it_writes_holds_nobody(path: Path) -> None:
+    """One stopped between its look and its write, whatever it has locked: others note meanwhile, at once, and
+    its late write takes nothing back."""
+    process = subprocess.Popen([sys.executable, "-c", _HOLDER, str(path), ORIGIN])
     try:
-        with pytest.raises(AuditUnavailable, match="guard"):
-            guard.note(_head(1))
+        assert os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT) is not None
+        guard = Guard(path)
+        for size in range(1, 6):
+            started = time.monotonic()
+            guard.note(_head(size))
+            assert time.monotonic() - started < 0.5
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(10) == 0
+        assert guard.load() == Guard(path).load() == _head(5)
     finally:
-        os.close(holder)
-    guard.note(_head(1))
+        process.kill()
+        process.wait(10)
+
+
+def test_two_roots_written_at_once_stop_signing(path: Path) -> None:
+    """Of two processes that write different roots for one size together, one at least does not sign."""
+
+    class Late(Guard):
+        """Takes its lane only when another has written."""
+
+        def _own_lane(self) -> int:
+            Guard(path).note(_head(5, salt="other"))
+            return super()._own_lane()
+
+    with pytest.raises(IntegrityError, match="forked"):
+        Late(path).note(_head(5))
+    with pytest.raises(IntegrityError, match="forked"):
+        Guard(path).note(_head(5))
+
+
+def test_what_an_earlier_release_wrote_counts(path: Path) -> None:
+    """The one lane that all processes shared before is read, and never written over."""
+    old = _head(8).to_slot() + _head(9).to_slot()
+    path.write_bytes(old)
+    guard = Guard(path)
+    assert guard.load() == _head(9)
+    with pytest.raises(IntegrityError, match="forked"):
+        guard.note(_head(9, salt="other"))
+    guard.note(_head(10))
+    assert guard.load() == _head(10)
+    assert path.read_bytes()[:1024] == old
+
+
+def test_a_lane_is_taken_up_by_the_next_process(path: Path) -> None:
+    """Restarts do not use lanes up."""
+    for size in range(1, 300):
+        guard = Guard(path)
+        guard.note(_head(size))
+        guard.close()
+    assert Guard(path).load() == _head(299)
+    assert path.stat().st_size <= 3 * 1024
 
 
 def test_a_disk_that_refuses_is_a_named_failure() -> None:

@@ -30,9 +30,7 @@ providers = st.builds(
 )
 
 
-@given(
-    st.none() | requesters, st.none() | providers, st.booleans(), st.dictionaries(st.just("detail"), texts)
-)
+@given(st.none() | requesters, st.none() | providers, st.booleans(), st.dictionaries(st.just("detail"), texts))
 def test_what_is_packed_opens_the_entry(
     asked: RequesterView | None, held: ProviderView | None, alike: bool, more: dict[str, Any]
 ) -> None:

@@ -16,7 +16,8 @@ from broker.errors import AuditUnavailable, SetupError
 from broker.store import pool
 from broker.store.pool import Database, migrate, migrations
 from tests.support.evidence import Node, a_draft, node
-from tests.support.postgres import PASSWORD, Server, ask
+from tests.support.postgres import Server, ask
+from tests.support.tcp_postgres import PASSWORD
 
 NAMES = [name for _, name, _ in migrations()]
 
@@ -117,8 +118,9 @@ async def test_connections_are_in_the_state_we_rely_on(worker: Node) -> None:
         "transaction_isolation": "read committed",
         "synchronous_commit": "on",
         "lock_timeout": "2s",
-        "statement_timeout": "4s",
-        "idle_in_transaction_session_timeout": "3s",
+        "statement_timeout": "2500ms",
+        "idle_in_transaction_session_timeout": "2500ms",
+        "transaction_timeout": "2700ms",
         "TimeZone": "UTC",
     }
     async with worker.database.connection() as connection:

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
+_SYNC = b"S\0\0\0\4"
+_LONG = 1500  # bytes: an append carries sealed views
+
 
 @dataclass
 class CuttingProxy:
@@ -18,14 +21,19 @@ class CuttingProxy:
     dsn: str
     lose_requests: bool = False
     lose_replies: bool = False
+    # Keep back the Sync that ends a statement, as a worker does that is stopped between two writes.
+    lose_ends: bool = False
     refuse: bool = False
+    # Whether what was lost held more than a look-up does.
+    lost_append: bool = False
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def cut(self) -> None:
         """Break every connection, and lose nothing more."""
-        self.lose_requests = self.lose_replies = False
+        self.lose_requests = self.lose_replies = self.lose_ends = False
         self.lost.clear()
+        self.lost_append = False
         for writer in list(self._open):
             writer.transport.abort()
 
@@ -35,7 +43,11 @@ class CuttingProxy:
             while data := await reader.read(65536):
                 if self.lose_requests if upwards else self.lose_replies:
                     self.lost.set()
+                    self.lost_append = self.lost_append or (upwards and len(data) > _LONG)
                     continue
+                if upwards and self.lose_ends and data.endswith(_SYNC):
+                    self.lost.set()
+                    data = data.removesuffix(_SYNC)
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort()

@@ -28,12 +28,14 @@ from broker.children import Child, spawn
 from broker.cli.up.cast import FIRE_ADAPTER, OPERATOR
 from broker.cli.up.provision import provision
 from broker.cli.up.stack import Starter
+from broker.cli.up.stack import environment as started
 from broker.cli.up.state import State
 from broker.client import Actor, Assurance, Broker, Disclosure, Reason
 from broker.pki.tls import TlsFiles, channel_credentials
 from broker.tracing import OFF, Tracing
 from records.fire.v1 import premises_risk_pb2
 from records.shared.v1 import fact_pb2
+from tests.support.processes import children_of
 
 RISK = "records.fire.v1.PremisesRisk"
 CREW = Actor(id="nwas-51180", role="ambulance-crew", callsign="AC412", assurance=Assurance.ROSTER)
@@ -108,11 +110,6 @@ class Fleet:
         return children_of(self.child.pid)
 
 
-def children_of(parent: int) -> list[int]:
-    """Direct children of a process."""
-    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
-
-
 def alive(pid: int) -> bool:
     """Whether there is such a process."""
     return Path(f"/proc/{pid}").exists()
@@ -166,7 +163,7 @@ async def fleet(dsn: str, folder: Path, workers: int = 2, **more: object) -> Asy
     """Workers that serve, with the demonstration's members and agreements; they end with the block."""
     with certificates(folder) as state, serve(state, dsn, workers, **more) as child:
         ready = folder / "ready.json"
-        child.wait_ready(ready.exists, 60)
+        await asyncio.to_thread(child.wait_ready, ready.exists, 60)
         said = state.write_ports(ready)
         await asyncio.to_thread(provision, state, f"localhost:{said['grpc']}")
         yield Fleet(state, child)
@@ -217,7 +214,20 @@ async def attached(
             await task
 
 
-async def ask(client: Broker, timeout: float = 5.0, subject: tuple[str, str] = HOUSE) -> Disclosure:
+@contextmanager
+def fire_adapter(running: Fleet, premises: str) -> Iterator[Child]:
+    """The fire service's own adapter, a process of its own, on its risk system in the database `premises`."""
+    with ExitStack() as stack:
+        starter = Starter(running.state, lambda _: None, stack)
+        env = started(BROKER_FIRE_DATABASE_URL=premises, BROKER_ADAPTER_AT_ONCE=1024)
+        starter.load("adapters.fire", env)
+        starter.adapter("adapters.fire", FIRE_ADAPTER, running.target, env)()
+        yield starter.children[-1]
+
+
+async def ask(
+    client: Broker, timeout: float = 5.0, subject: tuple[str, str] = HOUSE, request_id: str = ""
+) -> Disclosure:
     """An ambulance crew asks the fire service about a house."""
     return await client.request(
         record_type=RISK,
@@ -227,6 +237,7 @@ async def ask(client: Broker, timeout: float = 5.0, subject: tuple[str, str] = H
         actor=CREW,
         reason=Reason("call"),
         timeout=timeout,
+        request_id=request_id,
     )
 
 

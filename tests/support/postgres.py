@@ -10,8 +10,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import signal
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,11 +20,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from broker.children import Signals, spawn
-from broker.store.embedded import EmbeddedPostgres, account, binaries
+from broker.store.embedded import EmbeddedPostgres
+from tests.support.tcp_postgres import tcp_postgres
 
 _names = itertools.count(1)
-PASSWORD = "not-a-secret"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,65 +102,8 @@ def open_folder() -> Iterator[Path]:
 @contextlib.contextmanager
 def tcp_server(folder: Path) -> Iterator[str]:
     """A server on 127.0.0.1 and a free port with a password role, as a hosted one is; gives its DSN."""
-    programs, data, log = binaries.find(), folder / "data", folder / "external.log"
-    who = account.choose(programs, folder)
-    data.mkdir(mode=0o700)
-    shutil.chown(data, who.owner)
-    env, through, here = binaries.environment(), who.through, Path("/")
-
-    initdb = [
-        str(programs / "initdb"),
-        f"--pgdata={data}",
-        "--auth=scram-sha-256",
-        "--encoding=UTF8",
-        "--no-sync",
-    ]
-    initdb += ["--pwfile=/dev/stdin", "--username=postgres", "--locale=C"]
-    with tempfile.TemporaryFile() as stdin:
-        stdin.write(PASSWORD.encode())
-        stdin.seek(0)
-        spawn(initdb, name="initdb", log=log, env=env, cwd=here, stdin=stdin, through=through).wait(60)
-    with tempfile.TemporaryFile() as stdin:
-        stdin.write(f"CREATE ROLE broker LOGIN CREATEDB PASSWORD '{PASSWORD}';\n".encode())
-        stdin.write(b"CREATE DATABASE broker OWNER broker;\n")
-        stdin.seek(0)
-        alone = [
-            str(programs / "postgres"),
-            "--single",
-            "-c",
-            "exit_on_error=on",
-            "-D",
-            str(data),
-            "postgres",
-        ]
-        spawn(alone, name="set-up", log=log, env=env, cwd=here, stdin=stdin, through=through).wait(60)
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": ""}
-    server = [
-        str(programs / "postgres"),
-        "-D",
-        str(data),
-        *(f"--{name}={value}" for name, value in options.items()),
-    ]
-
-    def listening() -> bool:
-        status = data / "postmaster.pid"
-        return status.exists() and status.read_text().splitlines()[7:] == ["ready   "]
-
-    with spawn(
-        server,
-        name="external PostgreSQL",
-        log=log,
-        env=env,
-        cwd=here,
-        through=through,
-        signals=Signals(stop=signal.SIGINT, death=signal.SIGQUIT),
-    ) as child:
-        child.wait_ready(listening, 30)
-        yield f"postgresql://broker:{PASSWORD}@127.0.0.1:{port}/broker"
+    with tcp_postgres(folder) as server:
+        yield server.dsn
 
 
 @pytest.fixture(scope="session")

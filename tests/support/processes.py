@@ -51,6 +51,11 @@ def scenario(code: str, *arguments: object, through: Sequence[str] = ()) -> subp
     return subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+def children_of(parent: int) -> list[int]:
+    """Direct children of a process."""
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
 def finished(process: subprocess.Popen[str], timeout: float = 60) -> str:
     """All that a scenario printed, once it has ended."""
     try:
@@ -96,10 +101,26 @@ def listening_inodes() -> set[str]:
     return {line.split()[9] for table in tables for line in table}
 
 
+def listeners(pids: Sequence[int], port: int) -> list[int]:
+    """Those of the processes that listen on this TCP port."""
+    tables = (Path(f"/proc/net/{table}").read_text().splitlines()[1:] for table in ("tcp", "tcp6"))
+    rows = [line.split() for table in tables for line in table]
+    inodes = {row[9] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if socket_inodes(pid) & inodes:
+                found.append(pid)
+    return found
+
+
 def socket_inodes(pid: int) -> set[str]:
     """The sockets that a process has open."""
-    opened = (entry.readlink().name for entry in Path(f"/proc/{pid}/fd").iterdir())
-    return {name.removeprefix("socket:[").removesuffix("]") for name in opened if name.startswith("socket:")}
+    names = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            names.append(entry.readlink().name)
+    return {name.removeprefix("socket:[").removesuffix("]") for name in names if name.startswith("socket:")}
 
 
 def programs_for_everyone(folder: Path) -> Path:
