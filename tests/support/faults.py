@@ -56,6 +56,13 @@ class Faults:
         self.armed = False
         return list(self.steps)
 
+    @property
+    def missed(self) -> bool:
+        """Whether the walk was shorter than the plan: it had fetched for itself what this one found at hand."""
+        assert self.plan is not None
+        assert bool(self.failed) == (self.plan.step < len(self.steps)), self.plan
+        return not self.failed
+
     def before(self, name: str, error: Exception) -> bool:
         """Take a step. Raises `error` where it fails before its effect; True where it shall fail after it."""
         if not self.armed:

@@ -1,4 +1,4 @@
-"""A store that fails on demand and the use cases on it: one implementation, with agencies and an agreement in it.
+"""A store that fails on demand and the use cases on it: one implementation, with agencies and an agreement.
 
 Everything is reached through the ports, so that what is tried on one implementation is tried on each.
 """

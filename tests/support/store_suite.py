@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,8 +43,8 @@ Place = tuple[int, bytes, str]
 
 @dataclass(frozen=True)
 class Row:
-    """One method. `made` gives what a call is about; `stands` how often its effect is there (None: it has none);
-    `good` checks a call's result, of a first call or of one that repeats what stands already."""
+    """One method. `made` gives what a call is about; `stands` how often its effect is there (None: it has
+    none); `good` checks a call's result, of a first call or of one that repeats what stands already."""
 
     made: Callable[[Stage], Awaitable[Any]]
     call: Callable[[Stage, Any], Awaitable[Any]]
