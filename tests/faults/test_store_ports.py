@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 
 from broker.errors import AuditUnavailable
+from tests.support.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.support.faults import Plan
 from tests.support.postgres import Server, open_folder
-from tests.support.stage import Stage, memory_stage, postgres_stage
+from tests.support.stage import Stage, memory_stage, postgres_stage, stage_on
 from tests.support.store_suite import OTHERS, ROWS, STORE, Row, methods, protocols
 
 IMPLEMENTATIONS = ["memory", "postgres", pytest.param("external_postgres", marks=pytest.mark.long)]
@@ -99,3 +101,54 @@ async def test_a_call_that_fails(stage: Stage, name: str) -> None:
         row.good(stage, made, await row.call(stage, made), bool(stands))
         assert row.stands is None or await row.stands(stage, made) == 1, plan
     assert row.stands is None or persisted_and_failed, "no failure had persisted"
+
+
+@pytest.fixture(scope="module", params=["postgres", "external_postgres"])
+async def cut(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[Stage, CuttingProxy]]:
+    """A store behind a proxy that loses what it is told to, on each kind of server."""
+    server: Server = request.getfixturevalue(request.param)
+    with open_folder() as folder:
+        (folder / "proxy").mkdir()
+        async with (
+            server.fresh() as dsn,
+            cutting_proxy(dsn, folder / "proxy") as proxy,
+            stage_on(proxy.dsn, tmp_path_factory.mktemp("cut")) as made,
+        ):
+            yield made, proxy
+
+
+async def _while_cut(stage: Stage, proxy: CuttingProxy, row: Row, made: Any, loses: str) -> Any:
+    """What came of a call whose first words, or their answer, were lost with the connection, for good."""
+    setattr(proxy, loses, True)
+    call = asyncio.ensure_future(row.call(stage, made))
+    try:
+        await asyncio.wait_for(proxy.lost.wait(), 10)
+        proxy.refuse = True
+        proxy.cut()
+        return await call
+    except AuditUnavailable as e:
+        return e
+    finally:
+        proxy.refuse = False
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("loses", ["lose_requests", "lose_replies"])
+@pytest.mark.parametrize("name", ROWS)
+async def test_a_call_whose_connection_is_cut(cut: tuple[Stage, CuttingProxy], name: str, loses: str) -> None:
+    """The real thing: the statement never arrives, or it does and its reply does not, and nobody can be
+    reached: AuditUnavailable; what had arrived stands, once; and with the connection back the call is good."""
+    (stage, proxy), row = cut, ROWS[name]
+    row.good(stage, warm := await row.made(stage), await row.call(stage, warm), False)
+    made = await row.made(stage)
+    assert isinstance(await _while_cut(stage, proxy, row, made, loses), AuditUnavailable)
+    if row.stands is not None:
+        async with asyncio.timeout(10):  # what had arrived may still be at work
+            while loses == "lose_replies" and not await row.stands(stage, made):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert await row.stands(stage, made) == (loses == "lose_replies")
+    stands = row.stands is not None and loses == "lose_replies"
+    row.good(stage, made, await row.call(stage, made), stands)
+    assert row.stands is None or await row.stands(stage, made) == 1

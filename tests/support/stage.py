@@ -212,9 +212,15 @@ async def memory_stage() -> AsyncIterator[Stage]:
 @asynccontextmanager
 async def postgres_stage(server: Server, folder: Path) -> AsyncIterator[Stage]:
     """Over an empty database of a server."""
+    async with server.fresh() as dsn, stage_on(dsn, folder) as stage:
+        yield stage
+
+
+@asynccontextmanager
+async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
+    """Over the empty database at `dsn`, with one connection to it."""
     faults = Faults()
     async with (
-        server.fresh() as dsn,
         durable(
             dsn,
             folder,
