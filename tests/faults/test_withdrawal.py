@@ -96,7 +96,7 @@ class Trial:
 
 
 async def _trial(
-    deploy: Deploy, server: Server, folder: Path, wanted: int, tell: Tell, lanes: int = 1
+    deploy: Deploy, server: Server, folder: Path, wanted: int, tell: Tell, lanes: int = 2
 ) -> Trial:
     """Withdraw until `wanted` of them have had enough requests near, then judge the whole log."""
     source = numbers()
