@@ -101,7 +101,7 @@ async def _trial(
     """Withdraw until `wanted` of them have had enough requests near, then judge the whole log."""
     source = numbers()
     others, bystander = [next(source) for _ in range(500)], next(source)
-    everybody = people(2 * wanted, source)
+    everybody = people(4 * wanted, source)
     links = {person.number: [person.other] for person in everybody}
     async with (
         server.fresh() as dsn,
