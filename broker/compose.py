@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +33,7 @@ from broker.keys import FolderKeys
 from broker.links import Links
 from broker.pki.identity import server_uri
 from broker.pki.tls import TlsFiles
+from broker.ports import FactsSource
 from broker.readiness import Readiness
 from broker.registry import Registry
 from broker.release import CatalogueReleases
@@ -73,6 +74,14 @@ REFRESH = 1.0  # seconds between looks for what other processes have changed
 COVER = 10.0
 
 
+Facts = Callable[[FactsSource], FactsSource]
+
+
+def as_read(facts: FactsSource) -> FactsSource:
+    """Nothing between the requests and what the database says."""
+    return facts
+
+
 def half_year(at: datetime) -> str:
     """The half-year that `at` (UTC) falls into, as it stands in a log's origin: `2026h2`."""
     return f"{at.year}h{1 if at.month <= 6 else 2}"
@@ -104,8 +113,12 @@ class _Store:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
-    """A broker that serves from entry to exit. Raises SetupError with the sentence that says what to do."""
+async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[Running]:
+    """A broker that serves from entry to exit. Raises SetupError with the sentence that says what to do.
+
+    `facts` gives what requests read by, made of the real one: a port of its own, so that a test can show what
+    becomes of a broker that reads in another way.
+    """
     async with AsyncExitStack() as stack:
         number = "" if settings.worker is None else f"{settings.worker}-"
         own = Worker(f"{number}{secrets.token_hex(4)}", "")
@@ -127,7 +140,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         stack.push_async_callback(acknowledgements.drain)
         exchange = Exchange(
             store.log,
-            store.facts,
+            facts(store.facts),
             store.reference,
             links,
             CatalogueReleases(lambda: store.reference.catalogue, store.reference.pins),

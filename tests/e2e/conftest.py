@@ -14,8 +14,11 @@ import pytest
 from nhs_number.validate import is_valid
 
 from tests.e2e import words
+from tests.e2e.neighbour import liar, neighbour
 from tests.e2e.words import Person
 from tests.support.stack import Deployment
+
+__all__ = ["direct_care", "liar", "neighbour", "person"]
 
 MakePerson = Callable[..., Awaitable[Person]]
 

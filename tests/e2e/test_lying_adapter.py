@@ -6,135 +6,26 @@ The adapter is another agency's, enrolled, attached over the real service, with 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
-from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
-from google.protobuf import any_pb2
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2
 
-from broker.pki.identity import key_digest
 from broker.pki.tls import TlsFiles
-from broker.v1 import adapter_pb2, adapter_pb2_grpc, directory_pb2, directory_pb2_grpc, exchange_pb2
+from broker.v1 import adapter_pb2, adapter_pb2_grpc, exchange_pb2
 from records.fire.v1 import premises_risk_pb2 as fire
-from records.shared.v1 import fact_pb2 as shared
 from tests.e2e import words
-from tests.support.liar import Liar, attached
+from tests.e2e.neighbour import UPRN, Change, a_request, changed, fails, honest, honest_again, logged
+from tests.support.liar import Liar
 from tests.support.stack import Deployment
-
-AGENCY = "lancs-fire"
-UPRN = "100062990099"
-TYPE_URL = f"type.googleapis.com/{words.PREMISES}"
-Change = Callable[[adapter_pb2.Answer], Any]
-
-
-@pytest.fixture(scope="module")
-async def neighbour(stack: Deployment, tmp_path_factory: pytest.TempPathFactory) -> tuple[TlsFiles, str]:
-    """Another fire service with an adapter's certificate and an agreement; and the record type's digest."""
-    folder = tmp_path_factory.mktemp("neighbour")
-    files = words.files_of(stack.issued(folder / "ca").issue_client(AGENCY, "risk", datetime.now(UTC)))
-    async with stack.operator() as channel:
-        directory = directory_pb2_grpc.DirectoryServiceStub(channel)
-        agency = directory_pb2.Agency(id=AGENCY, name="A neighbour's fire service", kind="fire")
-        await directory.AddAgency(directory_pb2.AddAgencyRequest(agency=agency), timeout=words.TIMEOUT)
-        await directory.EnrolSystem(
-            directory_pb2.EnrolSystemRequest(
-                agency=AGENCY,
-                system="risk",
-                function=directory_pb2.SYSTEM_FUNCTION_PARTNER,
-                key_digest=key_digest(x509.load_pem_x509_certificate(files.cert.read_bytes())),
-            ),
-            timeout=words.TIMEOUT,
-        )
-        listed = await directory.ListRecordTypes(
-            directory_pb2.ListRecordTypesRequest(full_name=words.PREMISES), timeout=words.TIMEOUT
-        )
-    await words.apply(
-        stack,
-        words.agreement(
-            "lancs-nwas-premises",
-            provider=AGENCY,
-            record_type=words.PREMISES,
-            scheme="uprn",
-            permitted=("uprn", "access.state", "access.as_at", "access.directions"),
-            purpose="emergency-response",
-        ),
-    )
-    return files, listed.record_types[-1].digest
-
-
-@pytest.fixture
-async def liar(stack: Deployment, neighbour: tuple[TlsFiles, str]) -> AsyncIterator[Liar]:
-    """The neighbour's adapter, attached."""
-    files, digest = neighbour
-    provided = adapter_pb2.Provided(record_type=words.PREMISES, digest=digest, subject_schemes=["uprn"])
-    hello = adapter_pb2.Hello(software="liar/1", provides=[provided], at_once=64)
-    async with stack.channel(files) as channel, attached(channel, hello) as one:
-        yield one
-
-
-def honest(ask: adapter_pb2.Ask) -> adapter_pb2.Answer:
-    """A good answer, with more in the record than the agreement names."""
-    record = fire.PremisesRisk(uprn=ask.subject.value, crew_notes="not for others")
-    record.access.state = shared.FACT_STATE_VALUE
-    record.access.directions = "Second gate"
-    record.access.key_safe_code = "9999Z"
-    found = adapter_pb2.Found(
-        record=any_pb2.Any(type_url=TYPE_URL, value=record.SerializeToString()),
-        digest=ask.digest,
-        identifiers=[ask.subject],
-    )
-    return adapter_pb2.Answer(ask_id=ask.ask_id, found=found)
-
-
-def changed(change: Change) -> Callable[[adapter_pb2.Ask], list[adapter_pb2.Answer]]:
-    """A good answer with one thing changed."""
-
-    def say(ask: adapter_pb2.Ask) -> list[adapter_pb2.Answer]:
-        answer = honest(ask)
-        change(answer)
-        return [answer]
-
-    return say
-
-
-def _request(**fields: Any) -> exchange_pb2.RecordRequest:
-    return words.a_request(provider=AGENCY, subject={"scheme": "uprn", "value": UPRN}, **fields)
-
-
-async def _honest_again(stack: Deployment, liar: Liar) -> None:
-    """The same link, telling the truth, is answered through: nothing broke."""
-    liar.say = lambda ask: [honest(ask)]
-    async with stack.channel("nwas-cad") as channel:
-        told = await words.ask(channel, _request())
-    record = fire.PremisesRisk.FromString(told.record.value)
-    assert record.access.directions == "Second gate"
-
-
-async def _fails(stack: Deployment, **fields: Any) -> status_pb2.Status:
-    async with stack.channel("nwas-cad") as channel:
-        return await words.failure(words.ask(channel, _request(**fields)))
-
-
-async def _logged(stack: Deployment, status: status_pb2.Status) -> None:
-    """The failure came with its receipt, and the auditor sees a provider's failure of that agency."""
-    receipt = words.detail(status, exchange_pb2.Receipt)
-    shown = await words.opened(stack, json.loads(receipt.entry)["id"])
-    full = json.loads(shown.receipt.opening[32:])
-    assert (full["event"], full["provider"]) == ("provider-failure", AGENCY)
-    assert "Second gate" not in json.dumps(full)
 
 
 async def test_an_honest_answer_is_redacted(stack: Deployment, liar: Liar):
     """Of a whole record only what the agreement names goes on; the adapter is told the names."""
-    await _honest_again(stack, liar)
+    await honest_again(stack, liar)
     async with stack.channel("nwas-cad") as channel:
-        told = await words.ask(channel, _request())
+        told = await words.ask(channel, a_request())
     assert b"9999Z" not in told.record.value
     assert b"not for others" not in told.record.value
     ask = liar.asked[-1]
@@ -182,12 +73,12 @@ LIES: dict[str, Change] = {
 async def test_an_answer_to_another_question_is_the_providers_failure(stack: Deployment, liar: Liar, lie: str):
     """UNAVAILABLE with a receipt, nothing of the answer released, and the next one is fine."""
     liar.say = changed(LIES[lie])
-    status = await _fails(stack)
+    status = await fails(stack)
     assert words.code(status) == "UNAVAILABLE", status
     assert words.detail(status, error_details_pb2.ErrorInfo).reason == "ProviderUnavailable"
     assert b"secret" not in status.SerializeToString()
-    await _logged(stack, status)
-    await _honest_again(stack, liar)
+    await logged(stack, status)
+    await honest_again(stack, liar)
 
 
 async def test_the_first_answer_counts_and_strangers_answers_do_not(stack: Deployment, liar: Liar):
@@ -201,20 +92,20 @@ async def test_the_first_answer_counts_and_strangers_answers_do_not(stack: Deplo
 
     liar.say = say
     async with stack.channel("nwas-cad") as channel:
-        told = await words.ask(channel, _request())
+        told = await words.ask(channel, a_request())
     assert fire.PremisesRisk.FromString(told.record.value).access.directions == "Second gate"
-    await _honest_again(stack, liar)
+    await honest_again(stack, liar)
 
 
 async def test_silence_costs_no_more_than_the_callers_time(stack: Deployment, liar: Liar):
     """DEADLINE_EXCEEDED inside the caller's time, with a receipt; the adapter is told to stop."""
     liar.say = lambda ask: []
     started = time.monotonic()
-    status = await _fails(stack, timeout={"seconds": 1})
+    status = await fails(stack, timeout={"seconds": 1})
     assert time.monotonic() - started < 1.5
     assert words.code(status) == "DEADLINE_EXCEEDED"
-    await _logged(stack, status)
-    await _honest_again(stack, liar)
+    await logged(stack, status)
+    await honest_again(stack, liar)
     assert liar.asked[0].ask_id in liar.cancelled
 
 
@@ -222,18 +113,18 @@ async def test_an_adapter_that_hangs_up_is_noticed_at_once(stack: Deployment, li
     """A link that breaks under a question is a failure long before the caller's time is up."""
     liar.hang_up = True
     started = time.monotonic()
-    status = await _fails(stack, timeout={"seconds": 8})
+    status = await fails(stack, timeout={"seconds": 8})
     assert time.monotonic() - started < 2
     assert words.code(status) == "UNAVAILABLE"
-    await _logged(stack, status)
+    await logged(stack, status)
 
 
 async def test_without_an_adapter_the_provider_is_unavailable(stack: Deployment, neighbour: object):
     """Nobody attached: said at once, with a receipt."""
     await asyncio.sleep(0.1)  # the link of the test before may just be going
-    status = await _fails(stack)
+    status = await fails(stack)
     assert words.code(status) == "UNAVAILABLE"
-    await _logged(stack, status)
+    await logged(stack, status)
 
 
 @pytest.mark.parametrize(

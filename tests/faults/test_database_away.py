@@ -16,9 +16,9 @@ import pytest
 from broker.client import Broker, Disclosure
 from broker.errors import AuditUnavailable, BrokerError, ProviderTimeout
 from tests.support.fleet import Fleet, Risks, ask, attached, becomes, fleet
+from tests.support.naive_log import entries_of
 from tests.support.postgres import open_folder
 from tests.support.tcp_postgres import TcpPostgres, tcp_postgres
-from tests.support.whole_log import entries_of
 
 ASKERS = 16
 # What a caller may be told late by: scheduling of a busy machine, and nothing of ours.

@@ -26,10 +26,10 @@ from broker.core.keys import Verifier
 from broker.core.merkle import EMPTY_RANGE, leaf_hash, verify_consistency
 from tests.support.fleet import Fleet, becomes, fire_adapter, fleet
 from tests.support.insistence import Ledger
+from tests.support.naive_log import Tree, ends_of, entries_of
 from tests.support.postgres import Server, open_folder
 from tests.support.processes import listeners
 from tests.support.tcp_postgres import TcpPostgres, tcp_postgres
-from tests.support.whole_log import Tree, ends_of, entries_of
 
 CLIENTS, EACH = 4, 64
 KILLS = {"worker": 20, "postmaster": 5, "backend": 6}

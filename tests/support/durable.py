@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from broker.clock import SystemClock
 from broker.core.keys import Signer
 from broker.keys import FolderKeys
+from broker.store.agreements import AgreementReader
 from broker.store.blind import Blind
 from broker.store.directives import DirectiveReader
 from broker.store.facts import FactsReader
@@ -20,6 +21,7 @@ from broker.store.pool import Database, migrate
 from broker.store.reader import LogReader
 from broker.store.reference import ReferenceReader
 from broker.store.seal import Seals
+from broker.store.workers import WorkerRows
 from tests.support.memory import ORIGIN
 
 
@@ -33,17 +35,25 @@ class Durable:
     reference: ReferenceReader
     directives: DirectiveReader
     signer: Signer
+    agreements: AgreementReader
+    workers: WorkerRows
+    blind: Blind
 
 
 @asynccontextmanager
-async def durable(dsn: str, folder: Path) -> AsyncIterator[Durable]:
-    """A new store in an empty database; keys and guard lie in `folder`."""
+async def durable(
+    dsn: str,
+    folder: Path,
+    pool: Callable[[str], Database] = Database,
+    guarded: Callable[[Path], Guard] = Guard,
+) -> AsyncIterator[Durable]:
+    """A new store in an empty database; keys and guard lie in `folder`. Pool and guard may be failing ones."""
     await migrate(dsn)
     async with AsyncExitStack() as stack:
-        ring, database = FolderKeys(folder / "keys"), Database(dsn)
+        ring, database = FolderKeys(folder / "keys"), pool(dsn)
         await database.open()
         stack.push_async_callback(database.close)
-        guard = Guard(folder / "guard")
+        guard = guarded(folder / "guard")
         stack.callback(guard.close)
         signer = Signer.from_seed(ORIGIN, ring.signing_seed())
         notary = Notary(signer, guard)
@@ -54,4 +64,14 @@ async def durable(dsn: str, folder: Path) -> AsyncIterator[Durable]:
         facts = FactsReader(database, blind)
         for coalescer in (log.appends, facts.reads):
             await stack.enter_async_context(coalescer)
-        yield Durable(log, reader, facts, ReferenceReader(database), DirectiveReader(database, blind), signer)
+        yield Durable(
+            log,
+            reader,
+            facts,
+            ReferenceReader(database),
+            DirectiveReader(database, blind),
+            signer,
+            AgreementReader(database),
+            WorkerRows(database),
+            blind,
+        )

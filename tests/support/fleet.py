@@ -95,6 +95,10 @@ class Fleet:
             [("grpc.use_local_subchannel_pool", 1)],
         )
 
+    def operator(self) -> grpc.aio.Channel:
+        """A bare channel of the operator's."""
+        return self.channel(OPERATOR.folder)
+
     def https(self, number: int | None = None, name: str = OPERATOR.folder) -> httpx.AsyncClient:
         """An HTTP client of the shared HTTPS port, or of one worker's own."""
         files = self.files(name)

@@ -24,9 +24,11 @@ class Liar:
         self.asked: list[adapter_pb2.Ask] = []
         self.cancelled: list[int] = []
         self.hang_up = False
+        self.link: grpc.aio.StreamStreamCall | None = None
 
     async def serve(self, link: grpc.aio.StreamStreamCall) -> None:
         """Read and answer until the stream ends, or until told to hang up at the next ask."""
+        self.link = link
         while (reply := await link.read()) is not grpc.aio.EOF:
             self.cancelled += reply.cancel
             for ask in reply.asks:

@@ -274,7 +274,13 @@ class MemoryLog:
         return self._store.entries[index].draft.id
 
     async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
-        raise KeyError(new)
+        leaves = [leaf_hash(one.sealed.entry) for one in self._store.entries]
+        new = new or len(leaves)
+        if not 0 <= old <= new <= len(leaves):
+            raise KeyError(new)
+        root = EMPTY_RANGE.extend(leaves[:new]).root()
+        note = sign_checkpoint(Checkpoint(ORIGIN, new, root), self._store.signer)
+        return (_subproof(old, leaves[:new], True) if old else ()), note
 
 
 class MemoryFacts:
@@ -374,6 +380,17 @@ class ScriptedProviders:
 def identifiers(*pairs: tuple[str, str]) -> tuple[SubjectRef, ...]:
     """References from pairs of scheme and value."""
     return tuple(SubjectRef(*pair) for pair in pairs)
+
+
+def _subproof(old: int, leaves: list[bytes], whole: bool) -> tuple[bytes, ...]:
+    """SUBPROOF of RFC 6962 section 2.1.2, straight from its definition."""
+    if old == len(leaves):
+        return () if whole else (EMPTY_RANGE.extend(leaves).root(),)
+    k = 1 << (len(leaves) - 1).bit_length() - 1
+    left, right = leaves[:k], leaves[k:]
+    if old <= k:
+        return (*_subproof(old, left, whole), EMPTY_RANGE.extend(right).root())
+    return (*_subproof(old - k, right, False), EMPTY_RANGE.extend(left).root())
 
 
 def _text(key: str | bytes) -> str:

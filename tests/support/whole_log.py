@@ -1,94 +1,84 @@
-"""A log taken from its database and held to RFC 6962 by hand, apart from the product's own code."""
+"""A whole log read as its keeper can: every full view, opened with the broker's keys and held to its leaf."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-import asyncpg
-
-from broker.core.entry import Opening, parse_entry
-from broker.core.views import RequesterView
+from broker.core.entry import Entry, parse_entry
+from broker.core.merkle import EMPTY_RANGE, leaf_hash
+from broker.core.model import SubjectRef
 from broker.keys import FolderKeys
+from broker.store.blind import Blind
+from broker.store.packed import unpack
 from broker.store.pool import Database
 from broker.store.seal import Seals
 
-# Ends of a request that bind its id: there is one at most.
-FINAL = frozenset({"disclosure", "refusal", "not-found"})
+_PAGE = 2000
+_ENTRIES = """
+select e.idx, e.id::text, e.leaf, v.key, v.views from entry e join view v using (log, idx)
+where e.idx >= $1 and e.idx < $2 order by e.idx
+"""
 
 
-class Tree:
-    """Merkle trees over prefixes of `entries`, straight from RFC 6962 section 2.1."""
+@dataclass
+class WholeLog:
+    """The database behind a log, and the keys that open it."""
 
-    def __init__(self, entries: Sequence[bytes]) -> None:
-        self._entries = entries
-        self._hash = lru_cache(maxsize=None)(self._mth)
+    database: Database
+    seals: Seals
+    blind: Blind
+    leaves: list[bytes] = field(default_factory=list)
+
+    async def entries(self) -> list[tuple[int, Mapping[str, Any]]]:
+        """(index, full view) of every entry in order. Fails where a leaf commits to other words."""
+        found: list[tuple[int, Mapping[str, Any]]] = []
+        while page := await self._page(len(found)):
+            found += page
+        return found
+
+    async def _page(self, start: int) -> list[tuple[int, Mapping[str, Any]]]:
+        async with self.database.connection() as connection:
+            rows = await connection.fetch(_ENTRIES, start, start + _PAGE)
+        page: list[tuple[int, Mapping[str, Any]]] = []
+        for row in rows:
+            leaf, key = bytes(row["leaf"]), await self.seals.by_id(row["key"])
+            opened = unpack(key.open(row["views"], row["id"], "views"))
+            entry = parse_entry(leaf)
+            assert isinstance(entry, Entry)
+            assert opened.full.opens(entry.full)
+            self.leaves.append(leaf_hash(leaf))
+            page.append((row["idx"], opened.view))
+        return page
 
     def root(self, size: int) -> bytes:
-        """MTH of the first `size` entries."""
-        return self._hash(0, size)
+        """The Merkle root of the first `size` leaves that were read."""
+        return EMPTY_RANGE.extend(self.leaves[:size]).root()
 
-    def consistency(self, old: int, new: int) -> list[bytes]:
-        """PROOF(old, D[new]), section 2.1.2; `old` above 0."""
-        return self._subproof(old, 0, new, True)
-
-    def _mth(self, start: int, end: int) -> bytes:
-        if end == start:
-            return hashlib.sha256(b"").digest()
-        if end - start == 1:
-            return hashlib.sha256(b"\x00" + self._entries[start]).digest()
-        middle = start + _split(end - start)
-        return hashlib.sha256(b"\x01" + self._hash(start, middle) + self._hash(middle, end)).digest()
-
-    def _subproof(self, old: int, start: int, end: int, whole: bool) -> list[bytes]:
-        if old == end - start:
-            return [] if whole else [self._hash(start, end)]
-        k = _split(end - start)
-        if old <= k:
-            return [*self._subproof(old, start, start + k, whole), self._hash(start + k, end)]
-        return [*self._subproof(old - k, start + k, end, False), self._hash(start, start + k)]
-
-
-def _split(size: int) -> int:
-    """The largest power of two below `size`."""
-    return 1 << (size - 1).bit_length() - 1
-
-
-async def entries_of(dsn: str) -> list[bytes]:
-    """The leaves, in order; fails where an index is missing or the head is of another size."""
-    connection = await asyncpg.connect(dsn, timeout=10)
-    try:
-        rows = await connection.fetch("select idx, leaf from entry order by idx", timeout=60)
-        size = await connection.fetchval("select size from head")
-    finally:
-        await connection.close()
-    assert [row["idx"] for row in rows] == list(range(size))
-    return [bytes(row["leaf"]) for row in rows]
-
-
-async def ends_of(dsn: str, keys: Path, entries: Sequence[bytes]) -> dict[str, list[int]]:
-    """Indexes of the entries that end each request for good, by request id, from the opened views.
-
-    Fails where a view is not the one that its entry commits to.
-    """
-    database = Database(dsn, size=2)
-    await database.open()
-    found: defaultdict[str, list[int]] = defaultdict(list)
-    try:
-        seals = Seals(database, FolderKeys(keys))
-        async with database.connection() as connection:
-            rows = await connection.fetch("select idx, key, requester from view where requester is not null")
+    async def changed(self) -> dict[bytes, list[datetime]]:
+        """When, by the database's clock under the log's lock, what was said about each blind key changed."""
+        async with self.database.connection() as connection:
+            rows = await connection.fetch("select key, at from policy_change order by policy")
+        times: dict[bytes, list[datetime]] = {}
         for row in rows:
-            entry = parse_entry(entries[row["idx"]])
-            key = await seals.by_id(row["key"])
-            opening = Opening.from_bytes(key.open(row["requester"], entry.id, "requester"))
-            assert opening.opens(entry.requester)
-            view = RequesterView.parse(opening.view)
-            if view.event in FINAL and view.request_id is not None:
-                found[view.request_id].append(row["idx"])
+            times.setdefault(bytes(row["key"]), []).append(row["at"])
+        return times
+
+    def key(self, scheme: str, value: str) -> bytes:
+        """The blind key of an identifier."""
+        return self.blind.subject(SubjectRef(scheme, value))
+
+
+@asynccontextmanager
+async def whole_log(dsn: str, keys: Path) -> AsyncIterator[WholeLog]:
+    """The log of the database at `dsn`; `keys` is the broker's key folder."""
+    ring, database = FolderKeys(keys), Database(dsn, size=2)
+    await database.open()
+    try:
+        yield WholeLog(database, Seals(database, ring), Blind(ring.index_key()))
     finally:
         await database.close()
-    return found

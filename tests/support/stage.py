@@ -1,0 +1,246 @@
+"""A store that fails on demand and the use cases on it: one implementation, with agencies and an agreement.
+
+Everything is reached through the ports, so that what is tried on one implementation is tried on each.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from broker.administration import Administration
+from broker.agreements import Agreements
+from broker.clock import SystemClock
+from broker.core.directive import Directive
+from broker.core.keys import Signer
+from broker.core.model import Function, Request, SubjectRef
+from broker.core.reference import Agency
+from broker.directives import Directives
+from broker.exchange import Exchange
+from broker.ports import (
+    AgreementStore,
+    Asked,
+    DirectiveStore,
+    FactsSource,
+    Found,
+    Log,
+    LogView,
+    ReferenceSource,
+)
+from broker.registry import Registry
+from broker.release import CatalogueReleases
+from broker.signing import SigningKeys
+from broker.workers import Beat, WorkerTable
+from tests.support.durable import durable
+from tests.support.faults import Faulted, Faults, FaultyDatabase, FaultyGuard
+from tests.support.memory import MemoryStore, ScriptedProviders
+from tests.support.postgres import Server
+from tests.support.signing import Signatory
+from tests.support.world import (
+    ACTOR,
+    KINDS,
+    OPERATOR,
+    RISK,
+    WATCHED,
+    ask,
+    caller,
+    flow,
+    key_of,
+    record_of,
+    risk_set,
+    terms,
+    toml,
+    watched_set,
+)
+
+SINCE = datetime(2020, 1, 1, tzinfo=UTC)
+COUNCIL = caller("cumberland", "cad")
+
+
+@dataclass
+class Stage:
+    """One implementation. `log` to `workers` are its ports, whose calls fail as `faults` says."""
+
+    kind: str
+    faults: Faults
+    log: Log
+    view: LogView
+    facts: FactsSource
+    reference: ReferenceSource
+    directives: DirectiveStore
+    agreements: AgreementStore
+    workers: WorkerTable
+    signer: Signer
+    content: Callable[[Request], bytes]
+    pins: Callable[[str, str], Any]
+    clock: SystemClock = field(default_factory=SystemClock)
+
+    def __post_init__(self) -> None:
+        self.calls: list[str] = []
+        self.providers = ScriptedProviders(self.clock, self.calls)
+        self.exchange = Exchange(
+            self.log,
+            self.facts,
+            self.reference,
+            self.providers,
+            CatalogueReleases(lambda: self.reference.catalogue, self.pins),
+            self.clock,
+            self.content,
+        )
+        self.administration = Administration(self.log, self.clock)
+        self.registry = Registry(self.administration, self.reference, self.clock)
+        self.signing = SigningKeys(self.administration, self.reference, self.clock)
+        self.agreed = Agreements(self.administration, self.reference, self.agreements, self.clock)
+        self.said = Directives(self.administration, self.facts, self.directives, self.reference, self.clock)
+
+    async def furnish(self) -> None:
+        """Agencies, systems, record types, and one agreement for a type without effects and one with."""
+        for agency, kind in KINDS.items():
+            await self.registry.add_agency(OPERATOR, Agency(agency, agency.upper(), kind, "england", SINCE))
+            function = Function.OPERATOR if kind == "operator" else Function.PARTNER
+            name = "cli" if kind == "operator" else "cad"
+            digest = key_of(f"{agency}/{name}")
+            await self.registry.enrol(OPERATOR, agency, name, function, digest, SINCE, None)
+        await self.registry.approve(OPERATOR, RISK, risk_set())
+        await self.registry.approve(OPERATOR, WATCHED, watched_set())
+        signatories = [Signatory("nwas"), Signatory("cfrs")]
+        for each in signatories:
+            await self.signing.enrol(OPERATOR, each.enrolled(date(2020, 1, 1)), None, ACTOR)
+        flows = [flow(), flow(record_type=WATCHED)]
+        file = toml(terms(valid_from=date(2020, 1, 1), valid_until=date(2099, 12, 31), flows=flows))
+        on = self.clock.now().date()
+        await self.agreed.apply(OPERATOR, file, [each.sign(file, on) for each in signatories])
+
+    def person(self) -> SubjectRef:
+        """Somebody nobody has heard of."""
+        return SubjectRef("uprn", str(10**9 + uuid.uuid4().int % 10**9))
+
+    def asks(self, **changes: Any) -> Request:
+        """A request of its own about somebody of its own."""
+        return ask(subject=changes.pop("subject", None) or self.person(), **changes)
+
+    def finds(self, request: Request) -> None:
+        """From now on the provider has the record that is asked for."""
+        digest = self.reference.catalogue.newest(request.record_type).digest
+        assert request.subject is not None
+        self.providers.answers(Found(record_of(request.record_type), digest, (request.subject,)))
+
+    def objection(self) -> Directive:
+        """Words of the council's to record."""
+        return Directive(str(uuid.uuid4()), "objection", "cumberland", self.clock.now())
+
+    async def policy(self) -> int:
+        """The count of changes."""
+        return (await self.facts.read(Asked((), "nwas/cad", ()))).policy
+
+    async def since(self, index: int) -> list[dict[str, Any]]:
+        """The full views of the entries from this place on."""
+        fulls: list[dict[str, Any]] = []
+        while True:
+            try:
+                entry = await self.view.id_at(index + len(fulls))
+            except KeyError:
+                return fulls
+            _, full = await self.view.receipt(entry, "full")
+            fulls.append(dict(full))
+
+    async def size(self) -> int:
+        """How many entries there are."""
+        low, high = 0, 1
+        while await self._has(high - 1):
+            low, high = high, high * 2
+        while low + 1 < high:
+            middle = (low + high) // 2
+            low, high = (middle, high) if await self._has(middle - 1) else (low, middle)
+        return low
+
+    async def _has(self, index: int) -> bool:
+        try:
+            await self.view.id_at(index)
+        except KeyError:
+            return False
+        return True
+
+
+class _Beats:
+    """A table of workers in memory, for as long as a test takes."""
+
+    def __init__(self) -> None:
+        self._beats: dict[str, Beat] = {}
+
+    async def beat(self, own: Beat, gone_after: float) -> tuple[Beat, ...]:
+        self._beats[own.worker.id] = own
+        return tuple(each for each in self._beats.values() if each.worker.id != own.worker.id)
+
+    async def leave(self, worker: str) -> None:
+        self._beats.pop(worker, None)
+
+
+@asynccontextmanager
+async def memory_stage() -> AsyncIterator[Stage]:
+    """Over the memory store."""
+    faults = Faults()
+    store = MemoryStore(SystemClock())
+
+    def port(real: Any) -> Any:
+        return Faulted(real, faults)
+
+    log, kept = port(store.log), port(store)
+    stage = Stage(
+        "memory",
+        faults,
+        log,
+        log,
+        port(store.facts),
+        port(store.reference),
+        kept,
+        kept,
+        port(_Beats()),
+        store.signer,
+        store.content,
+        store.reference.pins,
+    )
+    await stage.furnish()
+    yield stage
+
+
+@asynccontextmanager
+async def postgres_stage(server: Server, folder: Path) -> AsyncIterator[Stage]:
+    """Over an empty database of a server."""
+    async with server.fresh() as dsn, stage_on(dsn, folder) as stage:
+        yield stage
+
+
+@asynccontextmanager
+async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
+    """Over the empty database at `dsn`, with one connection to it."""
+    faults = Faults()
+    async with (
+        durable(
+            dsn,
+            folder,
+            lambda to: FaultyDatabase(to, faults, size=1),
+            lambda path: FaultyGuard(path, faults),
+        ) as made,
+    ):
+        stage = Stage(
+            "postgres",
+            faults,
+            made.log,
+            made.reader,
+            made.facts,
+            made.reference,
+            made.directives,
+            made.agreements,
+            made.workers,
+            made.signer,
+            made.blind.content,
+            made.reference.pins,
+        )
+        await stage.furnish()
+        yield stage
