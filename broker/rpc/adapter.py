@@ -68,10 +68,11 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         """Serve one adapter until it leaves, falls silent, or may no longer speak."""
         try:
             caller = await self.identity.find(context)
-            require(caller, Function.PARTNER)
             incoming = aiter(request_iterator)
             async with asyncio.timeout(HELLO_WITHIN):
                 first = await anext(incoming)
+            # Not before: to whoever is still writing, gRPC tells of an inner error instead of a refusal.
+            require(caller, Function.PARTNER)
             link = await self._greet(caller, first)
             live = self._workers.live
             await context.write(
