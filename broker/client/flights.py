@@ -21,6 +21,8 @@ MAX_IN_FLIGHT = 1024
 MAX_WAITING = 4096
 _ID_BYTES = 40
 _MAX_REMEMBERED = 4096
+_PARTS = 4
+_LEAST_REQUESTS = 16
 _LEAST = 0.001  # seconds of time given to a request that is sent at its very end
 
 
@@ -141,14 +143,24 @@ class Flights:
             flight.fail(error())
 
     def take(self, now: float) -> wire.ExchangeRequest | None:
-        """The next message, of at most 256 items and 1 MiB; None where there is nothing to say."""
+        """The next message, of at most 256 items and 1 MiB; None where there is nothing to say.
+
+        Of many requests it takes a part only: all in one message would go through client, broker and adapter as
+        one convoy, in which each waits while another works.
+        """
         message = wire.ExchangeRequest()
+        requests = max(_LEAST_REQUESTS, (self._in_flight + len(self._waiting)) // _PARTS)
         items, size = 0, 0
         for queue, into in ((self._cancel, message.cancel), (self._received, message.received)):
             while queue and items < MAX_ITEMS:
                 into.append(queue.popleft())
                 items, size = items + 1, size + _ID_BYTES
-        while self._waiting and items < MAX_ITEMS and self._in_flight < self._max_in_flight:
+        while (
+            self._waiting
+            and items < MAX_ITEMS
+            and len(message.requests) < requests
+            and self._in_flight < self._max_in_flight
+        ):
             flight = self._waiting[0]
             if items and size + flight.size > MAX_BYTES:
                 break
