@@ -14,6 +14,7 @@ from importlib import resources
 from typing import Any, cast
 
 import asyncpg
+import msgspec
 
 from broker.errors import AuditUnavailable, SetupError
 from broker.store.away import FAILURES, UNREACHED
@@ -177,7 +178,7 @@ def _dump(value: Any) -> str:
 
 
 def _load(text: str) -> Any:
-    return json.loads(text)
+    return msgspec.json.decode(text)
 
 
 def migrations() -> list[tuple[int, str, str]]:
