@@ -88,13 +88,15 @@ class Coalescer(Generic[Item, Result]):
         """Items queued and not yet in a flush."""
         return len(self._waiting)
 
-    def submit(self, item: Item, size: int = 0, owner: str = "") -> asyncio.Future[Result]:
+    def submit(
+        self, item: Item, size: int = 0, owner: str = "", *, urgent: bool = False
+    ) -> asyncio.Future[Result]:
         """A future for the item's result. `size` in bytes counts against a batch; `owner` is whose turn it
-        takes, an agency's id for example. Raises Saturated."""
+        takes, an agency's id for example; what is `urgent` is in the next batch. Raises Saturated."""
         if self._stopped:
             raise Saturated(f"{self.name}: stopping")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.put((item, future), size, owner)
+        self._waiting.put((item, future), size, owner, urgent=urgent)
         self._wake.set()
         return future
 

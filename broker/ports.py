@@ -74,6 +74,7 @@ class Draft:
     words: str = ""
     reads: Reads | None = None
     claim: Claim | None = None
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class Asked:
     subjects: tuple[SubjectRef, ...]
     system: str
     request_ids: tuple[str, ...]
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

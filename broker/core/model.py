@@ -5,7 +5,7 @@ Everything here has been parsed at an edge and is valid by construction; nothing
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
@@ -140,6 +140,8 @@ class Request:
     retry_of: str = ""
     timeout: float = 5.0
     traceparent: str = ""
+    # In the emergency lane: granted by its agreement, said by nobody, and no part of what is asked.
+    urgent: bool = field(default=False, compare=False)
 
     @property
     def caller(self) -> str:

@@ -7,6 +7,7 @@ searched for. Details stay well below the 8 KiB at which gRPC starts to lose the
 
 from __future__ import annotations
 
+import math
 import uuid
 
 import grpc
@@ -63,7 +64,7 @@ def status_of(error: BaseException) -> status_pb2.Status:
         error_details_pb2.ErrorInfo(
             reason=type(error).__name__,
             domain=DOMAIN,
-            metadata={"replayed": "true"} if error.replayed else {},
+            metadata=_metadata(error),
         )
     ]
     if isinstance(error, errors.InvalidRequest):
@@ -71,13 +72,20 @@ def status_of(error: BaseException) -> status_pb2.Status:
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, errors.Saturated | errors.Draining):
         delay = duration_pb2.Duration(nanos=0)
-        delay.FromMilliseconds(int(error.retry_after * 1000))
+        delay.FromMilliseconds(math.ceil(error.retry_after * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     if isinstance(error, errors.Denied):
         details.append(wire.refusal(error))
     elif error.receipt is not None:
         details.append(wire.receipt(error.receipt))
     return _status(code, str(error), details)
+
+
+def _metadata(error: BrokerError) -> dict[str, str]:
+    found = {"replayed": "true"} if error.replayed else {}
+    if isinstance(error, errors.QuotaExceeded) and error.quota:
+        found["quota"] = error.quota
+    return found
 
 
 def count(telemetry: Telemetry, error: BaseException, agency: str = "") -> None:
@@ -87,7 +95,8 @@ def count(telemetry: Telemetry, error: BaseException, agency: str = "") -> None:
     elif isinstance(error, errors.InvalidRequest):
         telemetry.malformed(Edge.GRPC)
     elif isinstance(error, errors.Saturated):
-        telemetry.over_quota(Edge.GRPC, agency)
+        limit = error.quota if isinstance(error, errors.QuotaExceeded) else "room"
+        telemetry.over_quota(Edge.GRPC, agency, limit)
 
 
 async def abort(context: Context, error: BaseException) -> None:

@@ -51,7 +51,7 @@ class PostgresLog:
     async def append(self, draft: Draft) -> Appended | NotAppended:
         """Durable and proven, or not in the log at all. Raises AuditUnavailable when its fate is unknown."""
         item = await self._prepare(draft)
-        return await self.appends.submit(item, item.size, draft.requester_agency)
+        return await self.appends.submit(item, item.size, draft.requester_agency, urgent=draft.urgent)
 
     async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Json]]:
         """As `LogReader.receipt`."""
