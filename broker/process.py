@@ -39,7 +39,7 @@ def _settle_memory() -> None:
     """What stands by now stays; look for garbage after many requests, not after every few."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(5_000, 10, 100)
 
 
 def told(broker: Running) -> dict[str, object]:
