@@ -197,7 +197,6 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         stack.push_async_callback(edge.stop)
         own_ports = await _open_own(settings, edge)
         await workers.beat()
-        asyncio.get_running_loop().create_task(_lag())
         for work in (workers.watch(), readiness.watch(), _keep_fresh(store), _keep_tiles(store)):
             task = asyncio.get_running_loop().create_task(work)
             stack.push_async_callback(_cancel, task)
@@ -284,24 +283,3 @@ async def _keep_tiles(store: _Store) -> None:
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def _lag():
-    import gc, sys, time
-    gcs=[]
-    t0=[0]
-    def cb(phase, info):
-        if phase=="start": t0[0]=time.perf_counter()
-        else: gcs.append((info["generation"], (time.perf_counter()-t0[0])*1000))
-    gc.callbacks.append(cb)
-    loop=asyncio.get_running_loop(); last=loop.time(); worst=[]
-    while True:
-        a=time.perf_counter(); c=time.thread_time()
-        await asyncio.sleep(0.002)
-        lag=(time.perf_counter()-a-0.002)*1000; cpu=(time.thread_time()-c)*1000
-        worst.append((lag,cpu))
-        if loop.time()-last>1:
-            worst.sort(reverse=True)
-            g2=[round(ms) for g,ms in gcs if ms>3]
-            print("LAG", len(worst), " ".join(f"{l:.0f}/{c:.0f}" for l,c in worst[:6]), "gc", len(gcs), g2, file=sys.stderr, flush=True)
-            worst.clear(); gcs.clear(); last=loop.time()

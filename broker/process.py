@@ -36,7 +36,10 @@ async def serve(settings: Settings) -> None:
 
 
 def _settle_memory() -> None:
-    """What stands by now stays; look for garbage after many requests, not after every few."""
+    """What stands by now stays; look for garbage after many requests, not after every few.
+
+    Nor after too many: everything waits for a look, a millisecond for each few thousand objects.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(5_000, 10, 100)

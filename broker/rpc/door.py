@@ -18,9 +18,9 @@ from broker.rpc import parse
 from broker.rpc.identity import Identity
 from broker.v1 import exchange_pb2
 
-# A unary call that is refused costs as much as so many refusals on a stream.
+# A call that is refused costs as much as so many refusals on a stream.
 _CALL = 20
-_MAX_HELD = 256  # calls of one agency
+_MAX_HELD = 1024  # calls of one agency
 
 
 class Door:
