@@ -30,6 +30,7 @@ from broker.edge import Edge
 from broker.errors import BrokerError, UnknownSystem
 from broker.exchange import Exchange
 from broker.keys import FolderKeys
+from broker.limits import Limits
 from broker.links import Links
 from broker.pki.identity import server_uri
 from broker.pki.tls import TlsFiles
@@ -42,6 +43,7 @@ from broker.rpc.agreement import AgreementServicer
 from broker.rpc.audit import AuditServicer
 from broker.rpc.directive import DirectiveServicer
 from broker.rpc.directory import DirectoryServicer
+from broker.rpc.door import Door
 from broker.rpc.exchange import ExchangeServicer
 from broker.rpc.identity import Identity
 from broker.signing import SigningKeys
@@ -154,8 +156,15 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
         directives = Directives(administration, store.facts, said, store.reference, clock)
         audits = Audits(administration, store.reader)
         workers = Workers(own, WorkerRows(store.database), links.attached)
-        workers.changed = links.tell
-        served = ExchangeServicer(exchange, acknowledgements, identity, telemetry)
+        limits = Limits(settings.agency_per_second)
+
+        def changed(live: tuple[Worker, ...]) -> None:
+            links.tell(live)
+            limits.shared_by(len(live))
+
+        workers.changed = changed
+        door = Door(identity, limits, settings.system_streams)
+        served = ExchangeServicer(exchange, acknowledgements, identity, telemetry, door)
 
         def add(server: grpc.aio.Server) -> None:
             exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(served, server)

@@ -7,6 +7,9 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+AGENCY_PER_SECOND = 50_000.0  # more than one worker can answer
+SYSTEM_STREAMS = 256
+
 
 class Settings(BaseSettings):
     """What one broker process needs to know."""
@@ -36,6 +39,18 @@ class Settings(BaseSettings):
     advertise: str = Field("", description="name under which adapters reach this machine; empty: the host")
     drain_seconds: float = Field(25.0, gt=0, le=300, description="time to finish in when told to stop")
     ready_file: Path | None = Field(None, description="written with the ports once the broker is ready")
+    agency_per_second: float = Field(
+        AGENCY_PER_SECOND,
+        ge=1,
+        le=1e9,
+        description="requests a second that one agency may make of the whole deployment",
+    )
+    system_streams: int = Field(
+        SYSTEM_STREAMS,
+        ge=1,
+        le=65536,
+        description="exchange streams that one system may have open at each worker",
+    )
     pool_size: int = Field(8, ge=2, le=64, description="database connections")
 
     @property

@@ -98,6 +98,7 @@ def draft(entry_id: str, case: Case, said: Said, answer: Answer | None, claim: C
         # Under ncnd that goes for every way to say nothing: being decided again would take longer, and show.
         reads=None if decision.refused or said.refused is NO_ANSWER else case.reads,
         claim=claim,
+        urgent=request.urgent,
     )
 
 

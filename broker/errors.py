@@ -85,7 +85,11 @@ class Saturated(BrokerError):  # noqa: N818
 
 
 class QuotaExceeded(Saturated):
-    """An agency or agreement asked for more than it was granted."""
+    """An agency asked for more than it was granted; `quota` says whose grant: `agency` or `agreement`."""
+
+    def __init__(self, message: str, retry_after: float = 1.0, quota: str = "") -> None:
+        super().__init__(message, retry_after)
+        self.quota = quota
 
 
 class Draining(BrokerError):  # noqa: N818

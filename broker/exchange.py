@@ -159,7 +159,7 @@ class Exchange:
     async def _read(self, request: Request, learnt: tuple[SubjectRef, ...]) -> Facts:
         asked = (request.subject,) if request.subject else ()
         ids = (request.request_id, request.retry_of) if request.retry_of else (request.request_id,)
-        return await self._facts.read(Asked(asked + learnt, request.caller, ids))
+        return await self._facts.read(Asked(asked + learnt, request.caller, ids, request.urgent))
 
     async def _decide(self, request: Request, facts: Facts, learnt: tuple[SubjectRef, ...]) -> Case:
         reference = await self._reference.at_least(facts.reference_policy)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
+from broker.lanes import Lanes, reserve
 from broker.ports import Answer, Found, ManyMatch, ProviderFailed, Question
 from broker.workers import Worker
 
@@ -27,7 +28,7 @@ _TYPE_URL = "type.googleapis.com/"
 class Outbox:
     """What waits to be written to one adapter. The writer takes all of it at once."""
 
-    asks: deque[tuple[int, Question, float]] = field(default_factory=deque)
+    asks: Lanes[tuple[int, Question, float]] = field(default_factory=Lanes)
     cancels: deque[int] = field(default_factory=deque)
     settled: deque[tuple[str, bool]] = field(default_factory=deque)
     # All live workers, where they have changed since they were last written.
@@ -63,10 +64,12 @@ class Link:
         """Requests it has not answered."""
         return len(self._owed)
 
-    @property
-    def open(self) -> bool:
-        """Whether it takes another request."""
-        return not self.draining and self.outstanding < self.at_once and len(self.outbox) < MAX_OUTBOX
+    def takes(self, *, urgent: bool) -> bool:
+        """Whether it takes another request; a part of what it takes at once is kept for urgent ones."""
+        kept, kept_out = (0, 0) if urgent else (reserve(self.at_once), reserve(MAX_OUTBOX))
+        return not self.draining and (
+            self.outstanding < self.at_once - kept and len(self.outbox) < MAX_OUTBOX - kept_out
+        )
 
     def serves(self, question: Question) -> bool:
         """Whether it declared the record type, in whichever approved version."""
@@ -84,7 +87,7 @@ class Link:
         question = replace(question, digest=self.version(question))
         future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         self._owed[ask_id] = (question, future)
-        self.outbox.asks.append((ask_id, question, deadline))
+        self.outbox.asks.append((ask_id, question, deadline), urgent=question.request.urgent)
         self.outbox.wake.set()
         try:
             async with asyncio.timeout_at(deadline):
@@ -219,7 +222,7 @@ class Links:
         ]
         if not serving:
             return _failed("no adapter of the provider is attached that serves this record type")
-        ready = [link for link in serving if link.open]
+        ready = [link for link in serving if link.takes(urgent=question.request.urgent)]
         if not ready:
             return ProviderFailed(
                 Saturated("the provider's adapters take no more requests at the moment"), "saturated"

@@ -72,6 +72,7 @@ class Draft(Struct, frozen=True):
     words: str = ""
     reads: Reads | None = None
     claim: Claim | None = None
+    urgent: bool = False
 
 
 class Appended(Struct, frozen=True):
@@ -107,6 +108,7 @@ class Asked(Struct, frozen=True):
     subjects: tuple[SubjectRef, ...]
     system: str
     request_ids: tuple[str, ...]
+    urgent: bool = False
 
 
 class Facts(Struct, frozen=True):

@@ -75,7 +75,9 @@ class Telemetry:
         self._unauthenticated = self._counter(
             "unauthenticated", "Calls without a certificate that is enrolled now.", ["edge"]
         )
-        self._over_quota = self._counter("over_quota", "Calls refused for their number.", ["edge", "agency"])
+        self._over_quota = self._counter(
+            "over_quota", "Calls refused for their number.", ["edge", "agency", "limit"]
+        )
         # A series that is there from the start shows its first increase; one that appears later hides it.
         for edge in Edge:
             self._malformed.labels(edge)
@@ -103,9 +105,13 @@ class Telemetry:
         """Count a call whose certificate was missing, unknown, suspended or revoked."""
         self._unauthenticated.labels(edge).inc()
 
-    def over_quota(self, edge: Edge, agency: str) -> None:
-        """Count a call of an agency that had asked for more than it may at once."""
-        self._over_quota.labels(edge, self._agencies(agency)).inc()
+    def over_quota(self, edge: Edge, agency: str, limit: str = "room") -> None:
+        """Count a call of an agency that had asked for more than it may.
+
+        `limit` is which bound: its own quota (`agency`), an `agreement`'s, or how much may be under way at
+        once (`room`).
+        """
+        self._over_quota.labels(edge, self._agencies(agency), limit).inc()
 
     def watch_log(self, read: Callable[[], LogCounts]) -> None:
         """Show these counts of the log at every scrape."""

@@ -73,6 +73,21 @@ async def test_a_batch_is_bounded_in_bytes_and_a_large_item_travels_alone(sink: 
     assert sink.batches == [[0, 1], [2], [3], [4], [5]]
 
 
+async def test_what_is_urgent_waits_for_one_batch_at_most(sink: Sink) -> None:
+    """It is in the batch after the one in progress, before all that came earlier."""
+    sink.gate.clear()
+    async with Coalescer("x", sink, max_items=4) as queue:
+        flying = queue.submit("flying", owner="a")
+        await asyncio.sleep(0.01)
+        waiting = [queue.submit(n, owner="a") for n in range(100)]
+        urgent = queue.submit("urgent", owner="b", urgent=True)
+        sink.gate.set()
+        assert await urgent == ("done", "urgent")
+        assert sum(one.done() for one in waiting) <= 3
+        await asyncio.gather(flying, *waiting)
+    assert sink.batches[:2] == [["flying"], ["urgent", 0, 1, 2]]
+
+
 async def test_a_full_queue_refuses(sink: Sink) -> None:
     """At `max_waiting` a submit is Saturated at once, and those who wait are served."""
     sink.gate.clear()

@@ -57,6 +57,38 @@ def test_each_owner_has_a_bound_and_all_have_one() -> None:
         bounded.put(("nwas", 1), 1, "nwas")
 
 
+def test_what_is_urgent_leaves_first_and_in_turns() -> None:
+    """Ahead of whatever waits; and one agency's urgent flood does not hold up another's one."""
+    mixed = queue()
+    for n in range(500):
+        mixed.put(("police", n), 1000, "police")
+        mixed.put(("fire", n), 1000, "fire", urgent=True)
+    mixed.put(("nwas", 0), 1000, "nwas", urgent=True)
+    first = mixed.take(64, 1 << 20, everything)
+    assert {owner for owner, _ in first} == {"fire", "nwas"}
+    rest = [owner for _ in range(20) for owner, _ in mixed.take(64, 1 << 20, everything)]
+    assert rest == ["fire"] * rest.count("fire") + ["police"] * 500
+
+
+def test_an_ordinary_flood_leaves_room_for_what_is_urgent() -> None:
+    """The urgent line has room of its own, past which urgent items wait among the others, or are refused."""
+    bounded = queue(most=16, most_of_one=16)
+    for n in range(16):
+        bounded.put(("police", n), 1, "police")
+    with pytest.raises(Saturated):
+        bounded.put(("nwas", 0), 1, "nwas")
+    for n in range(2):
+        bounded.put(("nwas", n), 1, "nwas", urgent=True)
+    with pytest.raises(Saturated):
+        bounded.put(("nwas", 2), 1, "nwas", urgent=True)
+    assert len(bounded) == 18
+    assert bounded.take(3, 1 << 20, everything) == [("nwas", 0), ("nwas", 1), ("police", 0)]
+    bounded.put(("nwas", 3), 1, "nwas", urgent=True)
+    bounded.put(("nwas", 4), 1, "nwas", urgent=True)
+    bounded.put(("nwas", 5), 1, "nwas", urgent=True)  # in the place that the police item left
+    assert len(bounded) == 18
+
+
 def test_a_large_item_travels_alone() -> None:
     """However large, it comes, and nothing beside it."""
     mixed = queue()
@@ -68,18 +100,19 @@ def test_a_large_item_travels_alone() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2 << 20)), max_size=60),
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2 << 20), st.booleans()), max_size=60),
     st.integers(1, 8),
     st.sets(st.integers(0, 59)),
 )
 def test_nothing_is_lost_doubled_or_out_of_order(
-    items: list[tuple[str, int]], most: int, gone: set[int]
+    items: list[tuple[str, int, bool]], most: int, gone: set[int]
 ) -> None:
-    """Every item that is still wanted comes once, each owner's in order, within the bounds of a batch."""
+    """Every item that is still wanted comes once, each owner's of a lane in order, urgent ones before all
+    others, within the bounds of a batch."""
     mixed = queue()
-    for n, (owner, size) in enumerate(items):
-        mixed.put((owner, n), size, owner)
-    sizes = [size for _, size in items]
+    for n, (owner, size, urgent) in enumerate(items):
+        mixed.put((owner, n), size, owner, urgent=urgent)
+    sizes, urgent_ones = [size for _, size, _ in items], {n for n, item in enumerate(items) if item[2]}
     came: list[tuple[str, int]] = []
     while len(mixed):
         batch = mixed.take(most, 1 << 20, lambda item: item[1] not in gone)
@@ -87,6 +120,9 @@ def test_nothing_is_lost_doubled_or_out_of_order(
         assert len(batch) <= 1 or sum(sizes[n] for _, n in batch) <= 1 << 20
         came += batch
     assert sorted(n for _, n in came) == [n for n in range(len(items)) if n not in gone]
+    lanes = [n in urgent_ones for _, n in came]
+    assert lanes == sorted(lanes, reverse=True)
     for owner in "abc":
-        own = [n for whose, n in came if whose == owner]
-        assert own == sorted(own)
+        for lane in (True, False):
+            own = [n for whose, n in came if whose == owner and (n in urgent_ones) is lane]
+            assert own == sorted(own)

@@ -52,7 +52,7 @@ def test_agencies_are_bounded() -> None:
     assert sample(telemetry, "broker_requests_total", agency="other", **of) == 50
     assert sample(telemetry, "broker_links", agency="agency-0") == 2
     assert sample(telemetry, "broker_links", agency="other") == 4
-    assert sample(telemetry, "broker_over_quota_total", edge="grpc", agency="other") == 1
+    assert sample(telemetry, "broker_over_quota_total", edge="grpc", agency="other", limit="room") == 1
 
 
 def test_what_others_count_is_read_at_the_scrape() -> None:

@@ -90,6 +90,7 @@ def _show(terms: Agreement, told: pb.Agreement) -> None:
             "recorders of consent": terms.directives.recorders,
             "minimum assurance": terms.actors.minimum_assurance,
             "neither confirm nor deny": terms.ncnd,
+            **_limits(terms),
             "digest": told.digest,
         },
         False,
@@ -103,6 +104,15 @@ def _show(terms: Agreement, told: pb.Agreement) -> None:
     _section(obligations, ("code", "days", "detail"), "obligations", "no obligations")
     none = "no signatures: it was applied before they were needed"
     _section(_signatures(told), ("agency", "signatory", "role", "signed_at", "key_id"), "signatures", none)
+
+
+def _limits(terms: Agreement) -> dict[str, object]:
+    limits = terms.limits
+    most, emergency = (limits.per_minute, limits.emergency_per_minute) if limits else (None, None)
+    return {
+        "limit": f"{most} requests a minute of each requester" if most else "",
+        "emergency lane": f"{emergency} requests a minute of each requester" if emergency else "",
+    }
 
 
 def _section(found: list[dict[str, Any]], columns: tuple[str, ...], title: str, none: str = "") -> None:

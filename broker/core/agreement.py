@@ -22,6 +22,7 @@ from broker.law import Law
 MAX_FILE = 256 * 1024
 # An agreement without an end is one nobody reviews; and arithmetic on dates stays inside what a date can be.
 _YEARS = range(1900, 2201)
+MAX_PER_MINUTE = 1_000_000
 
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
@@ -91,6 +92,14 @@ class ObligationTerms(_Part):
     days: Annotated[int, Field(ge=1, le=36525)] | None = None
 
 
+class Limits(_Part):
+    """How much each requester may ask for under the agreement, and how much of that in the emergency lane."""
+
+    per_minute: Annotated[int, Field(ge=1, le=MAX_PER_MINUTE)] | None = None
+    # Absent: there is no emergency lane.
+    emergency_per_minute: Annotated[int, Field(ge=1, le=MAX_PER_MINUTE)] | None = None
+
+
 class Agreement(_Part):
     """One version of one agreement. Dates are whole days in UTC; `valid_until` is the last day in force."""
 
@@ -108,6 +117,7 @@ class Agreement(_Part):
     parties: Annotated[tuple[Party, ...], Field(min_length=2)]
     flows: Annotated[tuple[FlowTerms, ...], Field(min_length=1)]
     obligations: tuple[ObligationTerms, ...] = ()
+    limits: Limits | None = None
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -131,6 +141,9 @@ class Agreement(_Part):
                 raise ValueError(f"flows.{n}: provider and requester are the same agency")
             if len(set(flow.permitted)) != len(flow.permitted):
                 raise ValueError(f"flows.{n}.permitted: a path is named twice")
+        most, emergency = (self.limits or Limits()).per_minute, (self.limits or Limits()).emergency_per_minute
+        if most is not None and emergency is not None and emergency > most:
+            raise ValueError("limits.emergency_per_minute: is more than per_minute, which counts those too")
         if self.directives.weight == "required" and not self.directives.recorders:
             raise ValueError(
                 "directives.recorders: a required consent needs somebody whose record of it counts"

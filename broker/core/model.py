@@ -134,6 +134,8 @@ class Request(Struct, frozen=True):
     retry_of: str = ""
     timeout: float = 5.0
     traceparent: str = ""
+    # In the emergency lane: granted by its agreement, said by nobody, and no part of what is asked.
+    urgent: bool = False
 
     @property
     def caller(self) -> str:

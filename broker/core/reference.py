@@ -174,6 +174,10 @@ class Reference:
         """Flows of agreements for this key, in force or not, in order of agreement id."""
         return self._flows.get(key, ())
 
+    def in_force(self, key: FlowKey, at: datetime) -> Flow | None:
+        """The flow of the agreement that is in force at this moment."""
+        return next((flow for flow in self.flows(key) if flow.begins <= at < flow.ends), None)
+
     def identify(self, agency: str, system: str, key_digest: str, now: datetime) -> Caller | None:
         """The enrolled system that this certificate speaks for at `now`; None if it may not speak."""
         known = self.systems.get(f"{agency}/{system}")

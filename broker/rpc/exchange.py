@@ -27,9 +27,11 @@ from broker.errors import (
     SubjectNotFound,
 )
 from broker.exchange import Exchange
+from broker.limits import Limits
 from broker.ports import Disclosed
-from broker.rpc import parse, wire
+from broker.rpc import wire
 from broker.rpc.context import Context
+from broker.rpc.door import Door, room
 from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
 from broker.rpc.session import LATE, Session, patience
@@ -49,8 +51,10 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         acknowledgements: Acknowledgements,
         identity: Identity,
         telemetry: Telemetry,
+        door: Door | None = None,
     ) -> None:
         self.identity = identity
+        self.door = door or Door(identity, Limits())
         self.telemetry = telemetry
         self.sessions: set[Session] = set()
         self.calls = 0  # of Request, in flight
@@ -60,8 +64,10 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
 
     async def Request(self, request: exchange_pb2.RecordRequest, context: Context) -> exchange_pb2.Disclosure:
         """One record."""
+        caller: Caller | None = None
         try:
-            asked = parse.request(request, await self.identity.find(context))
+            caller = await self.identity.find(context)
+            asked = self.door.admit(request, caller)
             if (remaining := context.time_remaining()) is not None:
                 asked = replace(asked, timeout=max(0.0, min(asked.timeout, remaining)))
             task = self.start(asked)
@@ -78,7 +84,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 raise AuditUnavailable(LATE)
             return wire.disclosure(task.result())
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
-            count(self.telemetry, e)
+            await self._refused(caller, e)
             await abort(context, e)
         raise AssertionError("abort raises")
 
@@ -87,17 +93,25 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         self, request_iterator: AsyncIterator[exchange_pb2.ExchangeRequest], context: Context
     ) -> None:
         """Many in flight."""
+        caller: Caller | None = None
         try:
-            await self.identity.find(context)
-            session = Session(self, context)
-            self.sessions.add(session)
-            try:
-                await session.run(request_iterator)
-            finally:
-                self.sessions.discard(session)
+            caller = await self.identity.find(context)
+            with self.door.stream(caller):
+                session = Session(self, context)
+                self.sessions.add(session)
+                try:
+                    await session.run(request_iterator)
+                finally:
+                    self.sessions.discard(session)
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
-            count(self.telemetry, e)
+            await self._refused(caller, e)
             await abort(context, e)
+
+    async def _refused(self, caller: Caller | None, error: Exception) -> None:
+        """Count it; whoever makes a great many calls that are refused for their number waits for each."""
+        count(self.telemetry, error, caller.agency if caller else "")
+        if caller and isinstance(error, Saturated) and error.receipt is None:
+            await self.door.hold(caller.agency)
 
     async def Explain(self, request: exchange_pb2.ExplainRequest, context: Context) -> exchange_pb2.Explanation:
         """Comes later."""
@@ -107,7 +121,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
     def start(self, asked: Asked) -> asyncio.Task[Disclosed]:
         """Run one request, counted. Raises Saturated where its agency has as many under way as it may."""
         agency = asked.requester
-        if self._under_way[agency] >= MAX_OF_AGENCY:
+        if self._under_way[agency] >= room(MAX_OF_AGENCY, asked):
             raise Saturated(f"{MAX_OF_AGENCY} requests of {agency} are under way already")
         self._under_way[agency] += 1
         task = asyncio.get_running_loop().create_task(self._answer(asked))

@@ -18,6 +18,7 @@ from typing import NoReturn
 from cryptography import x509
 
 from broker.core.model import Caller
+from broker.core.reference import Reference
 from broker.errors import InvalidRequest, RevokedCertificate, UnknownSystem
 from broker.pki.identity import SpiffeId, key_digest, spiffe_id_of
 from broker.ports import ReferenceSource
@@ -53,10 +54,15 @@ class Identity:
     def __init__(self, trust_domain: str, reference: ReferenceSource, now: Callable[[], datetime]) -> None:
         self._trust_domain = trust_domain
         self._reference = reference
-        self._now = now
+        self.now = now
         # One at a time, so that strangers who hold a certificate of ours cost one connection at most.
         self._looking = asyncio.Lock()
         self._reviewed = asyncio.Event()
+
+    @property
+    def reference(self) -> Reference:
+        """The snapshot by which callers are known now."""
+        return self._reference.current
 
     async def fresh(self, context: Context) -> Caller:
         """The caller of this call by the directory as it is now: for whoever changes things or looks at them.
@@ -117,7 +123,7 @@ class Identity:
 
     def check(self, peer: Peer) -> Caller:
         """The caller, if it may speak at this moment."""
-        now = self._now()
+        now = self.now()
         spiffe = peer.spiffe
         if spiffe.trust_domain != self._trust_domain:
             raise UnknownSystem("the certificate is of another trust domain")

@@ -7,7 +7,7 @@ could not be written is noted as undelivered.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, KeysView
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 from broker.core.model import Caller
 from broker.core.model import Request as Asked
 from broker.errors import AuditUnavailable, Cancelled, Denied, Draining, InvalidRequest, Saturated
+from broker.lanes import Lanes
 from broker.ports import Disclosed
 from broker.rpc import parse, wire
 from broker.rpc.context import Context
+from broker.rpc.door import room
 from broker.rpc.errors import count, status_of
 from broker.v1 import exchange_pb2
 
@@ -56,7 +58,7 @@ class Session:
         self._servicer = servicer
         self._context = context
         self._running: dict[str, tuple[Asked, asyncio.Task[Disclosed]]] = {}
-        self._waiting: deque[_Ready] = deque()
+        self._waiting: Lanes[_Ready] = Lanes()
         self._writing: list[_Ready] = []
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -124,8 +126,12 @@ class Session:
             for request_id in message.cancel:
                 if running := self._running.get(request_id):
                     running[1].cancel()
-            for each in () if self._closed else message.requests:
-                self._accept(each, caller)
+            requests = () if self._closed else message.requests
+            refused = 0
+            for done, each in enumerate(requests, 1):
+                refused += not self._accept(each, caller)
+                await self._servicer.door.breathe(done)
+            await self._servicer.door.pause(caller.agency, refused)
             # Who does not read is not read: the writer's own limit ends a stream that stays so.
             while len(self._waiting) >= MAX_IN_FLIGHT:
                 self._room.clear()
@@ -133,23 +139,24 @@ class Session:
         self._done = True
         self._wake.set()
 
-    def _accept(self, message: exchange_pb2.RecordRequest, caller: Caller) -> None:
-        """Start one request; what is wrong with it harms only itself."""
+    def _accept(self, message: exchange_pb2.RecordRequest, caller: Caller) -> bool:
+        """Start one request; what is wrong with it harms only itself. Whether it was started."""
         request_id = message.request_id
         try:
-            if len(self._running) + len(self._waiting) >= MAX_IN_FLIGHT:
-                raise Saturated(f"{MAX_IN_FLIGHT} requests of this stream are in flight or unread")
             if request_id in self._running:
                 raise InvalidRequest("request_id", "is in flight on this stream already")
-            asked = parse.request(message, caller)
+            asked = self._servicer.door.admit(message, caller)
+            if len(self._running) + len(self._waiting) >= room(MAX_IN_FLIGHT, asked):
+                raise Saturated(f"{MAX_IN_FLIGHT} requests of this stream are in flight or unread")
             task = self._servicer.start(asked)
         except Exception as e:  # noqa: BLE001 - the table maps it
             count(self._servicer.telemetry, e, caller.agency)
             self._put(_Ready(exchange_pb2.Outcome(request_id=request_id[:64], error=status_of(e))))
-            return
+            return False
         self._running[request_id] = (asked, task)
         late = asyncio.get_running_loop().call_later(patience(asked.timeout), self._expire, request_id, task)
         task.add_done_callback(lambda done: self._finish(request_id, done, late))
+        return True
 
     def _finish(self, request_id: str, task: asyncio.Task[Disclosed], late: asyncio.TimerHandle) -> None:
         late.cancel()
@@ -170,7 +177,7 @@ class Session:
             self._put(_Ready(exchange_pb2.Outcome(request_id=request_id, error=error)))
 
     def _put(self, one: _Ready) -> None:
-        self._waiting.append(one)
+        self._waiting.append(one, urgent=one.of is not None and one.of[0].urgent)
         self._wake.set()
 
     async def _write(self) -> None:
@@ -197,7 +204,7 @@ class Session:
         batch: list[_Ready] = []
         size = 0
         while self._waiting and len(batch) < MAX_ITEMS:
-            size += self._waiting[0].outcome.ByteSize()
+            size += self._waiting.first.outcome.ByteSize()
             if batch and size > MAX_BYTES:
                 break
             batch.append(self._waiting.popleft())

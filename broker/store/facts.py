@@ -42,7 +42,7 @@ class FactsReader:
 
     async def read(self, asked: Asked) -> Facts:
         """What is stored about these identifiers and request ids. Raises AuditUnavailable."""
-        return await self.reads.submit(asked, owner=asked.system.partition("/")[0])
+        return await self.reads.submit(asked, owner=asked.system.partition("/")[0], urgent=asked.urgent)
 
     async def _flush(self, batch: Sequence[Asked]) -> list[Facts]:
         subjects = list(dict.fromkeys(s for asked in batch for s in asked.subjects))

@@ -61,7 +61,8 @@ class PostgresLog:
         return await self._submit(_prepare(draft, await self._seals.current(draft.at)))
 
     def _submit(self, item: Prepared) -> asyncio.Future[Appended | NotAppended]:
-        return self.appends.submit(item, item.size, item.draft.requester_agency)
+        draft = item.draft
+        return self.appends.submit(item, item.size, draft.requester_agency, urgent=draft.urgent)
 
     async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Json]]:
         """As `LogReader.receipt`."""

@@ -301,7 +301,7 @@ async def test_one_system_cannot_take_every_place(https_certs: CertificateFolder
         assert (await patient).status_code == 503
         statuses = [answer.status_code for answer in await asyncio.gather(*many)]
         counted = site.telemetry.registry.get_sample_value(
-            "broker_over_quota_total", {"edge": "https", "agency": "cfrs"}
+            "broker_over_quota_total", {"edge": "https", "agency": "cfrs", "limit": "room"}
         )
     assert [answer.status_code for answer in refused] == [429] * 6
     assert (statuses.count(429), statuses.count(503), counted) == (6, OF_ONE_SYSTEM, 6)

@@ -36,6 +36,14 @@ def test_a_whole_file_is_read() -> None:
         made.party("ncic")
 
 
+def test_limits_are_optional() -> None:
+    """Without the table there is no quota and no emergency lane; each key may stand alone."""
+    assert parse().limits is None
+    assert parse(limits={"per_minute": 600}).limits == agreements.Limits(per_minute=600)
+    both = parse(limits={"per_minute": 60, "emergency_per_minute": 60}).limits
+    assert both == agreements.Limits(per_minute=60, emergency_per_minute=60)
+
+
 WRONG: list[tuple[str, dict[str, Any]]] = [
     ("id", {"id": "Has-Capitals"}),
     ("id", {"id": "ends\n"}),
@@ -90,6 +98,12 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("obligations.0.days", {"obligations": [{"code": "retain-until", "days": 36526}]}),
     ("obligations.0.detail", {"obligations": [{"code": "notify-owner", "detail": "x" * 501}]}),
     ("emergency_lane", {"emergency_lane": True}),
+    ("limits.per_minute", {"limits": {"per_minute": 0}}),
+    ("limits.per_minute", {"limits": {"per_minute": 1_000_001}}),
+    ("limits.per_minute", {"limits": {"per_minute": 1.5}}),
+    ("limits.emergency_per_minute", {"limits": {"emergency_per_minute": True}}),
+    ("limits.emergency_per_minute", {"limits": {"per_minute": 5, "emergency_per_minute": 6}}),
+    ("limits.per_second", {"limits": {"per_second": 1}}),
 ]
 
 

@@ -350,7 +350,7 @@ async def test_more_than_it_takes_is_told_to_the_requester(attached: Edge, wante
         (ask,) = (await read(call)).asks
         assert await one(attached, wanted()) is grpc.StatusCode.RESOURCE_EXHAUSTED
         await call.write(pb.AttachRequest(credit=2))
-        await eventually(lambda: all(link.open for link in attached.links.of("cfrs")))
+        await eventually(lambda: all(link.takes(urgent=False) for link in attached.links.of("cfrs")))
         more = asyncio.create_task(one(attached, wanted()))
         (second,) = (await read(call)).asks
         await call.write(pb.AttachRequest(answers=[found(attached, ask), found(attached, second)]))

@@ -39,6 +39,25 @@ async def start(links: Links, seconds: float = 5) -> asyncio.Task[object]:
     return task
 
 
+URGENT = replace(QUESTION, request=ask(urgent=True))
+
+
+async def test_a_part_of_what_an_adapter_takes_is_kept_for_what_is_urgent() -> None:
+    """Ordinary requests find it full, an urgent one does not, and is written before them."""
+    links = Links()
+    only = link(links, at_once=16)
+    ordinary = [await start(links) for _ in range(14)]
+    assert isinstance(error_of(await links.ask(QUESTION, soon())), Saturated)
+    urgent = [asyncio.create_task(links.ask(URGENT, soon())) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert isinstance(error_of(await links.ask(URGENT, soon())), Saturated)
+    written = [only.outbox.asks.popleft() for _ in range(len(only.outbox.asks))]
+    assert [question.request.urgent for _, question, _ in written] == [True] * 2 + [False] * 14
+    for ask_id, *_ in written:
+        assert only.answer(ask_id, ANSWER)
+    assert await asyncio.gather(*ordinary, *urgent) == [ANSWER] * 16
+
+
 def error_of(answer: object) -> Exception:
     """The error in a failure."""
     assert isinstance(answer, ProviderFailed)

@@ -1,0 +1,68 @@
+"""What stands before the use case: quotas, the emergency lane, and how many streams a system may open.
+
+What is refused here has cost next to nothing and leaves a count, no entry: else refusals would fill the log.
+But so much of next to nothing is something: an agency that is refused more than so often is read more slowly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractContextManager, suppress
+
+from broker.config import SYSTEM_STREAMS
+from broker.core.model import Caller, Request
+from broker.errors import Saturated
+from broker.lanes import SMALL, Pace, reserve
+from broker.limits import Limits, Seats
+from broker.rpc import parse
+from broker.rpc.identity import Identity
+from broker.v1 import exchange_pb2
+
+# A call that is refused costs as much as so many refusals on a stream.
+_CALL = 20
+_MAX_HELD = 1024  # calls of one agency
+
+
+class Door:
+    """Lets requests in, in their lane."""
+
+    def __init__(self, identity: Identity, limits: Limits, streams: int = SYSTEM_STREAMS) -> None:
+        self.limits = limits
+        self._identity = identity
+        self._pace = Pace()
+        self._streams = Seats(streams, "streams")
+        self._held = Seats(_MAX_HELD, "refused calls")
+
+    def admit(self, message: exchange_pb2.RecordRequest, caller: Caller) -> Request:
+        """The request as it may be started. Raises QuotaExceeded, InvalidRequest, NotYetOffered."""
+        now = asyncio.get_running_loop().time()
+        self.limits.spend(caller.agency, now)  # before anything is read of it
+        asked = parse.request(message, caller)
+        asked = self.limits.admit(asked, self._identity.reference, self._identity.now(), now)
+        if asked.urgent:
+            self._pace.urgent(now)
+        return asked
+
+    async def breathe(self, done: int) -> None:
+        """Let others go on who were waiting, after so many requests of one message."""
+        if done % SMALL == 0 and self._pace.most(2 * SMALL, asyncio.get_running_loop().time()) == SMALL:
+            await asyncio.sleep(0)
+
+    def stream(self, caller: Caller) -> AbstractContextManager[None]:
+        """A stream of this system, for as long as the block lasts. Raises Saturated."""
+        return self._streams.one(caller.name)
+
+    async def pause(self, agency: str, refused: int) -> None:
+        """Wait before an agency that was just refused so many requests is read on: only where it floods."""
+        if refused and (wait := self.limits.patience(agency, refused, asyncio.get_running_loop().time())):
+            await asyncio.sleep(wait)
+
+    async def hold(self, agency: str) -> None:
+        """Wait before an agency is told that its call was refused; not where too many wait already."""
+        with suppress(Saturated), self._held.one(agency):
+            await self.pause(agency, _CALL)
+
+
+def room(most: int, asked: Request) -> int:
+    """How many may be under way where `most` ordinary ones may: the rest is kept for what is urgent."""
+    return most + reserve(most) if asked.urgent else most
