@@ -7,7 +7,6 @@ be committed is seen through, and an answer that then finds nobody is followed b
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 
 from msgspec.structs import replace
@@ -27,19 +26,16 @@ from broker.errors import (
     SubjectNotFound,
 )
 from broker.exchange import Exchange
-from broker.limits import Limits
 from broker.ports import Disclosed
 from broker.rpc import wire
 from broker.rpc.context import Context
-from broker.rpc.door import Door, room
+from broker.rpc.door import Door
 from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
 from broker.rpc.session import LATE, Session, patience
+from broker.rpc.underway import UnderWay
 from broker.telemetry import Telemetry
 from broker.v1 import exchange_pb2, exchange_pb2_grpc
-
-# Requests of one agency at one worker, over all its streams: one agency must not take every other's time.
-MAX_OF_AGENCY = 2048
 
 
 class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
@@ -51,16 +47,16 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         acknowledgements: Acknowledgements,
         identity: Identity,
         telemetry: Telemetry,
-        door: Door | None = None,
+        door: Door,
     ) -> None:
         self.identity = identity
-        self.door = door or Door(identity, Limits())
+        self.door = door
         self.telemetry = telemetry
         self.sessions: set[Session] = set()
         self.calls = 0  # of Request, in flight
+        self.under_way = UnderWay(self._answer, acknowledgements.undelivered)
         self._exchange = exchange
         self._acknowledgements = acknowledgements
-        self._under_way: Counter[str] = Counter()
 
     async def Request(self, request: exchange_pb2.RecordRequest, context: Context) -> exchange_pb2.Disclosure:
         """One record."""
@@ -70,19 +66,17 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             asked = self.door.admit(request, caller)
             if (remaining := context.time_remaining()) is not None:
                 asked = replace(asked, timeout=max(0.0, min(asked.timeout, remaining)))
-            task = self.start(asked)
+            answering, heard = self.under_way.join(asked), False
             self.calls += 1
             try:
-                in_time, _ = await asyncio.wait({task}, timeout=patience(asked.timeout))
-            except asyncio.CancelledError:
-                self.abandon(asked, task)
-                raise
+                in_time, _ = await asyncio.wait({answering.task}, timeout=patience(asked.timeout))
+                heard = bool(in_time)
             finally:
                 self.calls -= 1
-            if not in_time:
-                self.abandon(asked, task)
+                self.under_way.leave(answering, delivered=heard)
+            if not heard:
                 raise AuditUnavailable(LATE)
-            return wire.disclosure(task.result())
+            return wire.disclosure(answering.task.result())
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             await self._refused(caller, e)
             await abort(context, e)
@@ -117,30 +111,6 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         """Comes later."""
         await abort(context, NotYetOffered("Explain is not offered by this release"))
         raise AssertionError("abort raises")
-
-    def start(self, asked: Asked) -> asyncio.Task[Disclosed]:
-        """Run one request, counted. Raises Saturated where its agency has as many under way as it may."""
-        agency = asked.requester
-        if self._under_way[agency] >= room(MAX_OF_AGENCY, asked):
-            raise Saturated(f"{MAX_OF_AGENCY} requests of {agency} are under way already")
-        self._under_way[agency] += 1
-        task = asyncio.get_running_loop().create_task(self._answer(asked))
-        task.add_done_callback(lambda _: self._ended(agency))
-        return task
-
-    def _ended(self, agency: str) -> None:
-        self._under_way[agency] -= 1
-        if not self._under_way[agency]:
-            del self._under_way[agency]
-
-    def abandon(self, asked: Asked, task: asyncio.Task[Disclosed]) -> None:
-        """Nobody waits any more: stop what can be stopped, and note what was released to nobody."""
-        task.cancel()
-        self.undelivered(asked, task)
-
-    def undelivered(self, asked: Asked, task: asyncio.Task[Disclosed]) -> None:
-        """What this task released, if it did, was written to nobody."""
-        self._acknowledgements.undelivered(asked, task)
 
     def received(self, caller: Caller, request_ids: list[str]) -> None:
         """Ids whose disclosure arrived and verified."""

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.core.model import Caller
-from broker.core.model import Request as Asked
-from broker.errors import AuditUnavailable, Cancelled, Denied, Draining, InvalidRequest, Saturated
+from broker.errors import AuditUnavailable, BrokerError, Cancelled, Denied, Draining, InvalidRequest, Saturated
 from broker.lanes import Lanes
 from broker.ports import Disclosed
 from broker.rpc import parse, wire
 from broker.rpc.context import Context
 from broker.rpc.door import room
 from broker.rpc.errors import count, status_of
+from broker.rpc.underway import Answering
 from broker.v1 import exchange_pb2
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class _Ready:
     """An outcome that waits to be written, and the request it ends; None where none was started."""
 
     outcome: exchange_pb2.Outcome
-    of: tuple[Asked, asyncio.Task[Disclosed]] | None = None
+    of: Answering | None = None
 
 
 class Session:
@@ -56,8 +56,9 @@ class Session:
 
     def __init__(self, servicer: ExchangeServicer, context: Context) -> None:
         self._servicer = servicer
+        self._under_way = servicer.under_way
         self._context = context
-        self._running: dict[str, tuple[Asked, asyncio.Task[Disclosed]]] = {}
+        self._running: dict[str, Answering] = {}
         self._waiting: Lanes[_Ready] = Lanes()
         self._writing: list[_Ready] = []
         self._wake = asyncio.Event()
@@ -105,12 +106,10 @@ class Session:
             self._leave()
 
     def _leave(self) -> None:
-        """Nobody listens any more: stop what runs, and note every release that was not written."""
-        for asked, task in self._running.values():
-            self._servicer.abandon(asked, task)
-        for unwritten in (*self._writing, *self._waiting):
-            if unwritten.of is not None:
-                self._servicer.undelivered(*unwritten.of)
+        """Nobody listens any more: leave what runs, and what was not written."""
+        unwritten = [ready.of for ready in (*self._writing, *self._waiting) if ready.of is not None]
+        for answering in (*self._running.values(), *unwritten):
+            self._under_way.leave(answering, delivered=False)
 
     async def _read(self, incoming: AsyncIterator[exchange_pb2.ExchangeRequest]) -> None:
         identity = self._servicer.identity
@@ -124,8 +123,8 @@ class Session:
             if received := parse.identifiers(message.received):
                 self._servicer.received(caller, received)
             for request_id in message.cancel:
-                if running := self._running.get(request_id):
-                    running[1].cancel()
+                if answering := self._running.get(request_id):
+                    self._cancel(request_id, answering)
             requests = () if self._closed else message.requests
             refused = 0
             for done, each in enumerate(requests, 1):
@@ -148,36 +147,45 @@ class Session:
             asked = self._servicer.door.admit(message, caller)
             if len(self._running) + len(self._waiting) >= room(MAX_IN_FLIGHT, asked):
                 raise Saturated(f"{MAX_IN_FLIGHT} requests of this stream are in flight or unread")
-            task = self._servicer.start(asked)
+            answering = self._under_way.join(asked)
         except Exception as e:  # noqa: BLE001 - the table maps it
             count(self._servicer.telemetry, e, caller.agency)
             self._put(_Ready(exchange_pb2.Outcome(request_id=request_id[:64], error=status_of(e))))
             return False
-        self._running[request_id] = (asked, task)
-        late = asyncio.get_running_loop().call_later(patience(asked.timeout), self._expire, request_id, task)
-        task.add_done_callback(lambda done: self._finish(request_id, done, late))
+        self._running[request_id] = answering
+        late = asyncio.get_running_loop().call_later(
+            patience(asked.timeout), self._expire, request_id, answering
+        )
+        answering.task.add_done_callback(lambda _: self._finish(request_id, answering, late))
         return True
 
-    def _finish(self, request_id: str, task: asyncio.Task[Disclosed], late: asyncio.TimerHandle) -> None:
+    def _finish(self, request_id: str, answering: Answering, late: asyncio.TimerHandle) -> None:
         late.cancel()
         if self._end is not None:
             return  # too late to be written: it stays among those that are given up
-        if (running := self._running.get(request_id)) is not None and running[1] is task:
-            del self._running[request_id]
-            self._put(_Ready(outcome(request_id, task), running))
-
-    def _expire(self, request_id: str, task: asyncio.Task[Disclosed]) -> None:
-        """Its time is over: say so, and see what has been sent to be committed through without it."""
-        running = self._running.get(request_id)
         # An id may have been asked again since it expired.
-        if running is not None and running[1] is task:
+        if self._running.get(request_id) is answering:
             del self._running[request_id]
-            self._servicer.abandon(*running)
-            error = status_of(AuditUnavailable(LATE))
-            self._put(_Ready(exchange_pb2.Outcome(request_id=request_id, error=error)))
+            self._put(_Ready(outcome(request_id, answering.task), answering))
+
+    def _expire(self, request_id: str, answering: Answering) -> None:
+        """Its time is over: say so, and see what has been sent to be committed through without it."""
+        if self._running.get(request_id) is answering:
+            self._give_up(request_id, AuditUnavailable(LATE))
+
+    def _cancel(self, request_id: str, answering: Answering) -> None:
+        """The client gives up: so does the request, unless somebody else waits for it."""
+        if answering.shared:
+            self._give_up(request_id, Cancelled("given up; it goes on for who else asked it"))
+        else:
+            self._under_way.cancel(answering)
+
+    def _give_up(self, request_id: str, error: BrokerError) -> None:
+        self._under_way.leave(self._running.pop(request_id), delivered=False)
+        self._put(_Ready(exchange_pb2.Outcome(request_id=request_id, error=status_of(error))))
 
     def _put(self, one: _Ready) -> None:
-        self._waiting.append(one, urgent=one.of is not None and one.of[0].urgent)
+        self._waiting.append(one, urgent=one.of is not None and one.of.asked.urgent)
         self._wake.set()
 
     async def _write(self) -> None:
@@ -194,6 +202,9 @@ class Session:
                     await self._context.write(reply)
             except TimeoutError as e:
                 raise Saturated(f"the stream was not read for {STALLED:.0f} s") from e
+            for ready in self._writing:
+                if ready.of is not None:
+                    self._under_way.leave(ready.of, delivered=True)
             self._writing = []
             self._room.set()
         if self._end is not None:

@@ -80,6 +80,7 @@ class Edge:
     world: World
     links: Links
     telemetry: Telemetry
+    servicer: ExchangeServicer
     port: int = 0
     ahead: timedelta = timedelta()
     channels: list[grpc.aio.Channel] = field(default_factory=list)
@@ -123,23 +124,16 @@ async def serving(
     today = datetime.now(UTC).date()
     world.agree(valid_from=today - timedelta(300), valid_until=today + timedelta(300))
     telemetry = Telemetry("0", lambda name: name == RISK)
-    edge = Edge(certs, world, links, telemetry)
+    reference = world.store.reference
+    identity = Identity(DOMAIN, reference, lambda: edge.now())
+    door = Door(identity, Limits(per_second), streams)
+    servicer = ExchangeServicer(world.exchange, world.acknowledgements, identity, telemetry, door)
+    edge = Edge(certs, world, links, telemetry, servicer)
     for name, function in SYSTEMS.items():
         await edge.enrol(name, function)
     world.providers.answers(world.found())
-    reference = world.store.reference
-    identity = Identity(DOMAIN, reference, edge.now)
     server = grpc.aio.server()
-    exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(
-        ExchangeServicer(
-            world.exchange,
-            world.acknowledgements,
-            identity,
-            telemetry,
-            Door(identity, Limits(per_second), streams),
-        ),
-        server,
-    )
+    exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(servicer, server)
     adapter_pb2_grpc.add_AdapterServiceServicer_to_server(
         AdapterServicer(
             links,

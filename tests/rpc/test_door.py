@@ -12,8 +12,8 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from broker.rpc import exchange as servicer_module
 from broker.rpc import session as session_module
+from broker.rpc import underway
 from broker.v1 import exchange_pb2 as pb
 from tests.rpc.conftest import SOON, Edge, eventually
 from tests.rpc.test_exchange import hold, outcomes
@@ -114,7 +114,7 @@ async def test_the_emergency_lane_has_room_in_a_full_stream_and_agency(
 ) -> None:
     """Where as many as may are in flight, one more is started in the emergency lane, and no ordinary one."""
     monkeypatch.setattr(session_module, "MAX_IN_FLIGHT", 8)
-    monkeypatch.setattr(servicer_module, "MAX_OF_AGENCY", 8)
+    monkeypatch.setattr(underway, "MAX_OF_AGENCY", 8)
     go_on = hold(edge)
     call = edge.exchange().Exchange()
     await call.write(pb.ExchangeRequest(requests=[wanted() for _ in range(8)]))

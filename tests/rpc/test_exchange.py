@@ -17,8 +17,8 @@ from grpc_status import rpc_status
 from broker.core.model import Function
 from broker.core.record import Record
 from broker.ports import Answer, NotFound, Question
-from broker.rpc import exchange as servicer_module
 from broker.rpc import session as under_test
+from broker.rpc import underway
 from broker.v1 import exchange_pb2 as pb
 from records.fire.v1 import premises_risk_pb2
 from tests.rpc.conftest import SOON, Edge, eventually
@@ -174,21 +174,6 @@ async def test_an_id_in_flight_is_not_started_twice(edge: Edge, wanted: Wanted) 
     assert len(edge.world.providers.asked) == 1
 
 
-async def test_the_same_id_on_two_streams_has_one_entry(edge: Edge, wanted: Wanted) -> None:
-    """After a broken connection a client asks again while the first is still under way."""
-    go_on = hold(edge)
-    request = wanted()
-    calls = [edge.exchange().Exchange() for _ in range(2)]
-    for call in calls:
-        await call.write(pb.ExchangeRequest(requests=[request]))
-    await eventually(lambda: len(edge.world.providers.asked) == 2)
-    go_on.set()
-    found = [(await outcomes(call, 1))[0][0].disclosure for call in calls]
-    assert sorted(one.replayed for one in found) == [False, True]
-    assert found[0].receipt.entry == found[1].receipt.entry
-    assert edge.world.store.events == ["disclosure"]
-
-
 async def test_a_deadline_shorter_than_the_timeout_counts(edge: Edge, wanted: Wanted) -> None:
     """The provider is not given time that its asker does not have."""
     hold(edge).set()
@@ -305,7 +290,7 @@ async def test_an_agency_has_a_bound_over_all_its_streams(
     edge: Edge, wanted: Wanted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More streams are not more room; and what ends makes room again."""
-    monkeypatch.setattr(servicer_module, "MAX_OF_AGENCY", 3)
+    monkeypatch.setattr(underway, "MAX_OF_AGENCY", 3)
     go_on = hold(edge)
     first, second = edge.exchange().Exchange(), edge.exchange().Exchange()
     await first.write(pb.ExchangeRequest(requests=[wanted() for _ in range(3)]))
