@@ -51,7 +51,7 @@ def measure(rig: Rig, repeats: int, scale: float) -> str:
         for name, results in taken.items()
     }
     counted = _per_thousand(rig, lambda: rig.ours(256, n(10000)), n(10000))
-    return "\n".join((*_absolute(median), "", *_ratios(median), "", *counted))
+    return "\n".join((*_absolute(median), "", *_ratios(median), "", *counted, *_memory(rig, n(200_000))))
 
 
 def _absolute(median: dict[str, dict[str, float]]) -> list[str]:
@@ -93,10 +93,18 @@ def _per_thousand(rig: Rig, run: Run, records: int) -> list[str]:
         f"{took['broker_fact_reads_total']:.1f} directive queries, "
         f"{took['broker_log_signatures_total']:.1f} signatures"
     )
-    return [
-        f"Per 1,000 records at 256 in flight: {costs} (50 of each allowed).",
-        f"Resident memory of the broker: {resident_mb(rig.broker.pid):.0f} MB.",
-    ]
+    entries = 1000 / took["broker_log_batches_total"]
+    return [f"Per 1,000 records at 256 in flight: {costs} (50 of each allowed); {entries:.0f} entries a batch."]
+
+
+def _memory(rig: Rig, requests: int) -> list[str]:
+    """Resident memory after each quarter of so many requests: it must not grow with them."""
+    sizes = []
+    for _ in range(4):
+        rig.ours(256, requests // 4)
+        sizes.append(f"{resident_mb(rig.broker.pid):.0f}")
+    told = f"after each quarter of {requests:,} requests: {', '.join(sizes)} MB (250 allowed)"
+    return [f"Resident memory of the broker at 256 in flight, {told}."]
 
 
 def _counters(rig: Rig) -> dict[str, float]:
