@@ -45,7 +45,7 @@ class AdapterSettings(BaseSettings):
     drain_within: float = Field(default=10.0, gt=0, le=300)
     welcome_within: float = Field(default=10.0, gt=0, le=60)
     backoff_first: float = Field(default=0.1, gt=0)
-    backoff_cap: float = Field(default=15.0, gt=0)
+    backoff_cap: float = Field(default=5.0, gt=0)
     # The provider's own check: a folder with this agency's signed agreements, and a file with the public keys
     # (PEM) by which the agency itself signs. Both or neither; with them `expected_broker` is required.
     agreements: Path | None = None

@@ -81,7 +81,7 @@ async def ends_of(dsn: str, keys: Path, entries: Sequence[bytes]) -> dict[str, l
     try:
         seals = Seals(database, FolderKeys(keys))
         async with database.connection() as connection:
-            rows = await connection.fetch("select idx, key, views from view")
+            rows = await connection.fetch("select idx, key, views from view where idx < $1", len(entries))
         for row in rows:
             entry = parse_entry(entries[row["idx"]])
             key = await seals.by_id(row["key"])
