@@ -18,6 +18,7 @@ from broker.lanes import Pace
 
 MAX_ITEMS = 256
 MAX_BYTES = 1024 * 1024
+_TURNS = 5
 GRACE = 10.0  # seconds that a stop leaves the flush in progress
 
 Item = TypeVar("Item")
@@ -109,12 +110,20 @@ class Coalescer(Generic[Item, Result]):
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
-            # One turn of the loop: what became ready together travels together.
-            await asyncio.sleep(0)
+            await self._gather()
             if batch := self._take():
                 self.batches += 1
                 self.items += len(batch)
                 await self._deliver(batch)
+
+    async def _gather(self) -> None:
+        """What becomes ready together travels together: go on for as long as each turn of the loop brings more,
+        for a few turns."""
+        for _ in range(_TURNS):
+            had = len(self._waiting)
+            await asyncio.sleep(0)
+            if not had < len(self._waiting) < self._max_items:
+                return
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         most = self._pace.most(self._max_items, asyncio.get_running_loop().time())
