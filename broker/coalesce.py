@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from broker.errors import BrokerError, Saturated
 from broker.fairqueue import FairQueue
+from broker.lanes import Pace
 
 MAX_ITEMS = 256
 MAX_BYTES = 1024 * 1024
@@ -52,6 +53,7 @@ class Coalescer(Generic[Item, Result]):
         self._waiting: FairQueue[tuple[Item, asyncio.Future[Result]]] = FairQueue(
             name, most=max_waiting, most_of_one=min(max_of_one, max_waiting)
         )
+        self._pace = Pace()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -97,6 +99,8 @@ class Coalescer(Generic[Item, Result]):
             raise Saturated(f"{self.name}: stopping")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.put((item, future), size, owner, urgent=urgent)
+        if urgent:
+            self._pace.urgent(asyncio.get_running_loop().time())
         self._wake.set()
         return future
 
@@ -113,7 +117,8 @@ class Coalescer(Generic[Item, Result]):
                 await self._deliver(batch)
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        return self._waiting.take(self._max_items, self._max_bytes, _awaited)
+        most = self._pace.most(self._max_items, asyncio.get_running_loop().time())
+        return self._waiting.take(most, self._max_bytes, _awaited)
 
     async def _deliver(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:

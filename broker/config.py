@@ -7,7 +7,6 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-
 AGENCY_PER_SECOND = 50_000.0  # more than one worker can answer
 SYSTEM_STREAMS = 256
 

@@ -117,7 +117,7 @@ class _Round(Generic[Item]):
 
 
 class FairQueue(Generic[Item]):
-    """Items by owner, `most` in all and `most_of_one` of one owner, and an eighth of that more as urgent ones."""
+    """Items by owner, `most` in all and `most_of_one` of one owner, and an eighth of that of urgent ones."""
 
     def __init__(self, name: str, *, most: int, most_of_one: int) -> None:
         self._name = name

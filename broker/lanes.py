@@ -1,4 +1,4 @@
-"""The emergency lane of a plain queue: what is urgent leaves first, and there is room kept for it."""
+"""The emergency lane: what is urgent leaves a queue first, has room kept for it, and finds little work before it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,31 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
+IN_USE = 1.0  # seconds since something urgent came
+SMALL = 32  # items: a few milliseconds of work
+
 
 def reserve(most: int) -> int:
     """How much of or beside `most` is kept for what is urgent: an eighth."""
     return most // 8
+
+
+class Pace:
+    """How much is done in one go: whole batches; small ones while the emergency lane is in use.
+
+    Whatever an urgent item finds in progress it waits for, so it must not be much.
+    """
+
+    def __init__(self) -> None:
+        self._until = float("-inf")
+
+    def urgent(self, now: float) -> None:
+        """Something urgent has come (event-loop time)."""
+        self._until = now + IN_USE
+
+    def most(self, usual: int, now: float) -> int:
+        """How many items to do in one go where `usual` many would be."""
+        return min(usual, SMALL) if now < self._until else usual
 
 
 class Lanes(Generic[Item]):

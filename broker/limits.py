@@ -20,7 +20,7 @@ from broker.errors import QuotaExceeded, Saturated
 
 MINUTE = 60.0
 # Refusals a second that one agency is given by one worker before its streams are read more slowly.
-REFUSALS = 2000.0
+REFUSALS = 2000
 LONGEST = 10.0  # seconds that a stream is left unread for that
 _MAX_KEYS = 65_536
 
@@ -144,4 +144,4 @@ class Limits:
 
     def patience(self, agency: str, refused: int, now: float) -> float:
         """Seconds to leave an agency unread that was just refused so much at the door."""
-        return self._refusals.owe(agency, REFUSALS, REFUSALS, now, refused, LONGEST)
+        return self._refusals.owe(agency, REFUSALS, REFUSALS / 4, now, refused, LONGEST)

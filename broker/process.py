@@ -36,10 +36,13 @@ async def serve(settings: Settings) -> None:
 
 
 def _settle_memory() -> None:
-    """What stands by now stays; look for garbage after many requests, not after every few."""
+    """What stands by now stays; look for garbage after many requests, not after every few.
+
+    Nor after too many: everything waits for a look, a millisecond for each few thousand objects.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(5_000, 10, 100)
 
 
 def told(broker: Running) -> dict[str, object]:

@@ -12,15 +12,15 @@ from contextlib import AbstractContextManager, suppress
 from broker.config import SYSTEM_STREAMS
 from broker.core.model import Caller, Request
 from broker.errors import Saturated
-from broker.lanes import reserve
+from broker.lanes import SMALL, Pace, reserve
 from broker.limits import Limits, Seats
 from broker.rpc import parse
 from broker.rpc.identity import Identity
 from broker.v1 import exchange_pb2
 
-# A unary call that is refused costs as much as so many refusals on a stream.
+# A call that is refused costs as much as so many refusals on a stream.
 _CALL = 20
-_MAX_HELD = 256  # calls of one agency
+_MAX_HELD = 1024  # calls of one agency
 
 
 class Door:
@@ -29,6 +29,7 @@ class Door:
     def __init__(self, identity: Identity, limits: Limits, streams: int = SYSTEM_STREAMS) -> None:
         self.limits = limits
         self._identity = identity
+        self._pace = Pace()
         self._streams = Seats(streams, "streams")
         self._held = Seats(_MAX_HELD, "refused calls")
 
@@ -37,7 +38,15 @@ class Door:
         now = asyncio.get_running_loop().time()
         self.limits.spend(caller.agency, now)  # before anything is read of it
         asked = parse.request(message, caller)
-        return self.limits.admit(asked, self._identity.reference, self._identity.now(), now)
+        asked = self.limits.admit(asked, self._identity.reference, self._identity.now(), now)
+        if asked.urgent:
+            self._pace.urgent(now)
+        return asked
+
+    async def breathe(self, done: int) -> None:
+        """Let others go on who were waiting, after so many requests of one message."""
+        if done % SMALL == 0 and self._pace.most(2 * SMALL, asyncio.get_running_loop().time()) == SMALL:
+            await asyncio.sleep(0)
 
     def stream(self, caller: Caller) -> AbstractContextManager[None]:
         """A stream of this system, for as long as the block lasts. Raises Saturated."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import uuid
+from functools import lru_cache
 
 import grpc
 import structlog
@@ -60,20 +61,20 @@ def status_of(error: BaseException) -> status_pb2.Status:
     code = code_of(error)
     if code is grpc.StatusCode.INTERNAL or not isinstance(error, BrokerError):
         return _internal(error)
+    if isinstance(error, errors.QuotaExceeded) and error.receipt is None:
+        return _over_quota(str(error), math.ceil(error.retry_after * 1000), error.quota)
     details: list[Message] = [
         error_details_pb2.ErrorInfo(
             reason=type(error).__name__,
             domain=DOMAIN,
-            metadata=_metadata(error),
+            metadata={"replayed": "true"} if error.replayed else {},
         )
     ]
     if isinstance(error, errors.InvalidRequest):
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.problem)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, errors.Saturated | errors.Draining):
-        delay = duration_pb2.Duration(nanos=0)
-        delay.FromMilliseconds(math.ceil(error.retry_after * 1000))
-        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+        details.append(_retry_in(math.ceil(error.retry_after * 1000)))
     if isinstance(error, errors.Denied):
         details.append(wire.refusal(error))
     elif error.receipt is not None:
@@ -81,11 +82,20 @@ def status_of(error: BaseException) -> status_pb2.Status:
     return _status(code, str(error), details)
 
 
-def _metadata(error: BrokerError) -> dict[str, str]:
-    found = {"replayed": "true"} if error.replayed else {}
-    if isinstance(error, errors.QuotaExceeded) and error.quota:
-        found["quota"] = error.quota
-    return found
+@lru_cache(maxsize=1024)
+def _over_quota(text: str, milliseconds: int, quota: str) -> status_pb2.Status:
+    """Made once for many: a flood's refusals must cost next to nothing. Not to be changed by who gets it."""
+    info = error_details_pb2.ErrorInfo(
+        reason=errors.QuotaExceeded.__name__, domain=DOMAIN, metadata={"quota": quota} if quota else {}
+    )
+    code = STATUSES[errors.Saturated]
+    return _status(code, text, [info, _retry_in(milliseconds)])
+
+
+def _retry_in(milliseconds: int) -> error_details_pb2.RetryInfo:
+    delay = duration_pb2.Duration()
+    delay.FromMilliseconds(milliseconds)
+    return error_details_pb2.RetryInfo(retry_delay=delay)
 
 
 def count(telemetry: Telemetry, error: BaseException, agency: str = "") -> None:

@@ -83,9 +83,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 raise AuditUnavailable(LATE)
             return wire.disclosure(task.result())
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
-            count(self.telemetry, e, caller.agency if caller else "")
-            if caller and isinstance(e, Saturated) and e.receipt is None:
-                await self.door.hold(caller.agency)
+            await self._refused(caller, e)
             await abort(context, e)
         raise AssertionError("abort raises")
 
@@ -94,8 +92,10 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         self, request_iterator: AsyncIterator[exchange_pb2.ExchangeRequest], context: Context
     ) -> None:
         """Many in flight."""
+        caller: Caller | None = None
         try:
-            with self.door.stream(await self.identity.find(context)):
+            caller = await self.identity.find(context)
+            with self.door.stream(caller):
                 session = Session(self, context)
                 self.sessions.add(session)
                 try:
@@ -103,8 +103,14 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 finally:
                     self.sessions.discard(session)
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
-            count(self.telemetry, e)
+            await self._refused(caller, e)
             await abort(context, e)
+
+    async def _refused(self, caller: Caller | None, error: Exception) -> None:
+        """Count it; whoever makes a great many calls that are refused for their number waits for each."""
+        count(self.telemetry, error, caller.agency if caller else "")
+        if caller and isinstance(error, Saturated) and error.receipt is None:
+            await self.door.hold(caller.agency)
 
     async def Explain(self, request: exchange_pb2.ExplainRequest, context: Context) -> exchange_pb2.Explanation:
         """Comes later."""

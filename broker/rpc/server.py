@@ -21,6 +21,7 @@ _FILES = (exchange_pb2, adapter_pb2, directory_pb2, agreement_pb2, directive_pb2
 SERVICES = tuple(service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values())
 # A message holds a batch of up to 1 MiB, or one record of 1 MiB and its evidence.
 MAX_MESSAGE = 2 * 1024 * 1024
+UNREAD = 256 * 1024
 # What is still open when a worker has finished its work: administration, health, a client that does not read.
 GRACE = 2.0
 
@@ -28,6 +29,9 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
     ("grpc.max_concurrent_streams", 1024),
+    # What a client has sent and we have not read: so much of each stream, and no window that grows by itself.
+    ("grpc.http2.lookahead_bytes", UNREAD),
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),

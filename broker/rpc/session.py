@@ -120,7 +120,10 @@ class Session:
                 if running := self._running.get(request_id):
                     running[1].cancel()
             requests = () if self._closed else message.requests
-            refused = sum(not self._accept(each, caller) for each in requests)
+            refused = 0
+            for done, each in enumerate(requests, 1):
+                refused += not self._accept(each, caller)
+                await self._servicer.door.breathe(done)
             await self._servicer.door.pause(caller.agency, refused)
             # Who does not read is not read: the writer's own limit ends a stream that stays so.
             while len(self._waiting) >= MAX_IN_FLIGHT:

@@ -1,0 +1,1 @@
+"""What one partner can do to the others: clients that flood, open without end, or never read."""
