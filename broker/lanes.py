@@ -1,4 +1,4 @@
-"""The emergency lane: what is urgent leaves a queue first, has room kept for it, and finds little work before it."""
+"""The emergency lane: what is urgent leaves a queue first, has room kept for it, and finds little before it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """A client that floods, as a process of its own: `python -m tests.faults.flood STATE TARGET NAME WHAT`.
 
-It stands for another machine, so it gives way to the broker (nice 19). Lines on standard input start and stop it, each answered with a line of JSON: what it was told since it was last started.
+It stands for another machine, so it gives way to the broker (nice 19). Lines on standard input start and stop
+it, each answered with a line of JSON: what it was told since it was last started.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import uuid
 from collections import Counter
 from pathlib import Path
 
-import broker  # noqa: F401, I001 - sets the cipher list before grpc is imported
 import grpc
 
 from broker.pki.tls import TlsFiles, channel_credentials

@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from broker.client import Broker
-from tests.faults.conftest import PER_SECOND, Flooding, flooding
+from tests.faults.conftest import PACE, Flooding, flooding
 from tests.support.fleet import Fleet, Risks, ask, becomes
 
-ROUNDS = 3
+ROUNDS = 5
 ASKED = 150
-PACE = 1.5 / PER_SECOND  # seconds between one answer and the next question, so that none meets the quota
 GROWS = 128  # MB that a flood may make a worker hold more than before
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from broker.clock import SystemClock
 from broker.core.model import Function
+from broker.limits import Limits
 from broker.links import Links
 from broker.pki.files import read_certificates
 from broker.pki.folder import CertificateFolder
@@ -25,6 +26,7 @@ from broker.rpc.agreement import AgreementServicer
 from broker.rpc.audit import AuditServicer
 from broker.rpc.directive import DirectiveServicer
 from broker.rpc.directory import DirectoryServicer
+from broker.rpc.door import Door
 from broker.rpc.exchange import ExchangeServicer
 from broker.rpc.identity import Identity
 from broker.telemetry import Telemetry
@@ -112,7 +114,9 @@ class Edge:
 
 
 @asynccontextmanager
-async def serving(certs: CertificateFolder, *, attached: bool) -> AsyncIterator[Edge]:
+async def serving(
+    certs: CertificateFolder, *, attached: bool, per_second: float = 1e6, streams: int = 256
+) -> AsyncIterator[Edge]:
     """The port over a fresh world; with `attached` providers are real links, else scripted."""
     links = Links()
     world = World(SystemClock(), links=links if attached else None)
@@ -127,7 +131,14 @@ async def serving(certs: CertificateFolder, *, attached: bool) -> AsyncIterator[
     identity = Identity(DOMAIN, reference, edge.now)
     server = grpc.aio.server()
     exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(
-        ExchangeServicer(world.exchange, world.acknowledgements, identity, telemetry), server
+        ExchangeServicer(
+            world.exchange,
+            world.acknowledgements,
+            identity,
+            telemetry,
+            Door(identity, Limits(per_second), streams),
+        ),
+        server,
     )
     adapter_pb2_grpc.add_AdapterServiceServicer_to_server(
         AdapterServicer(
@@ -168,6 +179,13 @@ async def serving(certs: CertificateFolder, *, attached: bool) -> AsyncIterator[
 async def edge(edge_certs: CertificateFolder) -> AsyncIterator[Edge]:
     """A port whose providers are scripted."""
     async with serving(edge_certs, attached=False) as made:
+        yield made
+
+
+@pytest.fixture
+async def narrow(edge_certs: CertificateFolder) -> AsyncIterator[Edge]:
+    """A port that grants each agency ten requests a second, and each system two streams."""
+    async with serving(edge_certs, attached=False, per_second=10, streams=2) as made:
         yield made
 
 
