@@ -24,7 +24,7 @@ from broker.errors import (
     SubjectNotFound,
     Unsettled,
 )
-from broker.ports import ManyMatch, NotFound, ProviderFailed
+from broker.ports import Asked, Facts, ManyMatch, NotFound, ProviderFailed
 from records.fire.v1 import premises_risk_pb2
 from tests.support.memory import Kept, all_texts
 from tests.support.world import (
@@ -710,3 +710,20 @@ async def test_identifiers_of_a_query_are_learnt_and_never_shown(world: World) -
 def test_subjects_in_these_tests_are_two() -> None:
     """The other identifier really is another."""
     assert SubjectRef("uprn", "10000000002") == OTHER_HOME != HOME
+
+
+async def test_the_lane_goes_with_the_request_to_every_queue(world: World) -> None:
+    """What is read for it, asked of the provider and written down of it is urgent as it is."""
+    asked: list[bool] = []
+    read = world.store.facts.read
+
+    async def noted(each: Asked) -> Facts:
+        asked.append(each.urgent)
+        return await read(each)
+
+    world.store.facts.read = noted  # type: ignore[method-assign]
+    for urgent in (True, False):
+        await world.exchange.answer(ask(urgent=urgent))
+    assert asked == [True, False]
+    assert [question.request.urgent for question, _ in world.providers.asked] == [True, False]
+    assert [entry.draft.urgent for entry in world.store.entries] == [True, False]

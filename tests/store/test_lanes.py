@@ -1,0 +1,36 @@
+"""What is urgent is read for and appended before what waits: on the real database."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from broker.core.model import SubjectRef
+from broker.ports import Asked
+from broker.store.pool import migrate
+from tests.support.evidence import a_draft, node
+from tests.support.postgres import Server
+
+WAITING = 1000
+HOME = SubjectRef("uprn", "100062990001")
+
+
+async def test_an_urgent_read_and_append_wait_for_one_batch(postgres: Server, tmp_path: Path) -> None:
+    """Behind a thousand ordinary ones of the same agency each is done while most of those still wait."""
+    async with postgres.fresh() as dsn:
+        await migrate(dsn)
+        async with node(dsn, tmp_path / "node") as one:
+            asked = Asked((HOME,), "wf/mash", ())
+            reads = [asyncio.create_task(one.facts.read(asked)) for _ in range(WAITING)]
+            await asyncio.sleep(0)
+            await one.facts.read(replace(asked, urgent=True))
+            assert sum(read.done() for read in reads) <= WAITING / 2
+            await asyncio.gather(*reads)
+            await one.append()  # the keys are made by now
+            appends = [asyncio.create_task(one.append(a_draft(agency="wf"))) for _ in range(WAITING)]
+            while not one.log.appends.waiting:  # noqa: ASYNC110 - that they queue is the point
+                await asyncio.sleep(0)
+            await one.append(replace(a_draft(agency="wf"), urgent=True))
+            assert sum(append.done() for append in appends) <= WAITING / 2
+            await asyncio.gather(*appends)
