@@ -45,8 +45,12 @@ class Door:
 
     async def breathe(self, done: int) -> None:
         """Let others go on who were waiting, after so many requests of one message."""
-        if done % SMALL == 0 and self._pace.most(2 * SMALL, asyncio.get_running_loop().time()) == SMALL:
+        if done % SMALL == 0 and self.most(2 * SMALL) == SMALL:
             await asyncio.sleep(0)
+
+    def most(self, usual: int) -> int:
+        """How many items to do in one go where `usual` many would be: few while emergencies come."""
+        return self._pace.most(usual, asyncio.get_running_loop().time())
 
     def stream(self, caller: Caller) -> AbstractContextManager[None]:
         """A stream of this system, for as long as the block lasts. Raises Saturated."""

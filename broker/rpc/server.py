@@ -28,7 +28,7 @@ GRACE = 2.0
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
-    ("grpc.max_concurrent_streams", 1024),
+    ("grpc.max_concurrent_streams", 256),
     # What a client has sent and we have not read: so much of each stream, and no window that grows by itself.
     ("grpc.http2.lookahead_bytes", UNREAD),
     ("grpc.http2.bdp_probe", 0),

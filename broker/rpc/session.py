@@ -213,8 +213,8 @@ class Session:
     def _next(self) -> list[_Ready]:
         """What is waiting, within the bounds of a batch; a record too large for one travels alone."""
         batch: list[_Ready] = []
-        size = 0
-        while self._waiting and len(batch) < MAX_ITEMS:
+        size, most = 0, self._servicer.door.most(MAX_ITEMS)
+        while self._waiting and len(batch) < most:
             size += self._waiting.first.outcome.ByteSize()
             if batch and size > MAX_BYTES:
                 break

@@ -29,7 +29,7 @@ from tests.support.postgres import Server
 from tests.support.world import flow, terms, toml
 
 # What one agency may ask for in a second. The council's flood gets so much, and is refused the rest.
-PER_SECOND = 200
+PER_SECOND = 100
 PACE = 1.5 / PER_SECOND  # seconds between an answer and the next question, so that none meets the quota
 FLOODS = "wf-mash"
 

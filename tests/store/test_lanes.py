@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 from broker.core.model import SubjectRef
@@ -11,6 +10,7 @@ from broker.ports import Asked
 from broker.store.pool import migrate
 from tests.support.evidence import a_draft, node
 from tests.support.postgres import Server
+from tests.support.values import replace
 
 WAITING = 1000
 HOME = SubjectRef("uprn", "100062990001")
