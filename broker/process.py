@@ -42,7 +42,7 @@ def _settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(5_000, 10, 100)
+    gc.set_threshold(15_000, 10, 100)
 
 
 def told(broker: Running) -> dict[str, object]:
