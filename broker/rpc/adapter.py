@@ -22,6 +22,7 @@ from broker.errors import (
     ProviderUnavailable,
     Saturated,
 )
+from broker.limits import Seats
 from broker.links import Link, Links
 from broker.ports import Answer, Found, ManyMatch, NotFound, ProviderFailed, ReferenceSource
 from broker.registry import require
@@ -37,6 +38,7 @@ HEARTBEAT = 5.0  # seconds
 SILENCE = 3 * HEARTBEAT
 HELLO_WITHIN = 5.0
 MAX_AT_ONCE = 4096
+MAX_LINKS = 64  # of one system at one worker
 MAX_ITEMS = 256
 MAX_PROVIDES = 256
 MAX_IDENTIFIERS = 64  # of one subject; each is read for and stands in the entry
@@ -61,6 +63,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         self._reference = reference
         self._broker = broker
         self._workers = workers
+        self._seats = Seats(MAX_LINKS, "links")
 
     async def Attach(  # type: ignore[override]  # writes by itself, see ExchangeServicer
         self, request_iterator: AsyncIterator[adapter_pb2.AttachRequest], context: Context
@@ -68,36 +71,38 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         """Serve one adapter until it leaves, falls silent, or may no longer speak."""
         try:
             caller = await self.identity.find(context)
-            incoming = aiter(request_iterator)
-            async with asyncio.timeout(HELLO_WITHIN):
-                first = await anext(incoming)
-            # Not before: to whoever is still writing, gRPC tells of an inner error instead of a refusal.
-            require(caller, Function.PARTNER)
-            link = await self._greet(caller, first)
-            live = self._workers.live
-            await context.write(
-                adapter_pb2.AttachReply(
-                    welcome=adapter_pb2.Welcome(
-                        broker=self._broker,
-                        worker=_worker(self._workers.own),
-                        workers=map(_worker, live),
-                        heartbeat_every=wire.duration(HEARTBEAT),
-                    )
-                )
-            )
-            self._links.attach(link)
-            if self._workers.live != live:  # while the welcome was written
-                link.outbox.workers = self._workers.live
-            link.outbox.going = self._workers.draining
-            try:
-                await self._serve(link, incoming, context)
-            finally:
-                self._links.detach(link)
+            with self._seats.one(caller.name):
+                await self._attach(caller, aiter(request_iterator), context)
         except (TimeoutError, StopAsyncIteration):
             await abort(context, InvalidRequest("hello", "the adapter's first message is due within 5 s"))
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             count(self.telemetry, e)
             await abort(context, e)
+
+    async def _attach(
+        self, caller: Caller, incoming: AsyncIterator[adapter_pb2.AttachRequest], context: Context
+    ) -> None:
+        async with asyncio.timeout(HELLO_WITHIN):
+            first = await anext(incoming)
+        # Not before: to whoever is still writing, gRPC tells of an inner error instead of a refusal.
+        require(caller, Function.PARTNER)
+        link = await self._greet(caller, first)
+        live = self._workers.live
+        welcome = adapter_pb2.Welcome(
+            broker=self._broker,
+            worker=_worker(self._workers.own),
+            workers=map(_worker, live),
+            heartbeat_every=wire.duration(HEARTBEAT),
+        )
+        await context.write(adapter_pb2.AttachReply(welcome=welcome))
+        self._links.attach(link)
+        if self._workers.live != live:  # while the welcome was written
+            link.outbox.workers = self._workers.live
+        link.outbox.going = self._workers.draining
+        try:
+            await self._serve(link, incoming, context)
+        finally:
+            self._links.detach(link)
 
     async def _greet(self, caller: Caller, first: adapter_pb2.AttachRequest) -> Link:
         if not first.HasField("hello"):

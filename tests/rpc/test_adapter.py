@@ -414,3 +414,17 @@ async def test_a_message_of_more_answers_than_a_batch_ends_the_link(attached: Ed
         await call.write(pb.AttachRequest(answers=[pb.Answer(ask_id=n) for n in range(257)]))
         assert await ended(call) is grpc.StatusCode.INVALID_ARGUMENT
     assert attached.links.attached() == {}
+
+
+async def test_a_system_has_so_many_links_and_no_more(attached: Edge) -> None:
+    """The one past the bound is refused, and takes a place once another has left."""
+    async with contextlib.AsyncExitStack() as stack:
+        first = await stack.enter_async_context(adapter(attached))
+        for _ in range(under_test.MAX_LINKS - 1):
+            await stack.enter_async_context(adapter(attached))
+        call = attach(attached)
+        await call.write(pb.AttachRequest(hello=hello(attached)))
+        assert await ended(call) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        first.cancel()
+        await eventually(lambda: attached.links.attached() == {"cfrs": under_test.MAX_LINKS - 1})
+        await stack.enter_async_context(adapter(attached))
