@@ -20,6 +20,9 @@ from broker.v1 import exchange_pb2
 
 # A call that is refused costs as much as so many refusals on a stream.
 _CALL = 20
+# Requests of one message that are read in one turn of the loop.
+STEP = 8
+_REST = 0.002  # seconds
 _MAX_HELD = 1024  # calls of one agency
 
 
@@ -43,10 +46,11 @@ class Door:
             self._pace.urgent(now)
         return asked
 
-    async def breathe(self, done: int) -> None:
-        """Let others go on who were waiting, after so many requests of one message."""
-        if done % SMALL == 0 and self.most(2 * SMALL) == SMALL:
-            await asyncio.sleep(0)
+    async def breathe(self, refused: int) -> None:
+        """Between `STEP` requests of one message and the next, while emergencies come: let others go on, and
+        rest where some were refused, since an emergency takes a dozen turns and may find a step in each."""
+        if self.most(2 * SMALL) == SMALL:
+            await asyncio.sleep(_REST if refused else 0)
 
     def most(self, usual: int) -> int:
         """How many items to do in one go where `usual` many would be: few while emergencies come."""

@@ -18,7 +18,7 @@ from broker.lanes import Lanes
 from broker.ports import Disclosed
 from broker.rpc import parse, wire
 from broker.rpc.context import Context
-from broker.rpc.door import room
+from broker.rpc.door import STEP, room
 from broker.rpc.errors import count, status_of
 from broker.rpc.underway import Answering
 from broker.v1 import exchange_pb2
@@ -126,11 +126,13 @@ class Session:
                 if answering := self._running.get(request_id):
                     self._cancel(request_id, answering)
             requests = () if self._closed else message.requests
-            refused = 0
-            for done, each in enumerate(requests, 1):
-                refused += not self._accept(each, caller)
-                await self._servicer.door.breathe(done)
-            await self._servicer.door.pause(caller.agency, refused)
+            door, refused = self._servicer.door, 0
+            for step in range(0, len(requests), STEP):
+                before = refused
+                for each in requests[step : step + STEP]:
+                    refused += not self._accept(each, caller)
+                await door.breathe(refused - before)
+            await door.pause(caller.agency, refused)
             # Who does not read is not read: the writer's own limit ends a stream that stays so.
             while len(self._waiting) >= MAX_IN_FLIGHT:
                 self._room.clear()
