@@ -23,10 +23,17 @@ from broker.core.reference import (
 )
 from broker.core.steps import STEPS, Walk
 
+_SUBJECT = "subject:"
+
 
 def subject_key(scheme: str, value: str) -> str:
     """Key of what has been said about one identifier."""
-    return f"subject:{scheme}|{value}"
+    return f"{_SUBJECT}{scheme}|{value}"
+
+
+def is_subject_key(key: str) -> bool:
+    """Whether this is the key of an identifier, and so must not be kept."""
+    return key.startswith(_SUBJECT)
 
 
 def decide(

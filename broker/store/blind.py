@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import asyncpg
 
-from broker.core.decision import subject_key
+from broker.core.decision import is_subject_key, subject_key
 from broker.core.model import Actor, Request, SubjectRef
 from broker.errors import IntegrityError
 from broker.store.fastjson import encode
@@ -22,12 +22,16 @@ class Blind:
     def __init__(self, index_key: bytes) -> None:
         self._keys = {use: hmac.digest(index_key, use.encode(), "sha256") for use in ("key", "content")}
         # Most keys name agencies, systems and agreements: few, and asked for with every request.
-        self.key = lru_cache(maxsize=65536)(self._key)
+        self._remembered = lru_cache(maxsize=4096)(self._key)
 
-    def _key(self, key: str | bytes) -> bytes:
+    def key(self, key: str | bytes) -> bytes:
         """16 bytes for the key of one input of decisions; bytes are blind already."""
         if isinstance(key, bytes):
             return key
+        # Whom somebody asked about stays in memory no longer than the asking takes.
+        return self._key(key) if is_subject_key(key) else self._remembered(key)
+
+    def _key(self, key: str) -> bytes:
         return hmac.digest(self._keys["key"], key.encode(), "sha256")[:16]
 
     async def check(self, connection: asyncpg.Connection) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from broker.core.decision import subject_key
 from broker.core.model import SubjectRef
 from broker.ports import Appended, Claim
+from broker.store.blind import Blind
 from broker.store.pool import migrate
 from tests.store.test_change import directive
 from tests.support.evidence import a_draft, node
@@ -70,3 +72,13 @@ async def test_a_canary_is_nowhere_in_clear(own_server: tuple[str, Path], tmp_pa
         assert [
             p for p in (tmp_path / "state").rglob("*") if p.is_file() and CANARY.encode() in p.read_bytes()
         ] == []
+
+
+def test_an_identifier_is_not_kept_in_memory() -> None:
+    """Keys of agencies and agreements are remembered; whom somebody asked about is not."""
+    blind = Blind(bytes(32))
+    for n in range(3):
+        blind.subject(SubjectRef("uprn", f"10011073461{n}"))
+        blind.key("agency:cfrs")
+    assert blind._remembered.cache_info().currsize == 1
+    assert blind.key(subject_key("uprn", "1")) == blind.subject(SubjectRef("uprn", "1"))
