@@ -6,6 +6,7 @@ over TCP with a password, as `BROKER_DATABASE_URL` names it. Both give a `Server
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -53,7 +54,15 @@ class Server:
 
     async def drop(self, dsn: str) -> None:
         """Drop a database made by `create`, whoever is still connected to it."""
-        await self._execute(f"DROP DATABASE {urlsplit(dsn).path.removeprefix('/')} WITH (FORCE)")
+        sql = f"DROP DATABASE {urlsplit(dsn).path.removeprefix('/')} WITH (FORCE)"
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    await self._execute(sql)
+                except asyncpg.InsufficientPrivilegeError:
+                    await asyncio.sleep(0.1)  # the server's own vacuum is at it, which is not ours to end
+                else:
+                    return
 
     @contextlib.asynccontextmanager
     async def fresh(self, template: str = "template1") -> AsyncIterator[str]:
