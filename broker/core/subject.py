@@ -1,4 +1,4 @@
-"""How a person or premises is named: schemes, and the one canonical form of each.
+"""How a person, premises or incident is named: schemes, and the one canonical form of each.
 
 Refuses anything that is not canonical. A directive is found by its subject's exact identifier, so a second
 spelling of the same number (spaces, leading zeros) would be a way round what the person said.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import date
 
 from msgspec import Struct
 from nhs_number.validate import is_valid
@@ -38,6 +39,21 @@ def _nhs(value: str) -> bool:
     return _TEN_DIGITS(value) and value >= "3200000000" and is_valid(value)
 
 
+_INCIDENT = re.compile(r"[a-z0-9-]{1,63}/([0-9]{4}-[0-9]{2}-[0-9]{2})/[A-Z0-9-]{1,32}", re.ASCII)
+
+
+def _incident(value: str) -> bool:
+    """An agency's id, a date that exists, and its number for that day."""
+    matched = _INCIDENT.fullmatch(value)
+    if matched is None:
+        return False
+    try:
+        date.fromisoformat(matched[1])
+    except ValueError:
+        return False
+    return True
+
+
 # Each scheme: what its canonical form is, in words a caller can act on, and the test of it.
 SCHEMES: dict[str, tuple[str, Callable[[str], bool]]] = {
     "nhs-number": ("ten digits without spaces and with a valid check digit", _nhs),
@@ -48,6 +64,11 @@ SCHEMES: dict[str, tuple[str, Callable[[str], bool]]] = {
     "local-patient-id": (
         "ODS code, a colon, and 1 to 32 upper-case letters, digits or hyphens",
         _matches(r"[A-Z0-9]{3,6}:[A-Z0-9-]{1,32}"),
+    ),
+    # Places without an address have no other name than what happened there.
+    "incident": (
+        "agency id, date and number with slashes between, the number in upper-case letters, digits or hyphens",
+        _incident,
     ),
 }
 
