@@ -24,7 +24,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from broker.core.unknown import unknown_fields
 from broker.errors import InvalidRequest
 from broker.v1 import labels_pb2
-from records.shared.v1 import fact_pb2
+from records.shared.v1 import fact_pb2, need_pb2, person_pb2, place_pb2, scene_pb2
 
 MAX_BYTES = 256 * 1024
 MAX_MESSAGES = 200
@@ -38,8 +38,10 @@ _SHARED = "records.shared."
 _OURS: Mapping[str, bytes] = MappingProxyType(
     {
         DESCRIPTOR_FILE: descriptor_pb2.DESCRIPTOR.serialized_pb,
-        labels_pb2.DESCRIPTOR.name: labels_pb2.DESCRIPTOR.serialized_pb,
-        fact_pb2.DESCRIPTOR.name: fact_pb2.DESCRIPTOR.serialized_pb,
+        **{
+            ours.DESCRIPTOR.name: ours.DESCRIPTOR.serialized_pb
+            for ours in (labels_pb2, fact_pb2, need_pb2, person_pb2, place_pb2, scene_pb2)
+        },
     }
 )
 _LABELLED_NOWHERE = "what it holds has no labels, so no agreement could name it"

@@ -131,6 +131,7 @@ class Oxygen(_message.Message):
     as_at: _builtins.str
     """RFC 3339 time for which the state is true."""
     kind: Global___OxygenKind.ValueType
+    """How it is kept, which says what a fire would do to it."""
     kept_in: _builtins.str
     """Where in the premises, such as "front bedroom"."""
     @_builtins.property
@@ -166,6 +167,7 @@ class Hoarding(_message.Message):
     clutter_rating: _builtins.int
     """Clutter Image Rating, 1 to 9."""
     rooms: _builtins.str
+    """Which rooms, in the crew's words."""
     @_builtins.property
     def provenance(self) -> _fact_pb2.Provenance: ...
     def __init__(
@@ -200,7 +202,9 @@ class Access(_message.Message):
     directions: _builtins.str
     """How a crew gets in and where vehicles stand."""
     key_safe_fitted: _builtins.bool
+    """Whether there is a key safe."""
     key_safe_code: _builtins.str
+    """Opens the home: released only where somebody must get in."""
     @_builtins.property
     def provenance(self) -> _fact_pb2.Provenance: ...
     def __init__(
@@ -260,7 +264,9 @@ class Hazard(_message.Message):
     code: _builtins.str
     """A site-specific risk code, such as "LPG", "ASBESTOS", "SOLAR-PV"."""
     description: _builtins.str
+    """The hazard in the recorder's words."""
     location: _builtins.str
+    """Where on the premises."""
     @_builtins.property
     def provenance(self) -> _fact_pb2.Provenance: ...
     def __init__(
@@ -291,7 +297,9 @@ class Sprinklers(_message.Message):
     state: _fact_pb2.FactState.ValueType
     as_at: _builtins.str
     fitted: _builtins.bool
+    """Whether there are sprinklers."""
     coverage: _builtins.str
+    """Which parts they cover."""
     @_builtins.property
     def provenance(self) -> _fact_pb2.Provenance: ...
     def __init__(
@@ -326,8 +334,11 @@ class Evacuation(_message.Message):
     state: _fact_pb2.FactState.ValueType
     as_at: _builtins.str
     need: Global___EvacuationNeed.ValueType
+    """What help it takes to leave."""
     people: _builtins.int
+    """How many people need it."""
     floor: _builtins.str
+    """Such as "second floor, rear"."""
     @_builtins.property
     def provenance(self) -> _fact_pb2.Provenance: ...
     def __init__(
@@ -355,7 +366,9 @@ class Occupier(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     PHONE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Of who lives there, as they gave it to a crew."""
     phone: _builtins.str
+    """A number on which they can be rung."""
     def __init__(
         self,
         *,

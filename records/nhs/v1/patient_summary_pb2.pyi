@@ -65,6 +65,7 @@ class PatientSummary(_message.Message):
     birth_date: _builtins.str
     """ISO 8601 date."""
     gender: Global___Gender.ValueType
+    """As registered for administration."""
     @_builtins.property
     def name(self) -> Global___Name: ...
     @_builtins.property
@@ -108,8 +109,11 @@ class Name(_message.Message):
     FAMILY_FIELD_NUMBER: _builtins.int
     GIVEN_FIELD_NUMBER: _builtins.int
     family: _builtins.str
+    """Family name in use now."""
     @_builtins.property
-    def given(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def given(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Given names in use now, in order."""
+
     def __init__(
         self,
         *,
@@ -137,6 +141,7 @@ class Contact(_message.Message):
     state: _fact_pb2.FactState.ValueType
     as_at: _builtins.str
     phone: _builtins.str
+    """A number on which the patient can be rung."""
     @_builtins.property
     def address(self) -> _fact_pb2.Address: ...
     def __init__(
@@ -162,7 +167,9 @@ class Practice(_message.Message):
     ODS_CODE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     ods_code: _builtins.str
+    """ODS code of the practice where the patient is registered."""
     name: _builtins.str
+    """Name of the practice."""
     def __init__(
         self,
         *,
@@ -187,8 +194,11 @@ class Code(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     DISPLAY_FIELD_NUMBER: _builtins.int
     system: _builtins.str
+    """URI of the code system."""
     code: _builtins.str
+    """Code in that system."""
     display: _builtins.str
+    """The system's words for the code."""
     def __init__(
         self,
         *,
@@ -244,6 +254,7 @@ class Allergy(_message.Message):
     verification: _builtins.str
     """FHIR verificationStatus: unconfirmed, confirmed."""
     recorded_on: _builtins.str
+    """ISO 8601 date."""
     @_builtins.property
     def substance(self) -> Global___Code: ...
     @_builtins.property
@@ -299,7 +310,9 @@ class Medication(_message.Message):
     DOSAGE_FIELD_NUMBER: _builtins.int
     STARTED_ON_FIELD_NUMBER: _builtins.int
     dosage: _builtins.str
+    """Dosage instructions, in the prescriber's words."""
     started_on: _builtins.str
+    """ISO 8601 date."""
     @_builtins.property
     def medicine(self) -> Global___Code: ...
     def __init__(
@@ -354,7 +367,9 @@ class Condition(_message.Message):
     clinical_status: _builtins.str
     """FHIR condition-clinical: active, recurrence, relapse, inactive, remission, resolved."""
     onset_on: _builtins.str
+    """ISO 8601 date, as told or estimated."""
     recorded_on: _builtins.str
+    """ISO 8601 date."""
     @_builtins.property
     def condition(self) -> Global___Code: ...
     def __init__(

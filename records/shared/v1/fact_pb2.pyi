@@ -103,11 +103,13 @@ class Provenance(_message.Message):
     source: _builtins.str
     """System or role that recorded it; never a person's name."""
     nature: Global___Nature.ValueType
+    """Whether it was observed, or judged by somebody."""
     recorded_on: _builtins.str
     """ISO 8601 date."""
     review_by: _builtins.str
     """ISO 8601 date after which it must not be relied on."""
     confidence: Global___Confidence.ValueType
+    """How sure the recorder was."""
     def __init__(
         self,
         *,
@@ -132,8 +134,11 @@ class Address(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     POSTCODE_FIELD_NUMBER: _builtins.int
     postcode: _builtins.str
+    """With its space, such as "LA12 0XX"."""
     @_builtins.property
-    def lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Address lines, as the sender's gazetteer has them."""
+
     def __init__(
         self,
         *,
