@@ -142,7 +142,7 @@ class Agreements:
 
     def _check_type(self, n: int, full_name: str, schemes: tuple[str, ...], kind: str) -> None:
         record_type = self._type(full_name, f"flows.{n}.record_type")
-        if record_type.holder != kind:
+        if not record_type.held_by(kind):
             raise InvalidRequest(
                 f"flows.{n}.provider", f"holds {kind} records, and this is a {record_type.holder} one"
             )

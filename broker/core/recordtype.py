@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor_pool import DescriptorPool
 
 MAX_RECORD = 1024 * 1024
+JOINT = frozenset({"incident", "marac"})
+"""Holders that are joint work and no kind of agency: whichever agency speaks holds such a record."""
 _SCHEME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _FULL_NAME = re.compile(PACKAGE.pattern + r"\.[A-Za-z][A-Za-z0-9_]*")
 _LISTED = 12
@@ -114,6 +116,10 @@ class RecordType:
     def descriptor(self) -> Descriptor:
         """The message's descriptor, in this digest's own pool."""
         return cast("Descriptor", self.message_class.DESCRIPTOR)
+
+    def held_by(self, kind: str) -> bool:
+        """Whether an agency of this kind may hold and provide records of this type."""
+        return self.holder == kind or self.holder in JOINT
 
     def leaf(self, path: str) -> Leaf:
         """The leaf of that path. Raises InvalidRequest as `check_paths`."""

@@ -122,7 +122,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
                     f"{field}.record_type",
                     "is not an approved record type; `broker records list` shows what is",
                 )
-            if versions[0].record_type.holder != kind:
+            if not versions[0].record_type.held_by(kind):
                 raise NotAllowed(f"{field}: {caller.agency} is a {kind} agency and holds no such records")
             if all(provided.digest != version.record_type.digest for version in versions):
                 raise InvalidRequest(

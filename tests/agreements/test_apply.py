@@ -46,6 +46,23 @@ async def test_an_agreement_signed_by_every_party_is_applied_and_lists_who_signe
     assert stored == 2
 
 
+def test_joint_work_may_be_held_by_any_agency_and_the_rest_by_its_own_kind(
+    office: Office, parties: Parties
+) -> None:
+    """An ambulance service may provide an incident's record, and no police one."""
+    terms = {**parties.terms(), "provider": parties.ambulance.agency, "requester": parties.fire.agency}
+    joint = {
+        "record_type": "records.incident.v1.MajorIncident",
+        "scheme": "incident",
+        "permitted": ["incident"],
+    }
+    file = agreement(**{**terms, **joint})  # type: ignore[arg-type]
+    assert office.apply(file, *parties.both(file)).agreement.status == "in force"
+    police = {"record_type": "records.police.v1.AddressWarning", "version": 2}
+    file = agreement(**{**terms, **police})  # type: ignore[arg-type]
+    assert "this is a police one" in refused(office.apply, file, *parties.both(file))
+
+
 def test_a_missing_party_stops_it_and_is_named(office: Office, parties: Parties) -> None:
     """Nothing is stored, and the error says who must sign and how."""
     file = agreement(**parties.terms())  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from google.protobuf import any_pb2, duration_pb2, timestamp_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from broker.catalogue import standard_record_types
 from broker.core.model import Function
 from broker.rpc import adapter as under_test
 from broker.v1 import adapter_pb2 as pb
@@ -177,6 +178,15 @@ async def test_only_the_holder_attaches(attached: Edge, name: str, code: grpc.St
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # ended before it was heard
         await call.write(pb.AttachRequest(hello=hello(attached)))
     assert await ended(call) is code
+
+
+async def test_an_agency_attaches_for_joint_work_of_any_holder(attached: Edge) -> None:
+    """A fire service may answer for an incident's record, which belongs to no kind of agency."""
+    joint = "records.incident.v1.MajorIncident"
+    attached.world.approve(joint, dict(standard_record_types())[joint])
+    await attached.world.store.reference.refresh()
+    async with adapter(attached, joint):
+        assert attached.links.of("cfrs")
 
 
 @pytest.mark.parametrize("close", [True, False], ids=["closes", "is silent"])

@@ -64,6 +64,8 @@ def agreement(
     valid_until: str = "2030-12-31",
     assurance: str = "asserted",
     queries: bool = False,
+    record_type: str = RISK,
+    scheme: str = "uprn",
 ) -> bytes:
     """The TOML file of an agreement on premises' risks between two parties."""
 
@@ -99,9 +101,9 @@ regime = "uk-gdpr"
 [[flows]]
 provider = "{provider}"
 requester = "{requester}"
-record_type = "{RISK}"
+record_type = "{record_type}"
 permitted = {listed(permitted)}
 roles = {listed(roles)}
-subject_schemes = ["uprn"]
+subject_schemes = ["{scheme}"]
 queries = {str(queries).lower()}
 """.encode()
