@@ -46,15 +46,16 @@ bench: setup  ## what is measured, on this machine, as ratios (ARGS: --repeats N
 lint: setup  ## style, types, import rules and the wire contract
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
-	@$(BIN)/mypy broker adapters records proto/successors.py
+	@$(BIN)/mypy broker adapters records proto/successors.py proto/describe.py
 	@$(BIN)/lint-imports --no-logo --no-cache
 	@proto/check
 
 format: setup  ## format the code
 	@$(BIN)/ruff format .
 
-generate: setup  ## write broker/v1 and records/ from proto/
+generate: setup  ## write broker/v1, records/ and docs/record-types.md from proto/
 	@proto/generate
+	@BIN=$(BIN) proto/page
 
 # Part of a release, and of nothing else: what stands here is what later changes are held to.
 baseline: setup  ## for a release: remember proto/ as what must not be broken

@@ -186,7 +186,7 @@ def test_every_test_says_its_behaviour() -> None:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of what `proto/check` and the import rules read, to be spoilt."""
-    for folder in ("adapters", "broker", "proto", "records"):
+    for folder in ("adapters", "broker", "docs", "proto", "records"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
@@ -232,13 +232,27 @@ def test_generated_code_and_wire_contract_are_in_order() -> None:
             True,
             "lower_snake_case",
         ),
+        (
+            "fire/v1/premises_risk.proto",
+            "// Clutter Image Rating, 1 to 9.",
+            "// Clutter.",
+            True,
+            "docs/record-types.md is not what proto/records says",
+        ),
+        (
+            "fire/v1/premises_risk.proto",
+            "  // Clutter Image Rating, 1 to 9.\n",
+            "",
+            True,
+            "records.fire.v1.Hoarding.clutter_rating: has no comment that says what it means",
+        ),
     ],
-    ids=["drift", "wire", "label", "style"],
+    ids=["drift", "wire", "label", "style", "page", "silence"],
 )
 def test_what_breaks_the_wire_contract_is_found(
     tree: Path, file: str, old: str, new: str, generate: bool, says: str
 ) -> None:
-    """Stale generated code, a changed type, a weaker label and a name against the style each fail the check."""
+    """Stale code or page, a changed type, a weaker label, bad style and a field without words each fail it."""
     proto = tree / "proto" / "records" / file
     text = proto.read_text(encoding="utf-8")
     assert old in text
