@@ -19,13 +19,14 @@ app.add_typer(agency_key.app, name="key")
 
 
 class Kind(StrEnum):
-    """What an agency is; record types are held by one kind."""
+    """What an agency is. A record type is held by one kind, or is joint work."""
 
     fire = "fire"
     ambulance = "ambulance"
     police = "police"
     nhs = "nhs"
     council = "council"
+    utility = "utility"
     operator = "operator"
     auditor = "auditor"
     other = "other"

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from adapters.sdk.soundness import faults
 from broker.catalogue import Catalogue, standard_record_types
+from broker.cli.agency import Kind
 from broker.core.facts import Shown, rows
 from broker.core.leaves import state_field
 from broker.core.recordtype import JOINT, RecordType
@@ -189,6 +190,11 @@ def test_its_page_describes_every_leaf(of: RecordType) -> None:
     for leaf in of.leaves:
         assert described[leaf.path][2] == ", ".join(leaf.labels)
     assert ("**Viewing it has effects**" in section) == of.viewing_has_effects
+
+
+def test_its_holder_is_a_kind_of_agency_or_joint_work(of: RecordType) -> None:
+    """An operator can enter an agency that may hold it."""
+    assert of.holder in JOINT or of.holder in {kind.value for kind in Kind}
 
 
 def test_joint_work_is_held_by_any_agency_and_the_rest_by_one_kind(of: RecordType) -> None:

@@ -11,6 +11,7 @@ from broker.catalogue import standard_record_types
 from broker.core.recordtype import RecordType
 from broker.core.redaction import Redactor
 from broker.core.subject import SCHEMES
+from records.shared.v1.person_pb2 import Standing
 
 TYPES = {name: RecordType.stored(data, name) for name, data in standard_record_types()}
 
@@ -176,7 +177,7 @@ NEEDS = (
     Need(
         "12 storm: the utility's register",
         "utility.v1.PriorityServices",
-        "uprn needs.state needs.items.code supply.state supply.off",
+        "uprn needs.state needs.items.code supply.state supply.off destroy_by",
         "identifying contact free-text",
         r"diagnos|condition|medical|notes",
     ),
@@ -237,8 +238,6 @@ def test_a_view_that_tells_a_social_worker_says_so(record_type: str, effects: bo
 
 def test_people_in_several_standings_are_told_apart() -> None:
     """Suspect, convicted, victim, witness and other are values of their own."""
-    from records.shared.v1.person_pb2 import Standing
-
     assert [name.removeprefix("STANDING_") for name in Standing.keys()[1:]] == [
         "SUSPECT",
         "CONVICTED",

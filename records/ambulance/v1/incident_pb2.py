@@ -29,7 +29,7 @@ from records.shared.v1 import place_pb2 as records_dot_shared_dot_v1_dot_place__
 from records.shared.v1 import scene_pb2 as records_dot_shared_dot_v1_dot_scene__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#records/ambulance/v1/incident.proto\x12\x14records.ambulance.v1\x1a\x16\x62roker/v1/labels.proto\x1a\x1crecords/shared/v1/fact.proto\x1a\x1crecords/shared/v1/need.proto\x1a\x1drecords/shared/v1/place.proto\x1a\x1drecords/shared/v1/scene.proto\"\xa8\x04\n\x08Incident\x12\x17\n\x08incident\x18\x01 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x16\n\x07\x61liases\x18\x02 \x03(\tB\x05\xea\xc7\x18\x01\x01\x12(\n\x04\x63\x61ll\x18\x03 \x01(\x0b\x32\x1a.records.ambulance.v1.Call\x12*\n\x08location\x18\x04 \x01(\x0b\x32\x18.records.shared.v1.Place\x12\x30\n\x07hazards\x18\x05 \x01(\x0b\x32\x1f.records.shared.v1.SceneHazards\x12.\n\x06\x61\x63\x63\x65ss\x18\x06 \x01(\x0b\x32\x1e.records.shared.v1.SceneAccess\x12\x31\n\tresources\x18\x07 \x03(\x0b\x32\x1e.records.ambulance.v1.Resource\x12;\n\x06status\x18\x08 \x01(\x0e\x32$.records.ambulance.v1.IncidentStatusB\x05\xea\xc7\x18\x01\x01\x12\x18\n\tstatus_at\x18\t \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x35\n\x0csafeguarding\x18\n \x01(\x0b\x32\x1f.records.shared.v1.Safeguarding\x12\x31\n\ncasualties\x18\x0b \x01(\x0b\x32\x1d.records.shared.v1.Casualties\x12\x1c\n\x08\x65xercise\x18\x0c \x01(\x08\x42\x05\xea\xc7\x18\x01\x01H\x00\x88\x01\x01:\x14\xea\xc7\x18\x10\n\x08incident\n\x04uprnB\x0b\n\t_exercise\"\x91\x02\n\x04\x43\x61ll\x12\x36\n\x05state\x18\x01 \x01(\x0e\x32\x1c.records.shared.v1.FactStateB\t\xea\xc7\x18\x01\x04\xf0\xc7\x18\x01\x12\x14\n\x05\x61s_at\x18\x02 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x1a\n\x0breceived_at\x18\x03 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x17\n\x08\x63\x61tegory\x18\x04 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x1a\n\x0b\x64isposition\x18\x05 \x01(\tB\x05\xea\xc7\x18\x01\x04\x12\x19\n\tcomplaint\x18\x06 \x01(\tB\x06\xea\xc7\x18\x02\x04\x08\x12\x1c\n\x0c\x63\x61ller_phone\x18\x07 \x01(\tB\x06\xea\xc7\x18\x02\x03\x06\x12\x31\n\nprovenance\x18\x08 \x01(\x0b\x32\x1d.records.shared.v1.Provenance\"\x88\x01\n\x08Resource\x12\x17\n\x08\x63\x61llsign\x18\x01 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x13\n\x04kind\x18\x02 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12;\n\x06status\x18\x03 \x01(\x0e\x32$.records.ambulance.v1.ResourceStatusB\x05\xea\xc7\x18\x01\x01\x12\x11\n\x02\x61t\x18\x04 \x01(\tB\x05\xea\xc7\x18\x01\x01*\xc8\x01\n\x0eResourceStatus\x12\x1f\n\x1bRESOURCE_STATUS_UNSPECIFIED\x10\x00\x12\x1d\n\x19RESOURCE_STATUS_ALLOCATED\x10\x01\x12\x1a\n\x16RESOURCE_STATUS_MOBILE\x10\x02\x12\x1c\n\x18RESOURCE_STATUS_AT_SCENE\x10\x03\x12!\n\x1dRESOURCE_STATUS_LEAVING_SCENE\x10\x04\x12\x19\n\x15RESOURCE_STATUS_CLEAR\x10\x05*\xa7\x01\n\x0eIncidentStatus\x12\x1f\n\x1bINCIDENT_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14INCIDENT_STATUS_OPEN\x10\x01\x12\x1f\n\x1bINCIDENT_STATUS_TRANSFERRED\x10\x02\x12\x1a\n\x16INCIDENT_STATUS_CLOSED\x10\x03\x12\x1d\n\x19INCIDENT_STATUS_CANCELLED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#records/ambulance/v1/incident.proto\x12\x14records.ambulance.v1\x1a\x16\x62roker/v1/labels.proto\x1a\x1crecords/shared/v1/fact.proto\x1a\x1crecords/shared/v1/need.proto\x1a\x1drecords/shared/v1/place.proto\x1a\x1drecords/shared/v1/scene.proto\"\xa8\x04\n\x08Incident\x12\x17\n\x08incident\x18\x01 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x16\n\x07\x61liases\x18\x02 \x03(\tB\x05\xea\xc7\x18\x01\x01\x12(\n\x04\x63\x61ll\x18\x03 \x01(\x0b\x32\x1a.records.ambulance.v1.Call\x12*\n\x08location\x18\x04 \x01(\x0b\x32\x18.records.shared.v1.Place\x12\x30\n\x07hazards\x18\x05 \x01(\x0b\x32\x1f.records.shared.v1.SceneHazards\x12.\n\x06\x61\x63\x63\x65ss\x18\x06 \x01(\x0b\x32\x1e.records.shared.v1.SceneAccess\x12\x31\n\tresources\x18\x07 \x03(\x0b\x32\x1e.records.ambulance.v1.Resource\x12;\n\x06status\x18\x08 \x01(\x0e\x32$.records.ambulance.v1.IncidentStatusB\x05\xea\xc7\x18\x01\x01\x12\x18\n\tstatus_at\x18\t \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x35\n\x0csafeguarding\x18\n \x01(\x0b\x32\x1f.records.shared.v1.Safeguarding\x12\x31\n\ncasualties\x18\x0b \x01(\x0b\x32\x1d.records.shared.v1.Casualties\x12\x1c\n\x08\x65xercise\x18\x0c \x01(\x08\x42\x05\xea\xc7\x18\x01\x01H\x00\x88\x01\x01:\x14\xea\xc7\x18\x10\n\x08incident\n\x04uprnB\x0b\n\t_exercise\"\x92\x02\n\x04\x43\x61ll\x12\x36\n\x05state\x18\x01 \x01(\x0e\x32\x1c.records.shared.v1.FactStateB\t\xea\xc7\x18\x01\x04\xf0\xc7\x18\x01\x12\x14\n\x05\x61s_at\x18\x02 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x1a\n\x0breceived_at\x18\x03 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x17\n\x08\x63\x61tegory\x18\x04 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x1a\n\x0b\x64isposition\x18\x05 \x01(\tB\x05\xea\xc7\x18\x01\x04\x12\x1a\n\tcomplaint\x18\x06 \x01(\tB\x07\xea\xc7\x18\x03\x04\x06\x08\x12\x1c\n\x0c\x63\x61ller_phone\x18\x07 \x01(\tB\x06\xea\xc7\x18\x02\x03\x06\x12\x31\n\nprovenance\x18\x08 \x01(\x0b\x32\x1d.records.shared.v1.Provenance\"\x88\x01\n\x08Resource\x12\x17\n\x08\x63\x61llsign\x18\x01 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x13\n\x04kind\x18\x02 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12;\n\x06status\x18\x03 \x01(\x0e\x32$.records.ambulance.v1.ResourceStatusB\x05\xea\xc7\x18\x01\x01\x12\x11\n\x02\x61t\x18\x04 \x01(\tB\x05\xea\xc7\x18\x01\x01*\xc8\x01\n\x0eResourceStatus\x12\x1f\n\x1bRESOURCE_STATUS_UNSPECIFIED\x10\x00\x12\x1d\n\x19RESOURCE_STATUS_ALLOCATED\x10\x01\x12\x1a\n\x16RESOURCE_STATUS_MOBILE\x10\x02\x12\x1c\n\x18RESOURCE_STATUS_AT_SCENE\x10\x03\x12!\n\x1dRESOURCE_STATUS_LEAVING_SCENE\x10\x04\x12\x19\n\x15RESOURCE_STATUS_CLEAR\x10\x05*\xa7\x01\n\x0eIncidentStatus\x12\x1f\n\x1bINCIDENT_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14INCIDENT_STATUS_OPEN\x10\x01\x12\x1f\n\x1bINCIDENT_STATUS_TRANSFERRED\x10\x02\x12\x1a\n\x16INCIDENT_STATUS_CLOSED\x10\x03\x12\x1d\n\x19INCIDENT_STATUS_CANCELLED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -59,7 +59,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALL'].fields_by_name['disposition']._loaded_options = None
   _globals['_CALL'].fields_by_name['disposition']._serialized_options = b'\352\307\030\001\004'
   _globals['_CALL'].fields_by_name['complaint']._loaded_options = None
-  _globals['_CALL'].fields_by_name['complaint']._serialized_options = b'\352\307\030\002\004\010'
+  _globals['_CALL'].fields_by_name['complaint']._serialized_options = b'\352\307\030\003\004\006\010'
   _globals['_CALL'].fields_by_name['caller_phone']._loaded_options = None
   _globals['_CALL'].fields_by_name['caller_phone']._serialized_options = b'\352\307\030\002\003\006'
   _globals['_RESOURCE'].fields_by_name['callsign']._loaded_options = None
@@ -70,14 +70,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESOURCE'].fields_by_name['status']._serialized_options = b'\352\307\030\001\001'
   _globals['_RESOURCE'].fields_by_name['at']._loaded_options = None
   _globals['_RESOURCE'].fields_by_name['at']._serialized_options = b'\352\307\030\001\001'
-  _globals['_RESOURCESTATUS']._serialized_start=1178
-  _globals['_RESOURCESTATUS']._serialized_end=1378
-  _globals['_INCIDENTSTATUS']._serialized_start=1381
-  _globals['_INCIDENTSTATUS']._serialized_end=1548
+  _globals['_RESOURCESTATUS']._serialized_start=1179
+  _globals['_RESOURCESTATUS']._serialized_end=1379
+  _globals['_INCIDENTSTATUS']._serialized_start=1382
+  _globals['_INCIDENTSTATUS']._serialized_end=1549
   _globals['_INCIDENT']._serialized_start=208
   _globals['_INCIDENT']._serialized_end=760
   _globals['_CALL']._serialized_start=763
-  _globals['_CALL']._serialized_end=1036
-  _globals['_RESOURCE']._serialized_start=1039
-  _globals['_RESOURCE']._serialized_end=1175
+  _globals['_CALL']._serialized_end=1037
+  _globals['_RESOURCE']._serialized_start=1040
+  _globals['_RESOURCE']._serialized_end=1176
 # @@protoc_insertion_point(module_scope)

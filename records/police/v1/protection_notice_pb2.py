@@ -28,7 +28,7 @@ from records.shared.v1 import person_pb2 as records_dot_shared_dot_v1_dot_person
 from records.shared.v1 import place_pb2 as records_dot_shared_dot_v1_dot_place__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)records/police/v1/protection_notice.proto\x12\x11records.police.v1\x1a\x16\x62roker/v1/labels.proto\x1a\x1crecords/shared/v1/fact.proto\x1a\x1erecords/shared/v1/person.proto\x1a\x1drecords/shared/v1/place.proto\"\xe9\x02\n\x10ProtectionNotice\x12\x17\n\x08incident\x18\x01 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12)\n\x06person\x18\x02 \x01(\x0b\x32\x19.records.shared.v1.Person\x12&\n\x04home\x18\x03 \x01(\x0b\x32\x18.records.shared.v1.Place\x12\x31\n\x07\x63oncern\x18\x04 \x01(\x0b\x32 .records.police.v1.NoticeConcern\x12/\n\x07parties\x18\x05 \x03(\x0b\x32\x1e.records.police.v1.NoticeParty\x12\x31\n\x07routing\x18\x06 \x01(\x0b\x32 .records.police.v1.NoticeRouting\x12\x16\n\x07sent_at\x18\x07 \x01(\tB\x05\xea\xc7\x18\x01\x01::\xea\xc7\x18\x36\n\x08incident\n\x0epolice-nominal\n\nnhs-number\n\x0esocial-care-id\"\xdf\x02\n\rNoticeConcern\x12\x37\n\x05state\x18\x01 \x01(\x0e\x32\x1c.records.shared.v1.FactStateB\n\xea\xc7\x18\x02\x04\x05\xf0\xc7\x18\x01\x12\x14\n\x05\x61s_at\x18\x02 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x32\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.records.police.v1.NoticeKindB\x05\xea\xc7\x18\x01\x04\x12\x15\n\x05\x63odes\x18\x04 \x03(\tB\x06\xea\xc7\x18\x02\x04\x05\x12\x1a\n\x0boccurred_at\x18\x05 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x1f\n\rcircumstances\x18\x06 \x01(\tB\x08\xea\xc7\x18\x04\x04\x05\x06\x08\x12\x15\n\x05voice\x18\x07 \x01(\tB\x06\xea\xc7\x18\x02\x04\x08\x12\x1e\n\nseen_alone\x18\x08 \x01(\x08\x42\x05\xea\xc7\x18\x01\x01H\x00\x88\x01\x01\x12\x31\n\nprovenance\x18\t \x01(\x0b\x32\x1d.records.shared.v1.ProvenanceB\r\n\x0b_seen_alone\"\x93\x01\n\x0bNoticeParty\x12\x30\n\x06person\x18\x01 \x01(\x0b\x32\x19.records.shared.v1.PersonB\x05\xea\xc7\x18\x01\x06\x12\x35\n\x08standing\x18\x02 \x01(\x0e\x32\x1b.records.shared.v1.StandingB\x06\xea\xc7\x18\x02\x05\x06\x12\x1b\n\x0crelationship\x18\x03 \x01(\tB\x05\xea\xc7\x18\x01\x06\"Z\n\rNoticeRouting\x12\x16\n\x07\x63ouncil\x18\x01 \x01(\tB\x05\xea\xc7\x18\x01\x07\x12 \n\x0cout_of_hours\x18\x02 \x01(\x08\x42\x05\xea\xc7\x18\x01\x01H\x00\x88\x01\x01\x42\x0f\n\r_out_of_hours*m\n\nNoticeKind\x12\x1b\n\x17NOTICE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11NOTICE_KIND_CHILD\x10\x01\x12\x15\n\x11NOTICE_KIND_ADULT\x10\x02\x12\x14\n\x10NOTICE_KIND_BOTH\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)records/police/v1/protection_notice.proto\x12\x11records.police.v1\x1a\x16\x62roker/v1/labels.proto\x1a\x1crecords/shared/v1/fact.proto\x1a\x1erecords/shared/v1/person.proto\x1a\x1drecords/shared/v1/place.proto\"\xe9\x02\n\x10ProtectionNotice\x12\x17\n\x08incident\x18\x01 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12)\n\x06person\x18\x02 \x01(\x0b\x32\x19.records.shared.v1.Person\x12&\n\x04home\x18\x03 \x01(\x0b\x32\x18.records.shared.v1.Place\x12\x31\n\x07\x63oncern\x18\x04 \x01(\x0b\x32 .records.police.v1.NoticeConcern\x12/\n\x07parties\x18\x05 \x03(\x0b\x32\x1e.records.police.v1.NoticeParty\x12\x31\n\x07routing\x18\x06 \x01(\x0b\x32 .records.police.v1.NoticeRouting\x12\x16\n\x07sent_at\x18\x07 \x01(\tB\x05\xea\xc7\x18\x01\x01::\xea\xc7\x18\x36\n\x08incident\n\x0epolice-nominal\n\nnhs-number\n\x0esocial-care-id\"\xe0\x02\n\rNoticeConcern\x12\x37\n\x05state\x18\x01 \x01(\x0e\x32\x1c.records.shared.v1.FactStateB\n\xea\xc7\x18\x02\x04\x05\xf0\xc7\x18\x01\x12\x14\n\x05\x61s_at\x18\x02 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x32\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.records.police.v1.NoticeKindB\x05\xea\xc7\x18\x01\x04\x12\x15\n\x05\x63odes\x18\x04 \x03(\tB\x06\xea\xc7\x18\x02\x04\x05\x12\x1a\n\x0boccurred_at\x18\x05 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x1f\n\rcircumstances\x18\x06 \x01(\tB\x08\xea\xc7\x18\x04\x04\x05\x06\x08\x12\x16\n\x05voice\x18\x07 \x01(\tB\x07\xea\xc7\x18\x03\x04\x06\x08\x12\x1e\n\nseen_alone\x18\x08 \x01(\x08\x42\x05\xea\xc7\x18\x01\x01H\x00\x88\x01\x01\x12\x31\n\nprovenance\x18\t \x01(\x0b\x32\x1d.records.shared.v1.ProvenanceB\r\n\x0b_seen_alone\"\x93\x01\n\x0bNoticeParty\x12\x30\n\x06person\x18\x01 \x01(\x0b\x32\x19.records.shared.v1.PersonB\x05\xea\xc7\x18\x01\x06\x12\x35\n\x08standing\x18\x02 \x01(\x0e\x32\x1b.records.shared.v1.StandingB\x06\xea\xc7\x18\x02\x05\x06\x12\x1b\n\x0crelationship\x18\x03 \x01(\tB\x05\xea\xc7\x18\x01\x06\"Z\n\rNoticeRouting\x12\x16\n\x07\x63ouncil\x18\x01 \x01(\tB\x05\xea\xc7\x18\x01\x07\x12 \n\x0cout_of_hours\x18\x02 \x01(\x08\x42\x05\xea\xc7\x18\x01\x01H\x00\x88\x01\x01\x42\x0f\n\r_out_of_hours*m\n\nNoticeKind\x12\x1b\n\x17NOTICE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11NOTICE_KIND_CHILD\x10\x01\x12\x15\n\x11NOTICE_KIND_ADULT\x10\x02\x12\x14\n\x10NOTICE_KIND_BOTH\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,7 +54,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTICECONCERN'].fields_by_name['circumstances']._loaded_options = None
   _globals['_NOTICECONCERN'].fields_by_name['circumstances']._serialized_options = b'\352\307\030\004\004\005\006\010'
   _globals['_NOTICECONCERN'].fields_by_name['voice']._loaded_options = None
-  _globals['_NOTICECONCERN'].fields_by_name['voice']._serialized_options = b'\352\307\030\002\004\010'
+  _globals['_NOTICECONCERN'].fields_by_name['voice']._serialized_options = b'\352\307\030\003\004\006\010'
   _globals['_NOTICECONCERN'].fields_by_name['seen_alone']._loaded_options = None
   _globals['_NOTICECONCERN'].fields_by_name['seen_alone']._serialized_options = b'\352\307\030\001\001'
   _globals['_NOTICEPARTY'].fields_by_name['person']._loaded_options = None
@@ -67,14 +67,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTICEROUTING'].fields_by_name['council']._serialized_options = b'\352\307\030\001\007'
   _globals['_NOTICEROUTING'].fields_by_name['out_of_hours']._loaded_options = None
   _globals['_NOTICEROUTING'].fields_by_name['out_of_hours']._serialized_options = b'\352\307\030\001\001'
-  _globals['_NOTICEKIND']._serialized_start=1141
-  _globals['_NOTICEKIND']._serialized_end=1250
+  _globals['_NOTICEKIND']._serialized_start=1142
+  _globals['_NOTICEKIND']._serialized_end=1251
   _globals['_PROTECTIONNOTICE']._serialized_start=182
   _globals['_PROTECTIONNOTICE']._serialized_end=543
   _globals['_NOTICECONCERN']._serialized_start=546
-  _globals['_NOTICECONCERN']._serialized_end=897
-  _globals['_NOTICEPARTY']._serialized_start=900
-  _globals['_NOTICEPARTY']._serialized_end=1047
-  _globals['_NOTICEROUTING']._serialized_start=1049
-  _globals['_NOTICEROUTING']._serialized_end=1139
+  _globals['_NOTICECONCERN']._serialized_end=898
+  _globals['_NOTICEPARTY']._serialized_start=901
+  _globals['_NOTICEPARTY']._serialized_end=1048
+  _globals['_NOTICEROUTING']._serialized_start=1050
+  _globals['_NOTICEROUTING']._serialized_end=1140
 # @@protoc_insertion_point(module_scope)

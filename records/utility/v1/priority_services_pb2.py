@@ -27,7 +27,7 @@ from records.shared.v1 import fact_pb2 as records_dot_shared_dot_v1_dot_fact__pb
 from records.shared.v1 import need_pb2 as records_dot_shared_dot_v1_dot_need__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*records/utility/v1/priority_services.proto\x12\x12records.utility.v1\x1a\x16\x62roker/v1/labels.proto\x1a\x1crecords/shared/v1/fact.proto\x1a\x1crecords/shared/v1/need.proto\"\x88\x01\n\x10PriorityServices\x12\x13\n\x04uprn\x18\x01 \x01(\tB\x05\xea\xc7\x18\x01\x07\x12\'\n\x05needs\x18\x02 \x01(\x0b\x32\x18.records.shared.v1.Needs\x12*\n\x06supply\x18\x03 \x01(\x0b\x32\x1a.records.utility.v1.Supply:\n\xea\xc7\x18\x06\n\x04uprn\"\xe2\x01\n\x06Supply\x12\x36\n\x05state\x18\x01 \x01(\x0e\x32\x1c.records.shared.v1.FactStateB\t\xea\xc7\x18\x01\x01\xf0\xc7\x18\x01\x12\x14\n\x05\x61s_at\x18\x02 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x17\n\x03off\x18\x03 \x01(\x08\x42\x05\xea\xc7\x18\x01\x01H\x00\x88\x01\x01\x12\x18\n\toff_since\x18\x04 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x1c\n\rexpected_back\x18\x05 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x31\n\nprovenance\x18\x06 \x01(\x0b\x32\x1d.records.shared.v1.ProvenanceB\x06\n\x04_offb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*records/utility/v1/priority_services.proto\x12\x12records.utility.v1\x1a\x16\x62roker/v1/labels.proto\x1a\x1crecords/shared/v1/fact.proto\x1a\x1crecords/shared/v1/need.proto\"\xa3\x01\n\x10PriorityServices\x12\x13\n\x04uprn\x18\x01 \x01(\tB\x05\xea\xc7\x18\x01\x07\x12\'\n\x05needs\x18\x02 \x01(\x0b\x32\x18.records.shared.v1.Needs\x12*\n\x06supply\x18\x03 \x01(\x0b\x32\x1a.records.utility.v1.Supply\x12\x19\n\ndestroy_by\x18\x04 \x01(\tB\x05\xea\xc7\x18\x01\x01:\n\xea\xc7\x18\x06\n\x04uprn\"\xe2\x01\n\x06Supply\x12\x36\n\x05state\x18\x01 \x01(\x0e\x32\x1c.records.shared.v1.FactStateB\t\xea\xc7\x18\x01\x01\xf0\xc7\x18\x01\x12\x14\n\x05\x61s_at\x18\x02 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x17\n\x03off\x18\x03 \x01(\x08\x42\x05\xea\xc7\x18\x01\x01H\x00\x88\x01\x01\x12\x18\n\toff_since\x18\x04 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x1c\n\rexpected_back\x18\x05 \x01(\tB\x05\xea\xc7\x18\x01\x01\x12\x31\n\nprovenance\x18\x06 \x01(\x0b\x32\x1d.records.shared.v1.ProvenanceB\x06\n\x04_offb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PRIORITYSERVICES'].fields_by_name['uprn']._loaded_options = None
   _globals['_PRIORITYSERVICES'].fields_by_name['uprn']._serialized_options = b'\352\307\030\001\007'
+  _globals['_PRIORITYSERVICES'].fields_by_name['destroy_by']._loaded_options = None
+  _globals['_PRIORITYSERVICES'].fields_by_name['destroy_by']._serialized_options = b'\352\307\030\001\001'
   _globals['_PRIORITYSERVICES']._loaded_options = None
   _globals['_PRIORITYSERVICES']._serialized_options = b'\352\307\030\006\n\004uprn'
   _globals['_SUPPLY'].fields_by_name['state']._loaded_options = None
@@ -49,7 +51,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUPPLY'].fields_by_name['expected_back']._loaded_options = None
   _globals['_SUPPLY'].fields_by_name['expected_back']._serialized_options = b'\352\307\030\001\001'
   _globals['_PRIORITYSERVICES']._serialized_start=151
-  _globals['_PRIORITYSERVICES']._serialized_end=287
-  _globals['_SUPPLY']._serialized_start=290
-  _globals['_SUPPLY']._serialized_end=516
+  _globals['_PRIORITYSERVICES']._serialized_end=314
+  _globals['_SUPPLY']._serialized_start=317
+  _globals['_SUPPLY']._serialized_end=543
 # @@protoc_insertion_point(module_scope)

@@ -29,8 +29,11 @@ class PriorityServices(_message.Message):
     UPRN_FIELD_NUMBER: _builtins.int
     NEEDS_FIELD_NUMBER: _builtins.int
     SUPPLY_FIELD_NUMBER: _builtins.int
+    DESTROY_BY_FIELD_NUMBER: _builtins.int
     uprn: _builtins.str
     """Unique Property Reference Number, 1 to 12 digits without leading zeros."""
+    destroy_by: _builtins.str
+    """RFC 3339 time after which whoever received this must have destroyed it."""
     @_builtins.property
     def needs(self) -> _need_pb2.Needs: ...
     @_builtins.property
@@ -41,10 +44,11 @@ class PriorityServices(_message.Message):
         uprn: _builtins.str = ...,
         needs: _need_pb2.Needs | None = ...,
         supply: Global___Supply | None = ...,
+        destroy_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["needs", b"needs", "supply", b"supply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["needs", b"needs", "supply", b"supply", "uprn", b"uprn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destroy_by", b"destroy_by", "needs", b"needs", "supply", b"supply", "uprn", b"uprn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
