@@ -125,7 +125,7 @@ Global___RelevantFact: _TypeAlias = RelevantFact  # noqa: Y015
 
 @_typing.final
 class SafeContact(_message.Message):
-    """How the victim can be reached without the perpetrator knowing."""
+    """How the victim can be reached without the perpetrator knowing. Only in a return that is about the victim."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
