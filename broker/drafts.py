@@ -163,6 +163,7 @@ def _whole(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
         "incident": request.incident or None,
         "reason": request.reason.code or None,
         "retry_of": request.retry_of or None,
+        "lane": "emergency" if request.urgent else None,
         "asked_by": _asked_by(request),
         "place": _texts(request.place),
         "decided": decided(decision),

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
 from broker.lanes import Lanes, reserve
 from broker.ports import Answer, Found, ManyMatch, ProviderFailed, Question
+from broker.waitingroom import WaitingRoom
 from broker.workers import Worker
 
 MAX_OUTBOX = 8192
@@ -52,6 +53,7 @@ class Link:
         self._versions: dict[str, list[str]] = {}
         for record_type, digest in sorted(self.provides):
             self._versions.setdefault(record_type, []).append(digest)
+        self.kinds = tuple((agency, record_type) for record_type in self._versions)
         self.at_once = at_once
         self.draining = False
         self.outbox = Outbox()
@@ -152,15 +154,28 @@ class Links:
 
     def __init__(self) -> None:
         self._links: set[Link] = set()
+        self._waiting = WaitingRoom()
 
     def attach(self, link: Link) -> None:
         """Begin to send it requests."""
         self._links.add(link)
+        self.credit(link, link.at_once)
+
+    def credit(self, link: Link, at_once: int) -> None:
+        """From now on it takes so many requests at once."""
+        link.at_once = at_once
+        self._waiting.call(link.kinds, at_once)
+
+    def leaving(self, link: Link) -> None:
+        """It answers what it was asked, and is asked no more."""
+        link.draining = True
+        self._waiting.call_all(link.kinds)
 
     def detach(self, link: Link) -> None:
         """End it; its outstanding requests go elsewhere or fail."""
         self._links.discard(link)
         link.lose()
+        self._waiting.call_all(link.kinds)
 
     def tell(self, live: tuple[Worker, ...]) -> None:
         """Tell every adapter which workers live, so that it attaches to them too."""
@@ -197,13 +212,18 @@ class Links:
         tried: set[Link] = set()
         try:
             while True:
-                link = self._choose(question, tried)
-                if isinstance(link, ProviderFailed):
-                    return link
+                link = await self._find(question, tried, deadline)
+                if link is None:
+                    return _failed("no adapter of the provider is attached that serves this record type")
                 tried.add(link)
-                answer = await link.ask(question, deadline)
+                try:
+                    answer = await link.ask(question, deadline)
+                finally:
+                    self._waiting.call(link.kinds)
                 if answer is not None:
                     return answer
+        except Saturated as e:
+            return ProviderFailed(e, "saturated")
         except TimeoutError:
             return ProviderFailed(
                 ProviderTimeout("the provider did not answer in the time allowed"), "timed out"
@@ -214,17 +234,19 @@ class Links:
         for link in self.of(agency):
             link.settle(effect_key, released)
 
-    def _choose(self, question: Question, tried: set[Link]) -> Link | ProviderFailed:
-        serving = [
+    async def _find(self, question: Question, tried: set[Link], deadline: float) -> Link | None:
+        """The least busy link that serves it, once one has room; None where none does. Raises Saturated."""
+        request, called = question.request, False
+        kind = (request.provider, request.record_type)
+        while serving := [
             link
-            for link in self.of(question.request.provider)
+            for link in self.of(request.provider)
             if link.serves(question) and not link.draining and link not in tried
-        ]
-        if not serving:
-            return _failed("no adapter of the provider is attached that serves this record type")
-        ready = [link for link in serving if link.takes(urgent=question.request.urgent)]
-        if not ready:
-            return ProviderFailed(
-                Saturated("the provider's adapters take no more requests at the moment"), "saturated"
-            )
-        return min(ready, key=lambda link: link.outstanding)
+        ]:
+            ready = [link for link in serving if link.takes(urgent=request.urgent)]
+            # Who comes now does not go before those who wait.
+            if ready and (called or request.urgent or kind not in self._waiting):
+                return min(ready, key=lambda link: link.outstanding)
+            await self._waiting.wait(kind, request.requester, deadline, urgent=request.urgent)
+            called = True
+        return None

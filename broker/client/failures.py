@@ -157,13 +157,16 @@ def _invalid(text: str, details: Iterable[Any]) -> InvalidRequest:
 
 
 def _saturated(reason: str, text: str, details: Iterable[Any]) -> Saturated:
-    kind = QuotaExceeded if reason == QuotaExceeded.__name__ else Saturated
-    retry = _detail(details, error_details_pb2.RetryInfo)
-    if retry is None:
-        return kind(text)
-    # Taken apart by hand: a stranger's duration may be past what a timedelta holds.
-    seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-    return kind(text, min(max(seconds, 0.0), _LONGEST_RETRY))
+    details = list(details)
+    seconds, retry = 1.0, _detail(details, error_details_pb2.RetryInfo)
+    if retry is not None:
+        # Taken apart by hand: a stranger's duration may be past what a timedelta holds.
+        seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+    seconds = min(max(seconds, 0.0), _LONGEST_RETRY)
+    if reason != QuotaExceeded.__name__:
+        return Saturated(text, seconds)
+    info = _detail(details, error_details_pb2.ErrorInfo)
+    return QuotaExceeded(text, seconds, printable(info.metadata.get("quota", "")) if info else "")
 
 
 def _detail(details: Iterable[Any], kind: type[Detail]) -> Detail | None:

@@ -171,8 +171,9 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             if message.HasField("credit"):
                 if not 0 <= message.credit <= MAX_AT_ONCE:
                     raise InvalidRequest("credit", f"at most {MAX_AT_ONCE}")
-                link.at_once = message.credit
-            link.draining = link.draining or message.draining
+                self._links.credit(link, message.credit)
+            if message.draining:
+                self._links.leaving(link)
             if len(message.answers) > MAX_ITEMS:
                 raise InvalidRequest("answers", f"at most {MAX_ITEMS} in one message")
             for answer in message.answers:

@@ -22,17 +22,20 @@ from broker.rpc.door import room
 # Requests of one agency at one worker, over all its streams: one agency must not take every other's time.
 MAX_OF_AGENCY = 2048
 
+_SLACK = 0.5  # seconds by which who joins may be willing to wait longer
+
 Task = asyncio.Task[Disclosed]
 
 
 class Answering:
     """One request on its way, and how many wait for its end."""
 
-    __slots__ = ("asked", "delivered", "task", "waiting")
+    __slots__ = ("asked", "delivered", "ends", "task", "waiting")
 
     def __init__(self, asked: Request, task: Task) -> None:
         self.asked = asked
         self.task = task
+        self.ends = asyncio.get_running_loop().time() + asked.timeout
         self.waiting = 1
         self.delivered = False
 
@@ -65,6 +68,9 @@ class UnderWay:
             return self._start(asked)
         if _content(known.asked) != _content(asked):
             raise InvalidRequest("request_id", "is in flight already, and asked something else")
+        # Who gives more time must not get the first one's timeout for an answer; there is one entry all the same.
+        if asyncio.get_running_loop().time() + asked.timeout > known.ends + _SLACK:
+            return self._start(asked)
         known.waiting += 1
         return known
 

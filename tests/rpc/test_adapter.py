@@ -354,11 +354,12 @@ async def test_a_draining_adapter_answers_what_it_has_and_gets_no_more(attached:
 
 
 async def test_more_than_it_takes_is_told_to_the_requester(attached: Edge, wanted: Wanted) -> None:
-    """RESOURCE_EXHAUSTED, until the adapter gives more credit."""
+    """RESOURCE_EXHAUSTED once its time is over, unless the adapter gives more credit."""
     async with adapter(attached, at_once=1) as call:
         asking = asyncio.create_task(one(attached, wanted()))
         (ask,) = (await read(call)).asks
-        assert await one(attached, wanted()) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        short = wanted(timeout=duration_pb2.Duration(nanos=500_000_000))
+        assert await one(attached, short) is grpc.StatusCode.RESOURCE_EXHAUSTED
         await call.write(pb.AttachRequest(credit=2))
         await eventually(lambda: all(link.takes(urgent=False) for link in attached.links.of("cfrs")))
         more = asyncio.create_task(one(attached, wanted()))

@@ -47,10 +47,10 @@ async def test_a_part_of_what_an_adapter_takes_is_kept_for_what_is_urgent() -> N
     links = Links()
     only = link(links, at_once=16)
     ordinary = [await start(links) for _ in range(14)]
-    assert isinstance(error_of(await links.ask(QUESTION, soon())), Saturated)
+    assert isinstance(error_of(await links.ask(QUESTION, soon(0.1))), Saturated)
     urgent = [asyncio.create_task(links.ask(URGENT, soon())) for _ in range(2)]
     await asyncio.sleep(0)
-    assert isinstance(error_of(await links.ask(URGENT, soon())), Saturated)
+    assert isinstance(error_of(await links.ask(URGENT, soon(0.1))), Saturated)
     written = [only.outbox.asks.popleft() for _ in range(len(only.outbox.asks))]
     assert [question.request.urgent for _, question, _ in written] == [True] * 2 + [False] * 14
     for ask_id, *_ in written:
@@ -103,16 +103,75 @@ async def test_an_adapter_of_an_older_version_is_asked_for_that_one() -> None:
     assert await task == Found(record_of(), older, known_by)
 
 
-async def test_a_full_link_is_saturated_and_a_draining_one_is_gone() -> None:
-    """One says: soon again. The other: not here any more."""
+async def test_a_full_link_is_waited_for_and_a_draining_one_is_gone() -> None:
+    """For as long as there is time. One says: soon again. The other: not here any more."""
     links = Links()
     only = link(links, at_once=1)
     task = await start(links)
-    assert isinstance(error_of(await links.ask(QUESTION, soon())), Saturated)
-    only.draining = True
+    assert isinstance(error_of(await links.ask(QUESTION, soon(0.1))), Saturated)
+    waiting = await start(links)
+    links.leaving(only)
+    assert isinstance(error_of(await waiting), ProviderUnavailable)
     assert isinstance(error_of(await links.ask(QUESTION, soon())), ProviderUnavailable)
     only.answer(1, ANSWER)
     assert await task == ANSWER
+
+
+async def test_who_waits_for_room_takes_turns_by_agency() -> None:
+    """Many of one agency do not keep another's one waiting, nor the urgent; each gets its answer."""
+    links = Links()
+    only = link(links, at_once=1)
+    order: list[str] = []
+
+    async def one(agency: str, *, urgent: bool = False) -> None:
+        asked = replace(QUESTION, request=replace(QUESTION.request, requester=agency, urgent=urgent))
+        assert await links.ask(asked, soon()) == ANSWER
+        order.append("urgent" if urgent else agency)
+
+    tasks = [asyncio.create_task(one("flood")) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    tasks += [asyncio.create_task(one("nwas")), asyncio.create_task(one("nwas", urgent=True))]
+    await asyncio.sleep(0.01)
+    while not all(task.done() for task in tasks):
+        while only.outbox.asks:
+            only.answer(only.outbox.asks.popleft()[0], ANSWER)
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert order.index("urgent") <= 2
+    assert order.index("nwas") <= 4
+    assert len(order) == 22
+
+
+async def test_a_place_given_to_who_has_gone_is_passed_on() -> None:
+    """Cancelled or out of time in the very moment they are called: the next is called."""
+    links = Links()
+    only = link(links, at_once=1)
+    first = await start(links)
+    gone, late, last = [await start(links) for _ in range(3)]
+    only.answer(only.outbox.asks.popleft()[0], ANSWER)
+    await asyncio.sleep(0)  # the first ends, and calls the next
+    gone.cancel()
+    late.cancel()
+    await asyncio.sleep(0.01)
+    while only.outbox.asks:
+        only.answer(only.outbox.asks.popleft()[0], ANSWER)
+    assert await asyncio.wait_for(last, 2) == ANSWER
+    assert await first == ANSWER
+
+
+async def test_more_credit_lets_those_in_who_wait() -> None:
+    """As many as there is room for now."""
+    links = Links()
+    only = link(links, at_once=1)
+    asked = [await start(links) for _ in range(6)]
+    assert len(only.outbox.asks) == 1
+    links.credit(only, 4)
+    await asyncio.sleep(0.01)
+    assert len(only.outbox.asks) == 4
+    while not all(task.done() for task in asked):
+        while only.outbox.asks:
+            only.answer(only.outbox.asks.popleft()[0], ANSWER)
+        await asyncio.sleep(0)
 
 
 async def test_an_outbox_that_nobody_reads_is_bounded() -> None:
@@ -120,7 +179,7 @@ async def test_an_outbox_that_nobody_reads_is_bounded() -> None:
     links = Links()
     only = link(links, at_once=10**9)
     only.outbox.cancels.extend(range(MAX_OUTBOX))
-    assert isinstance(error_of(await links.ask(QUESTION, soon())), Saturated)
+    assert isinstance(error_of(await links.ask(QUESTION, soon(0.1))), Saturated)
 
 
 async def test_a_lost_link_fails_over_once_to_each_other_link() -> None:

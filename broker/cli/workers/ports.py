@@ -26,6 +26,8 @@ def reserved(host: str, port: int, setting: str) -> Iterator[int]:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
         kept = socket.socket(family, socket.SOCK_STREAM)
+        # Both: a connection that has just ended would hold up the one without the other.
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         kept.bind(address)
     except OSError as e:
