@@ -14,6 +14,7 @@ from broker.core.model import Caller, Function, Request
 from broker.errors import BrokerError
 from broker.ports import Asked, Disclosed, FactsSource
 
+PART = 256
 GATHER = 1.0  # seconds
 MAX_GATHERED = 10_000  # ids waiting to be written down, of one system; more are dropped
 
@@ -58,8 +59,11 @@ class Acknowledgements:
         await asyncio.sleep(GATHER)
         caller, ids = self._waiting.pop(name)
         # Only ids of this system's own that came to an end; anything else is not its to acknowledge.
-        facts = await self._facts.read(Asked((), name, tuple(sorted(ids))))
-        own = sorted(r for r, claim in facts.claims.items() if claim.settled)
+        own, asked = list[str](), sorted(ids)
+        # In parts, or who sends many would keep everybody waiting.
+        for start in range(0, len(asked), PART):
+            facts = await self._facts.read(Asked((), name, tuple(asked[start : start + PART])))
+            own += sorted(r for r, claim in facts.claims.items() if claim.settled)
         if own:
             await self._administration.note(caller, "received", {"request_ids": [*own]})
 

@@ -186,7 +186,7 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
                 AgreementServicer(agreements, identity, telemetry), server
             )
             directive_pb2_grpc.add_DirectiveServiceServicer_to_server(
-                DirectiveServicer(directives, clock, identity, telemetry), server
+                DirectiveServicer(directives, clock, identity, telemetry, limits), server
             )
             audit_pb2_grpc.add_AuditServiceServicer_to_server(
                 AuditServicer(audits, store.reader, identity, telemetry), server

@@ -85,7 +85,7 @@ class Saturated(BrokerError):  # noqa: N818
 
 
 class QuotaExceeded(Saturated):
-    """An agency asked for more than it was granted; `quota` says whose grant: `agency` or `agreement`."""
+    """An agency asked for more than it was granted; `quota` is `agency`, `agreement` or `subject`."""
 
     def __init__(self, message: str, retry_after: float = 1.0, quota: str = "") -> None:
         super().__init__(message, retry_after)

@@ -15,13 +15,15 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from broker.config import AGENCY_PER_SECOND
-from broker.core.model import Request
+from broker.core.model import Request, SubjectRef
 from broker.core.reference import FlowKey, Reference
 from broker.errors import QuotaExceeded, Saturated
 
 MINUTE = 60.0
 # Refusals a second that one agency is given by one worker before its streams are read more slowly.
 REFUSALS = 2000
+# Changes a second, and at once, that one agency may make of what was said about one person or premises.
+CHANGES, CHANGES_AT_ONCE = 1.0, 20.0
 LONGEST = 10.0  # seconds that a stream is left unread for that
 _MAX_KEYS = 65_536
 
@@ -104,6 +106,7 @@ class Limits:
         self._agreements = Buckets()
         self._emergencies = Buckets()
         self._refusals = Buckets()
+        self._changes = Buckets()
 
     def shared_by(self, workers: int) -> None:
         """From now on so many workers serve, this one among them."""
@@ -142,6 +145,16 @@ class Limits:
             if not self._emergencies.take(whose, share / MINUTE, share, now):
                 return replace(request, urgent=True)
         return request
+
+    def change(self, agency: str, about: SubjectRef, now: float) -> None:
+        """Count one change by an agency of what was said about somebody. Raises QuotaExceeded.
+
+        Each one makes every decision about them that is under way be made again.
+        """
+        who = f"{agency} {hash(about)}"  # whom it is about is nobody's to keep
+        if wait := self._changes.take(who, CHANGES, CHANGES_AT_ONCE, now):
+            text = f"{agency} changes what was said about one subject too often"
+            raise QuotaExceeded(text, wait, quota="subject")
 
     def patience(self, agency: str, refused: int, now: float) -> float:
         """Seconds to leave an agency unread that was just refused so much at the door."""

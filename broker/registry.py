@@ -74,7 +74,9 @@ class Registry:
             ends = valid_until or (known.valid_until if known else None)
             if ends is not None and ends <= begins:
                 raise InvalidRequest("valid_until", "ends before it begins")
-            enrolled = System(agency, system, function, keys, begins, ends, bool(known and known.suspended))
+            enrolled = System(agency, system, function, keys, begins, ends)
+            if known is not None:
+                enrolled = replace(enrolled, suspended=known.suspended, revoked=known.revoked)
             # Two enrolments of one key at once, for two systems, must not both stand.
             return self._system_plan("system-enrolled", reference, enrolled, f"key:{key_digest}")
 
@@ -127,7 +129,9 @@ class Registry:
                 raise InvalidRequest(
                     "key_digest", "is not one of this system's; `broker system list --json` shows them"
                 )
-            left = replace(known, key_digests=known.key_digests - {key_digest})
+            left = replace(
+                known, key_digests=known.key_digests - {key_digest}, revoked=known.revoked | {key_digest}
+            )
             made = self._system_plan("key-revoked", reference, left)
             return replace(made, detail={**made.detail, "key_digest": key_digest, "reason": reason})
 
@@ -192,5 +196,7 @@ class Registry:
 
 def _refuse_taken(reference: Reference, name: str, key_digest: str) -> None:
     for other in reference.systems.values():
+        if key_digest in other.revoked:
+            raise InvalidRequest("key_digest", "this key was revoked and never comes back; make a new one")
         if other.name != name and key_digest in other.key_digests:
             raise InvalidRequest("key_digest", "this key is enrolled for another system; make a new one")

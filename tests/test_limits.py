@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.core.model import SubjectRef
 from broker.core.reference import Reference
 from broker.errors import QuotaExceeded, Saturated
 from broker.limits import LONGEST, REFUSALS, Buckets, Limits, Seats
@@ -147,3 +148,17 @@ async def test_a_purpose_does_not_choose_the_lane() -> None:
     """An emergency purpose under an agreement that grants no lane travels as the others do."""
     reference = await snapshot(per_minute=5)
     assert not Limits().admit(ask(purpose="emergency-response"), reference, AT, 0.0).urgent
+
+
+def test_nobody_changes_what_was_said_about_one_subject_all_the_time() -> None:
+    """Twenty at once and then one a second; another subject and another agency are not touched."""
+    limits, house = Limits(), SubjectRef("uprn", "100110734613")
+    for _ in range(20):
+        limits.change("nwas", house, 0.0)
+    with pytest.raises(QuotaExceeded) as refused:
+        limits.change("nwas", house, 0.5)
+    assert refused.value.quota == "subject"
+    assert 0.0 < refused.value.retry_after <= 1.0
+    limits.change("nwas", SubjectRef("uprn", "100110734614"), 0.5)
+    limits.change("cfrs", house, 0.5)
+    limits.change("nwas", house, 0.5 + refused.value.retry_after)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from broker.errors import BrokerError, Denied
+from broker.cli.remedy import remedy
+from broker.errors import BrokerError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -25,6 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         build()(args=None if arguments is None else list(arguments))
     except BrokerError as error:
         sys.stderr.write(f"error: {error}\n")
-        if isinstance(error, Denied) and error.refusal.remedy:
-            sys.stderr.write(f"what to do: {error.refusal.remedy}\n")
+        if what := remedy(error):
+            sys.stderr.write(f"what to do: {what}\n")
         sys.exit(1)

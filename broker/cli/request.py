@@ -14,6 +14,7 @@ import typer
 
 from broker.cli import evidence, inputs, output
 from broker.cli.connection import Link
+from broker.cli.remedy import remedy
 from broker.cli.remote import remote
 from broker.errors import BrokerError, Denied, SetupError
 
@@ -154,10 +155,9 @@ def _tell_failure(error: BrokerError, request_id: str, save: Path | None, as_jso
         if save is not None:
             files = [str(each) for each in evidence.save(error.receipt, save / f"{request_id}{evidence.PROOF}")]
     if as_json:
-        remedy = error.refusal.remedy if isinstance(error, Denied) else None
         verified = error.receipt is not None
         output.emit_json(
-            {**told, "verified": verified, "message": str(error), "remedy": remedy, "files": files}
+            {**told, "verified": verified, "message": str(error), "remedy": remedy(error), "files": files}
         )
     elif error.receipt is not None:
         output.one({**told, "receipt": "verified"}, False, [("saved", each) for each in files])

@@ -128,6 +128,7 @@ def list_(
             "valid_from": output.when(each, "valid_from"),
             "valid_until": output.when(each, "valid_until"),
             "key_digests": list(each.key_digests),
+            "revoked_key_digests": list(each.revoked_key_digests),
         }
         for each in reply.systems
     ]

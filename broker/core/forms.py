@@ -49,6 +49,7 @@ def system_from(detail: dict[str, Any]) -> System:
         valid_from=datetime.fromisoformat(detail["valid_from"]),
         valid_until=_when(detail["valid_until"]),
         suspended=detail["suspended"],
+        revoked=frozenset(detail["revoked"]),
     )
 
 
@@ -62,6 +63,7 @@ def system_detail(system: System) -> dict[str, Json]:
         "valid_from": system.valid_from.isoformat(),
         "valid_until": system.valid_until.isoformat() if system.valid_until else None,
         "suspended": system.suspended,
+        "revoked": _sorted(system.revoked),
     }
 
 

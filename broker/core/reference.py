@@ -42,6 +42,8 @@ class System:
     valid_from: datetime
     valid_until: datetime | None = None
     suspended: bool = False
+    # Keys that spoke for it and never will again.
+    revoked: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from broker.core.model import Caller
 from broker.directives import Directives
 from broker.errors import InvalidRequest
+from broker.limits import Limits
 from broker.ports import Clock
 from broker.rpc import parse, wire
 from broker.rpc.identity import Identity
@@ -17,17 +18,26 @@ from broker.v1 import directive_pb2_grpc
 class DirectiveServicer(directive_pb2_grpc.DirectiveServiceServicer):
     """Parses, asks the use case, answers."""
 
-    def __init__(self, directives: Directives, clock: Clock, identity: Identity, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        directives: Directives,
+        clock: Clock,
+        identity: Identity,
+        telemetry: Telemetry,
+        limits: Limits,
+    ) -> None:
         self.identity = identity
         self.telemetry = telemetry
         self._directives = directives
         self._clock = clock
+        self._limits = limits
 
     @unary
     async def AddDirective(self, request: pb.AddDirectiveRequest, caller: Caller) -> pb.AddDirectiveResponse:
         """Record one."""
         directive = parse.directive(request.directive, caller, self._clock.now())
         subject = parse.subject(request.directive.subject, "directive.subject")
+        self._limits.change(caller.agency, subject, self._clock.loop_time())
         made = await self._directives.add(caller, subject, directive, parse.actor(request.actor))
         counted = await self._directives.counted_under(directive) if directive.kind == "consent" else ()
         return pb.AddDirectiveResponse(

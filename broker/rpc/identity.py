@@ -136,6 +136,8 @@ class Identity:
         known = reference.systems.get(f"{spiffe.agency}/{spiffe.system}")
         if known is not None and peer.key_digest in known.key_digests:
             raise RevokedCertificate("this system is suspended or out of its dates; ask the operator")
+        if known is not None and peer.key_digest in known.revoked:
+            raise RevokedCertificate("this certificate's key was revoked; the system needs a new one")
         raise UnknownSystem(
             "this certificate's key is not enrolled; the operator does it with `broker system enrol`"
         )

@@ -126,7 +126,8 @@ class Session:
                 if answering := self._running.get(request_id):
                     self._cancel(request_id, answering)
             requests = () if self._closed else message.requests
-            door, refused = self._servicer.door, 0
+            # A message that asks nothing costs as much as a request that is refused.
+            door, refused = self._servicer.door, 0 if requests else 1
             for step in range(0, len(requests), STEP):
                 before = refused
                 for each in requests[step : step + STEP]:

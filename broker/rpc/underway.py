@@ -68,7 +68,7 @@ class UnderWay:
             return self._start(asked)
         if _content(known.asked) != _content(asked):
             raise InvalidRequest("request_id", "is in flight already, and asked something else")
-        # Who gives more time must not get the first one's timeout for an answer; there is one entry all the same.
+        # Who gives more time must not be told the first one's timeout; there is one entry all the same.
         if asyncio.get_running_loop().time() + asked.timeout > known.ends + _SLACK:
             return self._start(asked)
         known.waiting += 1

@@ -200,6 +200,7 @@ def system(of: System) -> directory_pb2.System:
         valid_from=timestamp(of.valid_from),
         valid_until=timestamp(of.valid_until),
         suspended=of.suspended,
+        revoked_key_digests=sorted(of.revoked),
     )
 
 

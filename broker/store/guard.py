@@ -82,6 +82,27 @@ class Guard:
             os.close(self._file)
             self._file = -1
 
+    def restore(self) -> bool:
+        """Write what is remembered to the path again where the file there is gone or another; whether it was.
+
+        This process still holds the old one; after its end nothing would tell a rolled-back database.
+        Raises IntegrityError as `note`, AuditUnavailable.
+        """
+        with _named():
+            try:
+                if os.path.samestat(self.path.stat(), os.fstat(self._file)):
+                    return False
+            except FileNotFoundError:
+                pass
+            known, old = _greatest(self._heads()), self._file
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.close(old)
+            _sync_folder(self.path.parent)
+        self._lane, self._parsed = None, {}
+        if known is not None:
+            self.note(known)
+        return True
+
     def sync(self) -> None:
         """Make what was noted outlast a crash of the machine. May be called from another thread."""
         if self._unsynced:

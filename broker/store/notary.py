@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import asyncpg
+import structlog
 
 from broker.core.checkpoint import Checkpoint, sign_checkpoint
 from broker.core.keys import Signer
@@ -13,6 +14,8 @@ from broker.core.tiles import tiles_for_range, tree_root
 from broker.errors import IntegrityError
 from broker.store.guard import Guard, SignedHead
 from broker.store.tiles import TileReader
+
+_diagnostics = structlog.get_logger("broker")
 
 
 class Notary:
@@ -41,6 +44,10 @@ class Notary:
 
     async def remember(self) -> None:
         """Make what was signed outlast a crash of the machine: to be called every second or so."""
+        if self._guard.restore():
+            _diagnostics.warning(
+                "the guard file was gone or another; written again", path=str(self._guard.path)
+            )
         await asyncio.to_thread(self._guard.sync)
 
     async def check(self, connection: asyncpg.Connection) -> None:

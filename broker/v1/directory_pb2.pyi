@@ -101,6 +101,7 @@ class System(_message.Message):
     VALID_FROM_FIELD_NUMBER: _builtins.int
     VALID_UNTIL_FIELD_NUMBER: _builtins.int
     SUSPENDED_FIELD_NUMBER: _builtins.int
+    REVOKED_KEY_DIGESTS_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     system: _builtins.str
     function: Global___SystemFunction.ValueType
@@ -113,6 +114,10 @@ class System(_message.Message):
     def valid_from(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def valid_until(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def revoked_key_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys that were revoked: none of them comes back."""
+
     def __init__(
         self,
         *,
@@ -123,10 +128,11 @@ class System(_message.Message):
         valid_from: _timestamp_pb2.Timestamp | None = ...,
         valid_until: _timestamp_pb2.Timestamp | None = ...,
         suspended: _builtins.bool = ...,
+        revoked_key_digests: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "function", b"function", "key_digests", b"key_digests", "suspended", b"suspended", "system", b"system", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "function", b"function", "key_digests", b"key_digests", "revoked_key_digests", b"revoked_key_digests", "suspended", b"suspended", "system", b"system", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -152,7 +152,7 @@ async def serving(
         AgreementServicer(world.agreements, identity, telemetry), server
     )
     directive_pb2_grpc.add_DirectiveServiceServicer_to_server(
-        DirectiveServicer(world.directives, world.clock, identity, telemetry), server
+        DirectiveServicer(world.directives, world.clock, identity, telemetry, Limits()), server
     )
     audit_pb2_grpc.add_AuditServiceServicer_to_server(
         AuditServicer(world.audits, world.store.log, identity, telemetry), server

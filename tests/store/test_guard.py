@@ -346,3 +346,23 @@ async def test_workers_may_open_a_new_log_together(local_dsn: str, tmp_path: Pat
             one.database.check = None
             assert await ask(local_dsn, "select count(*) from log") == 1
         await readers[3].head()
+
+
+@pytest.mark.parametrize("how", ["gone", "another", "garbage"])
+def test_a_file_that_was_taken_away_is_written_again(path: Path, how: str) -> None:
+    """By the process that still remembers: its end must not be the end of what it knew."""
+    guard = Guard(path)
+    guard.note(_head(7))
+    assert not guard.restore()
+    if how == "garbage":
+        path.write_bytes(os.urandom(4096))
+    else:
+        path.unlink()
+        if how == "another":
+            path.write_bytes(b"")
+        assert guard.restore()
+        assert Guard(path).load() == _head(7)
+    guard.note(_head(9))
+    assert not guard.restore()
+    guard.close()
+    assert Guard(path).load() == _head(9)

@@ -100,6 +100,15 @@ async def test_a_revoked_key_ends_its_streams_and_no_other_keys(pair: Fleet) -> 
         *("--state", pair.state.folder),
     )
     assert "key-revoked" in shown.stdout, shown.stderr
+    # Whoever found the lost tablet's certificate useful and asks for it back is told that it stays out.
+    back = await asyncio.to_thread(
+        command,
+        *("system", "enrol", "cumberland", "mash", "--function", "partner"),
+        *("--certificate", pair.state.certs / "cumberland-mash" / "cert.pem"),
+        *("--state", pair.state.folder, "--target", pair.direct(0)),
+    )
+    assert back.returncode == 1
+    assert "was revoked and never comes back; make a new one" in back.stderr
 
 
 async def test_an_operators_own_key_is_not_revoked_with_itself(pair: Fleet) -> None:

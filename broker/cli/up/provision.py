@@ -54,7 +54,8 @@ async def _agencies(directory: directory_pb2_grpc.DirectoryServiceAsyncStub) -> 
 
 async def _systems(directory: directory_pb2_grpc.DirectoryServiceAsyncStub, state: State) -> None:
     listed = await directory.ListSystems(directory_pb2.ListSystemsRequest(), timeout=TIMEOUT)
-    known = {digest for system in listed.systems for digest in system.key_digests}
+    # What was revoked stays so, although its files are still here.
+    known = {d for s in listed.systems for d in (*s.key_digests, *s.revoked_key_digests)}
     for member in MEMBERS:
         pem = (state.certs / member.folder / "cert.pem").read_bytes()
         digest = key_digest(x509.load_pem_x509_certificate(pem))
