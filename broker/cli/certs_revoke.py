@@ -25,7 +25,7 @@ def revoke(
     key_digest: Annotated[
         str | None,
         typer.Option(
-            "--key-digest", metavar="HEX", help="The key's digest, as `broker system list` prints it."
+            "--key-digest", metavar="HEX", help="The key's digest, as `broker system list --json` prints it."
         ),
     ] = None,
     certificate: Annotated[
