@@ -30,7 +30,7 @@ from broker.store.pool import Database
 from broker.store.reader import LogReader
 from broker.store.seal import Seals, ViewKey
 
-TRIES = 5  # of the same append, when its fate is unknown
+TRIES = 3  # of the same append, when its fate is unknown
 _PAUSE = 0.2
 Send = Callable[[Callable[[], list[Any]]], Awaitable[asyncpg.Record]]
 

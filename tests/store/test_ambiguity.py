@@ -141,14 +141,18 @@ async def test_a_backend_that_is_ended_loses_nothing(worker: Node, dsn: str) -> 
     """Appends under way while every connection is terminated again and again are all there exactly once."""
 
     async def killer() -> None:
-        for _ in range(6):
-            await asyncio.sleep(0.02)
-            await ask(
-                dsn,
-                "select count(pg_terminate_backend(pid)) from pg_stat_activity"
-                " where pid <> pg_backend_pid() and application_name = 'bluelight-broker'"
-                " and datname = current_database()",
-            )
+        # On one connection: an append is tried three times within half a second, and must outlive all of them.
+        connection = await asyncpg.connect(dsn)
+        try:
+            for _ in range(6):
+                await asyncio.sleep(0.02)
+                await connection.fetchval(
+                    "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+                    " where pid <> pg_backend_pid() and application_name = 'bluelight-broker'"
+                    " and datname = current_database()"
+                )
+        finally:
+            await connection.close()
 
     async def caller() -> list[int]:
         indexes = []
