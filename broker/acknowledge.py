@@ -59,7 +59,8 @@ class Acknowledgements:
         await asyncio.sleep(GATHER)
         caller, ids = self._waiting.pop(name)
         # Only ids of this system's own that came to an end; anything else is not its to acknowledge.
-        own, asked = list[str](), sorted(ids)
+        own: list[str] = []
+        asked = sorted(ids)
         # In parts, or who sends many would keep everybody waiting.
         for start in range(0, len(asked), PART):
             facts = await self._facts.read(Asked((), name, tuple(asked[start : start + PART])))

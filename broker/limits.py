@@ -22,9 +22,9 @@ from broker.errors import QuotaExceeded, Saturated
 MINUTE = 60.0
 # Refusals a second that one agency is given by one worker before its streams are read more slowly.
 REFUSALS = 2000
+LONGEST = 10.0  # seconds that a stream is left unread for that
 # Changes a second, and at once, that one agency may make of what was said about one person or premises.
 CHANGES, CHANGES_AT_ONCE = 1.0, 20.0
-LONGEST = 10.0  # seconds that a stream is left unread for that
 _MAX_KEYS = 65_536
 
 

@@ -249,4 +249,6 @@ class Links:
                 return min(ready, key=lambda link: link.outstanding)
             await self._waiting.wait(kind, request.requester, deadline, urgent=request.urgent)
             called = True
+        if called:  # for a place at a link that this one has tried already: somebody else's, then
+            self._waiting.call((kind,))
         return None

@@ -7,13 +7,14 @@ place that becomes free is given to one who waits, and passed on where that one 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 
 from broker.errors import Saturated
 from broker.fairqueue import QUANTUM, FairQueue
 
 MAX_WAITING = 8192  # for one record type of one provider
-MAX_OF_AGENCY = 2048
+MAX_WAITING_OF_ONE = 2048  # of one agency: as many as it may have under way
 
 # Of a provider (agency id) and a record type.
 Kind = tuple[str, str]
@@ -23,7 +24,9 @@ class WaitingRoom:
     """Lines by what is asked for. Whoever is called looks again whether there is room."""
 
     def __init__(self) -> None:
+        # A line also holds those who have gone; how many are left is counted apart.
         self._lines: dict[Kind, FairQueue[asyncio.Future[None]]] = {}
+        self._left: Counter[Kind] = Counter()
 
     def __contains__(self, kind: Kind) -> bool:
         return kind in self._lines
@@ -32,15 +35,18 @@ class WaitingRoom:
         """Until called. Raises Saturated where too many wait or nobody is called before `deadline`."""
         line = self._lines.get(kind)
         if line is None:
-            line = self._lines[kind] = FairQueue(kind[0], most=MAX_WAITING, most_of_one=MAX_OF_AGENCY)
+            line = self._lines[kind] = FairQueue(kind[0], most=MAX_WAITING, most_of_one=MAX_WAITING_OF_ONE)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line.put(turn, QUANTUM, agency, urgent=urgent)  # a turn each
+        self._left[kind] += 1
         try:
             async with asyncio.timeout_at(deadline):
                 await turn
         except (TimeoutError, asyncio.CancelledError) as e:
             if turn.done() and not turn.cancelled():
                 self.call((kind,))
+            else:
+                self._gone(kind, 1)
             if isinstance(e, TimeoutError):
                 raise Saturated("the provider's adapters took no more requests in the time allowed") from None
             raise
@@ -52,17 +58,25 @@ class WaitingRoom:
             if line is None:
                 continue
             called = line.take(places, places * QUANTUM, _waits)
-            places -= len(called)
             for turn in called:
                 turn.set_result(None)
-            if not len(line):
-                del self._lines[kind]
+            self._gone(kind, len(called))
+            places -= len(called)
             if not places:
                 return
 
     def call_all(self, kinds: Iterable[Kind]) -> None:
         """Everybody is to look again: there may be nobody left to ask."""
-        self.call(kinds, MAX_WAITING)
+        for kind in kinds:
+            if left := self._left[kind]:
+                self.call((kind,), left)
+
+    def _gone(self, kind: Kind, count: int) -> None:
+        """So many wait no longer. A line in which nobody is left must not hold up who comes next."""
+        self._left[kind] -= count
+        if not self._left[kind]:
+            del self._left[kind]
+            self._lines.pop(kind, None)
 
 
 def _waits(turn: asyncio.Future[None]) -> bool:

@@ -86,7 +86,7 @@ class Guard:
         """Write what is remembered to the path again where the file there is gone or another; whether it was.
 
         This process still holds the old one; after its end nothing would tell a rolled-back database.
-        Raises IntegrityError as `note`, AuditUnavailable.
+        Raises IntegrityError where the file there tells of another log, SetupError, AuditUnavailable.
         """
         with _named():
             try:
@@ -94,13 +94,17 @@ class Guard:
                     return False
             except FileNotFoundError:
                 pass
-            known, old = _greatest(self._heads()), self._file
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            os.close(old)
-            _sync_folder(self.path.parent)
-        self._lane, self._parsed = None, {}
-        if known is not None:
-            self.note(known)
+            known = _greatest(self._heads())
+        there = Guard(self.path)
+        try:
+            if known is not None:
+                there.note(known)
+        except BaseException:
+            os.close(there._file)  # ours goes on remembering, whatever the other says
+            raise
+        os.close(self._file)
+        self._file, self._lane, self._parsed = there._file, there._lane, there._parsed
+        self._unsynced = True
         return True
 
     def sync(self) -> None:

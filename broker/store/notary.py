@@ -11,7 +11,7 @@ from broker.core.checkpoint import Checkpoint, sign_checkpoint
 from broker.core.keys import Signer
 from broker.core.merkle import EMPTY_ROOT
 from broker.core.tiles import tiles_for_range, tree_root
-from broker.errors import IntegrityError
+from broker.errors import BrokerError, IntegrityError
 from broker.store.guard import Guard, SignedHead
 from broker.store.tiles import TileReader
 
@@ -44,10 +44,12 @@ class Notary:
 
     async def remember(self) -> None:
         """Make what was signed outlast a crash of the machine: to be called every second or so."""
-        if self._guard.restore():
-            _diagnostics.warning(
-                "the guard file was gone or another; written again", path=str(self._guard.path)
-            )
+        path = str(self._guard.path)
+        try:
+            if self._guard.restore():
+                _diagnostics.warning("the guard file was gone or another; written again", path=path)
+        except BrokerError as e:
+            _diagnostics.error("the guard file is gone or another", path=path, why=str(e))
         await asyncio.to_thread(self._guard.sync)
 
     async def check(self, connection: asyncpg.Connection) -> None:

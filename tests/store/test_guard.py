@@ -366,3 +366,16 @@ def test_a_file_that_was_taken_away_is_written_again(path: Path, how: str) -> No
     assert not guard.restore()
     guard.close()
     assert Guard(path).load() == _head(9)
+
+
+def test_a_file_of_another_log_in_its_place_is_not_believed(path: Path) -> None:
+    """Refused each time it is looked at, and what this process remembers stays."""
+    guard = Guard(path)
+    guard.note(_head(7))
+    path.unlink()
+    other = Guard(path)
+    other.note(_head(7, salt="fork"))
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match="two roots for size 7"):
+            guard.restore()
+        assert guard.load() == _head(7)

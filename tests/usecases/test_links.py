@@ -159,6 +159,21 @@ async def test_a_place_given_to_who_has_gone_is_passed_on() -> None:
     assert await first == ANSWER
 
 
+async def test_who_has_left_holds_up_nobody() -> None:
+    """A line of those whose time is over is no line: the next one is asked as soon as there is room."""
+    links = Links()
+    only = link(links, at_once=1)
+    task = await start(links)
+    assert isinstance(error_of(await links.ask(QUESTION, soon(0.05))), Saturated)
+    # Room that nobody was called for.
+    only.at_once = 2
+    quick = await start(links)
+    assert len(only.outbox.asks) == 2
+    while only.outbox.asks:
+        only.answer(only.outbox.asks.popleft()[0], ANSWER)
+    assert [await task, await quick] == [ANSWER, ANSWER]
+
+
 async def test_more_credit_lets_those_in_who_wait() -> None:
     """As many as there is room for now."""
     links = Links()
