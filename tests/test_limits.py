@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.buckets import Buckets
 from broker.core.model import SubjectRef
 from broker.core.reference import Reference
 from broker.errors import QuotaExceeded, Saturated
-from broker.limits import LONGEST, REFUSALS, Buckets, Limits, Seats
+from broker.limits import LONGEST, REFUSALS, Limits
+from broker.seats import Seats
 from broker.store.blind import Blind
 from tests.support.world import World, ask
 

@@ -22,7 +22,6 @@ from broker.errors import (
     ProviderUnavailable,
     Saturated,
 )
-from broker.limits import Seats
 from broker.links import Link, Links
 from broker.ports import Answer, Found, ManyMatch, NotFound, ProviderFailed, ReferenceSource
 from broker.registry import require
@@ -30,6 +29,7 @@ from broker.rpc import parse, wire
 from broker.rpc.context import Context
 from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
+from broker.seats import Seats
 from broker.telemetry import Edge, Telemetry
 from broker.v1 import adapter_pb2, adapter_pb2_grpc, exchange_pb2
 from broker.workers import Worker, Workers

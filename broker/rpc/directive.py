@@ -57,6 +57,7 @@ class DirectiveServicer(directive_pb2_grpc.DirectiveServiceServicer):
             withdrawn = await self._directives.withdraw_one(caller, directive_id, actor)
         else:
             subject = parse.subject(request.subject)
+            self._limits.change(caller.agency, subject, self._clock.loop_time())
             withdrawn = await self._directives.withdraw_consents(caller, subject, request.purpose, actor)
         return pb.WithdrawDirectiveResponse(
             directive_ids=withdrawn.ids, receipt=wire.receipt(withdrawn.made.receipt)

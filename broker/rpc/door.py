@@ -13,9 +13,10 @@ from broker.config import SYSTEM_STREAMS
 from broker.core.model import Caller, Request
 from broker.errors import Saturated
 from broker.lanes import SMALL, Pace, reserve
-from broker.limits import Limits, Seats
+from broker.limits import Limits
 from broker.rpc import parse
 from broker.rpc.identity import Identity
+from broker.seats import Seats
 from broker.v1 import exchange_pb2
 
 # A call that is refused costs as much as so many refusals on a stream.
