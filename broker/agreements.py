@@ -13,10 +13,12 @@ from broker.administration import Administration, Made, Plan
 from broker.core import agreement as files
 from broker.core.agreement import Agreement
 from broker.core.canonical import Json
+from broker.core.directory import agency_key, record_type_key, signers_key
+from broker.core.flow import FlowKey, flow_keys
 from broker.core.forms import signature_detail
 from broker.core.model import Caller, Function
 from broker.core.recordtype import RecordType
-from broker.core.reference import FlowKey, Reference, agency_key, flow_keys, record_type_key, signers_key
+from broker.core.reference import Reference
 from broker.core.signature import Signature, check_signed
 from broker.errors import InvalidRequest, NotAllowed
 from broker.ports import AgreementStore, Change, Clock, Reads, ReferenceSource

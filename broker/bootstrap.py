@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cryptography import x509
 
+from broker.core.directory import Agency
 from broker.core.model import Caller, Function
-from broker.core.reference import Agency
 from broker.errors import InvalidRequest, SetupError
 from broker.pki.identity import key_digest, spiffe_id_of
 from broker.ports import Clock, ReferenceSource

@@ -80,6 +80,11 @@ class Catalogue:
             )
         return approved.record_type
 
+    @property
+    def labels(self) -> dict[str, Mapping[str, frozenset[str]]]:
+        """What releasing each leaf of the version approved last gives away, by record type and path."""
+        return {name: approved.record_type.labels for name, approved in self._newest.items()}
+
     def by_digest(self, digest: str) -> RecordType:
         """That very version, superseded or not. Raises InvalidRequest where there is none."""
         approved = self._by_digest.get(digest)

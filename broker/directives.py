@@ -17,7 +17,7 @@ from broker.core.directive import Directive
 from broker.core.forms import directive_detail
 from broker.core.model import Actor, Caller, Function, SubjectRef
 from broker.core.reference import Reference
-from broker.core.steps import counts
+from broker.core.steps.person import counts
 from broker.errors import InvalidRequest, NotAllowed
 from broker.ports import (
     Asked,

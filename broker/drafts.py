@@ -17,6 +17,7 @@ from broker.core.model import (
     Actor,
     Assurance,
     Decision,
+    Outcome,
     Place,
     Refused,
     Request,
@@ -96,7 +97,7 @@ def draft(entry_id: str, case: Case, said: Said, answer: Answer | None, claim: C
         words=request.reason.words,
         # A refusal stands whatever has changed since; everything else is given back if an input has moved.
         # Under ncnd that goes for every way to say nothing: being decided again would take longer, and show.
-        reads=None if decision.refused or said.refused is NO_ANSWER else case.reads,
+        reads=None if decision.outcome is Outcome.REFUSE or said.refused is NO_ANSWER else case.reads,
         claim=claim,
         urgent=request.urgent,
     )
@@ -170,6 +171,10 @@ def _whole(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
         "basis": decision.basis or None,
         "condition": decision.condition or None,
         "gateway": decision.gateway or None,
+        "provider_regime": decision.provider_regime or None,
+        "overridden": _overridden(request, decision),
+        "grant": decision.grant or None,
+        "refer_by": decision.refer_by.isoformat() if decision.refer_by else None,
         "rules": _rules(decision.rules),
         "permitted": _list(decision.permitted),
         "obligations": [o.code for o in decision.obligations],
@@ -184,8 +189,19 @@ def _whole(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
     }
 
 
+def _overridden(request: Request, decision: Decision) -> Json:
+    """What became of an override that was asked for."""
+    asked = request.override
+    if asked is None:
+        return None
+    until = asked.until.isoformat() if asked.until else None
+    return {"until": until, "used": bool(decision.override), "waived": list(decision.waived)}
+
+
 # The same for every permit, and for every record under one version of an agreement: made once, changed never.
-_rules = ByIdentity[tuple[RuleApplied, ...], Json](lambda rules: [f"{r.rule} {r.verdict}" for r in rules])
+_rules = ByIdentity[tuple[RuleApplied, ...], Json](
+    lambda rules: [f"{r.rule} {r.verdict}{r.detail and f': {r.detail}'}" for r in rules]
+)
 _list = ByIdentity[tuple[str, ...], Json](list)
 
 

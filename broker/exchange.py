@@ -168,7 +168,7 @@ class Exchange:
         linked = [d for s in learnt for d in facts.directives.get(s, ())]
         decision = decide(request, reference, said, now, linked)
         keys: frozenset[str | bytes] = frozenset(decision.reads)
-        if decision.heeds_person:
+        if decision.about_person:
             keys |= {subject_key(s.scheme, s.value) for s in learnt}
         reads = Reads(facts.policy, keys, decision.valid_until)
         return Case(request, decision, facts.policy, now, reads, learnt)

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from broker.buckets import Buckets
 from broker.config import AGENCY_PER_SECOND
+from broker.core.flow import FlowKey
 from broker.core.model import Request, SubjectRef
-from broker.core.reference import FlowKey, Reference
+from broker.core.reference import Reference
 from broker.errors import QuotaExceeded
 
 MINUTE = 60.0

@@ -9,10 +9,11 @@ from datetime import datetime
 
 from broker.administration import Administration, Made, Plan
 from broker.core.canonical import Json
+from broker.core.directory import Agency, System, agency_key, record_type_key, system_key
 from broker.core.forms import agency_detail, system_detail
 from broker.core.model import Caller, Function
 from broker.core.recordtype import RecordType
-from broker.core.reference import Agency, Reference, System, agency_key, record_type_key, system_key
+from broker.core.reference import Reference
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
 from broker.ports import Change, Clock, Reads, ReferenceSource
 

@@ -15,9 +15,10 @@ from datetime import date, timedelta
 
 from broker.administration import Administration, Made, Plan
 from broker.core.canonical import Json
+from broker.core.directory import signers_key
 from broker.core.forms import signing_key_detail
 from broker.core.model import Actor, Caller, Function
-from broker.core.reference import Reference, signers_key
+from broker.core.reference import Reference
 from broker.core.signingkey import Endorsement, Proposal, SigningKey
 from broker.errors import InvalidRequest
 from broker.ports import Change, Clock, Reads, ReferenceSource

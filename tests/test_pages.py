@@ -16,6 +16,7 @@ from adapters.sdk.conformance import Case, check
 from broker import law
 from broker.catalogue import standard_record_types
 from broker.core import agreement as agreements
+from broker.core import terms
 from broker.core.recordtype import RecordType
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -91,9 +92,9 @@ def test_every_key_of_an_agreement_is_in_its_table() -> None:
     named = set(re.findall(r"`([a-z_.]+)`", "".join(re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE))))
     keys = set()
     for name, field in agreements.Agreement.model_fields.items():
-        parts = re.findall(r"agreement\.(\w+)", str(field.annotation))
-        inner = [part for part in parts if hasattr(getattr(agreements, part), "model_fields")]
-        keys |= {f"{name}.{key}" for part in inner for key in getattr(agreements, part).model_fields} or {name}
+        parts = re.findall(r"terms\.(\w+)", str(field.annotation))
+        inner = [part for part in parts if hasattr(getattr(terms, part), "model_fields")]
+        keys |= {f"{name}.{key}" for part in inner for key in getattr(terms, part).model_fields} or {name}
     assert keys <= named, keys - named
     codes = law.load()
     for table in (
@@ -103,5 +104,6 @@ def test_every_key_of_an_agreement_is_in_its_table() -> None:
         codes.gateways,
         codes.confidentiality,
         codes.regimes,
+        codes.kinds,
     ):
         assert [code for code in table if f"`{code}`" not in text] == []

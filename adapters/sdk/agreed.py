@@ -18,10 +18,11 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from adapters.sdk.question import Question
-from broker.core.agreement import Agreement, FlowTerms
+from broker.core.agreement import Agreement
 from broker.core.descriptors import descriptor_set
 from broker.core.recordtype import RecordType
 from broker.core.redaction import Redactor
+from broker.core.terms import FlowTerms
 from broker.errors import InvalidRequest, NotAgreed, UnsoundAnswer
 
 

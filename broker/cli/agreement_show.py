@@ -7,6 +7,7 @@ shown whose digest is not the one that signatures are over.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +18,9 @@ from broker.cli.remote import OPERATOR, remote
 from broker.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from broker.core.agreement import Agreement, FlowTerms
+    from broker.core.agreement import Agreement
+    from broker.core.terms import FlowTerms
+    from broker.law import Row
     from broker.v1 import agreement_pb2 as pb
 
 
@@ -65,7 +68,10 @@ def purposes(as_json: inputs.AsJson = False) -> None:
     """List the purposes for which a record may be asked, as this release knows them. Offline."""
     from broker import law
 
-    found = [{"code": code, "meaning": meaning} for code, meaning in law.load().purposes.items()]
+    found = [
+        {"code": code, "meaning": row.meaning, "hl7": list(row.hl7), "dpv": row.dpv, "source": row.source}
+        for code, row in law.load().purposes.items()
+    ]
     output.many(found, ("code", "meaning"), as_json, "")
 
 
@@ -148,6 +154,6 @@ def _signatures(told: pb.Agreement) -> list[dict[str, Any]]:
     ]
 
 
-def _meant(code: str, codes: dict[str, str]) -> str:
+def _meant(code: str, codes: Mapping[str, Row]) -> str:
     """A code with its meaning, where this release knows one."""
-    return f"{code} ({codes[code]})" if code in codes else code
+    return f"{code} ({codes[code].meaning})" if code in codes else code

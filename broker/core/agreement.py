@@ -9,98 +9,38 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from broker.core.model import Assurance
+from broker.core.condition import Condition
+from broker.core.terms import (
+    Actors,
+    Directives,
+    FlowTerms,
+    Governance,
+    Id,
+    Legal,
+    Limits,
+    ObligationTerms,
+    OverrideTerms,
+    OwnLegal,
+    Part,
+    Party,
+    ReferralTerms,
+    Text,
+)
 from broker.errors import InvalidRequest
 from broker.law import Law
 
 MAX_FILE = 256 * 1024
 # An agreement without an end is one nobody reviews; and arithmetic on dates stays inside what a date can be.
 _YEARS = range(1900, 2201)
-MAX_PER_MINUTE = 1_000_000
-
-Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Party(_Part):
-    """One agency that signs, under which regime, and whom it answers through."""
-
-    agency: Id
-    role: Literal["controller", "joint-controller", "processor"] = "controller"
-    regime: Text
-    dpo: str = ""
-    siro: str = ""
-    caldicott_guardian: str = ""
-
-
-class Legal(_Part):
-    """The law the flows stand on; codes from `broker/law`."""
-
-    basis: Text
-    condition: str = ""
-    gateway: str = ""
-    confidentiality: str = ""
-    # DPA 2018 s.36(4): what authorises police law-enforcement data for another purpose.
-    further_use_law: str = ""
-
-
-class Directives(_Part):
-    """What weight a person's word carries, and whose record of a consent counts."""
-
-    weight: Literal["required", "respected", "recorded"]
-    recorders: tuple[Id, ...] = ()
-
-
-class Actors(_Part):
-    """The least a requester must know of who is at the keyboard."""
-
-    minimum_assurance: Literal["asserted", "shared-device", "roster", "personal-login", "signed-token"]
-
-    @property
-    def minimum(self) -> Assurance:
-        """As a comparable level."""
-        return Assurance[self.minimum_assurance.upper().replace("-", "_")]
-
-
-class FlowTerms(_Part):
-    """Who gives what to whom: the permitted leaf paths, and the roles that may ask."""
-
-    provider: Id
-    requester: Id
-    record_type: Text
-    permitted: Annotated[tuple[Text, ...], Field(min_length=1)]
-    roles: Annotated[tuple[Id, ...], Field(min_length=1)]
-    subject_schemes: Annotated[tuple[Id, ...], Field(min_length=1)]
-    queries: bool = False
-
-
-class ObligationTerms(_Part):
-    """What the requester takes on with every record."""
-
-    code: Literal["notify-owner", "review-by", "retain-until", "no-onward-sharing"]
-    detail: Annotated[str, StringConstraints(max_length=500)] = ""
-    days: Annotated[int, Field(ge=1, le=36525)] | None = None
-
-
-class Limits(_Part):
-    """How much each requester may ask for under the agreement, and how much of that in the emergency lane."""
-
-    per_minute: Annotated[int, Field(ge=1, le=MAX_PER_MINUTE)] | None = None
-    # Absent: there is no emergency lane.
-    emergency_per_minute: Annotated[int, Field(ge=1, le=MAX_PER_MINUTE)] | None = None
-
-
-class Agreement(_Part):
+class Agreement(Part):
     """One version of one agreement. Dates are whole days in UTC; `valid_until` is the last day in force."""
 
     id: Id
@@ -110,6 +50,11 @@ class Agreement(_Part):
     valid_from: date
     valid_until: date
     review_on: date
+    # Information sharing tiers: what everybody keeps to, one purpose, or one procedure under it.
+    tier: Literal["protocol", "purpose", "procedure"] = "purpose"
+    type: Literal["reciprocal", "one-way", "joint-controllers"] = "one-way"
+    # The id of the agreement that this one takes the place of, under another name or with other parties.
+    supersedes: Id | None = None
     ncnd: bool = False
     legal: Legal
     directives: Directives
@@ -118,6 +63,9 @@ class Agreement(_Part):
     flows: Annotated[tuple[FlowTerms, ...], Field(min_length=1)]
     obligations: tuple[ObligationTerms, ...] = ()
     limits: Limits | None = None
+    override: OverrideTerms | None = None
+    referral: ReferralTerms = ReferralTerms()
+    governance: Governance = Governance()
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -129,6 +77,21 @@ class Agreement(_Part):
         agencies = [p.agency for p in self.parties]
         if len(set(agencies)) != len(agencies):
             raise ValueError("parties: an agency is named twice")
+        self._check_flows(agencies)
+        most, emergency = (self.limits or Limits()).per_minute, (self.limits or Limits()).emergency_per_minute
+        if most is not None and emergency is not None and emergency > most:
+            raise ValueError("limits.emergency_per_minute: is more than per_minute, which counts those too")
+        if self.directives.weight == "required" and not self.directives.recorders:
+            raise ValueError(
+                "directives.recorders: a required consent needs somebody whose record of it counts"
+            )
+        if self.supersedes == self.id:
+            raise ValueError(
+                "supersedes: is this very agreement; a new version replaces the one before by itself"
+            )
+        return self
+
+    def _check_flows(self, agencies: list[str]) -> None:
         seen: dict[tuple[str, str, str], int] = {}
         for n, flow in enumerate(self.flows):
             same = seen.setdefault((flow.requester, flow.provider, flow.record_type), n)
@@ -141,14 +104,14 @@ class Agreement(_Part):
                 raise ValueError(f"flows.{n}: provider and requester are the same agency")
             if len(set(flow.permitted)) != len(flow.permitted):
                 raise ValueError(f"flows.{n}.permitted: a path is named twice")
-        most, emergency = (self.limits or Limits()).per_minute, (self.limits or Limits()).emergency_per_minute
-        if most is not None and emergency is not None and emergency > most:
-            raise ValueError("limits.emergency_per_minute: is more than per_minute, which counts those too")
-        if self.directives.weight == "required" and not self.directives.recorders:
-            raise ValueError(
-                "directives.recorders: a required consent needs somebody whose record of it counts"
-            )
-        return self
+            if more := sorted(set(flow.override) - set(flow.permitted)):
+                raise ValueError(
+                    f"flows.{n}.override: {more[0]} is not permitted; an override gives fewer fields"
+                )
+            if flow.context:
+                Condition(flow.context, f"flows.{n}.context")
+            if flow.override and self.override is None:
+                raise ValueError(f"flows.{n}.override: needs an [override] table that says on whose word")
 
     @property
     def begins(self) -> datetime:
@@ -215,15 +178,30 @@ def _tupled(value: object) -> object:
     return tuple(_tupled(v) for v in value) if isinstance(value, list) else value
 
 
-def _codes(agreement: Agreement, law: Law) -> Iterator[tuple[str, str, dict[str, str]]]:
+def _codes(agreement: Agreement, law: Law) -> Iterator[tuple[str, str, Collection[str]]]:
+    """Every code of the file: where it stands, and those that there are."""
+    legal = agreement.legal
     yield "purpose", agreement.purpose, law.purposes
-    yield "legal.basis", agreement.legal.basis, law.bases
+    yield from _named("legal", legal, law)
     for name, codes in (
-        ("condition", law.conditions),
-        ("gateway", law.gateways),
-        ("confidentiality", law.confidentiality),
+        ("confidentiality", law.confidentiality.keys()),
+        ("further_use_law", law.gateways.keys()),
     ):
-        if code := getattr(agreement.legal, name):
+        if code := getattr(legal, name):
             yield f"legal.{name}", code, codes
+    for n, gateway in enumerate(legal.other_gateways):
+        yield f"legal.other_gateways.{n}", gateway, law.gateways
     for n, party in enumerate(agreement.parties):
         yield f"parties.{n}.regime", party.regime, law.regimes
+        yield from _named(f"parties.{n}.legal", party.legal or OwnLegal(), law)
+
+
+def _named(where: str, legal: Legal | OwnLegal, law: Law) -> Iterator[tuple[str, str, Collection[str]]]:
+    for name, codes in (
+        ("basis", law.bases.keys()),
+        ("condition", law.conditions.keys()),
+        ("offence_condition", law.conditions.keys()),
+        ("gateway", law.gateways.keys()),
+    ):
+        if code := getattr(legal, name):
+            yield f"{where}.{name}", code, codes

@@ -1,7 +1,7 @@
 """`decide`: may this request have this record, which fields of it, under what law, and what then.
 
-A total pure function. It walks the steps of `steps.py` in order and stops at the first refusal; every step that
-was walked is listed in the decision, for the owner and the auditor.
+A total pure function. It walks `steps.STEPS` in order and stops at the first that ends the walk; every step
+that was walked is listed in the decision, for the owner and the auditor.
 
 Nothing is permitted that no step names: the permitted fields start empty and only an agreement fills them.
 """
@@ -13,15 +13,14 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from broker.core.directive import Directive
-from broker.core.model import Decision, Obligation, Outcome, Refused, Request, RuleApplied
-from broker.core.reference import (
-    FlowKey,
-    Reference,
-    agency_key,
-    record_type_key,
-    system_key,
-)
-from broker.core.steps import STEPS, Walk
+from broker.core.directory import agency_key, record_type_key, system_key
+from broker.core.flow import FlowKey
+from broker.core.model import Decision, Grant, Obligation, Outcome, Refused, Request, RuleApplied
+from broker.core.reference import Reference
+from broker.core.steps import STEPS
+from broker.core.walk import Ends, Walk
+
+__all__ = ["decide", "is_subject_key", "subject_key"]
 
 _SUBJECT = "subject:"
 
@@ -42,21 +41,34 @@ def decide(
     directives: Iterable[Directive],
     now: datetime,
     linked: Iterable[Directive] = (),
+    grant: Grant | None = None,
 ) -> Decision:
     """The decision on `request` at `now` (UTC).
 
     `directives` are all that are stored about the identifier asked with; `linked` all about other identifiers
-    that the provider knows the same subject by.
+    that the provider knows the same subject by. `grant` is what a human of the provider decided on the
+    request that this one repeats; one that has run out is none.
     """
     walk = Walk(request, reference, tuple(directives), tuple(linked), now)
-    for n, (rule, step) in enumerate(STEPS):
-        if refused := step(walk):
-            return _conclude(walk, refused, (*_PASSED[:n], RuleApplied(rule, "refuse")))
-    return _conclude(walk, None, _PASSED)
+    if grant is not None and now < grant.until:
+        walk.grant = grant
+        walk.ends(grant.until)
+    for n, step in enumerate(STEPS):
+        if ends := step.judge(walk):
+            if past := walk.goes_past(ends):
+                walk.waived[step.rule] = past
+            else:
+                return _ended(walk, ends, n)
+    return _concluded(walk, Outcome.PERMIT, _rules(walk, len(STEPS)), None)
 
 
-def _conclude(walk: Walk, refused: Refused | None, rules: tuple[RuleApplied, ...]) -> Decision:
-    request, flow = walk.request, walk.flow
+def _ended(walk: Walk, ends: Ends, n: int) -> Decision:
+    rule, owner = STEPS[n].rule, ends.owner
+    if walk.request.override is not None and "override" in ends.yields_to:
+        owner = f"{owner} An override was asked for and does not count: {walk.override_lacks}."
+    verdict = "refer" if ends.refer else "refuse"
+    rules = (*_rules(walk, n), RuleApplied(rule, verdict, owner))
+    flow = walk.flow
     if flow is None:
         return Decision(
             Outcome.REFUSE,
@@ -64,32 +76,48 @@ def _conclude(walk: Walk, refused: Refused | None, rules: tuple[RuleApplied, ...
             _reads(walk),
             walk.now,
             walk.valid_until,
-            refused,
-            controller=request.provider,
-            about_person=walk.about_person,
-            heeds_person=walk.heeds_person,
+            ends.refused,
+            controller=walk.request.provider,
         )
-    agreement, legal = flow.agreement, flow.agreement.legal
+    return _concluded(walk, Outcome.REFER if ends.refer else Outcome.REFUSE, rules, ends.refused)
+
+
+def _concluded(
+    walk: Walk, outcome: Outcome, rules: tuple[RuleApplied, ...], refused: Refused | None
+) -> Decision:
+    """A decision under the chosen agreement."""
+    flow, by, override, grant = walk.chosen, walk.waived.values(), walk.request.override, walk.grant
     return Decision(
-        outcome=Outcome.REFUSE if refused else Outcome.PERMIT,
-        rules=rules,
-        reads=_reads(walk),
-        decided_at=walk.now,
-        valid_until=walk.valid_until,
-        refused=refused,
-        agreement=agreement.id,
-        agreement_version=agreement.version,
-        controller=request.provider,
+        outcome,
+        rules,
+        _reads(walk),
+        walk.now,
+        walk.valid_until,
+        refused,
+        agreement=flow.agreement.id,
+        agreement_version=flow.agreement.version,
+        controller=walk.request.provider,
         regime=flow.regime,
-        basis=legal.basis,
-        condition=legal.condition,
-        gateway=legal.gateway,
-        permitted=() if refused else flow.permitted,
+        provider_regime=flow.provider_regime,
+        basis=flow.basis,
+        condition=flow.condition,
+        gateway=walk.gateway,
+        permitted=() if refused else walk.permitted,
         obligations=() if refused else _obligations(walk),
-        ncnd=agreement.ncnd,
+        ncnd=flow.agreement.ncnd,
         about_person=walk.about_person,
-        heeds_person=walk.heeds_person,
+        override=override.code if override and "override" in by else "",
+        grant=grant.referral if grant and "grant" in by else "",
+        waived=tuple(walk.waived),
+        refer_by=walk.now + timedelta(hours=flow.agreement.referral.hours)
+        if outcome is Outcome.REFER
+        else None,
     )
+
+
+def _due(walk: Walk) -> datetime:
+    """When the provider's human is to have decided."""
+    return walk.now + timedelta(hours=walk.chosen.agreement.referral.hours)
 
 
 def _reads(walk: Walk) -> frozenset[str]:
@@ -98,7 +126,7 @@ def _reads(walk: Walk) -> frozenset[str]:
     standing = _standing_keys(
         request.requester, request.provider, request.caller, request.record_type, request.purpose
     )
-    if request.subject is None or not walk.heeds_person:
+    if request.subject is None or not walk.about_person:
         return standing
     return standing.union((subject_key(request.subject.scheme, request.subject.value),))
 
@@ -119,11 +147,26 @@ def _standing_keys(
     )
 
 
-_PASSED = tuple(RuleApplied(rule, "pass") for rule, _ in STEPS)
+_PASSED = tuple(RuleApplied(step.rule, "pass") for step in STEPS)
+_PASSED_ALL = {n: _PASSED[:n] for n in range(len(STEPS) + 1)}
+
+
+def _rules(walk: Walk, n: int) -> tuple[RuleApplied, ...]:
+    """The first `n` steps as walked: passed, gone past, or noted for a human."""
+    if not walk.waived and not walk.noted:
+        return _PASSED_ALL[n]
+    verdicts = {rule: f"waived by {by}" for rule, by in walk.waived.items()}
+    verdicts |= dict.fromkeys(walk.noted, "noted")
+    return tuple(RuleApplied(p.rule, verdicts[p.rule]) if p.rule in verdicts else p for p in _PASSED_ALL[n])
 
 
 def _obligations(walk: Walk) -> tuple[Obligation, ...]:
-    return tuple(
+    agreement = walk.chosen.agreement
+    owed = tuple(
         Obligation(o.code, o.detail, walk.now + timedelta(days=o.days) if o.days else None)
-        for o in walk.chosen.agreement.obligations
+        for o in agreement.obligations
     )
+    if "override" in walk.waived.values() and agreement.override is not None:
+        due = walk.now + timedelta(hours=agreement.override.review_hours)
+        owed += (Obligation("override-review", "Say why; the provider reviews it.", due),)
+    return owed

@@ -1,25 +1,44 @@
-"""What people have said about the use of what is held about them.
+"""What people have said about the use of what is held about them, and what shields them whoever asks.
 
-Owns which directives speak to a request. Weight (required, respected, recorded) is the agreement's to give;
-see `decision.py`.
+Owns which directives speak to a request, who may speak for whom, and when a consent stands. The weight of what
+was said (required, respected, recorded) is the agreement's to give; shields are heeded whatever the weight.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
-KINDS = frozenset({"consent", "refusal", "objection", "restriction"})
-# A consent allows; each of the others stands in the way.
-AGAINST = KINDS - {"consent"}
+# Each stands in the way of a use, and outweighs a consent.
+AGAINST = frozenset({"refusal", "objection", "restriction"})
+# The national data opt-out: only where an agreement says that it applies.
+OPT_OUT = "opt-out"
+# Former identities, a conflict of interest of somebody on the staff, a way to reach someone that others near
+# them must not learn: no weight that an agreement gives can set these aside.
+SHIELDS = frozenset({"protected-identity", "staff-conflict", "safe-contact"})
+KINDS = frozenset({"consent", OPT_OUT}) | AGAINST | SHIELDS
+# What a link from another identifier carries: everything but consent.
+CARRIED = KINDS - {"consent"}
 STANDINGS = frozenset({"self", "gillick-child", "parental-responsibility", "attorney", "deputy"})
+# Those who speak for somebody else, and must say by what right.
+FOR_ANOTHER = frozenset({"parental-responsibility", "attorney", "deputy"})
 MANNERS = frozenset({"verbal", "written"})
+CAPACITIES = frozenset({"presumed", "has", "lacks"})
+COMPANY = frozenset({"alone", "accompanied"})
+# What was agreed to: that something is shared, or only that somebody comes. The second is never the first.
+MATTERS = frozenset({"sharing", "visit"})
 
 
 @dataclass(frozen=True, slots=True)
 class Directive:
-    """One thing somebody said. Empty scopes mean all. Times are UTC; `valid_until` is exclusive."""
+    """One thing somebody said. Empty scopes mean all. Times are UTC; `valid_until` is exclusive.
+
+    `speaker` tells apart those who may speak ("mother"); `authority` is by what right somebody speaks for
+    another; `assessor`, `assessed_on` and `assessed` (the decision it was about) belong to a Gillick or
+    capacity assessment; `actors` are ids of people on the staff who have a conflict. A consent is asked for
+    again from `reconsider_at` on: at competence, at 16, at 18.
+    """
 
     id: str
     kind: str
@@ -32,6 +51,18 @@ class Directive:
     requesters: frozenset[str] = frozenset()
     providers: frozenset[str] = frozenset()
     valid_until: datetime | None = None
+    matter: str = "sharing"
+    speaker: str = ""
+    authority: str = ""
+    capacity: str = "presumed"
+    assessor: str = ""
+    assessed_on: date | None = None
+    assessed: str = ""
+    taken_by: str = ""
+    explained: str = ""
+    company: str = ""
+    reconsider_at: datetime | None = None
+    actors: frozenset[str] = frozenset()
 
     def speaks_to(self, *, purpose: str, record_type: str, requester: str, provider: str) -> bool:
         """Whether the scope covers this use, whatever the time."""
@@ -51,7 +82,28 @@ def _covers(scope: frozenset[str], value: str) -> bool:
     return not scope or value in scope
 
 
+def why_not(directive: Directive, now: datetime) -> str | None:
+    """What a consent lacks to stand at `now`, in words for its owner; None where it stands.
+
+    Capacity is presumed (Mental Capacity Act 2005 s.1(2)); a child consents where somebody has assessed that
+    it understands this decision; whoever speaks for another says by what right.
+    """
+    if directive.matter != "sharing":
+        return "was given for a visit, which is not consent to share"
+    if directive.standing == "self" and directive.capacity == "lacks":
+        return "the person was assessed to lack capacity for this decision"
+    if directive.standing == "gillick-child" and not (directive.assessor and directive.assessed_on):
+        return "nobody is recorded as having assessed the child's competence"
+    if directive.standing in FOR_ANOTHER and not directive.authority:
+        return "says nothing of the right by which somebody spoke for another"
+    if directive.reconsider_at is not None and directive.reconsider_at <= now:
+        return "was to be asked for again by now"
+    return None
+
+
 def next_change(directives: Iterable[Directive], now: datetime) -> datetime | None:
-    """The first moment after `now` at which one of these begins or ends by itself."""
-    moments = [t for d in directives for t in (d.said_at, d.valid_until) if t is not None and t > now]
+    """The first moment after `now` at which one of these begins, ends or lapses by itself."""
+    moments = [
+        t for d in directives for t in (d.said_at, d.valid_until, d.reconsider_at) if t is not None and t > now
+    ]
     return min(moments, default=None)

@@ -11,8 +11,8 @@ from typing import Any
 
 from broker.core.canonical import Json
 from broker.core.directive import Directive
+from broker.core.directory import Agency, System
 from broker.core.model import Function
-from broker.core.reference import Agency, System
 from broker.core.signature import Signature
 from broker.core.signingkey import Proposal, SigningKey
 
@@ -140,8 +140,26 @@ def directive_from(directive_id: str, recorder: str, detail: dict[str, Any]) -> 
         record_types=frozenset(detail["record_types"]),
         requesters=frozenset(detail["requesters"]),
         providers=frozenset(detail["providers"]),
-        valid_until=datetime.fromisoformat(detail["valid_until"]) if detail["valid_until"] else None,
+        valid_until=_when(detail["valid_until"]),
+        actors=frozenset(detail["actors"]),
+        assessed_on=_day(detail["assessed_on"]),
+        reconsider_at=_when(detail["reconsider_at"]),
+        **{name: detail[name] for name in _SAID},
     )
+
+
+# Words of a directive that are stored as they are.
+_SAID = (
+    "matter",
+    "speaker",
+    "authority",
+    "capacity",
+    "assessor",
+    "assessed",
+    "taken_by",
+    "explained",
+    "company",
+)
 
 
 def directive_detail(directive: Directive) -> dict[str, Json]:
@@ -156,6 +174,10 @@ def directive_detail(directive: Directive) -> dict[str, Json]:
         "requesters": _sorted(directive.requesters),
         "providers": _sorted(directive.providers),
         "valid_until": directive.valid_until.isoformat() if directive.valid_until else None,
+        "actors": _sorted(directive.actors),
+        "assessed_on": directive.assessed_on.isoformat() if directive.assessed_on else None,
+        "reconsider_at": directive.reconsider_at.isoformat() if directive.reconsider_at else None,
+        **{name: getattr(directive, name) for name in _SAID},
     }
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "Caller",
     "Decision",
     "Function",
+    "Grant",
     "Obligation",
     "Outcome",
     "Override",
@@ -185,13 +186,23 @@ class RuleApplied(Struct, frozen=True):
     detail: str = ""
 
 
+class Grant(Struct, frozen=True):
+    """A named human of the provider let this very request through, for so long and for these fields at most."""
+
+    referral: str
+    permitted: tuple[str, ...]
+    until: datetime
+
+
 class Decision(Struct, frozen=True):
     """What was decided, on what, and until when it holds.
 
     `reads` names every stored input, so that an append can tell whether any has changed since; `valid_until`
     is the first moment at which time alone could change the outcome; `about_person` says that the walk came to
-    the person, `heeds_person` that what they have said has weight; `ncnd` says that from the person on,
-    every refusal must look alike.
+    the person; `ncnd` says that from there on, every refusal must look alike. `override` is the code of an
+    override that was used, `grant` the referral under which a human let it through; `waived` are the rules
+    that one of them went past. `refer_by` is when the provider's human is to have decided. Regime, basis,
+    condition and gateway are the requester's; the provider's regime stands beside them.
     """
 
     outcome: Outcome
@@ -211,4 +222,8 @@ class Decision(Struct, frozen=True):
     obligations: tuple[Obligation, ...] = ()
     ncnd: bool = False
     about_person: bool = False
-    heeds_person: bool = False
+    provider_regime: str = ""
+    override: str = ""
+    grant: str = ""
+    waived: tuple[str, ...] = ()
+    refer_by: datetime | None = None

@@ -58,6 +58,8 @@ class RecordType:
     subject_schemes: tuple[str, ...]
     viewing_has_effects: bool
     leaves: tuple[Leaf, ...]
+    # What releasing each leaf gives away, by path.
+    labels: Mapping[str, frozenset[str]] = field(repr=False, compare=False)
     descriptor_set: bytes = field(repr=False)
     message_class: type[Message] = field(repr=False, compare=False)
     _by_path: Mapping[str, Leaf] = field(repr=False, compare=False)
@@ -107,6 +109,7 @@ class RecordType:
             subject_schemes=schemes,
             viewing_has_effects=effects,
             leaves=leaves,
+            labels=MappingProxyType({leaf.path: frozenset(leaf.labels) for leaf in leaves}),
             descriptor_set=data,
             message_class=GetMessageClass(descriptor),
             _by_path=MappingProxyType({leaf.path: leaf for leaf in leaves}),

@@ -15,9 +15,10 @@ from unicodedata import category
 from google.protobuf import duration_pb2, timestamp_pb2
 from google.protobuf.message import Message
 
+from broker import law
 from broker.core.directive import KINDS, MANNERS, STANDINGS, Directive
+from broker.core.directory import Agency
 from broker.core.model import Actor, Assurance, Caller, Function, Place, Reason, Request, SubjectRef, Traits
-from broker.core.reference import Agency
 from broker.core.subject import parse_subject
 from broker.errors import InvalidRequest, NotYetOffered
 from broker.v1 import directive_pb2, directory_pb2, exchange_pb2
@@ -48,7 +49,6 @@ _TRACEPARENT = re.compile(
 # The United Kingdom with its waters: catches latitude and longitude given the wrong way round.
 _LATITUDES = (49.0, 61.5)
 _LONGITUDES = (-9.5, 2.5)
-_AGENCY_KINDS = ("fire", "ambulance", "police", "nhs", "council", "operator", "auditor", "other")
 _JURISDICTIONS = ("england", "wales", "scotland", "northern-ireland")
 _FUNCTIONS = {
     directory_pb2.SYSTEM_FUNCTION_PARTNER: Function.PARTNER,
@@ -239,8 +239,9 @@ def directive(message: directive_pb2.Directive, caller: Caller, now: datetime) -
 
 def agency(message: directory_pb2.Agency, now: datetime) -> Agency:
     """An agency to be entered in the directory."""
-    if message.kind not in _AGENCY_KINDS:
-        raise InvalidRequest("agency.kind", f"one of {', '.join(_AGENCY_KINDS)}")
+    kinds = law.load().kinds
+    if message.kind not in kinds:
+        raise InvalidRequest("agency.kind", f"one of {', '.join(kinds)}")
     if message.jurisdiction and message.jurisdiction not in _JURISDICTIONS:
         raise InvalidRequest("agency.jurisdiction", f"one of {', '.join(_JURISDICTIONS)}")
     if not message.name:

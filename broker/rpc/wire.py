@@ -8,12 +8,12 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from broker.core import agreement as agreements
 from broker.core import model
+from broker.core.directory import Agency, System
 from broker.core.memo import ByIdentity
 from broker.core.model import SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.recordtype import RecordType
 from broker.core.redaction import Withheld
-from broker.core.reference import Agency, System
 from broker.errors import Denied
 from broker.ports import Disclosed, Question, RecordedDirective
 from broker.v1 import adapter_pb2, agreement_pb2, directive_pb2, directory_pb2, exchange_pb2

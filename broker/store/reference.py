@@ -12,9 +12,10 @@ from broker import law
 from broker.catalogue import Approval, Catalogue
 from broker.core import agreement as agreements
 from broker.core.agreement import Agreement
+from broker.core.directory import Agency, System
 from broker.core.forms import agency_from, signing_key_from, system_from
 from broker.core.recordtype import Pin
-from broker.core.reference import Agency, Reference, System
+from broker.core.reference import Reference
 from broker.core.signingkey import SigningKey
 from broker.errors import AuditUnavailable
 from broker.store.pool import Database
@@ -109,6 +110,8 @@ class ReferenceReader:
             agreed.values(),
             {a.full_name: a.digest for a in approvals},
             signing_keys.values(),
+            labels=catalogue.labels,
+            before=self.current,
         )
         self.catalogue = catalogue
         self._agencies, self._systems, self._agreements = agencies, systems, agreed

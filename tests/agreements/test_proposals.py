@@ -15,9 +15,10 @@ from broker.administration import Administration
 from broker.agreements import Agreements
 from broker.catalogue import standard_record_types
 from broker.clock import SystemClock
+from broker.core.directory import Agency
 from broker.core.keys import Signer
 from broker.core.model import Actor, Caller, Function
-from broker.core.reference import Agency, Reference
+from broker.core.reference import Reference
 from broker.core.signingkey import SigningKey
 from broker.errors import InvalidRequest
 from broker.keys import FolderKeys

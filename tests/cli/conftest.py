@@ -108,9 +108,10 @@ review_on = 2027-06-30
 
 [legal]
 basis = "art6-1-e"
-condition = "art9-2-h"
+condition = "art9-2-g-sch1-para18"
 gateway = "frsa-2004-s7"
 confidentiality = "public-interest"
+justification = "A crew must know what could harm the person it is about to help."
 
 [directives]
 weight = "respected"

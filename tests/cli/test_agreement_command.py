@@ -45,7 +45,7 @@ def test_the_whole_of_an_agreement_is_shown(broker: Run, parties: Parties, audit
         assert text.count("Caldicott Guardian") == 2
         assert "no obligations" in text
     told = broker("agreement", "show", "summaries-for-crews", "--json").json
-    assert told["directives"] == {"weight": "respected", "recorders": []}
+    assert told["directives"] == {"weight": "respected", "recorders": [], "opt_out": "does-not-apply"}
     assert [each["agency"] for each in told["signatures"]] == ["clifire", "clinhs"]
     assert told["digest"] == hashlib.sha256(parties.file.read_bytes()).hexdigest()
 
@@ -65,7 +65,8 @@ def test_the_stored_file_comes_back_to_the_byte(
 def test_purposes_are_listed_with_their_meaning(broker: Run) -> None:
     """The codes that a request may give, without a broker."""
     listed = run("agreement", "purposes", "--json").json
-    assert {"code": "home-fire-safety", "meaning": "Preventing fire in someone's home"} in listed
+    meant = {each["code"]: each["meaning"] for each in listed}
+    assert meant["home-fire-safety"] == "Preventing fire in someone's home"
     assert "Preventing fire in someone's home" in run("agreement", "purposes").out
 
 

@@ -18,9 +18,10 @@ from cryptography import x509
 from broker.console.app import Parts, build_app
 from broker.console.published import LogPages
 from broker.console.server import HttpsServer
+from broker.core.directory import Agency, System
 from broker.core.keys import Signer
 from broker.core.model import Caller, Function
-from broker.core.reference import Agency, Reference, System
+from broker.core.reference import Reference
 from broker.core.views import ProviderView, RequesterView
 from broker.errors import InvalidRequest
 from broker.keys import FolderKeys

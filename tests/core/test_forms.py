@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.core.directive import KINDS, MANNERS, STANDINGS, Directive, next_change
+from broker.core.directory import Agency, System
 from broker.core.forms import (
     agency_detail,
     agency_from,
@@ -18,7 +19,6 @@ from broker.core.forms import (
     system_from,
 )
 from broker.core.model import Function
-from broker.core.reference import Agency, System
 
 times = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 names = st.sets(st.text("abc-", min_size=1, max_size=4), max_size=3).map(frozenset)

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from broker.core.directory import Agency
 from broker.core.model import Request, SubjectRef
 from broker.core.receipt import NOT_AT_HAND, Receipt, verify_receipt
 from broker.core.record import Record
-from broker.core.reference import Agency
 from broker.errors import (
     AuditUnavailable,
     BrokerError,

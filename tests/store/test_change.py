@@ -71,6 +71,18 @@ def directive(directive_id: str, **scope: Json) -> Change:
         "requesters": [],
         "providers": [],
         "valid_until": None,
+        "matter": "sharing",
+        "speaker": "",
+        "authority": "",
+        "capacity": "presumed",
+        "assessor": "",
+        "assessed_on": None,
+        "assessed": "",
+        "taken_by": "",
+        "explained": "",
+        "company": "",
+        "reconsider_at": None,
+        "actors": [],
         **scope,
     }
     detail: dict[str, Json] = {"id": directive_id, "recorder": "ncic", "at": SAID, "detail": said}

@@ -16,9 +16,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from broker.catalogue import standard_record_types
 from broker.core.canonical import Json
+from broker.core.directory import Agency, System
 from broker.core.forms import agency_detail, system_detail
 from broker.core.model import Function, SubjectRef
-from broker.core.reference import Agency, System
 from broker.errors import AuditUnavailable, IntegrityError
 from broker.ports import Appended, Asked, Change
 from broker.store.kept import KeptStatement

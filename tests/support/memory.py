@@ -21,6 +21,7 @@ from broker.core.canonical import Json, encode
 from broker.core.checkpoint import Checkpoint, sign_checkpoint
 from broker.core.decision import subject_key
 from broker.core.directive import Directive
+from broker.core.directory import Agency, System
 from broker.core.entry import SealedEntry, seal_entry
 from broker.core.forms import agency_from, directive_from, signing_key_from, system_from
 from broker.core.keys import Signer
@@ -28,7 +29,7 @@ from broker.core.merkle import EMPTY_RANGE, extend_with_proofs, leaf_hash
 from broker.core.model import Request, SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.recordtype import Pin
-from broker.core.reference import Agency, Reference, System
+from broker.core.reference import Reference
 from broker.core.signingkey import SigningKey
 from broker.errors import AuditUnavailable, ProviderTimeout
 from broker.law import load
@@ -325,6 +326,8 @@ class MemoryReference:
             newest.values(),
             {a.full_name: a.digest for a in store.approvals},
             store.signing_keys.values(),
+            labels=self.catalogue.labels,
+            before=self.current,
         )
         return self.current
 

@@ -17,9 +17,9 @@ from broker.administration import Administration
 from broker.agreements import Agreements
 from broker.clock import SystemClock
 from broker.core.directive import Directive
+from broker.core.directory import Agency
 from broker.core.keys import Signer
 from broker.core.model import Function, Request, SubjectRef
-from broker.core.reference import Agency
 from broker.directives import Directives
 from broker.exchange import Exchange
 from broker.ports import (

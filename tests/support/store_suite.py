@@ -15,11 +15,11 @@ from typing import Any
 
 from broker import ports, workers
 from broker.core.checkpoint import open_checkpoint
+from broker.core.directory import Agency, agency_key
 from broker.core.forms import agency_detail
 from broker.core.merkle import verify_consistency
 from broker.core.model import SubjectRef
 from broker.core.receipt import verify_receipt
-from broker.core.reference import Agency, agency_key
 from broker.core.views import ProviderView, RequesterView
 from broker.ports import Appended, Asked, Change, Claim, Draft, NotAppended, Reads
 from broker.workers import Beat, Worker

@@ -18,11 +18,11 @@ from broker.agreements import Agreements, Listed
 from broker.audits import Audits
 from broker.catalogue import standard_record_types
 from broker.core.directive import Directive
+from broker.core.directory import Agency, System
 from broker.core.forms import agency_detail, directive_detail, signing_key_detail, system_detail
 from broker.core.model import Actor, Assurance, Caller, Function, Request, SubjectRef
 from broker.core.record import Record
 from broker.core.recordtype import RecordType
-from broker.core.reference import Agency, System
 from broker.directives import Directives
 from broker.exchange import Exchange
 from broker.links import Links

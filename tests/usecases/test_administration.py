@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from broker.bootstrap import enrol_first_operator
+from broker.core.directory import Agency
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
-from broker.core.reference import Agency
 from broker.core.views import ProviderView, RequesterView
 from broker.errors import BrokerError, InvalidRequest, NotAllowed, SetupError, Unsettled
 from broker.pki.folder import CertificateFolder

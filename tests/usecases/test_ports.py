@@ -13,11 +13,11 @@ import pytest
 
 from broker.clock import SystemClock
 from broker.core.directive import Directive
+from broker.core.directory import Agency, agency_key
 from broker.core.forms import agency_detail, directive_detail
 from broker.core.keys import Signer
 from broker.core.model import SubjectRef
 from broker.core.receipt import verify_receipt
-from broker.core.reference import Agency, agency_key
 from broker.core.views import ProviderView, RequesterView
 from broker.ports import (
     Appended,

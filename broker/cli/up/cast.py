@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from broker.core.directory import Agency
 from broker.core.model import Function
-from broker.core.reference import Agency
 
 # Since the council's end, when the fire service moved to the commissioner.
 _SINCE = datetime(2023, 4, 1, tzinfo=UTC)

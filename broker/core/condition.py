@@ -1,0 +1,117 @@
+"""A context condition of an agreement: a CEL expression over what the request says and what the clock shows.
+
+Owns the names an expression may use, and that anything but plain `true` refuses. An expression reads nothing
+about the person, so what it says may be told to the requester. Lists are not walked (`all`, `map` and their
+like are refused), so that it ends as soon as it is read.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+import cel
+
+from broker.core.london import local
+from broker.core.model import Assurance, Request
+from broker.errors import InvalidRequest
+
+# What an expression may name, with an example of each: docs/agreements.md has them for people.
+_EXAMPLE: dict[str, Any] = {
+    "purpose": "",
+    "record_type": "",
+    "requester": "",
+    "provider": "",
+    "system": "",
+    "incident": "",
+    "reason": "",
+    "scheme": "",
+    "actor": {
+        "id": "",
+        "role": "",
+        "on_behalf_of": "",
+        "callsign": "",
+        "device": "",
+        "employer": "",
+        "assurance": 0,
+    },
+    "place": {"uprn": "", "district": "", "known": False},
+    "now": {"hour": 0, "minute": 0, "weekday": 1, "date": "2026-11-21"},
+    # Levels of actor.assurance, to compare with.
+    "assurance": {level.name.lower(): level.value for level in Assurance},
+}
+_FUNCTIONS = frozenset({"startsWith", "endsWith", "contains", "matches", "size"})
+# They walk lists, and one inside another may not end in our time.
+_WALKS = re.compile(r"\.\s*(all|exists|exists_one|filter|map)\s*\(")
+_NO_PLACE = {"uprn": "", "district": "", "known": False}
+_MINUTE = timedelta(minutes=1)
+
+
+class Condition:
+    """One compiled expression."""
+
+    def __init__(self, text: str, field: str = "context") -> None:
+        """Raises InvalidRequest for `field`: not CEL, something unknown in it, or neither true nor false."""
+        if walks := _WALKS.search(text):
+            raise InvalidRequest(field, f"{walks[1]} cannot be used here")
+        try:
+            self._program = cel.compile(text)
+            names, functions = set(self._program.variables()), set(self._program.functions())
+        except Exception as e:  # the parser raises what it likes
+            raise InvalidRequest(field, f"not a CEL expression: {str(e).splitlines()[0][:200]}") from e
+        if unknown := sorted(names - _EXAMPLE.keys()):
+            raise InvalidRequest(field, f"{unknown[0]} is not known here; one of {', '.join(sorted(_EXAMPLE))}")
+        if unknown := sorted(f for f in functions if f[0].isalpha() and f not in _FUNCTIONS):
+            allowed = ", ".join(sorted(_FUNCTIONS))
+            raise InvalidRequest(field, f"{unknown[0]} cannot be used here; functions are {allowed}")
+        try:
+            tried = self._program.execute(_EXAMPLE)
+        except Exception as e:
+            raise InvalidRequest(field, f"cannot be decided: {str(e).splitlines()[0][:200]}") from e
+        if not isinstance(tried, bool):
+            raise InvalidRequest(field, "is neither true nor false")
+        self.text = text
+        self._clock = "now" in names
+
+    def holds(self, request: Request, now: datetime) -> bool:
+        """Whether it is true of this request now; what cannot be decided is not."""
+        try:
+            return self._program.execute(_values(request, now)) is True
+        except Exception:  # noqa: BLE001 - fail closed, whatever the evaluator finds to say
+            return False
+
+    def until(self, now: datetime) -> datetime | None:
+        """When time alone could change it: where it looks at the clock, the next minute."""
+        return now.replace(second=0, microsecond=0) + _MINUTE if self._clock else None
+
+
+def _values(request: Request, now: datetime) -> dict[str, Any]:
+    actor, place, clock = request.actor, request.place, local(now)
+    return {
+        **_EXAMPLE,
+        "purpose": request.purpose,
+        "record_type": request.record_type,
+        "requester": request.requester,
+        "provider": request.provider,
+        "system": request.system,
+        "incident": request.incident,
+        "reason": request.reason.code,
+        "scheme": request.subject.scheme if request.subject else "",
+        "actor": {
+            "id": actor.id,
+            "role": actor.role,
+            "on_behalf_of": actor.on_behalf_of,
+            "callsign": actor.callsign,
+            "device": actor.device,
+            "employer": actor.employer,
+            "assurance": int(actor.assurance),
+        },
+        "place": {"uprn": place.uprn, "district": place.district, "known": True} if place else _NO_PLACE,
+        "now": {
+            "hour": clock.hour,
+            "minute": clock.minute,
+            "weekday": clock.isoweekday(),
+            "date": clock.date().isoformat(),
+        },
+    }

@@ -1,0 +1,68 @@
+"""Who takes part: agencies and their systems, and the keys by which decisions name what they read of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from broker.core.model import Function
+
+
+@dataclass(frozen=True, slots=True)
+class Agency:
+    """An organisation that is a controller, from `valid_from` until before `valid_until`."""
+
+    id: str
+    name: str
+    kind: str
+    jurisdiction: str
+    valid_from: datetime
+    valid_until: datetime | None = None
+    code: str = ""
+    contact: str = ""
+    phone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Software of an agency, and the keys that may speak for it."""
+
+    agency: str
+    system: str
+    function: Function
+    key_digests: frozenset[str]
+    valid_from: datetime
+    valid_until: datetime | None = None
+    suspended: bool = False
+    # Keys that spoke for it and never will again.
+    revoked: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """`agency/system`."""
+        return f"{self.agency}/{self.system}"
+
+
+def valid(thing: Agency | System, now: datetime) -> bool:
+    """Whether `now` lies inside its dates."""
+    return thing.valid_from <= now and (thing.valid_until is None or now < thing.valid_until)
+
+
+def agency_key(agency: str) -> str:
+    """Key of an agency's standing."""
+    return f"agency:{agency}"
+
+
+def system_key(system: str) -> str:
+    """Key of a system's standing; `system` is `agency/system`."""
+    return f"system:{system}"
+
+
+def signers_key(agency: str) -> str:
+    """Key of which keys sign for an agency."""
+    return f"signers:{agency}"
+
+
+def record_type_key(full_name: str) -> str:
+    """Key of which descriptor of a record type is approved."""
+    return f"type:{full_name}"
