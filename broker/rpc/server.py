@@ -28,7 +28,8 @@ GRACE = 2.0
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
-    ("grpc.max_concurrent_streams", 256),
+    # A message that has begun is read whole before anybody is asked who sends it: so many of them at a time.
+    ("grpc.max_concurrent_streams", 64),
     # What a client has sent and we have not read: so much of each stream, and no window that grows by itself.
     ("grpc.http2.lookahead_bytes", UNREAD),
     ("grpc.http2.bdp_probe", 0),
