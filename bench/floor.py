@@ -1,8 +1,8 @@
-"""What the libraries alone take for one record: the floor under which no rearrangement of our own code goes.
+"""What the libraries alone take for one record: the floor under which nothing of ours goes.
 
 Each call that a disclosure cannot do without, on messages and views of the size that the benchmark sends, made
 ready beforehand and timed by itself: protobuf, SHA-256, HMAC, AES-GCM-SIV, canonical JSON and random bytes, and
-TLS for the bytes that pass. Nothing of deciding, dispatching, queueing or awaiting is in it, nor PostgreSQL's driver.
+TLS for the bytes that pass. No deciding, dispatching, queueing or awaiting is in it, and no database driver.
 """
 
 from __future__ import annotations
