@@ -12,7 +12,8 @@ from datetime import datetime
 
 from broker.core.agreement import Agreement
 from broker.core.directory import Agency, System, valid
-from broker.core.flow import Compiled, Flow, FlowKey, compiled
+from broker.core.flow import Flow, FlowKey
+from broker.core.flowindex import FlowIndex
 from broker.core.lawfulness import Labels
 from broker.core.model import Caller
 from broker.core.signingkey import SigningKey
@@ -32,12 +33,11 @@ class Reference:
     agreements: Mapping[str, Agreement]
     # Digest of the newest approved descriptor of each record type.
     record_types: Mapping[str, str]
-    _flows: Mapping[FlowKey, tuple[Flow, ...]] = field(repr=False)
+    _index: FlowIndex = field(repr=False)
     # Every key ever enrolled or proposed, by agency, in the order in which they came.
     signing_keys: Mapping[str, tuple[SigningKey, ...]] = field(default_factory=dict)
     # Ids of agreements that are suspended.
     suspended: frozenset[str] = frozenset()
-    _compiled: Mapping[str, Compiled] = field(repr=False, default_factory=dict)
 
     @classmethod
     def build(
@@ -60,16 +60,8 @@ class Reference:
         """
         by_id = {a.id: a for a in agreements}
         known = {a.id: a for a in agencies}
-        earlier = before._compiled if before is not None and before.law is law else {}
-        ready: dict[str, Compiled] = {}
-        flows: dict[FlowKey, tuple[Flow, ...]] = {}
-        for each in sorted(by_id):
-            was, agreement = earlier.get(each), by_id[each]
-            if was is None or not was.still(agreement, known, labels):
-                was = compiled(agreement, known, labels, law)
-            ready[each] = was
-            for key, flow in was.flows:
-                flows[key] = (*flows.get(key, ()), flow)
+        earlier = before is not None and before.law is law and before._index
+        index = (earlier or FlowIndex.of(law, known, labels)).moved(by_id, known, labels)
         keys: dict[str, tuple[SigningKey, ...]] = {}
         for signing_key in signing_keys:
             keys[signing_key.agency] = (*keys.get(signing_key.agency, ()), signing_key)
@@ -80,15 +72,14 @@ class Reference:
             {s.name: s for s in systems},
             by_id,
             record_types,
-            flows,
+            index,
             keys,
             frozenset(suspended),
-            ready,
         )
 
     def flows(self, key: FlowKey) -> tuple[Flow, ...]:
         """Flows of agreements for this key, in force or not, in order of agreement id."""
-        return self._flows.get(key, ())
+        return self._index.flows.get(key, ())
 
     def in_force(self, key: FlowKey, at: datetime) -> Flow | None:
         """The flow of the agreement that is in force at this moment."""
