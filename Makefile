@@ -43,19 +43,21 @@ test-all: setup  ## all tests
 bench: setup  ## what is measured, on this machine, as ratios (ARGS: --repeats N --scale X --folder DIR)
 	@$(BIN)/python -m bench $(ARGS)
 
-lint: setup  ## style, types, import rules and the wire contract
+lint: setup  ## style, types, import rules, the wire contract and the hazard log
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
-	@$(BIN)/mypy broker adapters records proto/successors.py proto/describe.py
+	@$(BIN)/mypy broker adapters records proto/successors.py proto/describe.py docs/safety/hazards.py docs/safety/page.py
 	@$(BIN)/lint-imports --no-logo --no-cache
 	@proto/check
+	@BIN=$(BIN) docs/safety/check
 
 format: setup  ## format the code
 	@$(BIN)/ruff format .
 
-generate: setup  ## write broker/v1, records/ and docs/record-types.md from proto/
+generate: setup  ## write broker/v1, records/, docs/record-types.md and docs/safety/hazard-log.md
 	@proto/generate
 	@BIN=$(BIN) proto/page
+	@BIN=$(BIN) docs/safety/generate
 
 # Part of a release, and of nothing else: what stands here is what later changes are held to.
 baseline: setup  ## for a release: remember proto/ as what must not be broken
