@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker.cli import evidence, inputs, output
+from broker.cli import audit_log, evidence, inputs, output
 from broker.cli.connection import Link
 from broker.cli.remote import AUDITOR, remote
 from broker.errors import IntegrityError, NotAllowed
@@ -24,7 +24,8 @@ app = typer.Typer(
     help=(
         "The log: every entry can be proven to anybody, and is opened only for who may see it. Every opening "
         "is itself an entry.\n\nExit codes of verify: 0 good; 1 bad, files that cannot be parsed included; 2 a "
-        "missing file or a command line that cannot be read. Of the others: " + inputs.EXIT_CODES
+        "missing file or a command line that cannot be read. fsck, monitor, reconcile and match say theirs in "
+        "their own help. Of the others: " + inputs.EXIT_CODES
     ),
     no_args_is_help=True,
 )
@@ -147,6 +148,10 @@ def verify(
     code, verdict = verify_files(proof, entry, vkey, opening, record)
     typer.echo(verdict, err=code == 2)
     raise typer.Exit(code)
+
+
+for check in (audit_log.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match):
+    app.command()(check)
 
 
 def _fetch(

@@ -1,0 +1,168 @@
+"""A watch on one log: that it only ever grows, and never shows two faces.
+
+Keeps the last checkpoint it believed in a file of its own, and moves it forward only over a consistency proof
+made of checked tiles. What it finds is one of the words of `Verdict`; a fork comes with both signed notes,
+which convict the log's key before anybody.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
+from broker.core.merkle import verify_consistency
+from broker.core.tiles import consistency_proof, tiles_for_consistency
+from broker.core.verified_tiles import VerifiedTiles
+from broker.errors import IntegrityError
+from broker.offline.source import Missing, Source, Unreadable
+
+
+class Verdict(StrEnum):
+    """What a look found."""
+
+    FIRST = "first"
+    SAME = "same"
+    GROWN = "grown"
+    BAD = "bad"
+    ROLLBACK = "rollback"
+    FORK = "fork"
+    UNREADABLE = "unreadable"
+
+
+EXITS = {
+    Verdict.FIRST: 0,
+    Verdict.SAME: 0,
+    Verdict.GROWN: 0,
+    Verdict.BAD: 1,
+    Verdict.ROLLBACK: 4,
+    Verdict.FORK: 5,
+    Verdict.UNREADABLE: 6,
+}
+"""Exit codes by verdict: 2 is for a command line that makes no sense, 3 for what is not yet witnessed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look: what it found in a sentence, what was believed before and what was shown now (signed notes)."""
+
+    verdict: Verdict
+    text: str
+    origin: str = ""
+    size: int = 0
+    before: bytes = b""
+    shown: bytes = b""
+
+    @property
+    def alarm(self) -> bool:
+        """Whether somebody must be woken."""
+        return self.verdict in (Verdict.BAD, Verdict.ROLLBACK, Verdict.FORK)
+
+
+class Memory:
+    """The last checkpoint believed of each log, in one file that is replaced whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def notes(self) -> dict[str, bytes]:
+        """Signed notes by origin. Raises IntegrityError where the file is not one of ours."""
+        try:
+            kept = json.loads(self._path.read_text("ascii"))
+            return {origin: note.encode("utf-8") for origin, note in kept["checkpoints"].items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as e:
+            raise IntegrityError(f"{self._path}: not a monitor's state; move it away to begin anew") from e
+
+    def keep(self, origin: str, note: bytes) -> None:
+        """Remember a note: durable before this returns."""
+        kept = {name: each.decode("utf-8") for name, each in {**self.notes(), origin: note}.items()}
+        folder = self._path.parent
+        handle, name = tempfile.mkstemp(dir=folder, prefix=f".{self._path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                json.dump({"checkpoints": kept}, file, indent=1, sort_keys=True)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(self._path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        directory = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def look(source: Source, verifiers: Sequence[Verifier], memory: Memory) -> Look:
+    """Look once, and remember what is believed now. Raises nothing that a log can cause."""
+    try:
+        shown = source.checkpoint()
+    except Unreadable as e:
+        return Look(Verdict.UNREADABLE, str(e))
+    try:
+        now = open_checkpoint(shown, verifiers)
+    except IntegrityError as e:
+        return Look(Verdict.BAD, f"the checkpoint is not the log's: {e}", shown=shown)
+    note = memory.notes().get(now.origin)
+    if note is None:
+        return _first(source, now, shown, memory)
+    before = open_checkpoint(note, verifiers)
+    found = _compare(source, before, now)
+    if found.verdict is Verdict.GROWN:
+        memory.keep(now.origin, shown)
+    return Look(found.verdict, found.text, now.origin, now.size, note, shown)
+
+
+def _first(source: Source, now: Checkpoint, shown: bytes, memory: Memory) -> Look:
+    """Nothing is known yet: the right edge at least must make the root."""
+    try:
+        VerifiedTiles(now.size, now.root, source.tile)
+    except Unreadable as e:
+        return Look(Verdict.UNREADABLE, str(e), now.origin, now.size, shown=shown)
+    except IntegrityError as e:
+        return Look(Verdict.BAD, str(e), now.origin, now.size, shown=shown)
+    memory.keep(now.origin, shown)
+    return Look(Verdict.FIRST, f"{now.size} entries, watched from here on", now.origin, now.size, shown=shown)
+
+
+def _compare(source: Source, before: Checkpoint, now: Checkpoint) -> Look:
+    if now.size < before.size:
+        return Look(
+            Verdict.ROLLBACK, f"the log had {before.size} entries and shows {now.size}: some were taken back"
+        )
+    if now.size == before.size:
+        if now.root == before.root:
+            return Look(Verdict.SAME, f"{now.size} entries, as before")
+        return Look(Verdict.FORK, f"two roots were signed for {now.size} entries")
+    try:
+        proof = _proof(source, before.size, now)
+    except Missing as e:
+        return Look(Verdict.BAD, f"a tile that the checkpoint needs is not there: {e}")
+    except Unreadable as e:
+        return Look(Verdict.UNREADABLE, str(e))
+    except IntegrityError as e:
+        return Look(Verdict.BAD, str(e))
+    try:
+        verify_consistency(before.size, before.root, now.size, now.root, proof)
+    except IntegrityError:
+        return Look(
+            Verdict.FORK,
+            f"the {now.size} entries signed now do not begin with the {before.size} signed before",
+        )
+    return Look(Verdict.GROWN, f"{now.size} entries, {now.size - before.size} more, all after the others")
+
+
+def _proof(source: Source, size: int, now: Checkpoint) -> tuple[bytes, ...]:
+    """The tiles' own proof: each is checked against the root of now, so the proof says what that root says."""
+    tiles = VerifiedTiles(now.size, now.root, source.tile)
+    for tile in tiles_for_consistency(size, now.size):
+        tiles.read(tile)
+    return consistency_proof(size, now.size, tiles.read)
