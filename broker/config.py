@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     advertise: str = Field("", description="name under which adapters reach this machine; empty: the host")
     drain_seconds: float = Field(25.0, gt=0, le=300, description="time to finish in when told to stop")
     ready_file: Path | None = Field(None, description="written with the ports once the broker is ready")
+    pulse_file: Path | None = Field(
+        None, description="set by `broker serve --workers` for each: touched every second while all is well"
+    )
     agency_per_second: float = Field(
         AGENCY_PER_SECOND,
         ge=1,

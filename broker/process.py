@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+from pathlib import Path
 
 import structlog
 
 from broker.compose import Running, running
 from broker.config import Settings
 from broker.readyfile import write_ready
+
+PULSE = 1.0  # seconds
 
 _diagnostics = structlog.get_logger("broker")
 
@@ -31,7 +34,10 @@ async def serve(settings: Settings) -> None:
         _diagnostics.info("ready", grpc=broker.grpc_port, http=broker.http_port, log=broker.origin)
         if settings.ready_file is not None:
             write_ready(settings.ready_file, told(broker))
+        pulse = loop.create_task(_beat(settings.pulse_file)) if settings.pulse_file else None
         await stop.wait()
+        if pulse is not None:
+            pulse.cancel()
         _diagnostics.info("stopping")
 
 
@@ -43,6 +49,13 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(15_000, 10, 100)
+
+
+async def _beat(pulse: Path) -> None:
+    """Show whoever supervises us that we get round to things."""
+    while True:
+        pulse.touch()  # noqa: ASYNC240 - one file in memory or a temporary folder
+        await asyncio.sleep(PULSE)
 
 
 def told(broker: Running) -> dict[str, object]:

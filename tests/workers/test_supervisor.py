@@ -76,6 +76,19 @@ async def test_a_rolling_restart_that_cannot_succeed_costs_nothing(pair: Fleet) 
         assert (await https.get("/readyz")).status_code == 200
 
 
+@pytest.mark.long
+async def test_a_worker_that_is_stopped_is_replaced(pair: Fleet) -> None:
+    """It would keep its share of new connections and answer none: within seconds another has its place."""
+    before, (stopped, other) = pair.ids, pair.pids()
+    os.kill(stopped, signal.SIGSTOP)
+    await becomes(lambda: stopped not in pair.pids() and len(pair.pids()) == 2, 40)
+    await becomes(lambda: len(set(pair.ids) - set(before)) == 1, 30)
+    assert other in pair.pids()
+    assert "a worker is stopped or stuck, and is killed" in pair.child.last_lines()
+    async with pair.https() as https:
+        assert (await https.get("/healthz")).status_code == 200
+
+
 async def test_the_supervisor_serves_nothing_itself(pair: Fleet) -> None:
     """It has loaded neither gRPC nor the database's driver, and does not listen on the ports it keeps."""
     maps = await asyncio.to_thread(Path(f"/proc/{pair.child.pid}/maps").read_text)

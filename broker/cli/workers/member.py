@@ -17,14 +17,20 @@ from broker.config import Settings
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """A worker. `said` is what it wrote when it was ready; times are monotonic seconds."""
+    """A worker. `said` is what it wrote when it was ready; times are monotonic seconds.
+
+    `pulse_file` is one that it touches as long as it gets round to it.
+    """
 
     number: int
     child: Child
     ready_file: Path
+    pulse_file: Path
     started: float = field(default_factory=time.monotonic)
     said: dict[str, Any] | None = None
     told_to_leave: float | None = None
+    _pulse: int = 0
+    _felt: float = field(default_factory=time.monotonic)
 
     @property
     def ready(self) -> bool:
@@ -38,6 +44,16 @@ class Member:
     def age(self) -> float:
         """Seconds since its start."""
         return time.monotonic() - self.started
+
+    def silent(self, seconds: float) -> bool:
+        """Whether its pulse has not been felt for longer than that: it is stopped, or stuck."""
+        try:
+            pulse = self.pulse_file.stat().st_mtime_ns
+        except FileNotFoundError:
+            pulse = 0
+        if pulse != self._pulse:
+            self._pulse, self._felt = pulse, time.monotonic()
+        return time.monotonic() - self._felt > seconds
 
     def leave(self) -> None:
         """Tell it to finish what it has in flight and end."""
@@ -61,7 +77,7 @@ def start(settings: Settings, number: int, generation: int, ports: tuple[int, in
 
     Its own ports, where they are chosen, alternate between generations: while a worker is replaced both run.
     """
-    ready = folder / f"{number}.{generation}.json"
+    ready, pulse = (folder / f"{number}.{generation}.{kind}" for kind in ("json", "pulse"))
     direct = settings.direct_port and settings.direct_port + 4 * number + 2 * (generation % 2)
     env = os.environ | {
         "BROKER_WORKER": str(number),
@@ -69,6 +85,7 @@ def start(settings: Settings, number: int, generation: int, ports: tuple[int, in
         "BROKER_HTTP_PORT": str(ports[1]),
         "BROKER_DIRECT_PORT": str(direct),
         "BROKER_READY_FILE": str(ready),
+        "BROKER_PULSE_FILE": str(pulse),
     }
     argv = (sys.executable, "-m", "broker", "serve")
-    return Member(number, spawn(argv, name=f"worker {number}", log=None, env=env), ready)
+    return Member(number, spawn(argv, name=f"worker {number}", log=None, env=env), ready, pulse)

@@ -30,6 +30,8 @@ ACQUAINTED = 1.3 * BEAT
 START_WITHIN = 90.0
 # Beyond the time that a worker gives its requests: the log's last entries, closing connections.
 LEAVE_MARGIN = 15.0
+# A worker that is stopped keeps its share of new connections and answers none of them.
+SILENT = 10.0
 # Starts in a row of one worker that did not get as far as ready.
 TRIES = 3
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
@@ -153,6 +155,9 @@ class Supervisor:
             if monotonic() >= place.not_before:
                 place.member = self._start(place.number)
         elif not member.child.alive or (not member.ready and member.age > START_WITHIN):
+            self._died(place, member)
+        elif member.ready and member.silent(SILENT):
+            _diagnostics.error("a worker is stopped or stuck, and is killed", worker=place.number)
             self._died(place, member)
         elif member.ready:
             place.failed_starts = 0
