@@ -17,14 +17,17 @@ from typing import NoReturn
 
 from cryptography import x509
 
+from broker.buckets import Buckets
 from broker.core.model import Caller
 from broker.core.reference import Reference
-from broker.errors import InvalidRequest, RevokedCertificate, UnknownSystem
+from broker.errors import InvalidRequest, QuotaExceeded, RevokedCertificate, UnknownSystem
 from broker.pki.identity import SpiffeId, key_digest, spiffe_id_of
 from broker.ports import ReferenceSource
 from broker.rpc.context import Context
 
 TLS = "TLSv1.3"
+# Calls of one system a second, and at once, beside requests for records: lists, changes, proofs.
+CALLS, CALLS_AT_ONCE = 500.0, 1000.0
 RECHECK = 1.0  # seconds between looks at whether the other end of an open stream may still speak
 
 
@@ -57,6 +60,7 @@ class Identity:
         self.now = now
         # One at a time, so that strangers who hold a certificate of ours cost one connection at most.
         self._looking = asyncio.Lock()
+        self._calls = Buckets()
         self._reviewed = asyncio.Event()
 
     @property
@@ -67,12 +71,16 @@ class Identity:
     async def fresh(self, context: Context) -> Caller:
         """The caller of this call by the directory as it is now: for whoever changes things or looks at them.
 
-        Raises UnknownSystem, RevokedCertificate, AuditUnavailable.
+        Each such call reads the database, so a system may make only so many of them.
+        Raises UnknownSystem, RevokedCertificate, QuotaExceeded, AuditUnavailable.
         """
         try:
-            self.of(context)
+            known = self.of(context)
         except UnknownSystem:
             return await self.find(context)
+        if wait := self._calls.take(known.name, CALLS, CALLS_AT_ONCE, asyncio.get_running_loop().time()):
+            text = f"{known.name} makes more than {CALLS:g} such calls a second at this worker"
+            raise QuotaExceeded(text, wait, quota="calls")
         await self._reference.refresh()
         return self.of(context)
 

@@ -173,3 +173,18 @@ async def test_a_consistency_proof_of_nonsense_is_bad_input(edge: Edge) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.Consistency(audit_pb2.ConsistencyRequest(to=2**64 - 1), timeout=SOON)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_calls_beside_requests_have_a_bound_for_each_system(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that makes too many is refused with a delay; another system of the same broker is not."""
+    monkeypatch.setattr("broker.rpc.identity.CALLS_AT_ONCE", 20.0)
+    monkeypatch.setattr("broker.rpc.identity.CALLS", 1.0)
+    busy = directory_pb2_grpc.DirectoryServiceStub(edge.channel())
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        for _ in range(30):
+            await busy.ListAgencies(directory_pb2.ListAgenciesRequest(), timeout=SOON)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    other = directory_pb2_grpc.DirectoryServiceStub(edge.channel("operator-cli"))
+    await other.ListAgencies(directory_pb2.ListAgenciesRequest(), timeout=SOON)
