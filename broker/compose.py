@@ -46,6 +46,7 @@ from broker.rpc.directory import DirectoryServicer
 from broker.rpc.door import Door
 from broker.rpc.exchange import ExchangeServicer
 from broker.rpc.identity import Identity
+from broker.searches import Searches
 from broker.signing import SigningKeys
 from broker.store.agreements import AgreementReader
 from broker.store.blind import Blind
@@ -58,6 +59,7 @@ from broker.store.pool import Database, migrate
 from broker.store.reader import LogReader, current_origin
 from broker.store.reference import ReferenceReader
 from broker.store.seal import Seals
+from broker.store.search import SearchIndex
 from broker.store.workers import WorkerRows
 from broker.telemetry import LogCounts, Telemetry
 from broker.tracing import from_environment
@@ -112,6 +114,7 @@ class _Store:
     log: PostgresLog
     facts: FactsReader
     reference: ReferenceReader
+    index: SearchIndex
 
 
 @asynccontextmanager
@@ -155,6 +158,7 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
         said = DirectiveReader(store.database, store.blind)
         directives = Directives(administration, store.facts, said, store.reference, clock)
         audits = Audits(administration, store.reader)
+        searches = Searches(administration, store.index)
         workers = Workers(own, WorkerRows(store.database), links.attached)
         limits = Limits(settings.agency_per_second)
 
@@ -189,7 +193,7 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
                 DirectiveServicer(directives, clock, identity, telemetry, limits), server
             )
             audit_pb2_grpc.add_AuditServiceServicer_to_server(
-                AuditServicer(audits, store.reader, identity, telemetry), server
+                AuditServicer(audits, searches, store.reader, identity, telemetry), server
             )
 
         _watch(telemetry, store, links)
@@ -210,7 +214,8 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
         stack.push_async_callback(edge.stop)
         own_ports = await _open_own(settings, edge)
         await workers.beat()
-        for work in (workers.watch(), readiness.watch(), _keep_fresh(store), _keep_tiles(store)):
+        upkeep = (_keep_fresh(store), _keep_tiles(store), store.index.watch())
+        for work in (workers.watch(), readiness.watch(), *upkeep):
             task = asyncio.get_running_loop().create_task(work)
             stack.push_async_callback(_cancel, task)
         ports = own_ports
@@ -256,7 +261,8 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
     facts = FactsReader(database, blind)
     for coalescer in (log.appends, facts.reads):
         await stack.enter_async_context(coalescer)
-    return _Store(database, blind, notary, reader, log, facts, ReferenceReader(database))
+    index = SearchIndex(database, seals, ring.index_key(), reader.log)
+    return _Store(database, blind, notary, reader, log, facts, ReferenceReader(database), index)
 
 
 def _watch(telemetry: Telemetry, store: _Store, links: Links) -> None:

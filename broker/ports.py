@@ -150,6 +150,45 @@ class LogView(Protocol):
         the log is smaller."""
 
 
+class Hit(Struct, frozen=True):
+    """An entry that a search found: its parties (empty where there is none), its views' bytes by audience, and
+    the full one read. Views are empty where they have been erased."""
+
+    index: int
+    id: str
+    at: datetime
+    requester: str
+    provider: str
+    views: dict[str, bytes]
+    full: dict[str, Json]
+
+
+class Hits(Struct, frozen=True):
+    """What a search found, in order; entries from `done` on are not in the index yet."""
+
+    found: tuple[Hit, ...]
+    done: int
+
+
+class LogSearch(Protocol):
+    """The search index of the current log."""
+
+    async def find(
+        self,
+        terms: frozenset[str],
+        beyond: int,
+        limit: int,
+        *,
+        newest_first: bool,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Hits:
+        """Entries with all these terms, below `beyond` newest first, or above it in their order."""
+
+    async def progress(self) -> tuple[int, int]:
+        """Entries in the index, and in the log."""
+
+
 class StoredDirective(Struct, frozen=True):
     """A directive by id: whose identifier it is about only as a blind key."""
 

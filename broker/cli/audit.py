@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker.cli import audit_log, evidence, inputs, output
+from broker.cli import audit_log, audit_search, evidence, inputs, output
 from broker.cli.connection import Link
 from broker.cli.remote import AUDITOR, remote
 from broker.errors import IntegrityError, NotAllowed
@@ -150,6 +150,7 @@ def verify(
     raise typer.Exit(code)
 
 
+app.command()(audit_search.search)
 for check in (audit_log.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match):
     app.command()(check)
 

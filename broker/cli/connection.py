@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,7 @@ MAX_MESSAGE = 4 * 1024 * 1024
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}", re.ASCII)
 _TARGET = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})", re.ASCII)
 _EXPLAIN_TIMEOUT = 2.0
+_STREAM_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,18 @@ class Link:
 
         try:
             return method(request, timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise self._meaning(error) from None
+
+    def stream(
+        self, method: grpc.UnaryStreamMultiCallable[Asked, Given], request: Asked, *, forever: bool = False
+    ) -> Iterator[Given]:
+        """Every answer of one call; its time limit is for all of them, or none. Raises as `call`."""
+        import grpc
+
+        limit = None if forever else max(self._timeout, _STREAM_TIMEOUT)
+        try:
+            yield from method(request, timeout=limit)
         except grpc.RpcError as error:
             raise self._meaning(error) from None
 

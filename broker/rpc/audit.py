@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from broker.audits import Audits
 from broker.core.model import Caller
 from broker.errors import InvalidRequest
 from broker.ports import LogView
 from broker.rpc import parse, wire
 from broker.rpc.identity import Identity
-from broker.rpc.unary import unary
+from broker.rpc.search import search
+from broker.rpc.unary import streamed, unary
+from broker.searches import Searches
 from broker.telemetry import Telemetry
 from broker.v1 import audit_pb2 as pb
 from broker.v1 import audit_pb2_grpc
@@ -17,10 +21,13 @@ from broker.v1 import audit_pb2_grpc
 class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     """Parses, asks the use case, answers."""
 
-    def __init__(self, audits: Audits, log: LogView, identity: Identity, telemetry: Telemetry) -> None:
+    def __init__(
+        self, audits: Audits, searches: Searches, log: LogView, identity: Identity, telemetry: Telemetry
+    ) -> None:
         self.identity = identity
         self.telemetry = telemetry
         self._audits = audits
+        self._searches = searches
         self._log = log
 
     @unary
@@ -48,3 +55,8 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         else:
             opened = await self._audits.receipt(caller, event_id)
         return pb.GetReceiptResponse(receipt=wire.receipt(opened.receipt), audience=opened.audience)
+
+    @streamed
+    def Search(self, request: pb.SearchRequest, caller: Caller) -> AsyncIterator[pb.SearchPage]:
+        """What the caller may see, in pages."""
+        return search(self._searches, request, caller)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -37,5 +37,24 @@ def unary(
             count(telemetry, e)
             await abort(context, e)
         raise AssertionError("abort raises")
+
+    return handle
+
+
+def streamed(
+    handler: Callable[[Any, Any, Caller], AsyncIterator[Given]],
+) -> Callable[[Any, Any, Context], AsyncIterator[Given]]:
+    """The same for one question with many answers: `def handler(self, request, caller)` gives them."""
+
+    @wraps(handler)
+    async def handle(self: Any, request: Any, context: Context) -> AsyncIterator[Given]:
+        identity: Identity = self.identity
+        try:
+            async for each in handler(self, request, await identity.fresh(context)):
+                identity.of(context)  # who may no longer speak hears no more
+                yield each
+        except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
+            count(self.telemetry, e)
+            await abort(context, e)
 
     return handle

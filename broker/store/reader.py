@@ -69,6 +69,11 @@ class LogReader:
             await self._notary.check(connection)
         self._database.check = self._notary.check
 
+    @property
+    def log(self) -> int:
+        """The current log's number in the database."""
+        return self._log
+
     async def size(self) -> int:
         """Entries committed; unlike `head`, nothing is signed."""
         async with self._database.connection() as connection:

@@ -7,6 +7,7 @@ from broker.v1 import exchange_pb2 as _exchange_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -126,3 +127,156 @@ class GetReceiptResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetReceiptResponse: _TypeAlias = GetReceiptResponse  # noqa: Y015
+
+@_typing.final
+class SearchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACTS_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    BEYOND_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """Most entries to give, at most 10,000; 0: 200."""
+    beyond: _builtins.int
+    """Go on where an earlier search ended: below that index."""
+    follow: _builtins.bool
+    """Then stay, and give what comes, until the call is cancelled."""
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchFact]:
+        """All of them must hold."""
+
+    @_builtins.property
+    def person(self) -> _exchange_pb2.SubjectRef:
+        """An identifier of the person or premises."""
+
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Entries made at or after `since` and before `until`."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who looks and why: the search is an entry."""
+
+    @_builtins.property
+    def reason(self) -> _exchange_pb2.ReasonCode: ...
+    def __init__(
+        self,
+        *,
+        facts: _abc.Iterable[Global___SearchFact] | None = ...,
+        person: _exchange_pb2.SubjectRef | None = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+        reason: _exchange_pb2.ReasonCode | None = ...,
+        limit: _builtins.int = ...,
+        beyond: _builtins.int | None = ...,
+        follow: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "actor", b"actor", "beyond", b"beyond", "person", b"person", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "actor", b"actor", "beyond", b"beyond", "facts", b"facts", "follow", b"follow", "limit", b"limit", "person", b"person", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__beyond: _TypeAlias = _typing.Literal["beyond"]  # noqa: Y015
+    _WhichOneofArgType__beyond: _TypeAlias = _typing.Literal["_beyond", b"_beyond"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__beyond) -> _WhichOneofReturnType__beyond | None: ...
+
+Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
+
+@_typing.final
+class SearchFact(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """event, agency, system (agency/system), actor, callsign, record-type, purpose, agreement (id or id/version),
+    outcome, code, rule, override, incident, trace, request.
+    """
+    value: _builtins.str
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchFact: _TypeAlias = SearchFact  # noqa: Y015
+
+@_typing.final
+class SearchPage(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HITS_FIELD_NUMBER: _builtins.int
+    BEYOND_FIELD_NUMBER: _builtins.int
+    INDEXED_FIELD_NUMBER: _builtins.int
+    beyond: _builtins.int
+    """More may be found below this index. Not set: this was the last page."""
+    indexed: _builtins.int
+    """Entries in the index, from the first; later ones are not found yet."""
+    @_builtins.property
+    def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchHit]:
+        """Newest first; what comes later, while following, in the log's order."""
+
+    def __init__(
+        self,
+        *,
+        hits: _abc.Iterable[Global___SearchHit] | None = ...,
+        beyond: _builtins.int | None = ...,
+        indexed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "beyond", b"beyond"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "beyond", b"beyond", "hits", b"hits", "indexed", b"indexed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__beyond: _TypeAlias = _typing.Literal["beyond"]  # noqa: Y015
+    _WhichOneofArgType__beyond: _TypeAlias = _typing.Literal["_beyond", b"_beyond"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__beyond) -> _WhichOneofReturnType__beyond | None: ...
+
+Global___SearchPage: _TypeAlias = SearchPage  # noqa: Y015
+
+@_typing.final
+class SearchHit(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    event_id: _builtins.str
+    audience: _builtins.str
+    """Whose view this is: requester, provider or full."""
+    view: _builtins.bytes
+    """Canonical JSON, as the entry commits to it."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        event_id: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        audience: _builtins.str = ...,
+        view: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "audience", b"audience", "event_id", b"event_id", "index", b"index", "view", b"view"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchHit: _TypeAlias = SearchHit  # noqa: Y015

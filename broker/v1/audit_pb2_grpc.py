@@ -44,6 +44,11 @@ class AuditServiceStub:
                 request_serializer=broker_dot_v1_dot_audit__pb2.GetReceiptRequest.SerializeToString,
                 response_deserializer=broker_dot_v1_dot_audit__pb2.GetReceiptResponse.FromString,
                 _registered_method=True)
+        self.Search = channel.unary_stream(
+                '/broker.v1.AuditService/Search',
+                request_serializer=broker_dot_v1_dot_audit__pb2.SearchRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_audit__pb2.SearchPage.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -63,6 +68,13 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Search(self, request, context):
+        """Entries by what stands in them, in pages: those that the caller is party to, in its view; auditors find all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +87,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.GetReceipt,
                     request_deserializer=broker_dot_v1_dot_audit__pb2.GetReceiptRequest.FromString,
                     response_serializer=broker_dot_v1_dot_audit__pb2.GetReceiptResponse.SerializeToString,
+            ),
+            'Search': grpc.unary_stream_rpc_method_handler(
+                    servicer.Search,
+                    request_deserializer=broker_dot_v1_dot_audit__pb2.SearchRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_audit__pb2.SearchPage.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -131,6 +148,33 @@ class AuditService:
             '/broker.v1.AuditService/GetReceipt',
             broker_dot_v1_dot_audit__pb2.GetReceiptRequest.SerializeToString,
             broker_dot_v1_dot_audit__pb2.GetReceiptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Search(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/broker.v1.AuditService/Search',
+            broker_dot_v1_dot_audit__pb2.SearchRequest.SerializeToString,
+            broker_dot_v1_dot_audit__pb2.SearchPage.FromString,
             options,
             channel_credentials,
             insecure,

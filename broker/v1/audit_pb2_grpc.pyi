@@ -35,6 +35,8 @@ class AuditServiceStub:
     """RFC 6962 consistency proof between two sizes of the current log. Open to every enrolled system."""
     GetReceipt: _grpc.UnaryUnaryMultiCallable[_audit_pb2.GetReceiptRequest, _audit_pb2.GetReceiptResponse]
     """An entry and its proof to the newest checkpoint, with the opening of the caller's own view."""
+    Search: _grpc.UnaryStreamMultiCallable[_audit_pb2.SearchRequest, _audit_pb2.SearchPage]
+    """Entries by what stands in them, in pages: those that the caller is party to, in its view; auditors find all."""
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
@@ -43,6 +45,8 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """RFC 6962 consistency proof between two sizes of the current log. Open to every enrolled system."""
     GetReceipt: _aio.UnaryUnaryMultiCallable[_audit_pb2.GetReceiptRequest, _audit_pb2.GetReceiptResponse]  # type: ignore[assignment]
     """An entry and its proof to the newest checkpoint, with the opening of the caller's own view."""
+    Search: _aio.UnaryStreamMultiCallable[_audit_pb2.SearchRequest, _audit_pb2.SearchPage]  # type: ignore[assignment]
+    """Entries by what stands in them, in pages: those that the caller is party to, in its view; auditors find all."""
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -60,5 +64,13 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.GetReceiptResponse, _abc.Awaitable[_audit_pb2.GetReceiptResponse]]:
         """An entry and its proof to the newest checkpoint, with the opening of the caller's own view."""
+
+    @_abc_1.abstractmethod
+    def Search(
+        self,
+        request: _audit_pb2.SearchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_audit_pb2.SearchPage], _abc.AsyncIterator[_audit_pb2.SearchPage]]:
+        """Entries by what stands in them, in pages: those that the caller is party to, in its view; auditors find all."""
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -155,7 +155,7 @@ async def serving(
         DirectiveServicer(world.directives, world.clock, identity, telemetry, Limits()), server
     )
     audit_pb2_grpc.add_AuditServiceServicer_to_server(
-        AuditServicer(world.audits, world.store.log, identity, telemetry), server
+        AuditServicer(world.audits, world.searches, world.store.log, identity, telemetry), server
     )
     edge.port = server.add_secure_port("127.0.0.1:0", server_credentials(TlsFiles.within(certs.path, "broker")))
     await server.start()

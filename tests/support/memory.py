@@ -30,6 +30,7 @@ from broker.core.model import Request, SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.recordtype import Pin
 from broker.core.reference import Reference
+from broker.core.searchterms import terms_of
 from broker.core.signingkey import SigningKey
 from broker.errors import AuditUnavailable, ProviderTimeout
 from broker.law import load
@@ -41,6 +42,8 @@ from broker.ports import (
     Claimed,
     Draft,
     Facts,
+    Hit,
+    Hits,
     NotAppended,
     ProviderFailed,
     Question,
@@ -155,6 +158,45 @@ class MemoryStore:
             for identifier, version, file in ordered
             if all_versions or version == newest[identifier]
         ]
+
+
+class MemorySearch:
+    """Implements `ports.LogSearch`: every entry is found as soon as it stands."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    async def find(
+        self,
+        terms: frozenset[str],
+        beyond: int,
+        limit: int,
+        *,
+        newest_first: bool,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Hits:
+        found = [
+            self._hit(kept)
+            for kept in self._store.entries
+            if terms <= terms_of(kept.draft.full)
+            and (kept.index < beyond if newest_first else kept.index > beyond)
+            and (since is None or kept.draft.at >= since)
+            and (until is None or kept.draft.at < until)
+        ]
+        ordered = sorted(found, key=lambda hit: hit.index, reverse=newest_first)
+        return Hits(tuple(ordered[:limit]), len(self._store.entries))
+
+    async def progress(self) -> tuple[int, int]:
+        return len(self._store.entries), len(self._store.entries)
+
+    def _hit(self, kept: Kept) -> Hit:
+        sealed, draft = kept.sealed, kept.draft
+        openings = {"requester": sealed.requester, "provider": sealed.provider, "full": sealed.full}
+        views = {name: opening.view for name, opening in openings.items() if opening is not None}
+        return Hit(
+            kept.index, draft.id, draft.at, draft.requester_agency, draft.provider_agency, views, draft.full
+        )
 
 
 class MemoryLog:

@@ -29,12 +29,13 @@ from broker.links import Links
 from broker.ports import Change, Found
 from broker.registry import Registry
 from broker.release import CatalogueReleases
+from broker.searches import Searches
 from broker.signing import SigningKeys
 from broker.tracing import OFF, Tracing
 from broker.v1 import labels_pb2
 from records.fire.v1 import premises_risk_pb2
 from records.shared.v1 import fact_pb2
-from tests.support.memory import FakeClock, MemoryStore, ScriptedProviders
+from tests.support.memory import FakeClock, MemorySearch, MemoryStore, ScriptedProviders
 from tests.support.signing import Signatory
 from tests.support.values import replace
 
@@ -180,6 +181,7 @@ class World:
         self.agreements = Agreements(self.administration, reference, self.store, self.clock)
         self.directives = Directives(self.administration, self.store.facts, self.store, reference, self.clock)
         self.audits = Audits(self.administration, self.store.log)
+        self.searches = Searches(self.administration, MemorySearch(self.store))
         self.acknowledgements = Acknowledgements(self.administration, self.store.facts)
         for agency, kind in KINDS.items():
             self.put_agency(Agency(agency, agency.upper(), kind, "england", self.since, phone="01228 000000"))

@@ -1,0 +1,142 @@
+"""What entries are found by: each view in terms such as `agency|nwas`, and a question in the same terms.
+
+Owns which terms a view has for whom. A party finds an entry only by what it said itself or by what stands in
+its own view: finding one by a finer rule, or by an identifier that the other side matched, would show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from broker.core.model import SubjectRef
+from broker.core.receipt import Audience
+
+# What may be asked for, by the name of its option: docs/audit.md has them for people.
+KINDS = (
+    "event",
+    "agency",
+    "system",
+    "actor",
+    "callsign",
+    "record-type",
+    "purpose",
+    "agreement",
+    "outcome",
+    "code",
+    "rule",
+    "override",
+    "incident",
+    "trace",
+    "request",
+)
+# Few entries have any one of these: they are looked up; the others only narrow what is read in order.
+SELECTIVE = frozenset({"person", "actor", "callsign", "incident", "trace", "request"})
+
+
+class Question(Struct, frozen=True):
+    """What is looked for: entries that have all of these, newest first, or from `after` on in their order.
+
+    `facts` are (kind, value) with kinds of `KINDS`; `person` is an identifier; times are [since, until).
+    """
+
+    facts: tuple[tuple[str, str], ...] = ()
+    person: SubjectRef | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def terms(self) -> frozenset[str]:
+        """The terms that an entry must have."""
+        asked = {term(kind, value) for kind, value in self.facts}
+        return frozenset(asked | ({person(self.person)} if self.person else set()))
+
+
+def term(kind: str, value: str) -> str:
+    """One term."""
+    return f"{kind}|{value}"
+
+
+def person(subject: SubjectRef) -> str:
+    """The term of an identifier."""
+    return f"person|{subject.scheme}|{subject.value}"
+
+
+def selective(terms: frozenset[str]) -> bool:
+    """Whether few entries have all of these."""
+    return any(each.partition("|")[0] in SELECTIVE for each in terms)
+
+
+def terms_of(
+    full: Mapping[str, Any], audience: Audience = Audience.FULL, view: Mapping[str, Any] | None = None
+) -> frozenset[str]:
+    """The terms by which one audience finds an entry: from its own `view`, and of the full one what it said."""
+    found = set(_shared(full if view is None else view))
+    if audience is Audience.FULL:
+        found |= set(_own(full)) | set(_matched(full)) | set(_whole(full))
+    elif audience is Audience.PROVIDER:
+        found |= set(_matched(full)) | set(_actor(full))
+        found |= {term("purpose", str(full["purpose"]))} if full.get("purpose") else set()
+    else:
+        found |= set(_own(full))
+    return frozenset(found)
+
+
+def _shared(full: Mapping[str, Any]) -> Iterator[str]:
+    """What stands in every view."""
+    for kind, key in (
+        ("event", "event"),
+        ("outcome", "outcome"),
+        ("code", "code"),
+        ("record-type", "record_type"),
+        ("trace", "trace"),
+        ("request", "request_id"),
+        ("agency", "provider"),
+        ("agency", "requester"),
+    ):
+        if value := full.get(key):
+            yield term(kind, str(value))
+    if agreement := full.get("agreement"):
+        yield term("agreement", str(agreement))
+        yield term("agreement", str(agreement).partition("/")[0])
+
+
+def _actor(full: Mapping[str, Any]) -> Iterator[str]:
+    actor = full.get("actor")
+    if isinstance(actor, Mapping):
+        for kind, key in (("actor", "id"), ("callsign", "callsign")):
+            if value := actor.get(key):
+                yield term(kind, str(value))
+
+
+def _own(full: Mapping[str, Any]) -> Iterator[str]:
+    """What the requester's system said itself."""
+    yield from _actor(full)
+    if (agency := full.get("requester")) and (system := full.get("system")):
+        yield term("system", f"{agency}/{system}")
+    for kind in ("purpose", "incident", "override"):
+        if value := full.get(kind):
+            yield term(kind, str(value))
+    asked = full.get("asked_by")
+    if isinstance(asked, Mapping) and asked.get("scheme"):
+        yield person(SubjectRef(str(asked["scheme"]), str(asked["value"])))
+    detail = full.get("detail")
+    subject = detail.get("subject") if isinstance(detail, Mapping) else None
+    if isinstance(subject, Mapping) and subject.get("scheme"):
+        yield person(SubjectRef(str(subject["scheme"]), str(subject["value"])))
+
+
+def _matched(full: Mapping[str, Any]) -> Iterator[str]:
+    """Identifiers that the provider knows the subject by."""
+    for each in full.get("identifiers") or ():
+        yield person(SubjectRef(str(each["scheme"]), str(each["value"])))
+
+
+def _whole(full: Mapping[str, Any]) -> Iterator[str]:
+    """What only auditors see: which rule refused, referred or was gone past."""
+    for each in full.get("rules") or ():
+        rule, _, verdict = str(each).partition(" ")
+        if verdict != "pass":
+            yield term("rule", rule)

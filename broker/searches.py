@@ -1,0 +1,154 @@
+"""Use case of searching the log: who may find what, and every search an entry.
+
+An agency finds entries that it is party to, by what stands in its own view or what it said itself; auditors
+find all. Nobody learns how many there are that they may not see: a page holds what may be seen, and where to go
+on.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from broker.administration import Administration, subject_detail
+from broker.core import canonical
+from broker.core.canonical import Json
+from broker.core.model import Actor, Caller, Function, Reason
+from broker.core.receipt import Audience
+from broker.core.searchterms import KINDS, Question, term, terms_of
+from broker.errors import InvalidRequest, NotAllowed
+from broker.ports import Hit, LogSearch
+
+PAGE = 200
+_CHUNK = 200
+# Entries looked at for one page; where few of them may be seen, the page says where to go on.
+_MOST = 4000
+NEWEST = (1 << 63) - 1
+
+
+class Seen(Struct, frozen=True):
+    """An entry that was found, as the caller may see it: `view` are the bytes of the view of that audience."""
+
+    hit: Hit
+    audience: Audience
+    view: bytes
+
+
+class Page(Struct, frozen=True):
+    """What was found, where to go on (None: nothing is left), and up to which entry the index reaches."""
+
+    found: tuple[Seen, ...]
+    beyond: int | None
+    done: int
+
+
+class Searches:
+    """Searches the log for people."""
+
+    def __init__(self, administration: Administration, index: LogSearch) -> None:
+        self._administration = administration
+        self._index = index
+
+    async def page(
+        self,
+        caller: Caller,
+        question: Question,
+        actor: Actor,
+        reason: Reason,
+        *,
+        limit: int = PAGE,
+        beyond: int | None = None,
+    ) -> Page:
+        """The first page, newest entries first. `beyond` is where an earlier look ended.
+
+        That somebody looks is committed before anything is read.
+
+        Raises InvalidRequest, NotAllowed, AuditUnavailable.
+        """
+        _check(caller, question, reason)
+        # A search does not find itself.
+        begins = min(
+            await self._note(caller, question, actor, reason, beyond), NEWEST if beyond is None else beyond
+        )
+        return await self._read(caller, question, limit, begins, newest_first=True)
+
+    async def on(
+        self, caller: Caller, question: Question, beyond: int, limit: int = PAGE, *, newest_first: bool
+    ) -> Page:
+        """More of the same look, or what has come since it began: it was noted then."""
+        return await self._read(caller, question, limit, beyond, newest_first)
+
+    async def progress(self) -> tuple[int, int]:
+        """Entries in the index, and in the log."""
+        return await self._index.progress()
+
+    async def _read(self, caller: Caller, question: Question, limit: int, at: int, newest_first: bool) -> Page:
+        terms, looked, found = question.terms(), 0, list[Seen]()
+        if caller.function is Function.PARTNER:
+            terms |= {term("agency", caller.agency)}
+        while True:
+            hits = await self._index.find(
+                terms, at, _CHUNK, newest_first=newest_first, since=question.since, until=question.until
+            )
+            for hit in hits.found:
+                at = hit.index
+                if (seen := _seen(caller, question, hit)) is not None:
+                    found.append(seen)
+                    if len(found) == limit:
+                        return Page(tuple(found), at, hits.done)
+            looked += len(hits.found)
+            if len(hits.found) < _CHUNK:
+                return Page(tuple(found), None, hits.done)
+            if looked >= _MOST:
+                return Page(tuple(found), at, hits.done)
+
+    async def _note(
+        self, caller: Caller, question: Question, actor: Actor, reason: Reason, beyond: int | None
+    ) -> int:
+        detail: dict[str, Json] = {
+            "facts": [f"{kind} {value}" for kind, value in question.facts],
+            "subject": subject_detail(question.person) if question.person else None,
+            "since": question.since.isoformat() if question.since else None,
+            "until": question.until.isoformat() if question.until else None,
+            "beyond": beyond,
+            "reason": reason.code,
+        }
+        made = await self._administration.note(caller, "log-searched", detail, actor, words=reason.words)
+        return made.receipt.index
+
+
+def _check(caller: Caller, question: Question, reason: Reason) -> None:
+    if caller.function is Function.OPERATOR:
+        raise NotAllowed("operators run the broker and do not read what it carried; auditors and parties do")
+    if not reason.code:
+        raise InvalidRequest("reason.code", "say why the log is searched")
+    for n, (kind, value) in enumerate(question.facts):
+        if kind not in KINDS:
+            raise InvalidRequest(f"facts.{n}.kind", f"one of {', '.join(KINDS)}")
+        if not value:
+            raise InvalidRequest(f"facts.{n}.value", "is required")
+    if question.since and question.until and question.until <= question.since:
+        raise InvalidRequest("until", "is not after since")
+
+
+def _seen(caller: Caller, question: Question, hit: Hit) -> Seen | None:
+    """The entry as this caller may see it, if it may and if it is really what was asked for."""
+    audience = _audience(caller, hit)
+    if audience is None or (view := hit.views.get(audience.value)) is None:
+        return None
+    own = None if audience is Audience.FULL else canonical.decode_object(view)
+    known = terms_of(hit.full, audience, own)
+    if audience is not Audience.FULL:  # a view does not name the requester, and its parties know each other
+        known |= {term("agency", hit.requester)}
+    if not question.terms() <= known:
+        return None
+    return Seen(hit, audience, view)
+
+
+def _audience(caller: Caller, hit: Hit) -> Audience | None:
+    if caller.function is Function.AUDITOR:
+        return Audience.FULL
+    if caller.function is not Function.PARTNER:
+        return None
+    if caller.agency == hit.requester:
+        return Audience.REQUESTER
+    return Audience.PROVIDER if caller.agency == hit.provider else None

@@ -1,0 +1,65 @@
+"""`broker audit search` against a running broker."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+from tests.cli.conftest import Parties, Run
+from tests.support.running import RunningBroker
+
+WHO = ("--reason", "complaint", "--actor-id", "ann", "--role", "auditor")
+
+
+def test_what_a_party_did_is_found_and_the_search_is_an_entry(
+    broker: Run, parties: Parties, running_broker: RunningBroker, auditor: str
+) -> None:
+    """One line each with index, time, agency and event; the auditor finds the searches of others too."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = broker("audit", "search", *WHO, "--where", "event=agreement-applied", "--as", auditor)
+        assert found.code == 0, found.err
+        if " agreement-applied" in found.out or time.monotonic() > deadline:
+            break
+        time.sleep(0.3)
+    assert " agreement-applied" in found.out
+    assert "The index reaches entry" in found.out
+    mine = broker("audit", "search", *WHO, "--person", "uprn:100062990001", "--as", parties.requester)
+    assert (mine.code, mine.out.startswith("0 found")) == (0, True)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        told = broker("audit", "search", *WHO, "--where", "event=log-searched", "--json", "--as", auditor)
+        lines = [json.loads(line) for line in told.out.splitlines()]
+        if any(line["view"]["requester"] == "clifire" for line in lines):
+            break
+        time.sleep(0.3)
+    assert {line["audience"] for line in lines} == {"full"}
+    assert any(
+        line["view"]["detail"]["subject"] == {"scheme": "uprn", "value": "100062990001"} for line in lines
+    )
+
+
+def test_what_cannot_be_asked_is_said(broker: Run, parties: Parties) -> None:
+    """A kind that is not known, a person who is not named, an operator."""
+    assert broker("audit", "search", *WHO, "--where", "colour=blue").code == 2
+    assert broker("audit", "search", *WHO, "--person", "nobody").code == 2
+    refused = broker("audit", "search", *WHO, "--as", "operator-cli")
+    assert (refused.code, "operators run the broker" in refused.err) == (1, True)
+
+
+def test_following_shows_what_comes(running_broker: RunningBroker, broker: Run, auditor: str) -> None:
+    """An entry that is made while somebody stays is shown to them within seconds."""
+    words = ("audit", "search", *WHO, "--follow", "--where", "event=entry-viewed", "--as", auditor)
+    state = ("--state", str(running_broker.state), "--json")
+    argv = [sys.executable, "-u", "-m", "broker", *words, *state]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as staying:
+        try:
+            time.sleep(2.0)
+            shown = broker("audit", "show", "0", *WHO, "--as", auditor)
+            assert shown.code == 0, shown.err
+            assert staying.stdout is not None
+            assert json.loads(staying.stdout.readline())["view"]["event"] == "entry-viewed"
+        finally:
+            staying.terminate()

@@ -1,0 +1,141 @@
+"""The search index on PostgreSQL: what it finds, how far it says it has come, and what it does not show."""
+
+from __future__ import annotations
+
+import json
+
+import asyncpg
+import pytest
+
+from broker.core.model import SubjectRef
+from broker.core.receipt import Audience
+from broker.core.searchterms import person, term
+from broker.ports import Hits
+from broker.store.search import BATCH, SearchIndex
+from tests.support.evidence import Node
+
+SOMEBODY = SubjectRef("nhs-number", "9434765919")
+NEWEST = (1 << 63) - 1
+
+
+def index_of(worker: Node) -> SearchIndex:
+    """The index as a broker has it."""
+    return SearchIndex(worker.database, worker.seals, worker.ring.index_key(), worker.reader.log)
+
+
+async def filled(worker: Node) -> SearchIndex:
+    """The index with everything in it."""
+    index = index_of(worker)
+    while await index.fill():
+        pass
+    return index
+
+
+async def find(index: SearchIndex, *terms: str, beyond: int = NEWEST, limit: int = 100) -> Hits:
+    """Newest first."""
+    return await index.find(frozenset(terms), beyond, limit, newest_first=True, since=None, until=None)
+
+
+async def test_it_says_how_far_it_has_come(worker: Node) -> None:
+    """Nothing is found before it is taken in; then all of it, in batches."""
+    await worker.grow(BATCH + 6)
+    index = index_of(worker)
+    assert await index.progress() == (0, BATCH + 6)
+    assert (await find(index, term("event", "disclosure"))).found == ()
+    assert await index.fill() == BATCH
+    assert await index.progress() == (BATCH, BATCH + 6)
+    assert await index.fill() == 6
+    assert await index.fill() == 0
+    hits = await find(index, term("event", "disclosure"))
+    assert (hits.done, [hit.index for hit in hits.found]) == (BATCH + 6, list(range(BATCH + 6))[::-1])
+
+
+async def test_an_entry_is_found_opened(worker: Node) -> None:
+    """With the views' very bytes, and the parties that decide who may see which."""
+    receipt = await worker.append()
+    (hit,) = (await find(await filled(worker), term("event", "disclosure"))).found
+    assert receipt.opening is not None
+    assert hit.views[Audience.REQUESTER.value] == receipt.opening.view
+    assert hit.full == json.loads(hit.views[Audience.FULL.value])
+    assert (hit.index, hit.requester, hit.provider) == (receipt.index, "cfrs", "ncic")
+
+
+async def test_order_and_bounds(worker: Node) -> None:
+    """Below an index or above it, within a time, so many at most; selective terms and others alike."""
+    receipts = await worker.grow(9)
+    index = await filled(worker)
+    for one in (term("event", "disclosure"), term("purpose", "emergency-response")):
+        assert [h.index for h in (await find(index, one, beyond=5, limit=2)).found] in ([4, 3], [])
+    later = await index.find(
+        frozenset({term("event", "disclosure")}), 5, 2, newest_first=False, since=None, until=None
+    )
+    assert [h.index for h in later.found] == [6, 7]
+    at = later.found[0].at
+    none = await index.find(frozenset(), NEWEST, 9, newest_first=True, since=None, until=at)
+    assert [h.index for h in none.found if h.at >= at] == []
+    assert len(receipts) == 9
+
+
+async def test_one_worker_fills_it_at_a_time(worker: Node, other: Node) -> None:
+    """Two that come together do the work once, and nothing is missed."""
+    await worker.grow(20)
+    first, second = index_of(worker), index_of(other)
+    while sum([await first.fill(), await second.fill()]):
+        pass
+    assert await first.progress() == await second.progress() == (20, 20)
+    assert await first.missed() == []
+
+
+async def test_a_rebuild_finds_the_same(worker: Node) -> None:
+    """From nothing, entry by entry; meanwhile it says that it has not come far."""
+    await worker.grow(10)
+    index = await filled(worker)
+    before = await find(index, term("event", "disclosure"))
+    await index.rebuild()
+    assert await index.progress() == (0, 10)
+    assert (await find(await filled(worker), term("event", "disclosure"))) == before
+
+
+async def test_a_row_that_was_lost_is_missed(worker: Node, dsn: str) -> None:
+    """The coverage check names it by index."""
+    await worker.grow(10)
+    index = await filled(worker)
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("delete from search where idx = 4")
+    await connection.close()
+    assert await index.missed() == [4]
+
+
+async def test_nothing_in_it_names_anybody(worker: Node, dsn: str) -> None:
+    """Neither an identifier nor a word stands in the table, and without the index key no term can be tried."""
+    await worker.append()
+    await filled(worker)
+    connection = await asyncpg.connect(dsn)
+    rows = await connection.fetch("select terms::text from search")
+    await connection.close()
+    assert rows
+    told = " ".join(row["terms"] for row in rows)
+    assert set(told) <= set("{}-,0123456789 ")
+    assert SOMEBODY.value not in told
+    stranger = SearchIndex(worker.database, worker.seals, bytes(32), worker.reader.log)
+    assert (await find(stranger, term("event", "disclosure"))).found == ()
+
+
+async def test_views_that_are_gone_are_found_by_nothing_and_stop_nothing(worker: Node, dsn: str) -> None:
+    """An erased view leaves a row without terms; a spoilt one too, and the rest is taken in."""
+    await worker.grow(3)
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("delete from view where idx = 0")
+    spoil = "update view set views = set_byte(views, 20, get_byte(views, 20) # 1) where idx = 1"
+    await connection.execute(spoil)
+    await connection.close()
+    index = await filled(worker)
+    assert await index.progress() == (3, 3)
+    assert [h.index for h in (await find(index, term("event", "disclosure"))).found] == [2]
+
+
+@pytest.mark.parametrize("terms", [{person(SOMEBODY)}, {term("purpose", "audit")}])
+async def test_what_nobody_did_is_not_found(worker: Node, terms: set[str]) -> None:
+    """Nothing, quickly and without error."""
+    await worker.grow(3)
+    assert (await find(await filled(worker), *terms)).found == ()
