@@ -47,12 +47,17 @@ on conflict (log) do update set done = greatest(search_progress.done, excluded.d
 # A selective question is looked up; another is read in order, whatever the planner thinks of the index.
 _BY_TERM = "s.terms @> $2"
 _IN_ORDER = "(s.terms || '{{}}'::bigint[]) @> $2"
+# The entries first, in the index's own order and no more than are wanted; only then what belongs to them.
 _FIND = """
-select s.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency
-from search s join entry e using (log, idx) left join view v using (log, idx)
-where s.log = $1 and {terms} and s.idx {beyond} $3
-  and ($4::timestamptz is null or s.at >= $4) and ($5::timestamptz is null or s.at < $5)
-order by s.idx {order} limit $6
+with hit as materialized (
+    select s.log, s.idx from search s
+    where s.log = $1 and {terms} and s.idx {beyond} $3
+      and ($4::timestamptz is null or s.at >= $4) and ($5::timestamptz is null or s.at < $5)
+    order by s.log {order}, s.idx {order} limit $6
+)
+select h.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency
+from hit h join entry e using (log, idx) left join view v using (log, idx)
+order by h.idx {order}
 """
 _MISSED = """
 select n from generate_series($2::bigint, $3::bigint - 1) n
