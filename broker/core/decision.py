@@ -109,9 +109,7 @@ def _concluded(
         override=override.code if override and "override" in by else "",
         grant=grant.referral if grant and "grant" in by else "",
         waived=tuple(walk.waived),
-        refer_by=walk.now + timedelta(hours=flow.agreement.referral.hours)
-        if outcome is Outcome.REFER
-        else None,
+        refer_by=_due(walk) if outcome is Outcome.REFER else None,
     )
 
 
