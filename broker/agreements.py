@@ -60,7 +60,7 @@ class Agreements:
         async def plan() -> Plan:
             reference = await self._reference.refresh()
             agreement = files.parse(file, reference.law)
-            self._check(agreement, reference)
+            self.check(agreement, reference)
             parties = [p.agency for p in agreement.parties]
             check_signed(file, parties, signatures, reference.signing_keys, self._clock.now().date())
             applied[:] = [agreement]
@@ -126,7 +126,11 @@ class Agreements:
             status = "in force" if now < agreement.ends else "expired"
         return Listed(agreement, digest, status, signatures)
 
-    def _check(self, agreement: Agreement, reference: Reference) -> None:
+    def check(self, agreement: Agreement, reference: Reference) -> None:
+        """Whether it could be applied beside what `reference` has, but for its signatures.
+
+        Raises InvalidRequest naming the key of the file.
+        """
         known = reference.agreements.get(agreement.id)
         if known is not None and agreement.version <= known.version:
             raise InvalidRequest("version", f"version {known.version} is applied; the next needs a higher one")

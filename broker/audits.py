@@ -42,7 +42,7 @@ class Audits:
 
     async def open(self, caller: Caller, event_id: str, actor: Actor, reason: Reason) -> Opened:
         """The same with the caller's view opened. Somebody looked: that is committed before it is shown."""
-        audience = await self._audience(caller, event_id)
+        audience = await self.audience(caller, event_id)
         if not reason.code:
             raise InvalidRequest("reason.code", "say why this entry is opened")
         await self._administration.note(
@@ -54,7 +54,8 @@ class Audits:
         )
         return Opened(await self._read(event_id, audience), audience)
 
-    async def _audience(self, caller: Caller, event_id: str) -> str:
+    async def audience(self, caller: Caller, event_id: str) -> str:
+        """Whose view of an entry the caller may see: requester, provider or full. Raises NotAllowed."""
         try:
             requester, provider = await self._log.parties(event_id)
         except KeyError as e:

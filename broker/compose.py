@@ -29,15 +29,18 @@ from broker.directives import Directives
 from broker.edge import Edge
 from broker.errors import BrokerError, UnknownSystem
 from broker.exchange import Exchange
+from broker.explanations import Explanations
 from broker.keys import FolderKeys
 from broker.limits import Limits
 from broker.links import Links
 from broker.pki.identity import server_uri
 from broker.pki.tls import TlsFiles
+from broker.plans import Plans
 from broker.ports import FactsSource
 from broker.readiness import Readiness
 from broker.registry import Registry
 from broker.release import CatalogueReleases
+from broker.replays import Replays
 from broker.rpc.adapter import AdapterServicer
 from broker.rpc.agreement import AgreementServicer
 from broker.rpc.audit import AuditServicer
@@ -55,6 +58,7 @@ from broker.store.facts import FactsReader
 from broker.store.guard import Guard
 from broker.store.log import PostgresLog
 from broker.store.notary import Notary
+from broker.store.past import PastReader
 from broker.store.pool import Database, migrate
 from broker.store.reader import LogReader, current_origin
 from broker.store.reference import ReferenceReader
@@ -115,6 +119,7 @@ class _Store:
     facts: FactsReader
     reference: ReferenceReader
     index: SearchIndex
+    past: PastReader
 
 
 @asynccontextmanager
@@ -159,6 +164,12 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
         directives = Directives(administration, store.facts, said, store.reference, clock)
         audits = Audits(administration, store.reader)
         searches = Searches(administration, store.index)
+        past, reference = store.past, store.reference
+        replays = Replays(administration, past)
+        explanations = Explanations(
+            administration, audits, store.reader, store.facts, reference, past, replays, clock
+        )
+        plans = Plans(administration, agreements, reference, past, clock)
         workers = Workers(own, WorkerRows(store.database), links.attached)
         limits = Limits(settings.agency_per_second)
 
@@ -168,7 +179,7 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
 
         workers.changed = changed
         door = Door(identity, limits, settings.system_streams)
-        served = ExchangeServicer(exchange, acknowledgements, identity, telemetry, door)
+        served = ExchangeServicer(exchange, acknowledgements, identity, telemetry, door, explanations)
 
         def add(server: grpc.aio.Server) -> None:
             exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(served, server)
@@ -187,13 +198,14 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
                 DirectoryServicer(registry, store.reference, clock, identity, telemetry, signing), server
             )
             agreement_pb2_grpc.add_AgreementServiceServicer_to_server(
-                AgreementServicer(agreements, identity, telemetry), server
+                AgreementServicer(agreements, identity, telemetry, plans), server
             )
             directive_pb2_grpc.add_DirectiveServiceServicer_to_server(
                 DirectiveServicer(directives, clock, identity, telemetry, limits), server
             )
             audit_pb2_grpc.add_AuditServiceServicer_to_server(
-                AuditServicer(audits, searches, store.reader, identity, telemetry), server
+                AuditServicer(audits, searches, store.reader, identity, telemetry, explanations, replays),
+                server,
             )
 
         _watch(telemetry, store, links)
@@ -262,7 +274,8 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
     for coalescer in (log.appends, facts.reads):
         await stack.enter_async_context(coalescer)
     index = SearchIndex(database, seals, ring.index_key(), reader.log)
-    return _Store(database, blind, notary, reader, log, facts, ReferenceReader(database), index)
+    past = PastReader(database, blind, seals)
+    return _Store(database, blind, notary, reader, log, facts, ReferenceReader(database), index, past)
 
 
 def _watch(telemetry: Telemetry, store: _Store, links: Links) -> None:

@@ -17,6 +17,7 @@ from broker.core.model import (
     Actor,
     Assurance,
     Decision,
+    Grant,
     Outcome,
     Place,
     Refused,
@@ -44,6 +45,12 @@ class Case(Struct, frozen=True):
     now: datetime
     reads: Reads
     learnt: tuple[SubjectRef, ...] = ()
+    # For whoever decides it again: the count of the snapshot, its law files' digest, the ids of what was said,
+    # and a human's decision that was heard.
+    reference: int = 0
+    law: str = ""
+    said: tuple[str, ...] = ()
+    grant: Grant | None = None
 
     @property
     def agreement(self) -> str:
@@ -157,15 +164,20 @@ def _whole(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
     refused = decision.refused or said.refused
     return {
         "policy": case.policy,
+        "reference": case.reference,
+        "law": case.law or None,
         "now": case.now.isoformat(),
         "requester": request.requester,
         "system": request.system,
+        "key": request.key_digest,
         "purpose": request.purpose,
         "incident": request.incident or None,
         "reason": request.reason.code or None,
         "retry_of": request.retry_of or None,
         "lane": "emergency" if request.urgent else None,
         "asked_by": _asked_by(request),
+        "learnt": [{"scheme": s.scheme, "value": s.value} for s in case.learnt],
+        "directives": list(case.said),
         "place": _texts(request.place),
         "decided": decided(decision),
         "basis": decision.basis or None,
@@ -174,6 +186,7 @@ def _whole(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
         "provider_regime": decision.provider_regime or None,
         "overridden": _overridden(request, decision),
         "grant": decision.grant or None,
+        "granted": _granted(case.grant),
         "refer_by": decision.refer_by.isoformat() if decision.refer_by else None,
         "rules": _rules(decision.rules),
         "permitted": _list(decision.permitted),
@@ -195,7 +208,20 @@ def _overridden(request: Request, decision: Decision) -> Json:
     if asked is None:
         return None
     until = asked.until.isoformat() if asked.until else None
-    return {"until": until, "used": bool(decision.override), "waived": list(decision.waived)}
+    return {
+        "code": asked.code,
+        "said_why": bool(asked.words),
+        "until": until,
+        "used": bool(decision.override),
+        "waived": list(decision.waived),
+    }
+
+
+def _granted(grant: Grant | None) -> Json:
+    """What a human of the provider had decided, whether or not it was needed."""
+    if grant is None:
+        return None
+    return {"referral": grant.referral, "permitted": [*grant.permitted], "until": grant.until.isoformat()}
 
 
 # The same for every permit, and for every record under one version of an agreement: made once, changed never.
@@ -217,5 +243,6 @@ def _texts(value: Place | Traits | None) -> Json:
     return {
         name: str(each)
         for name in value.__struct_fields__
-        if (each := getattr(value, name)) not in (None, "", 0)
+        # Zero is no age, but it is a longitude: Greenwich's.
+        if (each := getattr(value, name)) not in (None, "") and (each or isinstance(each, float))
     }

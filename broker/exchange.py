@@ -171,7 +171,9 @@ class Exchange:
         if decision.about_person:
             keys |= {subject_key(s.scheme, s.value) for s in learnt}
         reads = Reads(facts.policy, keys, decision.valid_until)
-        return Case(request, decision, facts.policy, now, reads, learnt)
+        heard = tuple(d.id for d in (*said, *linked))
+        law = reference.law.digest
+        return Case(request, decision, facts.policy, now, reads, learnt, reference.policy, law, heard)
 
     def _needs_intent(self, course: Course, case: Case) -> bool:
         """Whether an intent comes first: viewing has effects there. Under ncnd also where nobody is asked, or

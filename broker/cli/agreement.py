@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli import agency_key, inputs, output
+from broker.cli.agreement_plan import plan
 from broker.cli.agreement_show import purposes, show
 from broker.cli.connection import Link
 from broker.cli.remote import OPERATOR, remote
@@ -45,6 +46,7 @@ _COLUMNS = (
 )
 app.command("show")(show)
 app.command("purposes")(purposes)
+app.command("plan")(plan)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from broker.cli import audit_log, audit_search, evidence, inputs, output
+from broker.cli.audit_replay import replay
 from broker.cli.connection import Link
 from broker.cli.remote import AUDITOR, remote
 from broker.errors import IntegrityError, NotAllowed
@@ -29,6 +30,8 @@ app = typer.Typer(
     ),
     no_args_is_help=True,
 )
+
+app.command("replay")(replay)
 
 EventId = Annotated[
     str,

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from broker import __version__
-from broker.cli import agency, agreement, audit, certs, directive, records, serve, system, up
+from broker.cli import agency, agreement, audit, certs, directive, explain, records, serve, system, up
 from broker.cli import request as ask
 from broker.cli.missing import AllMissing
 
@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "up": up.up,
     "serve": serve.serve,
     "request": ask.request,
+    "explain": explain.explain,
 }
 
 

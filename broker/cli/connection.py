@@ -129,14 +129,19 @@ class Link:
     def stream(
         self, method: grpc.UnaryStreamMultiCallable[Asked, Given], request: Asked, *, forever: bool = False
     ) -> Iterator[Given]:
-        """Every answer of one call; its time limit is for all of them, or none. Raises as `call`."""
+        """Every answer of one call; its time limit is for all of them, or none. Raises as `call`.
+
+        Left before its end, the call is given up.
+        """
         import grpc
 
-        limit = None if forever else max(self._timeout, _STREAM_TIMEOUT)
+        call = method(request, timeout=None if forever else max(self._timeout, _STREAM_TIMEOUT))
         try:
-            yield from method(request, timeout=limit)
+            yield from call
         except grpc.RpcError as error:
             raise self._meaning(error) from None
+        finally:
+            call.cancel()
 
     def __enter__(self) -> Self:
         return self

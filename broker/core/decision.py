@@ -20,7 +20,10 @@ from broker.core.reference import Reference
 from broker.core.steps import STEPS
 from broker.core.walk import Ends, Walk
 
-__all__ = ["decide", "is_subject_key", "subject_key"]
+__all__ = ["LEFT_OUT", "decide", "is_about_person", "is_subject_key", "subject_key"]
+
+# The verdict of a step that was not walked, since nothing was asked about anybody.
+LEFT_OUT = "left out"
 
 _SUBJECT = "subject:"
 
@@ -35,6 +38,11 @@ def is_subject_key(key: str) -> bool:
     return key.startswith(_SUBJECT)
 
 
+def is_about_person(rule: str) -> bool:
+    """Whether a step reads what is known of the person."""
+    return rule.startswith("person.")
+
+
 def decide(
     request: Request,
     reference: Reference,
@@ -42,18 +50,23 @@ def decide(
     now: datetime,
     linked: Iterable[Directive] = (),
     grant: Grant | None = None,
+    *,
+    nobody: bool = False,
 ) -> Decision:
     """The decision on `request` at `now` (UTC).
 
     `directives` are all that are stored about the identifier asked with; `linked` all about other identifiers
     that the provider knows the same subject by. `grant` is what a human of the provider decided on the
-    request that this one repeats; one that has run out is none.
+    request that this one repeats; one that has run out is none. With `nobody`, a hypothetical, the steps about
+    the person are left out, and stand in the rules as such.
     """
-    walk = Walk(request, reference, tuple(directives), tuple(linked), now)
+    walk = Walk(request, reference, tuple(directives), tuple(linked), now, nobody=nobody)
     if grant is not None and now < grant.until:
         walk.grant = grant
         walk.ends(grant.until)
     for n, step in enumerate(STEPS):
+        if nobody and is_about_person(step.rule):
+            continue
         if ends := step.judge(walk):
             if past := walk.goes_past(ends):
                 walk.waived[step.rule] = past
@@ -151,10 +164,12 @@ _PASSED_ALL = {n: _PASSED[:n] for n in range(len(STEPS) + 1)}
 
 def _rules(walk: Walk, n: int) -> tuple[RuleApplied, ...]:
     """The first `n` steps as walked: passed, gone past, or noted for a human."""
-    if not walk.waived and not walk.noted:
+    if not walk.waived and not walk.noted and not walk.nobody:
         return _PASSED_ALL[n]
     verdicts = {rule: f"waived by {by}" for rule, by in walk.waived.items()}
     verdicts |= dict.fromkeys(walk.noted, "noted")
+    if walk.nobody:
+        verdicts |= dict.fromkeys((s.rule for s in STEPS if is_about_person(s.rule)), LEFT_OUT)
     return tuple(RuleApplied(p.rule, verdicts[p.rule]) if p.rule in verdicts else p for p in _PASSED_ALL[n])
 
 

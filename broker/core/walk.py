@@ -43,6 +43,8 @@ class Walk:
     linked: Sequence[Directive]
     now: datetime
     grant: Grant | None = None
+    # Nothing is known of the person and nothing is asked: a hypothetical.
+    nobody: bool = False
     flow: Flow | None = None
     about_person: bool = False
     gateway: str = ""

@@ -6,8 +6,9 @@ says what the walk of a decision and the checks of an agreement ask of it, and n
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import cache
 from importlib import resources
@@ -130,6 +131,8 @@ class Law(Struct, frozen=True):
     confidentiality: Mapping[str, Confidence]
     regimes: Mapping[str, Regime]
     kinds: Mapping[str, Kind]
+    # Hex SHA-256 over the files these lists were read from.
+    digest: str = ""
 
 
 Of = TypeVar("Of", bound=Row)
@@ -154,6 +157,11 @@ def text(name: str) -> str:
     return resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
 
 
+def digest(texts: Iterable[str]) -> str:
+    """Hex SHA-256 over the files in the order of `Law`, each by its own digest."""
+    return hashlib.sha256(b"".join(hashlib.sha256(t.encode()).digest() for t in texts)).hexdigest()
+
+
 @cache
 def load() -> Law:
     """The law files of this release."""
@@ -165,4 +173,5 @@ def load() -> Law:
         confidentiality=read("confidentiality", text("confidentiality"), Confidence),
         regimes=read("regimes", text("regimes"), Regime),
         kinds=read("kinds", text("kinds"), Kind),
+        digest=digest(text(name) for name in Law.__struct_fields__ if name != "digest"),
     )

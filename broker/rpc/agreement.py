@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from broker.agreements import Agreements, Listed
 from broker.core.model import Caller
 from broker.errors import InvalidRequest
-from broker.rpc import signed, wire
+from broker.plans import Plans, Sample
+from broker.rpc import parse, plan, signed, wire
 from broker.rpc.identity import Identity
-from broker.rpc.unary import unary
+from broker.rpc.unary import streamed, unary
 from broker.telemetry import Telemetry
 from broker.v1 import agreement_pb2 as pb
 from broker.v1 import agreement_pb2_grpc
@@ -18,10 +21,11 @@ MAX_SIGNATURES = 100
 class AgreementServicer(agreement_pb2_grpc.AgreementServiceServicer):
     """Parses, asks the use case, answers."""
 
-    def __init__(self, agreements: Agreements, identity: Identity, telemetry: Telemetry) -> None:
+    def __init__(self, agreements: Agreements, identity: Identity, telemetry: Telemetry, plans: Plans) -> None:
         self.identity = identity
         self.telemetry = telemetry
         self._agreements = agreements
+        self._plans = plans
 
     @unary
     async def ApplyAgreement(
@@ -50,6 +54,18 @@ class AgreementServicer(agreement_pb2_grpc.AgreementServiceServicer):
             return pb.ListAgreementsResponse(agreements=[_wire(one)])
         listed = await self._agreements.visible_to(caller, all_versions=request.all_versions)
         return pb.ListAgreementsResponse(agreements=[_wire(each) for each in listed])
+
+    @streamed
+    async def PlanAgreement(
+        self, request: pb.PlanAgreementRequest, caller: Caller
+    ) -> AsyncIterator[pb.PlanAgreementResponse]:
+        """Operators and auditors."""
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        sample = Sample(request.entries, request.days)
+        first = True
+        async for planned in self._plans.plan(caller, request.files, sample, actor, reason):
+            yield plan.message(planned, changes=first, flips=request.list)
+            first = False
 
 
 def _wire(listed: Listed) -> pb.Agreement:

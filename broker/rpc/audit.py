@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from broker.audits import Audits
 from broker.core.model import Caller
 from broker.errors import InvalidRequest
+from broker.explanations import Explanations
 from broker.ports import LogView
-from broker.rpc import parse, wire
+from broker.replays import Replays
+from broker.rpc import explain, parse, wire
 from broker.rpc.identity import Identity
 from broker.rpc.search import search
 from broker.rpc.unary import streamed, unary
@@ -22,13 +24,22 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     """Parses, asks the use case, answers."""
 
     def __init__(
-        self, audits: Audits, searches: Searches, log: LogView, identity: Identity, telemetry: Telemetry
+        self,
+        audits: Audits,
+        searches: Searches,
+        log: LogView,
+        identity: Identity,
+        telemetry: Telemetry,
+        explanations: Explanations,
+        replays: Replays,
     ) -> None:
         self.identity = identity
         self.telemetry = telemetry
         self._audits = audits
         self._searches = searches
         self._log = log
+        self._explanations = explanations
+        self._replays = replays
 
     @unary
     async def Consistency(self, request: pb.ConsistencyRequest, caller: Caller) -> pb.ConsistencyResponse:
@@ -43,12 +54,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     @unary
     async def GetReceipt(self, request: pb.GetReceiptRequest, caller: Caller) -> pb.GetReceiptResponse:
         """An entry with its proof; opened, where the caller may see a view and says why."""
-        if bool(request.event_id) == request.HasField("index"):
-            raise InvalidRequest("event_id", "give exactly one of event_id and index")
-        if request.HasField("index"):
-            event_id = await self._audits.at(request.index)
-        else:
-            event_id = parse.identifier("event_id", request.event_id)
+        event_id = await self._named(request)
         if request.open:
             actor, reason = parse.actor(request.actor), parse.reason(request.reason)
             opened = await self._audits.open(caller, event_id, actor, reason)
@@ -60,3 +66,30 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     def Search(self, request: pb.SearchRequest, caller: Caller) -> AsyncIterator[pb.SearchPage]:
         """What the caller may see, in pages."""
         return search(self._searches, request, caller)
+
+    @unary
+    async def ExplainEntry(self, request: pb.ExplainEntryRequest, caller: Caller) -> pb.ExplainEntryResponse:
+        """Why an entry's request was decided so, to whom it is to be told."""
+        event_id = await self._named(request)
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        told = await self._explanations.of_entry(caller, event_id, actor, reason)
+        return pb.ExplainEntryResponse(explanation=explain.message(told))
+
+    @streamed
+    async def ReplayDecisions(
+        self, request: pb.ReplayDecisionsRequest, caller: Caller
+    ) -> AsyncIterator[pb.ReplayDecisionsResponse]:
+        """Auditors only."""
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        if max(request.since, request.until) >= 1 << 63:
+            raise InvalidRequest("since", "the log has fewer entries; places are counted from 0")
+        async for progress in self._replays.log(caller, request.since, request.until, actor, reason):
+            yield explain.progress(progress)
+
+    async def _named(self, request: pb.GetReceiptRequest | pb.ExplainEntryRequest) -> str:
+        """The id of the entry that is asked for."""
+        if bool(request.event_id) == request.HasField("index"):
+            raise InvalidRequest("event_id", "give exactly one of event_id and index")
+        if request.HasField("index"):
+            return await self._audits.at(request.index)
+        return parse.identifier("event_id", request.event_id)

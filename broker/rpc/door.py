@@ -47,6 +47,14 @@ class Door:
             self._pace.urgent(now)
         return asked
 
+    def consider(self, message: exchange_pb2.RecordRequest, caller: Caller) -> Request:
+        """A request that is only asked about: counted like one, but it takes no place in the emergency lane.
+
+        Raises QuotaExceeded, InvalidRequest, NotYetOffered.
+        """
+        self.limits.spend(caller.agency, asyncio.get_running_loop().time())
+        return parse.request(message, caller)
+
     async def breathe(self, refused: int) -> None:
         """Between `STEP` requests of one message and the next, while emergencies come: let others go on, and
         rest where some were refused, since an emergency takes a dozen turns and may find a step in each."""

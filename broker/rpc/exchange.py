@@ -18,7 +18,6 @@ from broker.errors import (
     Ambiguous,
     AuditUnavailable,
     Denied,
-    NotYetOffered,
     ProviderTimeout,
     ProviderUnavailable,
     Referred,
@@ -26,13 +25,15 @@ from broker.errors import (
     SubjectNotFound,
 )
 from broker.exchange import Exchange
+from broker.explanations import Explanations
 from broker.ports import Disclosed
-from broker.rpc import wire
+from broker.rpc import explain, parse, wire
 from broker.rpc.context import Context
 from broker.rpc.door import Door
 from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
 from broker.rpc.session import LATE, Session, patience
+from broker.rpc.unary import unary
 from broker.rpc.underway import UnderWay
 from broker.telemetry import Telemetry
 from broker.v1 import exchange_pb2, exchange_pb2_grpc
@@ -48,6 +49,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         identity: Identity,
         telemetry: Telemetry,
         door: Door,
+        explanations: Explanations,
     ) -> None:
         self.identity = identity
         self.door = door
@@ -56,6 +58,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         self.calls = 0  # of Request, in flight
         self.under_way = UnderWay(self._answer, acknowledgements.undelivered)
         self._exchange = exchange
+        self._explanations = explanations
         self._acknowledgements = acknowledgements
 
     async def Request(self, request: exchange_pb2.RecordRequest, context: Context) -> exchange_pb2.Disclosure:
@@ -107,10 +110,16 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         if caller and isinstance(error, Saturated) and error.receipt is None:
             await self.door.hold(caller.agency)
 
-    async def Explain(self, request: exchange_pb2.ExplainRequest, context: Context) -> exchange_pb2.Explanation:
-        """Comes later."""
-        await abort(context, NotYetOffered("Explain is not offered by this release"))
-        raise AssertionError("abort raises")
+    @unary
+    async def Explain(self, request: exchange_pb2.ExplainRequest, caller: Caller) -> exchange_pb2.Explanation:
+        """Why a request of the caller's own was, or would be, decided so. Counts as a request."""
+        if request.WhichOneof("what") == "hypothetical":
+            asked = self.door.consider(request.hypothetical, caller)
+            return explain.message(await self._explanations.hypothetical(caller, asked))
+        self.door.limits.spend(caller.agency, asyncio.get_running_loop().time())
+        request_id = parse.identifier("request_id", request.request_id)
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        return explain.message(await self._explanations.of_request(caller, request_id, actor, reason))
 
     def received(self, caller: Caller, request_ids: list[str]) -> None:
         """Ids whose disclosure arrived and verified."""

@@ -100,6 +100,13 @@ def _serialised(withheld: tuple[Withheld, ...]) -> bytes:
 _withheld = ByIdentity(_serialised)
 
 
+def decision(made: model.Decision) -> exchange_pb2.Decision:
+    """The requester's view of a decision."""
+    message = exchange_pb2.Decision()
+    _decide(message, made)
+    return message
+
+
 def _decide(message: exchange_pb2.Decision, made: model.Decision) -> None:
     """The requester's view of a decision."""
     message.outcome = made.outcome.value

@@ -22,30 +22,41 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from broker.v1 import exchange_pb2 as broker_dot_v1_dot_exchange__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62roker/v1/agreement.proto\x12\tbroker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"X\n\x15\x41pplyAgreementRequest\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x0c\x12\x31\n\nsignatures\x18\x02 \x03(\x0b\x32\x1d.broker.v1.AgreementSignature\"S\n\x16\x41pplyAgreementResponse\x12\'\n\tagreement\x18\x01 \x01(\x0b\x32\x14.broker.v1.Agreement\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"J\n\x15ListAgreementsRequest\x12\x14\n\x0c\x61ll_versions\x18\x01 \x01(\x08\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\"B\n\x16ListAgreementsResponse\x12(\n\nagreements\x18\x01 \x03(\x0b\x32\x14.broker.v1.Agreement\"\xbb\x02\n\tAgreement\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0f\n\x07parties\x18\x05 \x03(\t\x12\x0f\n\x07purpose\x18\x06 \x01(\t\x12\x1e\n\x05\x66lows\x18\x07 \x03(\x0b\x32\x0f.broker.v1.Flow\x12.\n\nvalid_from\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x31\n\nsignatures\x18\x0b \x03(\x0b\x32\x1d.broker.v1.AgreementSignature\x12\x0c\n\x04\x66ile\x18\x0c \x01(\x0c\"h\n\x04\x46low\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x11\n\trequester\x18\x02 \x01(\t\x12\x13\n\x0brecord_type\x18\x03 \x01(\t\x12\x17\n\x0fpermitted_paths\x18\x04 \x03(\t\x12\r\n\x05roles\x18\x05 \x03(\t\"\x9e\x01\n\x12\x41greementSignature\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\x12\x11\n\tsigned_at\x18\x06 \x01(\t\x12\x11\n\tsignatory\x18\x07 \x01(\t\x12\x0c\n\x04role\x18\x08 \x01(\t2\xc0\x01\n\x10\x41greementService\x12U\n\x0e\x41pplyAgreement\x12 .broker.v1.ApplyAgreementRequest\x1a!.broker.v1.ApplyAgreementResponse\x12U\n\x0eListAgreements\x12 .broker.v1.ListAgreementsRequest\x1a!.broker.v1.ListAgreementsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62roker/v1/agreement.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x01\n\x14PlanAgreementRequest\x12\r\n\x05\x66iles\x18\x01 \x03(\x0c\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\r\x12\x0c\n\x04\x64\x61ys\x18\x03 \x01(\r\x12\x0c\n\x04list\x18\x04 \x01(\x08\x12\x1f\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x06 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"\xf3\x01\n\x15PlanAgreementResponse\x12&\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x15.broker.v1.FlowChange\x12\x0c\n\x04read\x18\x02 \x01(\x04\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x11\n\tdecisions\x18\x04 \x01(\x04\x12\r\n\x05moved\x18\x05 \x01(\x04\x12\x0e\n\x06unread\x18\x06 \x01(\x04\x12$\n\x06\x63ounts\x18\x07 \x03(\x0b\x32\x14.broker.v1.FlipCount\x12\x1e\n\x05\x66lips\x18\x08 \x03(\x0b\x32\x0f.broker.v1.Flip\x12\x0c\n\x04\x64one\x18\t \x01(\x08\x12\x10\n\x08\x65vent_id\x18\n \x01(\t\"\xb3\x01\n\nFlowChange\x12\x0e\n\x06\x63hange\x18\x01 \x01(\t\x12\x11\n\tagreement\x18\x02 \x01(\t\x12\x11\n\trequester\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x13\n\x0brecord_type\x18\x05 \x01(\t\x12\x0f\n\x07purpose\x18\x06 \x01(\t\x12\r\n\x05terms\x18\x07 \x03(\t\x12\x14\n\x0cpaths_gained\x18\x08 \x03(\t\x12\x12\n\npaths_lost\x18\t \x03(\t\"(\n\tFlipCount\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"l\n\x04\x46lip\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\x12\x14\n\x0cpaths_gained\x18\x05 \x03(\t\x12\x12\n\npaths_lost\x18\x06 \x03(\t\"X\n\x15\x41pplyAgreementRequest\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x0c\x12\x31\n\nsignatures\x18\x02 \x03(\x0b\x32\x1d.broker.v1.AgreementSignature\"S\n\x16\x41pplyAgreementResponse\x12\'\n\tagreement\x18\x01 \x01(\x0b\x32\x14.broker.v1.Agreement\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"J\n\x15ListAgreementsRequest\x12\x14\n\x0c\x61ll_versions\x18\x01 \x01(\x08\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\"B\n\x16ListAgreementsResponse\x12(\n\nagreements\x18\x01 \x03(\x0b\x32\x14.broker.v1.Agreement\"\xbb\x02\n\tAgreement\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0f\n\x07parties\x18\x05 \x03(\t\x12\x0f\n\x07purpose\x18\x06 \x01(\t\x12\x1e\n\x05\x66lows\x18\x07 \x03(\x0b\x32\x0f.broker.v1.Flow\x12.\n\nvalid_from\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x31\n\nsignatures\x18\x0b \x03(\x0b\x32\x1d.broker.v1.AgreementSignature\x12\x0c\n\x04\x66ile\x18\x0c \x01(\x0c\"h\n\x04\x46low\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x11\n\trequester\x18\x02 \x01(\t\x12\x13\n\x0brecord_type\x18\x03 \x01(\t\x12\x17\n\x0fpermitted_paths\x18\x04 \x03(\t\x12\r\n\x05roles\x18\x05 \x03(\t\"\x9e\x01\n\x12\x41greementSignature\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\x12\x11\n\tsigned_at\x18\x06 \x01(\t\x12\x11\n\tsignatory\x18\x07 \x01(\t\x12\x0c\n\x04role\x18\x08 \x01(\t2\x96\x02\n\x10\x41greementService\x12U\n\x0e\x41pplyAgreement\x12 .broker.v1.ApplyAgreementRequest\x1a!.broker.v1.ApplyAgreementResponse\x12U\n\x0eListAgreements\x12 .broker.v1.ListAgreementsRequest\x1a!.broker.v1.ListAgreementsResponse\x12T\n\rPlanAgreement\x12\x1f.broker.v1.PlanAgreementRequest\x1a .broker.v1.PlanAgreementResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'broker.v1.agreement_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_APPLYAGREEMENTREQUEST']._serialized_start=73
-  _globals['_APPLYAGREEMENTREQUEST']._serialized_end=161
-  _globals['_APPLYAGREEMENTRESPONSE']._serialized_start=163
-  _globals['_APPLYAGREEMENTRESPONSE']._serialized_end=246
-  _globals['_LISTAGREEMENTSREQUEST']._serialized_start=248
-  _globals['_LISTAGREEMENTSREQUEST']._serialized_end=322
-  _globals['_LISTAGREEMENTSRESPONSE']._serialized_start=324
-  _globals['_LISTAGREEMENTSRESPONSE']._serialized_end=390
-  _globals['_AGREEMENT']._serialized_start=393
-  _globals['_AGREEMENT']._serialized_end=708
-  _globals['_FLOW']._serialized_start=710
-  _globals['_FLOW']._serialized_end=814
-  _globals['_AGREEMENTSIGNATURE']._serialized_start=817
-  _globals['_AGREEMENTSIGNATURE']._serialized_end=975
-  _globals['_AGREEMENTSERVICE']._serialized_start=978
-  _globals['_AGREEMENTSERVICE']._serialized_end=1170
+  _globals['_PLANAGREEMENTREQUEST']._serialized_start=100
+  _globals['_PLANAGREEMENTREQUEST']._serialized_end=254
+  _globals['_PLANAGREEMENTRESPONSE']._serialized_start=257
+  _globals['_PLANAGREEMENTRESPONSE']._serialized_end=500
+  _globals['_FLOWCHANGE']._serialized_start=503
+  _globals['_FLOWCHANGE']._serialized_end=682
+  _globals['_FLIPCOUNT']._serialized_start=684
+  _globals['_FLIPCOUNT']._serialized_end=724
+  _globals['_FLIP']._serialized_start=726
+  _globals['_FLIP']._serialized_end=834
+  _globals['_APPLYAGREEMENTREQUEST']._serialized_start=836
+  _globals['_APPLYAGREEMENTREQUEST']._serialized_end=924
+  _globals['_APPLYAGREEMENTRESPONSE']._serialized_start=926
+  _globals['_APPLYAGREEMENTRESPONSE']._serialized_end=1009
+  _globals['_LISTAGREEMENTSREQUEST']._serialized_start=1011
+  _globals['_LISTAGREEMENTSREQUEST']._serialized_end=1085
+  _globals['_LISTAGREEMENTSRESPONSE']._serialized_start=1087
+  _globals['_LISTAGREEMENTSRESPONSE']._serialized_end=1153
+  _globals['_AGREEMENT']._serialized_start=1156
+  _globals['_AGREEMENT']._serialized_end=1471
+  _globals['_FLOW']._serialized_start=1473
+  _globals['_FLOW']._serialized_end=1577
+  _globals['_AGREEMENTSIGNATURE']._serialized_start=1580
+  _globals['_AGREEMENTSIGNATURE']._serialized_end=1738
+  _globals['_AGREEMENTSERVICE']._serialized_start=1741
+  _globals['_AGREEMENTSERVICE']._serialized_end=2019
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 Signed data-sharing agreements: what may flow, to whom, for what, under which law."""
 
+from broker.v1 import exchange_pb2 as _exchange_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -18,6 +19,219 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class PlanAgreementRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    entries: _builtins.int
+    """How far back: at most so many of the newest entries (0: 10,000, and never more than 100,000), and none older
+    than so many days (0: 30).
+    """
+    days: _builtins.int
+    list: _builtins.bool
+    """Name each decision that would flip by its entry's id."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """TOML files, as if applied together in this order. They need no signatures yet."""
+
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who looks and why: the code is required."""
+
+    @_builtins.property
+    def reason(self) -> _exchange_pb2.ReasonCode: ...
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[_builtins.bytes] | None = ...,
+        entries: _builtins.int = ...,
+        days: _builtins.int = ...,
+        list: _builtins.bool = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+        reason: _exchange_pb2.ReasonCode | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "days", b"days", "entries", b"entries", "files", b"files", "list", b"list", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanAgreementRequest: _TypeAlias = PlanAgreementRequest  # noqa: Y015
+
+@_typing.final
+class PlanAgreementResponse(_message.Message):
+    """The first says what would change; the others how far the replay has come, and the last one all of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    READ_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    UNREAD_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    FLIPS_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    read: _builtins.int
+    """Entries read so far, of so many at most."""
+    size: _builtins.int
+    decisions: _builtins.int
+    """Decisions of the flows touched."""
+    moved: _builtins.int
+    """Of these, decided otherwise by the agreements of today than they were then."""
+    unread: _builtins.int
+    """Entries not judged: their views are erased, or do not open."""
+    done: _builtins.bool
+    """Nothing more comes."""
+    event_id: _builtins.str
+    """The entry of the look."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FlowChange]: ...
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___FlipCount]: ...
+    @_builtins.property
+    def flips(self) -> _containers.RepeatedCompositeFieldContainer[Global___Flip]:
+        """Since the last message, where they were asked for."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___FlowChange] | None = ...,
+        read: _builtins.int = ...,
+        size: _builtins.int = ...,
+        decisions: _builtins.int = ...,
+        moved: _builtins.int = ...,
+        unread: _builtins.int = ...,
+        counts: _abc.Iterable[Global___FlipCount] | None = ...,
+        flips: _abc.Iterable[Global___Flip] | None = ...,
+        done: _builtins.bool = ...,
+        event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "counts", b"counts", "decisions", b"decisions", "done", b"done", "event_id", b"event_id", "flips", b"flips", "moved", b"moved", "read", b"read", "size", b"size", "unread", b"unread"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanAgreementResponse: _TypeAlias = PlanAgreementResponse  # noqa: Y015
+
+@_typing.final
+class FlowChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    REQUESTER_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    RECORD_TYPE_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    PATHS_GAINED_FIELD_NUMBER: _builtins.int
+    PATHS_LOST_FIELD_NUMBER: _builtins.int
+    change: _builtins.str
+    """new, changed or ended."""
+    agreement: _builtins.str
+    requester: _builtins.str
+    provider: _builtins.str
+    record_type: _builtins.str
+    purpose: _builtins.str
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What changes besides fields, each as one line."""
+
+    @_builtins.property
+    def paths_gained(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def paths_lost(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        change: _builtins.str = ...,
+        agreement: _builtins.str = ...,
+        requester: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        record_type: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+        terms: _abc.Iterable[_builtins.str] | None = ...,
+        paths_gained: _abc.Iterable[_builtins.str] | None = ...,
+        paths_lost: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "change", b"change", "paths_gained", b"paths_gained", "paths_lost", b"paths_lost", "provider", b"provider", "purpose", b"purpose", "record_type", b"record_type", "requester", b"requester", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlowChange: _TypeAlias = FlowChange  # noqa: Y015
+
+@_typing.final
+class FlipCount(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """permit-to-refuse, refuse-to-permit, permit-to-refer ...; fields, where a permit stays one."""
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlipCount: _TypeAlias = FlipCount  # noqa: Y015
+
+@_typing.final
+class Flip(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    PATHS_GAINED_FIELD_NUMBER: _builtins.int
+    PATHS_LOST_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    kind: _builtins.str
+    rule: _builtins.str
+    """Why it would be refused, where it would be: the rule and its closed code."""
+    code: _builtins.str
+    @_builtins.property
+    def paths_gained(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def paths_lost(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        code: _builtins.str = ...,
+        paths_gained: _abc.Iterable[_builtins.str] | None = ...,
+        paths_lost: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "event_id", b"event_id", "kind", b"kind", "paths_gained", b"paths_gained", "paths_lost", b"paths_lost", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Flip: _TypeAlias = Flip  # noqa: Y015
 
 @_typing.final
 class ApplyAgreementRequest(_message.Message):

@@ -44,6 +44,11 @@ class AgreementServiceStub:
                 request_serializer=broker_dot_v1_dot_agreement__pb2.ListAgreementsRequest.SerializeToString,
                 response_deserializer=broker_dot_v1_dot_agreement__pb2.ListAgreementsResponse.FromString,
                 _registered_method=True)
+        self.PlanAgreement = channel.unary_stream(
+                '/broker.v1.AgreementService/PlanAgreement',
+                request_serializer=broker_dot_v1_dot_agreement__pb2.PlanAgreementRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_agreement__pb2.PlanAgreementResponse.FromString,
+                _registered_method=True)
 
 
 class AgreementServiceServicer:
@@ -64,6 +69,14 @@ class AgreementServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanAgreement(self, request, context):
+        """What applying files would change, and which recorded decisions would come out otherwise. Nothing is stored but
+        the entry of the look. Operators and auditors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgreementServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -76,6 +89,11 @@ def add_AgreementServiceServicer_to_server(servicer, server):
                     servicer.ListAgreements,
                     request_deserializer=broker_dot_v1_dot_agreement__pb2.ListAgreementsRequest.FromString,
                     response_serializer=broker_dot_v1_dot_agreement__pb2.ListAgreementsResponse.SerializeToString,
+            ),
+            'PlanAgreement': grpc.unary_stream_rpc_method_handler(
+                    servicer.PlanAgreement,
+                    request_deserializer=broker_dot_v1_dot_agreement__pb2.PlanAgreementRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_agreement__pb2.PlanAgreementResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -132,6 +150,33 @@ class AgreementService:
             '/broker.v1.AgreementService/ListAgreements',
             broker_dot_v1_dot_agreement__pb2.ListAgreementsRequest.SerializeToString,
             broker_dot_v1_dot_agreement__pb2.ListAgreementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanAgreement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/broker.v1.AgreementService/PlanAgreement',
+            broker_dot_v1_dot_agreement__pb2.PlanAgreementRequest.SerializeToString,
+            broker_dot_v1_dot_agreement__pb2.PlanAgreementResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class AgreementServiceStub:
     """
     ListAgreements: _grpc.UnaryUnaryMultiCallable[_agreement_pb2.ListAgreementsRequest, _agreement_pb2.ListAgreementsResponse]
     """A partner sees agreements it is party to; operators and auditors see all."""
+    PlanAgreement: _grpc.UnaryStreamMultiCallable[_agreement_pb2.PlanAgreementRequest, _agreement_pb2.PlanAgreementResponse]
+    """What applying files would change, and which recorded decisions would come out otherwise. Nothing is stored but
+    the entry of the look. Operators and auditors.
+    """
 
 @_typing.type_check_only
 class AgreementServiceAsyncStub(AgreementServiceStub):
@@ -47,6 +51,10 @@ class AgreementServiceAsyncStub(AgreementServiceStub):
     """
     ListAgreements: _aio.UnaryUnaryMultiCallable[_agreement_pb2.ListAgreementsRequest, _agreement_pb2.ListAgreementsResponse]  # type: ignore[assignment]
     """A partner sees agreements it is party to; operators and auditors see all."""
+    PlanAgreement: _aio.UnaryStreamMultiCallable[_agreement_pb2.PlanAgreementRequest, _agreement_pb2.PlanAgreementResponse]  # type: ignore[assignment]
+    """What applying files would change, and which recorded decisions would come out otherwise. Nothing is stored but
+    the entry of the look. Operators and auditors.
+    """
 
 class AgreementServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -66,5 +74,15 @@ class AgreementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agreement_pb2.ListAgreementsResponse, _abc.Awaitable[_agreement_pb2.ListAgreementsResponse]]:
         """A partner sees agreements it is party to; operators and auditors see all."""
+
+    @_abc_1.abstractmethod
+    def PlanAgreement(
+        self,
+        request: _agreement_pb2.PlanAgreementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_agreement_pb2.PlanAgreementResponse], _abc.AsyncIterator[_agreement_pb2.PlanAgreementResponse]]:
+        """What applying files would change, and which recorded decisions would come out otherwise. Nothing is stored but
+        the entry of the look. Operators and auditors.
+        """
 
 def add_AgreementServiceServicer_to_server(servicer: AgreementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

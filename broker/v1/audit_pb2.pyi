@@ -21,6 +21,170 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ExplainEntryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """Exactly one of the two: the entry's own id, or its place in the current log, from 0."""
+    index: _builtins.int
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor: ...
+    @_builtins.property
+    def reason(self) -> _exchange_pb2.ReasonCode:
+        """Its code is required."""
+
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        index: _builtins.int | None = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+        reason: _exchange_pb2.ReasonCode | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "actor", b"actor", "index", b"index", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "actor", b"actor", "event_id", b"event_id", "index", b"index", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+
+Global___ExplainEntryRequest: _TypeAlias = ExplainEntryRequest  # noqa: Y015
+
+@_typing.final
+class ExplainEntryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def explanation(self) -> _exchange_pb2.Explanation: ...
+    def __init__(
+        self,
+        *,
+        explanation: _exchange_pb2.Explanation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainEntryResponse: _TypeAlias = ExplainEntryResponse  # noqa: Y015
+
+@_typing.final
+class ReplayDecisionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    since: _builtins.int
+    """The first entry's place, from 0: where an earlier call was interrupted."""
+    until: _builtins.int
+    """The place after the last; 0: to the end of the log as it is now."""
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor: ...
+    @_builtins.property
+    def reason(self) -> _exchange_pb2.ReasonCode:
+        """Its code is required."""
+
+    def __init__(
+        self,
+        *,
+        since: _builtins.int = ...,
+        until: _builtins.int = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+        reason: _exchange_pb2.ReasonCode | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayDecisionsRequest: _TypeAlias = ReplayDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class ReplayDecisionsResponse(_message.Message):
+    """How far it has come. The counts are of this call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    SAME_FIELD_NUMBER: _builtins.int
+    LAW_DIFFERS_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
+    MISMATCHES_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Where to go on."""
+    size: _builtins.int
+    """Where it ends."""
+    decisions: _builtins.int
+    same: _builtins.int
+    law_differs: _builtins.int
+    erased: _builtins.int
+    mismatches: _builtins.int
+    """Differing or tampered with."""
+    @_builtins.property
+    def found(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplayedEntry]:
+        """What is not the same, of the entries since the last message."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        size: _builtins.int = ...,
+        decisions: _builtins.int = ...,
+        same: _builtins.int = ...,
+        law_differs: _builtins.int = ...,
+        erased: _builtins.int = ...,
+        mismatches: _builtins.int = ...,
+        found: _abc.Iterable[Global___ReplayedEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "erased", b"erased", "found", b"found", "index", b"index", "law_differs", b"law_differs", "mismatches", b"mismatches", "same", b"same", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayDecisionsResponse: _TypeAlias = ReplayDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class ReplayedEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    REPLAY_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    event_id: _builtins.str
+    """Empty where it cannot be said which."""
+    @_builtins.property
+    def replay(self) -> _exchange_pb2.Replay: ...
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        event_id: _builtins.str = ...,
+        replay: _exchange_pb2.Replay | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["replay", b"replay"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "index", b"index", "replay", b"replay"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayedEntry: _TypeAlias = ReplayedEntry  # noqa: Y015
+
+@_typing.final
 class ConsistencyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

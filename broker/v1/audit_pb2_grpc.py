@@ -49,6 +49,16 @@ class AuditServiceStub:
                 request_serializer=broker_dot_v1_dot_audit__pb2.SearchRequest.SerializeToString,
                 response_deserializer=broker_dot_v1_dot_audit__pb2.SearchPage.FromString,
                 _registered_method=True)
+        self.ExplainEntry = channel.unary_unary(
+                '/broker.v1.AuditService/ExplainEntry',
+                request_serializer=broker_dot_v1_dot_audit__pb2.ExplainEntryRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_audit__pb2.ExplainEntryResponse.FromString,
+                _registered_method=True)
+        self.ReplayDecisions = channel.unary_stream(
+                '/broker.v1.AuditService/ReplayDecisions',
+                request_serializer=broker_dot_v1_dot_audit__pb2.ReplayDecisionsRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_audit__pb2.ReplayDecisionsResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -75,6 +85,20 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainEntry(self, request, context):
+        """Why an entry's request was decided so: to its requester, its provider, or an auditor. The look is an entry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayDecisions(self, request, context):
+        """Every recorded decision made again. Auditors only; the look is one entry for the whole range.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +116,16 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.Search,
                     request_deserializer=broker_dot_v1_dot_audit__pb2.SearchRequest.FromString,
                     response_serializer=broker_dot_v1_dot_audit__pb2.SearchPage.SerializeToString,
+            ),
+            'ExplainEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainEntry,
+                    request_deserializer=broker_dot_v1_dot_audit__pb2.ExplainEntryRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_audit__pb2.ExplainEntryResponse.SerializeToString,
+            ),
+            'ReplayDecisions': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReplayDecisions,
+                    request_deserializer=broker_dot_v1_dot_audit__pb2.ReplayDecisionsRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_audit__pb2.ReplayDecisionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +209,60 @@ class AuditService:
             '/broker.v1.AuditService/Search',
             broker_dot_v1_dot_audit__pb2.SearchRequest.SerializeToString,
             broker_dot_v1_dot_audit__pb2.SearchPage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.AuditService/ExplainEntry',
+            broker_dot_v1_dot_audit__pb2.ExplainEntryRequest.SerializeToString,
+            broker_dot_v1_dot_audit__pb2.ExplainEntryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/broker.v1.AuditService/ReplayDecisions',
+            broker_dot_v1_dot_audit__pb2.ReplayDecisionsRequest.SerializeToString,
+            broker_dot_v1_dot_audit__pb2.ReplayDecisionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class AuditServiceStub:
     """An entry and its proof to the newest checkpoint, with the opening of the caller's own view."""
     Search: _grpc.UnaryStreamMultiCallable[_audit_pb2.SearchRequest, _audit_pb2.SearchPage]
     """Entries by what stands in them, in pages: those that the caller is party to, in its view; auditors find all."""
+    ExplainEntry: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ExplainEntryRequest, _audit_pb2.ExplainEntryResponse]
+    """Why an entry's request was decided so: to its requester, its provider, or an auditor. The look is an entry."""
+    ReplayDecisions: _grpc.UnaryStreamMultiCallable[_audit_pb2.ReplayDecisionsRequest, _audit_pb2.ReplayDecisionsResponse]
+    """Every recorded decision made again. Auditors only; the look is one entry for the whole range."""
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
@@ -47,6 +51,10 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """An entry and its proof to the newest checkpoint, with the opening of the caller's own view."""
     Search: _aio.UnaryStreamMultiCallable[_audit_pb2.SearchRequest, _audit_pb2.SearchPage]  # type: ignore[assignment]
     """Entries by what stands in them, in pages: those that the caller is party to, in its view; auditors find all."""
+    ExplainEntry: _aio.UnaryUnaryMultiCallable[_audit_pb2.ExplainEntryRequest, _audit_pb2.ExplainEntryResponse]  # type: ignore[assignment]
+    """Why an entry's request was decided so: to its requester, its provider, or an auditor. The look is an entry."""
+    ReplayDecisions: _aio.UnaryStreamMultiCallable[_audit_pb2.ReplayDecisionsRequest, _audit_pb2.ReplayDecisionsResponse]  # type: ignore[assignment]
+    """Every recorded decision made again. Auditors only; the look is one entry for the whole range."""
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -72,5 +80,21 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_audit_pb2.SearchPage], _abc.AsyncIterator[_audit_pb2.SearchPage]]:
         """Entries by what stands in them, in pages: those that the caller is party to, in its view; auditors find all."""
+
+    @_abc_1.abstractmethod
+    def ExplainEntry(
+        self,
+        request: _audit_pb2.ExplainEntryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.ExplainEntryResponse, _abc.Awaitable[_audit_pb2.ExplainEntryResponse]]:
+        """Why an entry's request was decided so: to its requester, its provider, or an auditor. The look is an entry."""
+
+    @_abc_1.abstractmethod
+    def ReplayDecisions(
+        self,
+        request: _audit_pb2.ReplayDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_audit_pb2.ReplayDecisionsResponse], _abc.AsyncIterator[_audit_pb2.ReplayDecisionsResponse]]:
+        """Every recorded decision made again. Auditors only; the look is one entry for the whole range."""
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -652,21 +652,31 @@ class ExplainRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     HYPOTHETICAL_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A committed request of the caller's."""
     @_builtins.property
     def hypothetical(self) -> Global___RecordRequest:
         """A request that has not been made."""
 
+    @_builtins.property
+    def actor(self) -> Global___Actor:
+        """Who looks and why, with a request_id: every explanation is itself an entry."""
+
+    @_builtins.property
+    def reason(self) -> Global___ReasonCode: ...
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         hypothetical: Global___RecordRequest | None = ...,
+        actor: Global___Actor | None = ...,
+        reason: Global___ReasonCode | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hypothetical", b"hypothetical", "request_id", b"request_id", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "hypothetical", b"hypothetical", "reason", b"reason", "request_id", b"request_id", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hypothetical", b"hypothetical", "request_id", b"request_id", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "hypothetical", b"hypothetical", "reason", b"reason", "request_id", b"request_id", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["request_id", "hypothetical"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
@@ -683,6 +693,21 @@ class Explanation(_message.Message):
     RULES_FIELD_NUMBER: _builtins.int
     PERMITTED_PATHS_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    LOOK_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    REPLAY_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    audience: _builtins.str
+    """Whose it is to read: requester, provider or full."""
+    event_id: _builtins.str
+    """The entry that is explained; empty for a hypothetical."""
+    event: _builtins.str
+    """What happened there: disclosure, refusal, not-found ..."""
+    look: _builtins.str
+    """The entry that this very explanation made."""
     @_builtins.property
     def decision(self) -> Global___Decision: ...
     @_builtins.property
@@ -693,6 +718,18 @@ class Explanation(_message.Message):
     def permitted_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def withheld(self) -> _containers.RepeatedCompositeFieldContainer[Global___Withheld]: ...
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___DecisionInput]:
+        """What the decision read, by id. Auditors only."""
+
+    @_builtins.property
+    def replay(self) -> Global___Replay:
+        """The decision made again. Auditors only."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What else is to be known of it, in words."""
+
     def __init__(
         self,
         *,
@@ -701,14 +738,85 @@ class Explanation(_message.Message):
         rules: _abc.Iterable[Global___RuleApplied] | None = ...,
         permitted_paths: _abc.Iterable[_builtins.str] | None = ...,
         withheld: _abc.Iterable[Global___Withheld] | None = ...,
+        audience: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        event: _builtins.str = ...,
+        look: _builtins.str = ...,
+        inputs: _abc.Iterable[Global___DecisionInput] | None = ...,
+        replay: Global___Replay | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "refusal", b"refusal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "refusal", b"refusal", "replay", b"replay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "permitted_paths", b"permitted_paths", "refusal", b"refusal", "rules", b"rules", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "decision", b"decision", "event", b"event", "event_id", b"event_id", "inputs", b"inputs", "look", b"look", "notes", b"notes", "permitted_paths", b"permitted_paths", "refusal", b"refusal", "replay", b"replay", "rules", b"rules", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
+
+@_typing.final
+class DecisionInput(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """count, law, system, agency, record-type, agreement, directive, referral."""
+    id: _builtins.str
+    detail: _builtins.str
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        id: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "id", b"id", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecisionInput: _TypeAlias = DecisionInput  # noqa: Y015
+
+@_typing.final
+class Replay(_message.Message):
+    """A recorded decision made again on what was true when it was made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
+    LAW_DIFFERS_FIELD_NUMBER: _builtins.int
+    verdict: _builtins.str
+    """same, differs, law-differs, erased, tampered or none."""
+    law_differs: _builtins.bool
+    """The law files of this release are others than those it was decided under."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What differs: the recorded first."""
+
+    @_builtins.property
+    def erased(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What has been erased since."""
+
+    def __init__(
+        self,
+        *,
+        verdict: _builtins.str = ...,
+        differences: _abc.Iterable[_builtins.str] | None = ...,
+        erased: _abc.Iterable[_builtins.str] | None = ...,
+        law_differs: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "erased", b"erased", "law_differs", b"law_differs", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Replay: _TypeAlias = Replay  # noqa: Y015
 
 @_typing.final
 class RuleApplied(_message.Message):
@@ -718,11 +826,17 @@ class RuleApplied(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     SENTENCE_FIELD_NUMBER: _builtins.int
     LAW_FIELD_NUMBER: _builtins.int
+    ASKS_FIELD_NUMBER: _builtins.int
+    MEND_FIELD_NUMBER: _builtins.int
     rule: _builtins.str
     verdict: _builtins.str
     sentence: _builtins.str
     law: _builtins.str
     """The law or agreement clause it stands on."""
+    asks: _builtins.str
+    """What this step makes sure of, as a question."""
+    mend: _builtins.str
+    """Who can mend it and how, where it ended the walk."""
     def __init__(
         self,
         *,
@@ -730,10 +844,12 @@ class RuleApplied(_message.Message):
         verdict: _builtins.str = ...,
         sentence: _builtins.str = ...,
         law: _builtins.str = ...,
+        asks: _builtins.str = ...,
+        mend: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["law", b"law", "rule", b"rule", "sentence", b"sentence", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asks", b"asks", "law", b"law", "mend", b"mend", "rule", b"rule", "sentence", b"sentence", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -407,7 +407,7 @@ def test_decide_is_total_and_either_permits_fields_or_says_why_not(case: Case) -
     if decision.outcome is Outcome.PERMIT:
         assert decision.agreement
         assert len(decision.rules) == len(decisions.STEPS)
-    assert decision.about_person == ("person.not-against" in [rule.rule for rule in decision.rules])
+    assert decision.about_person == ("person.staff-conflict" in [rule.rule for rule in decision.rules])
 
 
 @given(cases())

@@ -127,7 +127,9 @@ async def serving(
     reference = world.store.reference
     identity = Identity(DOMAIN, reference, lambda: edge.now())
     door = Door(identity, Limits(per_second), streams)
-    servicer = ExchangeServicer(world.exchange, world.acknowledgements, identity, telemetry, door)
+    servicer = ExchangeServicer(
+        world.exchange, world.acknowledgements, identity, telemetry, door, world.why.explanations
+    )
     edge = Edge(certs, world, links, telemetry, servicer)
     for name, function in SYSTEMS.items():
         await edge.enrol(name, function)
@@ -149,13 +151,22 @@ async def serving(
         DirectoryServicer(world.registry, reference, world.clock, identity, telemetry, world.signing), server
     )
     agreement_pb2_grpc.add_AgreementServiceServicer_to_server(
-        AgreementServicer(world.agreements, identity, telemetry), server
+        AgreementServicer(world.agreements, identity, telemetry, world.why.plans), server
     )
     directive_pb2_grpc.add_DirectiveServiceServicer_to_server(
         DirectiveServicer(world.directives, world.clock, identity, telemetry, Limits()), server
     )
     audit_pb2_grpc.add_AuditServiceServicer_to_server(
-        AuditServicer(world.audits, world.searches, world.store.log, identity, telemetry), server
+        AuditServicer(
+            world.audits,
+            world.searches,
+            world.store.log,
+            identity,
+            telemetry,
+            world.why.explanations,
+            world.why.replays,
+        ),
+        server,
     )
     edge.port = server.add_secure_port("127.0.0.1:0", server_credentials(TlsFiles.within(certs.path, "broker")))
     await server.start()

@@ -365,10 +365,3 @@ async def test_a_defect_of_ours_says_an_id_and_nothing_else(edge: Edge, wanted: 
     assert "Tyson" not in str(status)
     error_id = _detail(status, error_details_pb2.ErrorInfo).metadata["error_id"]
     assert error_id in status.message
-
-
-async def test_explain_is_not_offered(edge: Edge) -> None:
-    """The contract names it; this release says so."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await edge.exchange().Explain(pb.ExplainRequest(), timeout=SOON)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

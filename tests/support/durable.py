@@ -17,6 +17,7 @@ from broker.store.facts import FactsReader
 from broker.store.guard import Guard
 from broker.store.log import PostgresLog
 from broker.store.notary import Notary
+from broker.store.past import PastReader
 from broker.store.pool import Database, migrate
 from broker.store.reader import LogReader
 from broker.store.reference import ReferenceReader
@@ -38,6 +39,7 @@ class Durable:
     agreements: AgreementReader
     workers: WorkerRows
     blind: Blind
+    past: PastReader
 
 
 @asynccontextmanager
@@ -74,4 +76,5 @@ async def durable(
             AgreementReader(database),
             WorkerRows(database),
             blind,
+            PastReader(database, blind, seals),
         )

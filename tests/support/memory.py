@@ -104,6 +104,8 @@ class MemoryStore:
     files: list[tuple[str, int, bytes]] = field(default_factory=list)
     signing_keys: dict[str, SigningKey] = field(default_factory=dict)
     approvals: list[Approval] = field(default_factory=list)
+    # Every change with the count it made, so that any count of the past can be built again.
+    journal: list[tuple[int, Change]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.signer = Signer.from_seed(ORIGIN, bytes(range(32)))
@@ -288,7 +290,7 @@ class MemoryLog:
             store.withdrawn.update(ids)
         else:
             raise ValueError(change.kind)
-        store.moved(*change.writes, reference=change.reference)
+        store.journal.append((store.moved(*change.writes, reference=change.reference), change))
 
     def _receipt(self, kept: Kept, audience: str) -> Receipt:
         leaves = [leaf_hash(one.sealed.entry) for one in self._store.entries]

@@ -22,6 +22,7 @@ from broker.core.keys import Signer
 from broker.core.model import Function, Request, SubjectRef
 from broker.directives import Directives
 from broker.exchange import Exchange
+from broker.past import Past
 from broker.ports import (
     AgreementStore,
     Asked,
@@ -39,6 +40,7 @@ from broker.workers import Beat, WorkerTable
 from tests.support.durable import durable
 from tests.support.faults import Faulted, Faults, FaultyDatabase, FaultyGuard
 from tests.support.memory import MemoryStore, ScriptedProviders
+from tests.support.past import MemoryPast, Why
 from tests.support.postgres import Server
 from tests.support.signing import Signatory
 from tests.support.world import (
@@ -78,10 +80,12 @@ class Stage:
     signer: Signer
     content: Callable[[Request], bytes]
     pins: Callable[[str, str], Any]
+    past: Past
     clock: SystemClock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
         self.calls: list[str] = []
+        self.signatories: dict[str, Signatory] = {}
         self.providers = ScriptedProviders(self.clock, self.calls)
         self.exchange = Exchange(
             self.log,
@@ -98,6 +102,10 @@ class Stage:
         self.agreed = Agreements(self.administration, self.reference, self.agreements, self.clock)
         self.said = Directives(self.administration, self.facts, self.directives, self.reference, self.clock)
 
+        self.why = Why.of(
+            self.administration, self.agreed, self.view, self.facts, self.reference, self.past, self.clock
+        )
+
     async def furnish(self) -> None:
         """Agencies, systems, record types, and one agreement for a type without effects and one with."""
         for agency, kind in KINDS.items():
@@ -108,13 +116,21 @@ class Stage:
             await self.registry.enrol(OPERATOR, agency, name, function, digest, SINCE, None)
         await self.registry.approve(OPERATOR, RISK, risk_set())
         await self.registry.approve(OPERATOR, WATCHED, watched_set())
-        signatories = [Signatory("nwas"), Signatory("cfrs")]
-        for each in signatories:
-            await self.signing.enrol(OPERATOR, each.enrolled(date(2020, 1, 1)), None, ACTOR)
-        flows = [flow(), flow(record_type=WATCHED)]
-        file = toml(terms(valid_from=date(2020, 1, 1), valid_until=date(2099, 12, 31), flows=flows))
-        on = self.clock.now().date()
-        await self.agreed.apply(OPERATOR, file, [each.sign(file, on) for each in signatories])
+        for name in ("nwas", "cfrs"):
+            await self.may_sign(name)
+        await self.agree(flows=[flow(), flow(record_type=WATCHED)])
+
+    async def may_sign(self, agency: str) -> None:
+        """Give an agency a signing key."""
+        signatory = self.signatories[agency] = Signatory(agency)
+        await self.signing.enrol(OPERATOR, signatory.enrolled(date(2020, 1, 1)), None, ACTOR)
+
+    async def agree(self, **changes: Any) -> None:
+        """Put an agreement in force, signed by its parties, for as long as anybody looks ahead."""
+        made = terms(valid_from=date(2020, 1, 1), valid_until=date(2099, 12, 31), **changes)
+        file, on = toml(made), self.clock.now().date()
+        signatures = [self.signatories[p["agency"]].sign(file, on) for p in made["parties"]]
+        await self.agreed.apply(OPERATOR, file, signatures)
 
     def person(self) -> SubjectRef:
         """Somebody nobody has heard of."""
@@ -204,6 +220,7 @@ async def memory_stage() -> AsyncIterator[Stage]:
         store.signer,
         store.content,
         store.reference.pins,
+        MemoryPast(store),
     )
     await stage.furnish()
     yield stage
@@ -241,6 +258,7 @@ async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
             made.signer,
             made.blind.content,
             made.reference.pins,
+            made.past,
         )
         await stage.furnish()
         yield stage

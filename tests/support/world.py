@@ -36,6 +36,7 @@ from broker.v1 import labels_pb2
 from records.fire.v1 import premises_risk_pb2
 from records.shared.v1 import fact_pb2
 from tests.support.memory import FakeClock, MemorySearch, MemoryStore, ScriptedProviders
+from tests.support.past import MemoryPast, Why
 from tests.support.signing import Signatory
 from tests.support.values import replace
 
@@ -182,6 +183,16 @@ class World:
         self.directives = Directives(self.administration, self.store.facts, self.store, reference, self.clock)
         self.audits = Audits(self.administration, self.store.log)
         self.searches = Searches(self.administration, MemorySearch(self.store))
+        self.past = MemoryPast(self.store)
+        self.why = Why.of(
+            self.administration,
+            self.agreements,
+            self.store.log,
+            self.store.facts,
+            reference,
+            self.past,
+            self.clock,
+        )
         self.acknowledgements = Acknowledgements(self.administration, self.store.facts)
         for agency, kind in KINDS.items():
             self.put_agency(Agency(agency, agency.upper(), kind, "england", self.since, phone="01228 000000"))

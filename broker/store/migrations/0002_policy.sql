@@ -53,6 +53,8 @@ create table directive (
     policy_until  bigint
 );
 create index directive_subject on directive (subject) where policy_until is null;
+-- For whoever makes a decision of the past again.
+create index directive_withdrawn on directive (subject) where policy_until is not null;
 
 -- Applies one change under the head's lock, as part of the statement that appends the change's own entry.
 create function policy_apply(p_policy bigint, p_change jsonb, p_blob bytea) returns void

@@ -1,0 +1,56 @@
+"""What was true at a count of changes, and what the log holds: the port for whoever makes decisions again.
+
+Never asked while somebody waits for a record; every call is bounded by its arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from broker.core.directive import Directive
+from broker.core.entry import Opening
+from broker.core.model import SubjectRef
+from broker.core.reference import Reference
+
+# Entries, or identifiers, that one call may ask for.
+MOST = 500
+
+
+class Leaf(Struct, frozen=True):
+    """An entry's exact bytes at its place, and the opening of its full view.
+
+    None where that has been erased, or, with what is `wrong`, where it does not open.
+    """
+
+    index: int
+    entry: bytes
+    opening: Opening | None
+    wrong: str = ""
+
+
+class Past(Protocol):
+    """Everything that decisions were made of, as at a count of changes."""
+
+    async def reference(self, policy: int) -> Reference:
+        """Agencies, systems, agreements, suspensions and record types as they were known at `policy`, under
+        the law files of this release. Raises AuditUnavailable, InvalidRequest where those no longer know what
+        an agreement names."""
+
+    async def directives(
+        self, asked: Sequence[tuple[SubjectRef, int]]
+    ) -> Mapping[tuple[SubjectRef, int], tuple[Directive, ...]]:
+        """What had been said about each identifier, and not withdrawn, at each count.
+
+        Raises AuditUnavailable.
+        """
+
+    async def leaves(self, start: int, end: int) -> list[Leaf]:
+        """The entries from `start` up to `end` (exclusive) that there are, at most MOST. Raises
+        AuditUnavailable."""
+
+    async def head(self) -> tuple[int, bytes]:
+        """How many entries the log has, and the root of the tree over them. Nothing is signed, so that a look
+        at a log that was tampered with cannot sign what it finds. Raises AuditUnavailable."""

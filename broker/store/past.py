@@ -1,0 +1,165 @@
+"""What decisions read, as at a count of changes, from the rows that say from when and until when we knew them.
+
+Implements `broker.past.Past`. Never on the path of a request: it keeps the few snapshots used last, and takes
+a connection of the pool for each statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, defaultdict
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+
+from broker import law
+from broker.catalogue import Approval, Catalogue
+from broker.core import agreement as agreements
+from broker.core.agreement import Agreement
+from broker.core.directive import Directive
+from broker.core.forms import agency_from, directive_from, signing_key_from, system_from
+from broker.core.merkle import CompactRange
+from broker.core.model import SubjectRef
+from broker.core.reference import Reference
+from broker.errors import IntegrityError, KeyDestroyed
+from broker.past import MOST, Leaf
+from broker.store.blind import Blind
+from broker.store.packed import unpack
+from broker.store.pool import Database, one
+from broker.store.seal import Seals
+
+_SNAPSHOTS = 8
+_PARSED = 1024  # files of agreements
+_AT = {
+    "agency": "select detail from agency where policy_from <= $1 and coalesce(policy_until > $1, true)",
+    "system": "select detail from system where policy_from <= $1 and coalesce(policy_until > $1, true)",
+    "agreement": "select file, digest from agreement"
+    " where policy_from <= $1 and coalesce(policy_until > $1, true)",
+    "agency_key": "select detail from agency_key"
+    " where policy_from <= $1 and coalesce(policy_until > $1, true) order by policy_from",
+    # Superseded versions too, as in the snapshot of now; the newest one known then counts.
+    "record_type": "select * from record_type where policy_from <= $1 order by policy_from",
+}
+# Each half by an index of its own: what stands, and what was withdrawn since.
+_SAID = """
+select k.n, d.id, d.recorder, d.detail, d.policy_from
+from unnest($1::bytea[], $2::bigint[]) with ordinality k(subject, policy, n)
+join directive d on d.subject = k.subject and d.policy_until is null and d.policy_from <= k.policy
+union all
+select k.n, d.id, d.recorder, d.detail, d.policy_from
+from unnest($1::bytea[], $2::bigint[]) with ordinality k(subject, policy, n)
+join directive d on d.subject = k.subject and d.policy_until > k.policy and d.policy_from <= k.policy
+order by 1, 5, 2
+"""
+_LEAVES = """
+select e.idx, e.id, e.leaf, v.key, v.views from entry e left join view v using (log, idx)
+where e.log = (select id from log where closed_at is null) and e.idx >= $1 and e.idx < $2 order by e.idx
+"""
+
+
+class ReferenceAsAt:
+    """Snapshots as at a count of changes, under the law files of this release."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._law = law.load()
+        self._lock = asyncio.Lock()
+        self._made: OrderedDict[int, Reference] = OrderedDict()
+        self._parsed: OrderedDict[str, Agreement] = OrderedDict()
+        self._catalogue = Catalogue.load(())
+
+    async def read(self, policy: int) -> Reference:
+        """As `Past.reference`."""
+        async with self._lock:
+            made = self._made.get(policy)
+            if made is None:
+                made = self._made[policy] = await self._load(policy)
+                if len(self._made) > _SNAPSHOTS:
+                    self._made.popitem(last=False)
+            self._made.move_to_end(policy)
+            return made
+
+    async def _load(self, policy: int) -> Reference:
+        async with self._database.connection() as connection:
+            # Rows of a count that has been are never changed but for where they end, so each by itself will do.
+            rows = {kind: await connection.fetch(sql, policy) for kind, sql in _AT.items()}
+        approvals = [
+            Approval(row["full_name"], row["digest"], row["approved_at"], bytes(row["descriptor"]))
+            for row in rows["record_type"]
+        ]
+        self._catalogue = Catalogue.load(approvals, self._catalogue)
+        return Reference.build(
+            policy,
+            self._law,
+            [agency_from(row["detail"]) for row in rows["agency"]],
+            [system_from(row["detail"]) for row in rows["system"]],
+            [self._agreement(row["digest"], bytes(row["file"])) for row in rows["agreement"]],
+            {a.full_name: a.digest for a in approvals},
+            [signing_key_from(row["detail"]) for row in rows["agency_key"]],
+            labels=self._catalogue.labels,
+            before=next(reversed(self._made.values()), None),
+        )
+
+    def _agreement(self, digest: str, file: bytes) -> Agreement:
+        known = self._parsed.get(digest)
+        if known is None:
+            known = self._parsed[digest] = agreements.parse(file, self._law)
+            if len(self._parsed) > _PARSED:
+                self._parsed.popitem(last=False)
+        return known
+
+
+class PastReader:
+    """Implements `broker.past.Past` over the current log."""
+
+    def __init__(self, database: Database, blind: Blind, seals: Seals) -> None:
+        self._database = database
+        self._blind = blind
+        self._seals = seals
+        self._references = ReferenceAsAt(database)
+
+    async def reference(self, policy: int) -> Reference:
+        """As `Past.reference`."""
+        return await self._references.read(policy)
+
+    async def directives(
+        self, asked: Sequence[tuple[SubjectRef, int]]
+    ) -> Mapping[tuple[SubjectRef, int], tuple[Directive, ...]]:
+        """As `Past.directives`."""
+        pairs = list(dict.fromkeys(asked))
+        said: defaultdict[tuple[SubjectRef, int], list[Directive]] = defaultdict(list)
+        for start in range(0, len(pairs), MOST):
+            some = pairs[start : start + MOST]
+            keys, counts = [self._blind.subject(s) for s, _ in some], [policy for _, policy in some]
+            async with self._database.connection() as connection:
+                rows = await connection.fetch(_SAID, keys, counts)
+            for row in rows:
+                directive = directive_from(str(row["id"]), row["recorder"], row["detail"])
+                said[some[row["n"] - 1]].append(directive)
+        return {pair: tuple(found) for pair, found in said.items()}
+
+    async def leaves(self, start: int, end: int) -> list[Leaf]:
+        """As `Past.leaves`."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_LEAVES, start, min(end, start + MOST))
+        return [await self._leaf(row) for row in rows]
+
+    async def head(self) -> tuple[int, bytes]:
+        """As `Past.head`."""
+        async with self._database.connection() as connection:
+            row = await one(connection, "select size, range from head")
+        return row["size"], CompactRange(row["size"], tuple(bytes(h) for h in row["range"])).root()
+
+    async def _leaf(self, row: asyncpg.Record) -> Leaf:
+        index, entry = row["idx"], bytes(row["leaf"])
+        if row["key"] is None:
+            return Leaf(index, entry, None)
+        try:
+            key = await self._seals.by_id(row["key"])
+        except KeyDestroyed:
+            return Leaf(index, entry, None)
+        try:
+            opened = unpack(key.open(row["views"], str(row["id"]), "views"))
+        except IntegrityError as e:
+            return Leaf(index, entry, None, str(e))
+        return Leaf(index, entry, opened.full)
