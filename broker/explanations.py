@@ -165,71 +165,35 @@ class Explanations:
         if view.event == "intent":
             return replace(told, notes=(_INTENT,))
         recorded = Recorded.of(full)
-        refused = _refused(view.code, full)
-        ruling = recorded.ruling
-        released = view.outcome == Outcome.PERMIT.value and refused is None
-        notes = _ENDED.get(view.event, ())
-        withheld: tuple[Withheld, ...] = ()
-        paths: tuple[str, ...] = ()
-        if released:
-            try:
-                reference = await self._past.reference(recorded.reference)
-            except InvalidRequest:
-                reference, notes = None, (*notes, _LAW_MOVED)
-            flow = _flow(reference, recorded.request, ruling.agreement) if reference else None
-            if flow is not None and reference is not None:
-                # By the agreement alone: what was kept back for the person's sake must not show.
-                paths = flow.override if ruling.override else flow.permitted
-                withheld = self._withheld(reference, recorded.request, paths)
-        agreement, _, version = ruling.agreement.partition("/")
-        decision = Decision(
-            Outcome(view.outcome or Outcome.REFUSE.value),
-            (),
-            frozenset(),
-            at,
-            agreement=agreement,
-            agreement_version=int(version or 0),
-            controller=view.controller or "",
-            regime=view.regime or "",
-            basis=ruling.basis,
-            condition=ruling.condition,
-            gateway=ruling.gateway,
-        )
-        lines = for_requester(recorded.rules, refused, went_past=bool(ruling.override or ruling.grant))
-        return replace(
+        ruling, refused = recorded.ruling, _refused(view.code, full)
+        told = replace(
             told,
-            decision=decision,
+            decision=_decision(recorded, view.outcome or Outcome.REFUSE.value, at),
             refused=refused,
-            lines=lines,
-            permitted=paths,
-            withheld=withheld,
-            notes=notes,
+            lines=for_requester(recorded.rules, refused, went_past=bool(ruling.override or ruling.grant)),
+            notes=_ENDED.get(view.event, ()),
         )
+        if refused is not None or view.outcome != Outcome.PERMIT.value:
+            return told
+        try:
+            reference = await self._past.reference(recorded.reference)
+        except InvalidRequest:
+            return replace(told, notes=(*told.notes, _LAW_MOVED))
+        flow = _flow(reference, recorded.request, ruling.agreement)
+        # By the agreement alone: what was kept back for the person's sake must not show.
+        paths = () if flow is None else flow.override if ruling.override else flow.permitted
+        withheld = self._withheld(reference, recorded.request, paths)
+        return replace(told, permitted=paths, withheld=withheld)
 
     async def _to_owner(self, told: Explained, full: dict[str, Json]) -> Explained:
         """Every step with the owner's sentence; for an auditor the inputs too, and the decision made again."""
         recorded = Recorded.of(full)
-        ruling, refused = recorded.ruling, _recorded_refusal(full)
-        agreement, _, version = ruling.agreement.partition("/")
-        decision = Decision(
-            Outcome(ruling.outcome),
-            (),
-            frozenset(),
-            recorded.now,
-            agreement=agreement,
-            agreement_version=int(version or 0),
-            controller=recorded.request.provider,
-            regime=ruling.regime,
-            basis=ruling.basis,
-            condition=ruling.condition,
-            gateway=ruling.gateway,
-        )
         told = replace(
             told,
-            decision=decision,
-            refused=refused,
+            decision=_decision(recorded, recorded.ruling.outcome, recorded.now),
+            refused=_recorded_refusal(full),
             lines=every_step(recorded.rules),
-            permitted=ruling.permitted,
+            permitted=recorded.ruling.permitted,
         )
         if told.audience != "full":
             return told
@@ -251,6 +215,25 @@ def _at(entry: bytes) -> datetime:
     if not isinstance(parsed, Entry):
         raise IntegrityError("a rotation entry decides nothing")
     return parsed.at
+
+
+def _decision(recorded: Recorded, outcome: str, at: datetime) -> Decision:
+    """The decision as it is shown: under which agreement and law, and with what outcome."""
+    ruling = recorded.ruling
+    agreement, _, version = ruling.agreement.partition("/")
+    return Decision(
+        Outcome(outcome),
+        (),
+        frozenset(),
+        at,
+        agreement=agreement,
+        agreement_version=int(version or 0),
+        controller=recorded.request.provider,
+        regime=ruling.regime,
+        basis=ruling.basis,
+        condition=ruling.condition,
+        gateway=ruling.gateway,
+    )
 
 
 def _flow(reference: Reference, request: Request, agreement: str) -> Flow | None:

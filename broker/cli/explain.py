@@ -83,7 +83,7 @@ def explain(
     actor = exchange_pb2.Actor(id=actor_id, role=role, assurance=level)
     why = exchange_pb2.ReasonCode(code=reason, words=words)
     if entry:
-        index = int(entry) if entry.isdecimal() and len(entry) < 19 else None
+        index = int(entry) if entry.isascii() and entry.isdecimal() and len(entry) < 19 else None
         asked = audit_pb2.ExplainEntryRequest(
             event_id=entry if index is None else "", index=index, actor=actor, reason=why
         )

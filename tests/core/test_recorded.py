@@ -25,6 +25,7 @@ from broker.core.model import (
     Traits,
 )
 from broker.core.recorded import Recorded, Ruling, is_decision
+from broker.core.reference import Reference
 from broker.core.steps import STEPS
 from broker.drafts import Case, Said, decided, draft
 from broker.errors import IntegrityError
@@ -95,17 +96,21 @@ TERMS: dict[str, Any] = {
 }
 
 
-def viewed(request: Request, now: datetime, learnt: Any = (), grant: Grant | None = None) -> dict[str, Any]:
+def reference_of(terms: dict[str, Any]) -> Reference:
+    """A snapshot with one agreement."""
+    base, agreed = table.BASE, (table.agreed(**terms),)
+    return Reference.build(7, table.LAW, base.agencies, base.systems, agreed, {RISK: "d"}, labels=table.LABELS)
+
+
+def viewed(
+    request: Request,
+    now: datetime,
+    learnt: Any = (),
+    grant: Grant | None = None,
+    terms: dict[str, Any] = TERMS,
+) -> dict[str, Any]:
     """The full view of this request's decision, as it comes back from the store."""
-    reference = table.Reference.build(
-        7,
-        table.LAW,
-        table.BASE.agencies,
-        table.BASE.systems,
-        (table.agreed(**TERMS),),
-        {RISK: "d"},
-        labels=table.LABELS,
-    )
+    reference = reference_of(terms)
     heard = [said("objection")] if learnt else []
     decision = decide(request, reference, (), now, heard, grant)
     case = Case(
@@ -150,6 +155,20 @@ def test_a_request_comes_back_as_it_was_asked(
     assert WORDS not in json.dumps(full)
 
 
+def test_a_humans_decision_is_heard_again() -> None:
+    """What a named human of the provider let through, for so long and these fields, is let through again."""
+    terms = {"flows": [flow(judgement=True)]}
+    for hours, outcome in ((1, "permit"), (-1, "refer")):
+        grant = Grant(str(uuid.uuid4()), ("uprn",), table.NOW + timedelta(hours=hours))
+        recorded = Recorded.of(viewed(ask(), table.NOW, grant=grant, terms=terms))
+        again = decide(recorded.request, reference_of(terms), (), recorded.now, (), recorded.grant)
+        assert again.outcome == outcome
+        assert Ruling.of(again) == recorded.ruling
+        assert recorded.ruling.grant == (grant.referral if outcome == "permit" else "")
+        without = decide(recorded.request, reference_of(terms), (), recorded.now)
+        assert bool(Ruling.of(without).differs_from(recorded.ruling)) == (outcome == "permit")
+
+
 def test_what_is_missing_or_wrong_is_named() -> None:
     """A view that lacks what a decision is made of, and one with a value that is none."""
     full = viewed(ask(), table.NOW)
@@ -180,7 +199,7 @@ def test_the_law_files_have_a_digest() -> None:
 def test_a_hypothetical_walks_no_step_about_the_person() -> None:
     """They stand in the rules as left out, what was said is not read, and nothing else is different."""
     case = replace(table.BASE, directives=(said("objection"),))
-    reference = table.Reference.build(
+    reference = Reference.build(
         1, table.LAW, case.agencies, case.systems, case.agreements, {RISK: "d"}, labels=table.LABELS
     )
     made = decide(case.request, reference, case.directives, case.now, nobody=True)
