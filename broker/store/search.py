@@ -34,6 +34,10 @@ select e.idx, e.id, e.leaf, v.key, v.views
 from entry e left join view v using (log, idx)
 where e.log = $1 and e.idx >= $2 and e.idx < $2 + $3 order by e.idx
 """
+_KEYS = """
+select distinct v.key from view v
+where v.log = $1 and v.idx >= $2 and v.idx < $2 + $3 and v.key is not null
+"""
 _FILL = """
 insert into search (log, idx, at, terms)
 select $1, i.idx, i.at, i.terms::bigint[]
@@ -76,6 +80,11 @@ class SearchIndex:
 
     async def fill(self) -> int:
         """Take in the next entries; how many. None where another worker does it, or there are none."""
+        async with self._database.connection() as connection:
+            keys = await connection.fetch(_KEYS, self._log, await _done(connection, self._log), BATCH)
+        for row in keys:  # here, where no connection is held while another is waited for
+            with suppress(KeyDestroyed):
+                await self._seals.by_id(row["key"])
         async with self._database.connection() as connection, connection.transaction():
             if not await connection.fetchval("select pg_try_advisory_xact_lock($1, $2)", _LOCK, self._log):
                 return 0

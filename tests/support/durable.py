@@ -22,6 +22,7 @@ from broker.store.pool import Database, migrate
 from broker.store.reader import LogReader
 from broker.store.reference import ReferenceReader
 from broker.store.seal import Seals
+from broker.store.search import SearchIndex
 from broker.store.workers import WorkerRows
 from tests.support.memory import ORIGIN
 
@@ -40,6 +41,7 @@ class Durable:
     workers: WorkerRows
     blind: Blind
     past: PastReader
+    search: SearchIndex
 
 
 @asynccontextmanager
@@ -77,4 +79,5 @@ async def durable(
             WorkerRows(database),
             blind,
             PastReader(database, blind, seals),
+            SearchIndex(database, seals, ring.index_key(), reader.log),
         )

@@ -6,7 +6,7 @@ Everything is reached through the ports, so that what is tried on one implementa
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -30,6 +30,7 @@ from broker.ports import (
     FactsSource,
     Found,
     Log,
+    LogSearch,
     LogView,
     ReferenceSource,
 )
@@ -39,7 +40,7 @@ from broker.signing import SigningKeys
 from broker.workers import Beat, WorkerTable
 from tests.support.durable import durable
 from tests.support.faults import Faulted, Faults, FaultyDatabase, FaultyGuard
-from tests.support.memory import MemoryStore, ScriptedProviders
+from tests.support.memory import MemorySearch, MemoryStore, ScriptedProviders
 from tests.support.past import MemoryPast, Why
 from tests.support.postgres import Server
 from tests.support.signing import Signatory
@@ -81,6 +82,9 @@ class Stage:
     content: Callable[[Request], bytes]
     pins: Callable[[str, str], Any]
     past: Past
+    search: LogSearch
+    # Take into the index what stands: nothing to do where it is found at once.
+    indexed: Callable[[], Awaitable[object]]
     clock: SystemClock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
@@ -197,6 +201,10 @@ class _Beats:
         self._beats.pop(worker, None)
 
 
+async def _at_once() -> None:
+    """Nothing to wait for."""
+
+
 @asynccontextmanager
 async def memory_stage() -> AsyncIterator[Stage]:
     """Over the memory store."""
@@ -221,6 +229,8 @@ async def memory_stage() -> AsyncIterator[Stage]:
         store.content,
         store.reference.pins,
         MemoryPast(store),
+        port(MemorySearch(store)),
+        _at_once,
     )
     await stage.furnish()
     yield stage
@@ -259,6 +269,8 @@ async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
             made.blind.content,
             made.reference.pins,
             made.past,
+            made.search,
+            made.search.fill,
         )
         await stage.furnish()
         yield stage

@@ -29,6 +29,7 @@ from tests.support.world import ACTOR
 STORE = (
     ports.Log,
     ports.LogView,
+    ports.LogSearch,
     ports.DirectiveStore,
     ports.AgreementStore,
     ports.FactsSource,
@@ -211,6 +212,29 @@ def _is_snapshot(stage: Stage, made: tuple[str, int], result: Any, _: bool) -> N
     assert stage.reference.current is result
 
 
+async def _a_found_entry(stage: Stage) -> Draft:
+    """In the index, where that takes a while."""
+    draft = await _an_entry(stage)
+    while await stage.indexed():
+        pass
+    return draft
+
+
+def _find(stage: Stage, draft: Draft) -> Awaitable[Any]:
+    """By its event, newest first."""
+    terms = frozenset({"event|disclosure"})
+    return stage.search.find(terms, 1 << 62, 1, newest_first=True, since=None, until=None)
+
+
+def _is_hit(_: Stage, draft: Draft, result: Any, __: bool) -> None:
+    assert [(hit.id, hit.full) for hit in result.found] == [(draft.id, draft.full)]
+
+
+def _is_all_indexed(_: Stage, __: Draft, result: Any, ___: bool) -> None:
+    done, size = result
+    assert done == size > 0
+
+
 # Workers.
 
 
@@ -249,6 +273,8 @@ ROWS: dict[str, Row] = {
     "LogView.parties": Row(_an_entry, lambda s, d: s.view.parties(d.id), _is_parties),
     "LogView.id_at": Row(_a_place, lambda s, made: s.view.id_at(made[0]), _is_id),
     "LogView.consistency": Row(_a_place, lambda s, m: s.view.consistency(m[0], m[0] + 1), _is_consistent),
+    "LogSearch.find": Row(_a_found_entry, _find, _is_hit),
+    "LogSearch.progress": Row(_a_found_entry, lambda s, _: s.search.progress(), _is_all_indexed),
     "DirectiveStore.by_id": Row(_a_directive, lambda s, m: s.directives.by_id(m[1]), _is_stored),
     "DirectiveStore.about": Row(
         _a_directive, lambda s, m: s.directives.about(m[0], "cumberland"), _are_recorded
