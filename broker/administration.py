@@ -22,13 +22,14 @@ TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A change and what its entry says: `event` and `detail` for the full view. Without a change, nothing that
-    decisions read moves."""
+    """A change and what its entry says: `event` and `detail` for the full view, `words` to be erasable by
+    themselves. Without a change, nothing that decisions read moves."""
 
     event: str
     detail: dict[str, Json]
     change: Change | None
     reads: Reads | None = None
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Administration:
         """Make the change that `plan` gives; it is asked again when its inputs have moved. Raises Unsettled."""
         for _ in range(TRIES):
             planned = await plan()
-            draft = self._draft(caller, planned.event, planned.detail, actor, planned.reads)
+            draft = self._draft(caller, planned.event, planned.detail, actor, planned.reads, planned.words)
             if planned.change is None:
                 committed = await self._log.append(draft)
             else:

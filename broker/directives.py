@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from broker.administration import Administration, Made, Plan, subject_detail
 from broker.core.canonical import Json
 from broker.core.decision import subject_key
-from broker.core.directive import Directive
+from broker.core.directive import Directive, why_not
 from broker.core.forms import directive_detail
 from broker.core.model import Actor, Caller, Function, SubjectRef
 from broker.core.reference import Reference
@@ -41,6 +41,8 @@ class Withdrawn:
 
 
 _WITHDRAWN = "directive-withdrawn"
+# What one agency may have on record about one subject, withdrawn ones apart: decisions about them read all.
+MAX_ABOUT_ONE = 64
 
 
 class Directives:
@@ -66,14 +68,18 @@ class Directives:
         _check_scope(directive, await self._reference.refresh())
 
         async def plan() -> Plan:
+            await self._check_room(caller, subject)
+            detail = directive_detail(directive)
             stored: dict[str, Json] = {
                 "id": directive.id,
                 "recorder": caller.agency,
-                "detail": directive_detail(directive),
+                "detail": detail,
                 "at": self._clock.now().isoformat(),
             }
             change = Change("directive", stored, frozenset({_key(subject)}), reference=False, subject=subject)
-            return Plan("directive-recorded", {**stored, "subject": subject_detail(subject)}, change)
+            # Free words stand where they can be erased by themselves.
+            entry = {**stored, "detail": {**detail, "explained": ""}, "subject": subject_detail(subject)}
+            return Plan("directive-recorded", entry, change, words=directive.explained)
 
         return await self._administration.make(caller, plan, actor)
 
@@ -121,11 +127,16 @@ class Directives:
         # Whether anybody else had recorded a consent is not the caller's to learn.
         return Withdrawn(tuple(d.id for d in ended if d.recorder == caller.agency), made)
 
-    async def counted_under(self, directive: Directive) -> tuple[str, ...]:
-        """Ids of the agreements, in force or yet to be, under which this consent can make a difference."""
+    async def worth(self, directive: Directive) -> tuple[tuple[str, ...], str]:
+        """Of a consent: ids of the agreements, in force or yet to be, under which it can make a difference, and
+        what it lacks to stand under any. Nothing of anything else."""
+        if directive.kind != "consent":
+            return (), ""
         reference, now = await self._reference.refresh(), self._clock.now()
+        if lacks := why_not(directive, now):
+            return (), lacks
         live = (a for a in reference.agreements.values() if now < a.ends)
-        return tuple(sorted(a.id for a in live if counts(directive, a)))
+        return tuple(sorted(a.id for a in live if counts(directive, a))), ""
 
     async def of_own(
         self, caller: Caller, subject: SubjectRef, actor: Actor
@@ -137,6 +148,17 @@ class Directives:
             caller, "directives-viewed", {"subject": subject_detail(subject), "found": len(own)}, actor
         )
         return own, made
+
+    async def _check_room(self, caller: Caller, subject: SubjectRef) -> None:
+        """Counted without holding others up: a few that come at the same moment may go past it."""
+        facts = await self._facts.read(Asked((subject,), caller.name, ()))
+        own = sum(d.recorder == caller.agency for d in facts.directives.get(subject, ()))
+        if own >= MAX_ABOUT_ONE:
+            raise InvalidRequest(
+                "directive.subject",
+                f"your agency has {own} directives about this subject and may have {MAX_ABOUT_ONE}; withdraw "
+                "what has run out or no longer holds (`broker directive list` shows them)",
+            )
 
     def _withdrawal(self, ids: list[str], key: str | bytes, detail: dict[str, Json], policy: int) -> Plan:
         stored: dict[str, Json] = {"ids": [*ids], "at": self._clock.now().isoformat()}

@@ -57,6 +57,15 @@ def entry_id(receipt: Receipt) -> str:
     return parse_entry(receipt.entry).id
 
 
+def noted(message: exchange_pb2.Receipt, vkey: Path) -> dict[str, object]:
+    """The entry of a change: its receipt is verified where the log's keys are at hand."""
+    receipt = read(message)
+    verified = vkey.exists()
+    if verified:
+        verify(receipt, vkey)
+    return {"entry": entry_id(receipt), "index": receipt.index, "verified": verified}
+
+
 def save(receipt: Receipt, proof: Path) -> list[Path]:
     """Write the proof as a C2SP tlog-proof, and beside it the entry and the opening if there is one.
 

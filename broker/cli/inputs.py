@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from broker.core.subject import SubjectRef
+    from broker.v1 import exchange_pb2
 
 _MAX_LINE = 256
 # For the help of commands that talk to a broker; `broker.cli` owns what it says.
@@ -52,6 +53,19 @@ def moment(text: str | datetime) -> datetime:
     if at is None or at.tzinfo is None:
         raise typer.BadParameter("a time is 2027-03-31, or 2027-03-31T09:00:00Z with its offset")
     return at.astimezone(UTC)
+
+
+def day(text: str | date) -> date:
+    """A day, `2011-05-09`."""
+    if isinstance(text, date):
+        return text
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.isoformat() != text:
+        raise typer.BadParameter("a day is 2011-05-09")
+    return found
 
 
 From = Annotated[
@@ -108,6 +122,13 @@ def subject_of(text: str) -> SubjectRef:
     if not colon:
         raise typer.BadParameter("--subject is SCHEME:VALUE, such as uprn:100062990001")
     return parse_subject(scheme, value)
+
+
+def wire_subject(subject: SubjectRef) -> exchange_pb2.SubjectRef:
+    """A subject for the wire."""
+    from broker.v1 import exchange_pb2
+
+    return exchange_pb2.SubjectRef(scheme=subject.scheme, value=subject.value)
 
 
 def stamp(at: datetime | None) -> Timestamp | None:

@@ -9,6 +9,7 @@ from broker.limits import Limits
 from broker.ports import Clock
 from broker.rpc import parse, wire
 from broker.rpc.identity import Identity
+from broker.rpc.parse_directive import directive as parsed
 from broker.rpc.unary import unary
 from broker.telemetry import Telemetry
 from broker.v1 import directive_pb2 as pb
@@ -35,13 +36,13 @@ class DirectiveServicer(directive_pb2_grpc.DirectiveServiceServicer):
     @unary
     async def AddDirective(self, request: pb.AddDirectiveRequest, caller: Caller) -> pb.AddDirectiveResponse:
         """Record one."""
-        directive = parse.directive(request.directive, caller, self._clock.now())
+        directive = parsed(request.directive, caller, self._clock.now())
         subject = parse.subject(request.directive.subject, "directive.subject")
         self._limits.change(caller.agency, subject, self._clock.loop_time())
         made = await self._directives.add(caller, subject, directive, parse.actor(request.actor))
-        counted = await self._directives.counted_under(directive) if directive.kind == "consent" else ()
+        counted, lacks = await self._directives.worth(directive)
         return pb.AddDirectiveResponse(
-            directive_id=directive.id, receipt=wire.receipt(made.receipt), counts_under=counted
+            directive_id=directive.id, receipt=wire.receipt(made.receipt), counts_under=counted, lacks=lacks
         )
 
     @unary

@@ -6,9 +6,8 @@ Every refusal is InvalidRequest naming the field; a value that may be personal i
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from unicodedata import category
 
@@ -16,12 +15,11 @@ from google.protobuf import duration_pb2, timestamp_pb2
 from google.protobuf.message import Message
 
 from broker import law
-from broker.core.directive import KINDS, MANNERS, STANDINGS, Directive
 from broker.core.directory import Agency
 from broker.core.model import Actor, Assurance, Caller, Function, Place, Reason, Request, SubjectRef, Traits
 from broker.core.subject import parse_subject
 from broker.errors import InvalidRequest, NotYetOffered
-from broker.v1 import directive_pb2, directory_pb2, exchange_pb2
+from broker.v1 import directory_pb2, exchange_pb2
 
 MAX_REQUEST = 64 * 1024
 DEFAULT_TIMEOUT = 5.0
@@ -208,33 +206,6 @@ def when(field: str, message: Message, name: str) -> datetime | None:
     if not 1900 <= at.year <= 2200:
         raise InvalidRequest(field, "a year between 1900 and 2200")
     return at
-
-
-def directive(message: directive_pb2.Directive, caller: Caller, now: datetime) -> Directive:
-    """What somebody said, as recorded by `caller`'s agency."""
-    said_at = when("directive.said_at", message, "said_at") or now
-    if said_at > now + timedelta(minutes=5):
-        raise InvalidRequest("directive.said_at", "lies in the future")
-    said_at = min(said_at, now)  # a clock that is ahead must not leave an objection without force for minutes
-    valid_until = when("directive.valid_until", message, "valid_until")
-    if valid_until is not None and valid_until <= said_at:
-        raise InvalidRequest("directive.valid_until", "ends before it was said")
-    for name, allowed in (("kind", KINDS), ("standing", STANDINGS), ("manner", MANNERS)):
-        if (value := getattr(message, name)) not in allowed and (value or name == "kind"):
-            raise InvalidRequest(f"directive.{name}", f"one of {', '.join(sorted(allowed))}")
-    return Directive(
-        id=str(uuid.uuid4()),
-        kind=message.kind,
-        recorder=caller.agency,
-        said_at=said_at,
-        standing=message.standing or "self",
-        manner=message.manner or "verbal",
-        purposes=frozenset(message.purposes),
-        record_types=frozenset(message.record_types),
-        requesters=frozenset(message.requesters),
-        providers=frozenset(message.providers),
-        valid_until=valid_until,
-    )
 
 
 def agency(message: directory_pb2.Agency, now: datetime) -> Agency:

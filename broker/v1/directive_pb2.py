@@ -26,7 +26,7 @@ from broker.v1 import exchange_pb2 as broker_dot_v1_dot_exchange__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62roker/v1/directive.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x03\n\tDirective\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12&\n\x07subject\x18\x03 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x10\n\x08purposes\x18\x04 \x03(\t\x12\x14\n\x0crecord_types\x18\x05 \x03(\t\x12\x12\n\nrequesters\x18\x06 \x03(\t\x12\x11\n\tproviders\x18\x07 \x03(\t\x12\x10\n\x08recorder\x18\x08 \x01(\t\x12\x10\n\x08standing\x18\t \x01(\t\x12\x0e\n\x06manner\x18\n \x01(\t\x12+\n\x07said_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecorded_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cwithdrawn_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"_\n\x13\x41\x64\x64\x44irectiveRequest\x12\'\n\tdirective\x18\x01 \x01(\x0b\x32\x14.broker.v1.Directive\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\"g\n\x14\x41\x64\x64\x44irectiveResponse\x12\x14\n\x0c\x64irective_id\x18\x01 \x01(\t\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\x12\x14\n\x0c\x63ounts_under\x18\x03 \x03(\t\"\x8a\x01\n\x18WithdrawDirectiveRequest\x12\x14\n\x0c\x64irective_id\x18\x01 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\x12&\n\x07subject\x18\x03 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x0f\n\x07purpose\x18\x04 \x01(\t\"W\n\x19WithdrawDirectiveResponse\x12\x15\n\rdirective_ids\x18\x01 \x03(\t\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\"`\n\x15ListDirectivesRequest\x12&\n\x07subject\x18\x01 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\"g\n\x16ListDirectivesResponse\x12(\n\ndirectives\x18\x01 \x03(\x0b\x32\x14.broker.v1.Directive\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt2\x9a\x02\n\x10\x44irectiveService\x12O\n\x0c\x41\x64\x64\x44irective\x12\x1e.broker.v1.AddDirectiveRequest\x1a\x1f.broker.v1.AddDirectiveResponse\x12^\n\x11WithdrawDirective\x12#.broker.v1.WithdrawDirectiveRequest\x1a$.broker.v1.WithdrawDirectiveResponse\x12U\n\x0eListDirectives\x12 .broker.v1.ListDirectivesRequest\x1a!.broker.v1.ListDirectivesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62roker/v1/directive.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x05\n\tDirective\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12&\n\x07subject\x18\x03 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x10\n\x08purposes\x18\x04 \x03(\t\x12\x14\n\x0crecord_types\x18\x05 \x03(\t\x12\x12\n\nrequesters\x18\x06 \x03(\t\x12\x11\n\tproviders\x18\x07 \x03(\t\x12\x10\n\x08recorder\x18\x08 \x01(\t\x12\x10\n\x08standing\x18\t \x01(\t\x12\x0e\n\x06manner\x18\n \x01(\t\x12+\n\x07said_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecorded_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cwithdrawn_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07speaker\x18\x0f \x01(\t\x12\x11\n\tauthority\x18\x10 \x01(\t\x12\x10\n\x08\x63\x61pacity\x18\x11 \x01(\t\x12\x10\n\x08\x61ssessor\x18\x12 \x01(\t\x12\x13\n\x0b\x61ssessed_on\x18\x13 \x01(\t\x12\x10\n\x08\x61ssessed\x18\x14 \x01(\t\x12\x10\n\x08taken_by\x18\x15 \x01(\t\x12\x11\n\texplained\x18\x16 \x01(\t\x12\x0f\n\x07\x63ompany\x18\x17 \x01(\t\x12\x31\n\rreconsider_at\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06matter\x18\x19 \x01(\t\x12\x0e\n\x06\x61\x63tors\x18\x1a \x03(\t\"_\n\x13\x41\x64\x64\x44irectiveRequest\x12\'\n\tdirective\x18\x01 \x01(\x0b\x32\x14.broker.v1.Directive\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\"v\n\x14\x41\x64\x64\x44irectiveResponse\x12\x14\n\x0c\x64irective_id\x18\x01 \x01(\t\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\x12\x14\n\x0c\x63ounts_under\x18\x03 \x03(\t\x12\r\n\x05lacks\x18\x04 \x01(\t\"\x8a\x01\n\x18WithdrawDirectiveRequest\x12\x14\n\x0c\x64irective_id\x18\x01 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\x12&\n\x07subject\x18\x03 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x0f\n\x07purpose\x18\x04 \x01(\t\"W\n\x19WithdrawDirectiveResponse\x12\x15\n\rdirective_ids\x18\x01 \x03(\t\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\"`\n\x15ListDirectivesRequest\x12&\n\x07subject\x18\x01 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\"g\n\x16ListDirectivesResponse\x12(\n\ndirectives\x18\x01 \x03(\x0b\x32\x14.broker.v1.Directive\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt2\x9a\x02\n\x10\x44irectiveService\x12O\n\x0c\x41\x64\x64\x44irective\x12\x1e.broker.v1.AddDirectiveRequest\x1a\x1f.broker.v1.AddDirectiveResponse\x12^\n\x11WithdrawDirective\x12#.broker.v1.WithdrawDirectiveRequest\x1a$.broker.v1.WithdrawDirectiveResponse\x12U\n\x0eListDirectives\x12 .broker.v1.ListDirectivesRequest\x1a!.broker.v1.ListDirectivesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +34,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'broker.v1.directive_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DIRECTIVE']._serialized_start=100
-  _globals['_DIRECTIVE']._serialized_end=501
-  _globals['_ADDDIRECTIVEREQUEST']._serialized_start=503
-  _globals['_ADDDIRECTIVEREQUEST']._serialized_end=598
-  _globals['_ADDDIRECTIVERESPONSE']._serialized_start=600
-  _globals['_ADDDIRECTIVERESPONSE']._serialized_end=703
-  _globals['_WITHDRAWDIRECTIVEREQUEST']._serialized_start=706
-  _globals['_WITHDRAWDIRECTIVEREQUEST']._serialized_end=844
-  _globals['_WITHDRAWDIRECTIVERESPONSE']._serialized_start=846
-  _globals['_WITHDRAWDIRECTIVERESPONSE']._serialized_end=933
-  _globals['_LISTDIRECTIVESREQUEST']._serialized_start=935
-  _globals['_LISTDIRECTIVESREQUEST']._serialized_end=1031
-  _globals['_LISTDIRECTIVESRESPONSE']._serialized_start=1033
-  _globals['_LISTDIRECTIVESRESPONSE']._serialized_end=1136
-  _globals['_DIRECTIVESERVICE']._serialized_start=1139
-  _globals['_DIRECTIVESERVICE']._serialized_end=1421
+  _globals['_DIRECTIVE']._serialized_end=749
+  _globals['_ADDDIRECTIVEREQUEST']._serialized_start=751
+  _globals['_ADDDIRECTIVEREQUEST']._serialized_end=846
+  _globals['_ADDDIRECTIVERESPONSE']._serialized_start=848
+  _globals['_ADDDIRECTIVERESPONSE']._serialized_end=966
+  _globals['_WITHDRAWDIRECTIVEREQUEST']._serialized_start=969
+  _globals['_WITHDRAWDIRECTIVEREQUEST']._serialized_end=1107
+  _globals['_WITHDRAWDIRECTIVERESPONSE']._serialized_start=1109
+  _globals['_WITHDRAWDIRECTIVERESPONSE']._serialized_end=1196
+  _globals['_LISTDIRECTIVESREQUEST']._serialized_start=1198
+  _globals['_LISTDIRECTIVESREQUEST']._serialized_end=1294
+  _globals['_LISTDIRECTIVESRESPONSE']._serialized_start=1296
+  _globals['_LISTDIRECTIVESRESPONSE']._serialized_end=1399
+  _globals['_DIRECTIVESERVICE']._serialized_start=1402
+  _globals['_DIRECTIVESERVICE']._serialized_end=1684
 # @@protoc_insertion_point(module_scope)

@@ -38,15 +38,49 @@ class Directive(_message.Message):
     VALID_UNTIL_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
     WITHDRAWN_AT_FIELD_NUMBER: _builtins.int
+    SPEAKER_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
+    ASSESSOR_FIELD_NUMBER: _builtins.int
+    ASSESSED_ON_FIELD_NUMBER: _builtins.int
+    ASSESSED_FIELD_NUMBER: _builtins.int
+    TAKEN_BY_FIELD_NUMBER: _builtins.int
+    EXPLAINED_FIELD_NUMBER: _builtins.int
+    COMPANY_FIELD_NUMBER: _builtins.int
+    RECONSIDER_AT_FIELD_NUMBER: _builtins.int
+    MATTER_FIELD_NUMBER: _builtins.int
+    ACTORS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: _builtins.str
-    """consent, refusal, objection, restriction."""
+    """consent, refusal, objection, restriction, opt-out (the national data opt-out), protected-identity,
+    staff-conflict, safe-contact.
+    """
     recorder: _builtins.str
     """The agency that recorded it, from its certificate."""
     standing: _builtins.str
     """Who spoke: self, gillick-child, parental-responsibility, attorney, deputy."""
     manner: _builtins.str
     """verbal or written."""
+    speaker: _builtins.str
+    """Who it was, where several may speak: "mother". 200 characters, as every text here unless it says otherwise."""
+    authority: _builtins.str
+    """By what right somebody speaks for another: a birth certificate seen, a court order. Required where one does."""
+    capacity: _builtins.str
+    """Capacity for this decision: presumed, has, lacks. The last two need assessor, assessed_on and assessed."""
+    assessor: _builtins.str
+    """Who assessed capacity, or a child's competence; a consent by a gillick-child needs it and the day."""
+    assessed_on: _builtins.str
+    """YYYY-MM-DD."""
+    assessed: _builtins.str
+    """The decision that the assessment was about."""
+    taken_by: _builtins.str
+    """Who took it down, where that is not the actor."""
+    explained: _builtins.str
+    """What was explained before it was said: up to 500 characters, over lines."""
+    company: _builtins.str
+    """alone or accompanied; empty: nobody noted it."""
+    matter: _builtins.str
+    """Of a consent: sharing, or visit (that somebody comes, which is no consent to share)."""
     @_builtins.property
     def subject(self) -> _exchange_pb2.SubjectRef: ...
     @_builtins.property
@@ -67,6 +101,14 @@ class Directive(_message.Message):
     def recorded_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def withdrawn_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def reconsider_at(self) -> _timestamp_pb2.Timestamp:
+        """From then on a consent is to be asked for again, and no longer stands."""
+
+    @_builtins.property
+    def actors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a staff-conflict, which needs them, and of nothing else: ids of actors, as their systems claim them."""
+
     def __init__(
         self,
         *,
@@ -84,10 +126,22 @@ class Directive(_message.Message):
         valid_until: _timestamp_pb2.Timestamp | None = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
         withdrawn_at: _timestamp_pb2.Timestamp | None = ...,
+        speaker: _builtins.str = ...,
+        authority: _builtins.str = ...,
+        capacity: _builtins.str = ...,
+        assessor: _builtins.str = ...,
+        assessed_on: _builtins.str = ...,
+        assessed: _builtins.str = ...,
+        taken_by: _builtins.str = ...,
+        explained: _builtins.str = ...,
+        company: _builtins.str = ...,
+        reconsider_at: _timestamp_pb2.Timestamp | None = ...,
+        matter: _builtins.str = ...,
+        actors: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["recorded_at", b"recorded_at", "said_at", b"said_at", "subject", b"subject", "valid_until", b"valid_until", "withdrawn_at", b"withdrawn_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reconsider_at", b"reconsider_at", "recorded_at", b"recorded_at", "said_at", b"said_at", "subject", b"subject", "valid_until", b"valid_until", "withdrawn_at", b"withdrawn_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind", "manner", b"manner", "providers", b"providers", "purposes", b"purposes", "record_types", b"record_types", "recorded_at", b"recorded_at", "recorder", b"recorder", "requesters", b"requesters", "said_at", b"said_at", "standing", b"standing", "subject", b"subject", "valid_until", b"valid_until", "withdrawn_at", b"withdrawn_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actors", b"actors", "assessed", b"assessed", "assessed_on", b"assessed_on", "assessor", b"assessor", "authority", b"authority", "capacity", b"capacity", "company", b"company", "explained", b"explained", "id", b"id", "kind", b"kind", "manner", b"manner", "matter", b"matter", "providers", b"providers", "purposes", b"purposes", "reconsider_at", b"reconsider_at", "record_types", b"record_types", "recorded_at", b"recorded_at", "recorder", b"recorder", "requesters", b"requesters", "said_at", b"said_at", "speaker", b"speaker", "standing", b"standing", "subject", b"subject", "taken_by", b"taken_by", "valid_until", b"valid_until", "withdrawn_at", b"withdrawn_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -126,7 +180,10 @@ class AddDirectiveResponse(_message.Message):
     DIRECTIVE_ID_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     COUNTS_UNDER_FIELD_NUMBER: _builtins.int
+    LACKS_FIELD_NUMBER: _builtins.int
     directive_id: _builtins.str
+    lacks: _builtins.str
+    """Of a consent that does not stand, under whatever agreement: why not, in words. Empty: it stands."""
     @_builtins.property
     def receipt(self) -> _exchange_pb2.Receipt: ...
     @_builtins.property
@@ -139,10 +196,11 @@ class AddDirectiveResponse(_message.Message):
         directive_id: _builtins.str = ...,
         receipt: _exchange_pb2.Receipt | None = ...,
         counts_under: _abc.Iterable[_builtins.str] | None = ...,
+        lacks: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts_under", b"counts_under", "directive_id", b"directive_id", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts_under", b"counts_under", "directive_id", b"directive_id", "lacks", b"lacks", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

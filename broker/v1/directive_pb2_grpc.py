@@ -55,14 +55,14 @@ class DirectiveServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def AddDirective(self, request, context):
-        """Any party may record a refusal or objection; a consent counts only where the agreement names its recorder.
+        """Any party may record anything; a consent counts only where the agreement names its recorder.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WithdrawDirective(self, request, context):
-        """A consent may be withdrawn through any party; a refusal is lifted only by who recorded it.
+        """A consent may be withdrawn through any party; anything else is lifted only by who recorded it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -32,9 +32,9 @@ class DirectiveServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DirectiveServiceAsyncStub: ...
     AddDirective: _grpc.UnaryUnaryMultiCallable[_directive_pb2.AddDirectiveRequest, _directive_pb2.AddDirectiveResponse]
-    """Any party may record a refusal or objection; a consent counts only where the agreement names its recorder."""
+    """Any party may record anything; a consent counts only where the agreement names its recorder."""
     WithdrawDirective: _grpc.UnaryUnaryMultiCallable[_directive_pb2.WithdrawDirectiveRequest, _directive_pb2.WithdrawDirectiveResponse]
-    """A consent may be withdrawn through any party; a refusal is lifted only by who recorded it."""
+    """A consent may be withdrawn through any party; anything else is lifted only by who recorded it."""
     ListDirectives: _grpc.UnaryUnaryMultiCallable[_directive_pb2.ListDirectivesRequest, _directive_pb2.ListDirectivesResponse]
     """What the caller's own agency has recorded about one subject and nobody has withdrawn since."""
 
@@ -42,9 +42,9 @@ class DirectiveServiceStub:
 class DirectiveServiceAsyncStub(DirectiveServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     AddDirective: _aio.UnaryUnaryMultiCallable[_directive_pb2.AddDirectiveRequest, _directive_pb2.AddDirectiveResponse]  # type: ignore[assignment]
-    """Any party may record a refusal or objection; a consent counts only where the agreement names its recorder."""
+    """Any party may record anything; a consent counts only where the agreement names its recorder."""
     WithdrawDirective: _aio.UnaryUnaryMultiCallable[_directive_pb2.WithdrawDirectiveRequest, _directive_pb2.WithdrawDirectiveResponse]  # type: ignore[assignment]
-    """A consent may be withdrawn through any party; a refusal is lifted only by who recorded it."""
+    """A consent may be withdrawn through any party; anything else is lifted only by who recorded it."""
     ListDirectives: _aio.UnaryUnaryMultiCallable[_directive_pb2.ListDirectivesRequest, _directive_pb2.ListDirectivesResponse]  # type: ignore[assignment]
     """What the caller's own agency has recorded about one subject and nobody has withdrawn since."""
 
@@ -55,7 +55,7 @@ class DirectiveServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _directive_pb2.AddDirectiveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_directive_pb2.AddDirectiveResponse, _abc.Awaitable[_directive_pb2.AddDirectiveResponse]]:
-        """Any party may record a refusal or objection; a consent counts only where the agreement names its recorder."""
+        """Any party may record anything; a consent counts only where the agreement names its recorder."""
 
     @_abc_1.abstractmethod
     def WithdrawDirective(
@@ -63,7 +63,7 @@ class DirectiveServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _directive_pb2.WithdrawDirectiveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_directive_pb2.WithdrawDirectiveResponse, _abc.Awaitable[_directive_pb2.WithdrawDirectiveResponse]]:
-        """A consent may be withdrawn through any party; a refusal is lifted only by who recorded it."""
+        """A consent may be withdrawn through any party; anything else is lifted only by who recorded it."""
 
     @_abc_1.abstractmethod
     def ListDirectives(

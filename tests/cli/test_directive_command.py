@@ -40,6 +40,18 @@ def test_what_was_said_is_recorded_listed_and_withdrawn(broker: Run, parties: Pa
         "manner": "written",
         "said_at": "2026-05-01T09:00:00Z",
         "valid_until": "2099-01-01T00:00:00Z",
+        "speaker": None,
+        "authority": None,
+        "capacity": "presumed",
+        "assessor": None,
+        "assessed_on": None,
+        "assessed": None,
+        "taken_by": None,
+        "explained": None,
+        "company": None,
+        "matter": "sharing",
+        "reconsider_at": None,
+        "actors": [],
     }
     assert "objection" in broker("directive", "list", "--subject", PERSON, *us).out
 
@@ -125,3 +137,88 @@ def test_wrong_uses(broker: Run, parties: Parties) -> None:
     assert operator.code == 1
     assert "only a system enrolled as partner" in operator.err
     assert broker("directive", "list", "--subject", PERSON, "--as", parties.requester).code == 2
+
+
+CHILD = "nhs-number:9912003896"
+MOTHER = (
+    *("--standing", "parental-responsibility", "--speaker", "mother", "--authority", "birth certificate seen"),
+    *("--said-at", "2026-05-01T10:00:00Z"),
+)
+
+
+def test_who_spoke_and_how_it_was_taken(broker: Run, parties: Parties) -> None:
+    """All of it comes back; a birth date stays here, and becomes the day of asking again."""
+    us = ("--as", parties.requester, *ACTOR)
+    taken = (
+        "--taken-by",
+        "s.lowe",
+        "--explained",
+        "who sees it",
+        "--company",
+        "accompanied",
+        "--matter",
+        "visit",
+    )
+    add = (
+        "directive",
+        "add",
+        "consent",
+        "--subject",
+        CHILD,
+        *us,
+        *MOTHER,
+        *taken,
+        "--birth-date",
+        "2012-07-10",
+    )
+    added = broker(*add, "--json")
+    assert added.code == 0, added.err
+    assert added.json["reconsider_at"] == "2028-07-09T23:00:00Z"
+    assert added.json["lacks"] == "was given for a visit, which is not consent to share"
+    assert "warning: this consent does not stand: it was given for a visit" in added.err
+    assert added.json["counts_under"] == []
+    (listed,) = broker("directive", "list", "--subject", CHILD, *us, "--json").json
+    assert {name: listed[name] for name in ("standing", "speaker", "authority", "taken_by", "explained")} == {
+        "standing": "parental-responsibility",
+        "speaker": "mother",
+        "authority": "birth certificate seen",
+        "taken_by": "s.lowe",
+        "explained": "who sees it",
+    }
+    assert (listed["company"], listed["matter"]) == ("accompanied", "visit")
+    assert listed["reconsider_at"] == "2028-07-09T23:00:00Z"
+    assert "2012" not in str(listed)
+    sooner = broker(*add, "--reconsider-at", "2027-01-01", "--json").json
+    assert sooner["reconsider_at"] == "2027-01-01T00:00:00Z"
+    older = (*add[:-1], "2009-07-10")
+    assert broker(*older, "--json").json["reconsider_at"] == "2027-07-09T23:00:00Z", "past 16: at 18"
+
+
+def test_a_birth_date_is_for_what_a_parent_consents_to(broker: Run, parties: Parties) -> None:
+    """Not for anybody else's word, nor for an adult's parents; and it is a day."""
+    us = ("--as", parties.requester, *ACTOR)
+    add = ("directive", "add", "consent", "--subject", CHILD, *us, "--birth-date")
+    for arguments, says in (
+        ((*add, "2012-07-10"), "--standing parental-responsibility"),
+        ((*add, "2001-07-10", *MOTHER), "parental responsibility had ended"),
+        ((*add, "10/07/2012", *MOTHER), "a day is 2011-05-09"),
+    ):
+        result = broker(*arguments)
+        assert result.code == 2
+        assert says in " ".join(result.err.replace("│", " ").split())
+
+
+def test_what_shields_somebody_is_recorded_and_lifted_by_its_recorder(broker: Run, parties: Parties) -> None:
+    """A conflict names actors; and what a shield has no use for is refused by its name."""
+    us, others = (("--as", each, *ACTOR) for each in (parties.requester, parties.provider))
+    add = ("directive", "add", "staff-conflict", "--subject", CHILD, *us)
+    assert "directive.actors: is required" in broker(*add).err
+    conflict = broker(*add, "--conflict", "a.hill", "--conflict", "b.dale", "--json").json["directive"]
+    (shown,) = (e for e in broker("directive", "list", "--subject", CHILD, *us, "--json").json if e["actors"])
+    assert (shown["id"], shown["actors"]) == (conflict, ["a.hill", "b.dale"])
+    safe = broker("directive", "add", "safe-contact", "--subject", CHILD, *us, "--json").json["directive"]
+    wrong = broker("directive", "add", "safe-contact", "--subject", CHILD, *us, "--standing", "gillick-child")
+    assert "directive.standing: a safe-contact is nobody's consent" in wrong.err
+    for each in (conflict, safe):
+        assert "may withdraw" in broker("directive", "withdraw", each, *others).err
+        assert broker("directive", "withdraw", each, *us).code == 0

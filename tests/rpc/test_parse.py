@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from broker.core.model import Assurance
 from broker.errors import InvalidRequest, NotYetOffered
 from broker.rpc import parse
-from broker.v1 import directive_pb2, directory_pb2
+from broker.v1 import directory_pb2
 from broker.v1 import exchange_pb2 as pb
 from tests.support.world import caller
 
@@ -197,36 +197,6 @@ def stamp(at: datetime) -> timestamp_pb2.Timestamp:
     made = timestamp_pb2.Timestamp()
     made.FromDatetime(at)
     return made
-
-
-DIRECTIVES: list[tuple[str, dict[str, Any]]] = [
-    ("directive.kind", {"kind": ""}),
-    ("directive.kind", {"kind": "wish"}),
-    ("directive.standing", {"kind": "consent", "standing": "neighbour"}),
-    ("directive.manner", {"kind": "consent", "manner": "nodded"}),
-    ("directive.said_at", {"kind": "consent", "said_at": stamp(NOW + timedelta(minutes=6))}),
-    ("directive.said_at", {"kind": "consent", "said_at": stamp(datetime(1850, 1, 1, tzinfo=UTC))}),
-    ("directive.said_at", {"kind": "consent", "said_at": timestamp_pb2.Timestamp(seconds=2**60)}),
-    ("directive.valid_until", {"kind": "consent", "valid_until": stamp(NOW)}),
-]
-
-
-@pytest.mark.parametrize(
-    ("field", "change"), DIRECTIVES, ids=[f"{n}-{f}" for n, (f, _) in enumerate(DIRECTIVES)]
-)
-def test_a_directive_that_is_wrong_is_named_by_field(field: str, change: dict[str, Any]) -> None:
-    """Kind, standing, manner and times."""
-    with pytest.raises(InvalidRequest) as caught:
-        parse.directive(directive_pb2.Directive(**change), caller(), NOW)
-    assert caught.value.field == field
-
-
-def test_what_was_said_by_a_clock_ahead_holds_at_once() -> None:
-    """An objection from a tablet whose clock is four minutes ahead must not sleep for four minutes."""
-    message = directive_pb2.Directive(kind="objection", said_at=stamp(NOW + timedelta(minutes=4)))
-    directive = parse.directive(message, caller(), NOW)
-    assert directive.in_force(NOW)
-    assert (directive.recorder, directive.standing, directive.manner) == ("nwas", "self", "verbal")
 
 
 AGENCIES: list[tuple[str, Callable[[directory_pb2.Agency], object]]] = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +228,31 @@ async def test_what_is_said_is_read_for_the_identifiers_asked(ports: Ports) -> N
     assert await ports.directives.by_id(directive.id) is None
     assert (await ports.facts.read(Asked((HOME,), SYSTEM, ()))).directives == {}
     assert await ports.given_back(draft(reads=Reads(facts.policy, frozenset({KEY})))) == "stale"
+
+
+async def test_all_that_was_taken_down_is_kept(ports: Ports) -> None:
+    """Who spoke, by what right, how it was taken, who assessed: by identifier, by id, and for its recorder."""
+    consent = said(
+        "consent",
+        standing="gillick-child",
+        speaker="the elder",
+        authority="none needed",
+        capacity="has",
+        assessor="Dr Iqbal",
+        assessed_on=date(2026, 5, 31),
+        assessed="sharing with the school nurse",
+        taken_by="s.lowe",
+        explained="who sees it\nand why",
+        company="accompanied",
+        reconsider_at=datetime(2028, 1, 10, tzinfo=UTC),
+        matter="visit",
+    )
+    conflict = said("staff-conflict", actors=frozenset({"a.hill", "b.dale"}))
+    for each in (consent, conflict):
+        await ports.say(HOME, each)
+        stored = await ports.directives.by_id(each.id)
+        assert stored is not None
+        assert stored.directive == each
+    assert set((await ports.facts.read(Asked((HOME,), SYSTEM, ()))).directives[HOME]) == {consent, conflict}
+    own = await ports.directives.about(HOME, "cumberland")
+    assert [each.directive for each in own] == [consent, conflict]
