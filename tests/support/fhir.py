@@ -39,6 +39,14 @@ class FhirApi:
             answer = await http.put(f"{self.url}/{resource['resourceType']}/{resource['id']}", json=resource)
             assert answer.status_code in (200, 201), answer.text
 
+    async def get(self, kind: str, id_: str) -> dict[str, Any]:
+        """A resource as the API gives it."""
+        async with self._http() as http:
+            answer = await http.get(f"{self.url}/{kind}/{id_}")
+            assert answer.status_code == 200, answer.text
+            found: dict[str, Any] = answer.json()
+            return found
+
     async def delete(self, kind: str, id_: str) -> None:
         """Delete a resource through the API."""
         async with self._http() as http:
