@@ -12,6 +12,7 @@ import typer
 from broker.cli import evidence, inputs, output
 from broker.cli.connection import Link
 from broker.cli.directive_add import add
+from broker.cli.directive_files import export, import_
 from broker.cli.remote import remote
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ app = typer.Typer(
 
 
 app.command("add")(add)
+app.command("import")(import_)
+app.command("export")(export)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from broker.core.directive import Directive
 from broker.core.directive_form import MAX_EXPLAINED, MAX_TEXT, check
@@ -23,13 +23,23 @@ def directive(message: directive_pb2.Directive, caller: Caller, now: datetime) -
     said_at = when("directive.said_at", message, "said_at") or now
     if said_at > now + _AHEAD:
         raise InvalidRequest("directive.said_at", "lies in the future")
-    made = Directive(
-        id=str(uuid.uuid4()),
+    # A clock that is ahead must not leave an objection without force for minutes.
+    made = _made(message, str(uuid.uuid4()), caller.agency, min(said_at, now))
+    check(made, local(now).date())
+    return made
+
+
+def recorded(message: directive_pb2.Directive) -> Directive:
+    """One that the broker has on record, as it lists it."""
+    return _made(message, message.id, message.recorder, message.said_at.ToDatetime(UTC))
+
+
+def _made(message: directive_pb2.Directive, directive_id: str, recorder: str, said_at: datetime) -> Directive:
+    return Directive(
+        id=directive_id,
         kind=message.kind,
-        recorder=caller.agency,
-        said_at=min(
-            said_at, now
-        ),  # a clock that is ahead must not leave an objection without force for minutes
+        recorder=recorder,
+        said_at=said_at,
         standing=message.standing or "self",
         manner=message.manner or "verbal",
         purposes=_names("purposes", message.purposes),
@@ -50,8 +60,6 @@ def directive(message: directive_pb2.Directive, caller: Caller, now: datetime) -
         reconsider_at=when("directive.reconsider_at", message, "reconsider_at"),
         actors=_names("actors", message.actors),
     )
-    check(made, local(now).date())
-    return made
 
 
 def _names(name: str, values: Iterable[str]) -> frozenset[str]:

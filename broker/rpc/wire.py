@@ -8,6 +8,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from broker.core import agreement as agreements
 from broker.core import model
+from broker.core.directive import Directive
 from broker.core.directory import Agency, System
 from broker.core.memo import ByIdentity
 from broker.core.model import SubjectRef
@@ -262,22 +263,27 @@ def agreement(of: agreements.Agreement, digest: str, status: str) -> agreement_p
 
 
 def directive(recorded: RecordedDirective, about: SubjectRef) -> directive_pb2.Directive:
-    """What somebody said."""
-    of = recorded.directive
+    """What somebody said, as it is on record."""
+    message = unrecorded(recorded.directive, about)
+    message.id = recorded.directive.id
+    message.recorder = recorded.directive.recorder
+    message.recorded_at.FromDatetime(recorded.recorded_at)
+    return message
+
+
+def unrecorded(of: Directive, about: SubjectRef) -> directive_pb2.Directive:
+    """What somebody said, to be recorded: without what the broker says of it."""
     return directive_pb2.Directive(
-        id=of.id,
         kind=of.kind,
         subject=subject(about),
         purposes=sorted(of.purposes),
         record_types=sorted(of.record_types),
         requesters=sorted(of.requesters),
         providers=sorted(of.providers),
-        recorder=of.recorder,
         standing=of.standing,
         manner=of.manner,
         said_at=timestamp(of.said_at),
         valid_until=timestamp(of.valid_until),
-        recorded_at=timestamp(recorded.recorded_at),
         speaker=of.speaker,
         authority=of.authority,
         capacity=of.capacity,
