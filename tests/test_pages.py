@@ -15,10 +15,16 @@ from adapters.sdk import AdapterSettings, AnswerFunction, Provides, SubjectRef
 from adapters.sdk.conformance import Case, check
 from broker import law
 from broker.catalogue import standard_record_types
+from broker.consent import extras, purposes
 from broker.core import agreement as agreements
-from broker.core import terms
+from broker.core import directive, terms
 from broker.core.recordtype import RecordType
 
+# What `broker directive add` is told of how a directive was taken.
+ADD_OPTIONS = (
+    *("standing", "speaker", "authority", "capacity", "assessor", "assessed-on", "assessed", "manner"),
+    *("taken-by", "explained", "company", "matter", "birth-date", "reconsider-at", "conflict"),
+)
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
@@ -107,3 +113,17 @@ def test_every_key_of_an_agreement_is_in_its_table() -> None:
         codes.kinds,
     ):
         assert [code for code in table if f"`{code}`" not in text] == []
+
+
+def test_the_page_on_directives_names_what_there_is() -> None:
+    """docs/directives.md has each kind, standing and option, and HL7's purposes as they are read."""
+    text = page("directives.md")
+    assert [code for code in directive.KINDS | directive.STANDINGS if f"`{code}`" not in text] == []
+    rows = re.findall(r"^\| `([A-Z]+)` \| (.+) \|$", text, re.MULTILINE)
+    codes = law.load()
+    known = {code for purpose in codes.purposes.values() for code in purpose.hl7}
+    assert {code for code, _ in rows} == known
+    for code, ours in rows:
+        assert re.findall(r"`([a-z-]+)`", ours) == sorted(purposes.meant(code, codes, permit=True))
+    assert [option for option in ADD_OPTIONS if f"`--{option}" not in text] == []
+    assert [part for part in extras.PARTS if f"`{part}`" not in text] == []

@@ -52,10 +52,12 @@ class Element(NamedTuple):
 
     def has(self, name: str) -> bool:
         """Whether there is such an element."""
-        return name in self.value
+        return isinstance(self.value, dict) and name in self.value
 
     def child(self, name: str) -> Element:
         """An element of this object; refused where there is none."""
+        if not isinstance(self.value, dict):
+            raise self.refuse("is not an object")
         inner = Element(f"{self.path}.{name}", self.value.get(name))
         if inner.value is None:
             raise self.missing(name)

@@ -161,6 +161,9 @@ def _rules(
     consent: Element, here: Here, contained: dict[str, Element], *, permit: bool, foreign: bool
 ) -> Iterator[Rule]:
     if not consent.has("provision"):
+        if permit:
+            # What it agrees to would be whatever some policy says, and a consent is specific.
+            raise consent.missing("provision")
         yield Rule()
         return
     yield from root_rule(

@@ -110,7 +110,11 @@ def test_the_base_standard_says_it_by_policy_rule(consent: dict[str, Any], rule:
     consent["provision"]["type"] = "permit" if kind == "consent" else "deny"
     assert only(consent).directive.kind == kind
     del consent["provision"]
-    assert only(consent).directive.purposes == frozenset()
+    if kind == "refusal":
+        assert only(consent).directive.purposes == frozenset(), "of everything"
+    else:
+        with pytest.raises(InvalidRequest, match=r"^Consent\.provision: is missing"):
+            read(consent, HERE)
 
 
 def test_a_denial_inside_a_permit_is_a_refusal_beside_the_consent(consent: dict[str, Any]) -> None:

@@ -132,3 +132,37 @@ async def test_a_real_server_keeps_them(tmp_path: Path) -> None:
             await server.put(write(one, AGENCIES, LAW))
             kept = await server.get("Consent", directive.id)
             assert read({**kept, "meta": {}}, HERE) == [one]
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=8), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place inside a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, each in inner for place in places(each, (*path, key)))]
+
+
+@given(spoken, st.data())
+@settings(max_examples=400)
+def test_a_damaged_consent_is_refused_or_means_no_more(one: Understood, data: st.DataObject) -> None:
+    """Anything in any place: never another error, and never a consent where somebody stood against a use."""
+    resource = json.loads(json.dumps(write(one, AGENCIES, LAW)))
+    *way, last = data.draw(st.sampled_from(places(resource)[1:]))
+    inner = resource
+    for key in way:
+        inner = inner[key]
+    if data.draw(st.booleans()):
+        inner[last] = data.draw(anything)
+    else:
+        del inner[last]
+    try:
+        understood = read(resource, HERE)
+    except InvalidRequest:
+        return
+    for each in understood:
+        assert (each.directive.kind == "consent") == (one.directive.kind == "consent")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from broker.administration import Administration
 from broker.clock import SystemClock
 from broker.core.directive import Directive
 from broker.core.directory import Agency, agency_key
@@ -19,6 +20,8 @@ from broker.core.keys import Signer
 from broker.core.model import SubjectRef
 from broker.core.receipt import verify_receipt
 from broker.core.views import ProviderView, RequesterView
+from broker.directives import MAX_ABOUT_ONE, Directives
+from broker.errors import InvalidRequest
 from broker.ports import (
     Appended,
     Asked,
@@ -37,7 +40,7 @@ from tests.support.durable import durable
 from tests.support.memory import MemoryStore
 from tests.support.postgres import Server
 from tests.support.values import replace
-from tests.support.world import HOME, OTHER_HOME, said
+from tests.support.world import ACTOR, HOME, OTHER_HOME, caller, said
 
 CLOCK = SystemClock()
 KEY = f"subject:{HOME.scheme}|{HOME.value}"
@@ -256,3 +259,19 @@ async def test_all_that_was_taken_down_is_kept(ports: Ports) -> None:
     assert set((await ports.facts.read(Asked((HOME,), SYSTEM, ()))).directives[HOME]) == {consent, conflict}
     own = await ports.directives.about(HOME, "cumberland")
     assert [each.directive for each in own] == [consent, conflict]
+
+
+async def test_how_many_there_are_is_counted_where_decisions_read(ports: Ports) -> None:
+    """One agency's about one subject, whatever keeps them; withdrawn ones no more."""
+    made = Administration(ports.log, CLOCK)
+    use = Directives(made, ports.facts, ports.directives, ports.reference, CLOCK)
+    first = said("objection", "nwas")
+    await use.add(caller("nwas"), HOME, first, ACTOR)
+    for _ in range(MAX_ABOUT_ONE - 1):
+        await use.add(caller("nwas"), HOME, said("objection", "nwas"), ACTOR)
+    with pytest.raises(InvalidRequest, match=r"directive.subject: your agency has"):
+        await use.add(caller("nwas"), HOME, said("objection", "nwas"), ACTOR)
+    await use.add(caller("cfrs"), HOME, said("objection", "cfrs"), ACTOR)
+    await use.withdraw_one(caller("nwas"), first.id, ACTOR)
+    await use.add(caller("nwas"), HOME, said("objection", "nwas"), ACTOR)
+    assert len((await ports.facts.read(Asked((HOME,), SYSTEM, ()))).directives[HOME]) == MAX_ABOUT_ONE + 1
