@@ -127,7 +127,10 @@ def test_a_denial_inside_a_permit_is_a_refusal_beside_the_consent(consent: dict[
             {"type": "deny", "purpose": [purpose("ERTREAT")], "period": {"end": "2026-12-31"}},
         ],
     }
+    asked_again = {"url": "reconsiderAt", "valueDateTime": "2026-12-01T00:00:00Z"}
+    consent["extension"] = [{"url": EXTRAS, "extension": [asked_again]}]
     whole, one, two = (each.directive for each in read(consent, HERE))
+    assert (whole.reconsider_at, one.reconsider_at) == (datetime(2026, 12, 1, tzinfo=UTC), None)
     assert [each.kind for each in (whole, one, two)] == ["consent", "refusal", "refusal"]
     assert (one.requesters, one.purposes, one.valid_until) == ({"nwas"}, whole.purposes, whole.valid_until)
     assert (two.requesters, two.purposes) == ({"nwas", "ncic"}, {"emergency-response"})
