@@ -35,6 +35,8 @@ class Listed:
     signatures: tuple[Signature, ...] = ()
     # Exact bytes; only where one was asked for.
     file: bytes = b""
+    # Who is in the place of a party, and since when.
+    lineage: tuple[str, ...] = ()
 
 
 class Agreements:
@@ -65,7 +67,9 @@ class Agreements:
             check_signed(file, parties, signatures, reference.signing_keys, self._clock.now().date())
             applied[:] = [agreement]
             known = reference.agreements.get(agreement.id)
-            writes = flow_keys(agreement) | (flow_keys(known) if known else frozenset())
+            writes = flow_keys(agreement, reference.heirs)
+            if known is not None:
+                writes |= flow_keys(known, reference.heirs)
             stored: dict[str, Json] = {
                 "id": agreement.id,
                 "version": agreement.version,
@@ -88,7 +92,7 @@ class Agreements:
         listed = []
         for row in await self._store.stored(all_versions=all_versions):
             agreement = files.parse(row.file, law)
-            if _may_see(caller, agreement):
+            if self._may_see(caller, agreement):
                 listed.append(self._listed(agreement, row.digest, row.signatures, superseded=row.superseded))
         return listed
 
@@ -102,7 +106,7 @@ class Agreements:
             parsed = files.parse(row.file, law)
             if parsed.id != agreement or version not in (0, parsed.version):
                 continue
-            if _may_see(caller, parsed):
+            if self._may_see(caller, parsed):
                 listed = self._listed(parsed, row.digest, row.signatures, superseded=row.superseded)
                 return replace(listed, file=row.file)
         raise NotAllowed(
@@ -124,7 +128,9 @@ class Agreements:
             status = "not yet in force"
         else:
             status = "in force" if now < agreement.ends else "expired"
-        return Listed(agreement, digest, status, signatures)
+        heirs = self._reference.current.heirs
+        lineage = tuple(str(heir) for p in agreement.parties for heir in heirs.get(p.agency, ()))
+        return Listed(agreement, digest, status, signatures, lineage=lineage)
 
     def check(self, agreement: Agreement, reference: Reference) -> None:
         """Whether it could be applied beside what `reference` has, but for its signatures.
@@ -165,6 +171,11 @@ class Agreements:
         except InvalidRequest as e:
             raise InvalidRequest(field, e.problem) from e
 
+    def _may_see(self, caller: Caller, agreement: Agreement) -> bool:
+        """A partner sees what its agency is party to, or is in the place of a party of; others see all."""
+        own = self._reference.current.forebears(caller.agency, self._clock.now()) | {caller.agency}
+        return caller.function is not Function.PARTNER or any(p.agency in own for p in agreement.parties)
+
     def _pins(self, agreement: Agreement) -> list[Json]:
         """Each flow's paths as bound: digest, names and numbers; either alone can come to mean another."""
         pins: list[Json] = []
@@ -175,15 +186,12 @@ class Agreements:
         return pins
 
 
-def _may_see(caller: Caller, agreement: Agreement) -> bool:
-    """A partner sees what its agency is party to; operators and auditors see all."""
-    return caller.function is not Function.PARTNER or any(p.agency == caller.agency for p in agreement.parties)
-
-
 def _refuse_overlap(n: int, agreement: Agreement, reference: Reference, key: FlowKey) -> None:
     """Two agreements in force for one flow would leave open which of them decides."""
     for other in reference.flows(key):
         theirs = other.agreement
+        if other.lineage:  # what an agency signs itself goes before what it took over
+            continue
         apart = theirs.ends <= agreement.begins or agreement.ends <= theirs.begins
         if theirs.id != agreement.id and not apart:
             raise InvalidRequest(

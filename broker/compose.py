@@ -41,6 +41,7 @@ from broker.readiness import Readiness
 from broker.registry import Registry
 from broker.release import CatalogueReleases
 from broker.replays import Replays
+from broker.routes import RouteBook
 from broker.rpc.adapter import AdapterServicer
 from broker.rpc.agreement import AgreementServicer
 from broker.rpc.audit import AuditServicer
@@ -49,8 +50,11 @@ from broker.rpc.directory import DirectoryServicer
 from broker.rpc.door import Door
 from broker.rpc.exchange import ExchangeServicer
 from broker.rpc.identity import Identity
+from broker.rpc.routing import RoutingServicer
+from broker.rpc.standing import StandingServicer
 from broker.searches import Searches
 from broker.signing import SigningKeys
+from broker.standing import Standing
 from broker.store.agreements import AgreementReader
 from broker.store.blind import Blind
 from broker.store.directives import DirectiveReader
@@ -74,6 +78,8 @@ from broker.v1 import (
     directive_pb2_grpc,
     directory_pb2_grpc,
     exchange_pb2_grpc,
+    routing_pb2_grpc,
+    standing_pb2_grpc,
 )
 from broker.workers import Worker, Workers
 
@@ -162,6 +168,8 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
         agreements = Agreements(administration, store.reference, AgreementReader(store.database), clock)
         said = DirectiveReader(store.database, store.blind)
         directives = Directives(administration, store.facts, said, store.reference, clock)
+        book = RouteBook(administration, store.reference, clock)
+        standing = Standing(administration, store.reference, clock)
         audits = Audits(administration, store.reader)
         searches = Searches(administration, store.index)
         past, reference = store.past, store.reference
@@ -202,6 +210,12 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
             )
             directive_pb2_grpc.add_DirectiveServiceServicer_to_server(
                 DirectiveServicer(directives, clock, identity, telemetry, limits), server
+            )
+            routing_pb2_grpc.add_RoutingServiceServicer_to_server(
+                RoutingServicer(book, store.reference, clock, identity, telemetry), server
+            )
+            standing_pb2_grpc.add_StandingServiceServicer_to_server(
+                StandingServicer(standing, clock, identity, telemetry), server
             )
             audit_pb2_grpc.add_AuditServiceServicer_to_server(
                 AuditServicer(audits, searches, store.reader, identity, telemetry, explanations, replays),

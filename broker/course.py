@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from broker.core.model import Request, SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.reference import Reference
+from broker.core.steps.sides import needs_district
 from broker.drafts import Case, Said
 from broker.errors import (
     BrokerError,
@@ -41,6 +42,10 @@ class Course:
     intended: bool
     asked: bool
     asked_under: str = ""
+    # Whom the question goes to: the provider first, then those who may answer in its stead.
+    told: tuple[str, ...] = ()
+    # What it was decided on that it was asked.
+    asked_as: Case | None = None
     answer: Answer | None = None
 
     @property
@@ -62,19 +67,45 @@ def check_known(request: Request, reference: Reference) -> None:
         raise InvalidRequest(
             "record_type", "is not an approved record type; `broker records list` shows what is"
         )
-    if request.provider not in reference.agencies:
+    if request.provider and request.provider not in reference.agencies:
         raise InvalidRequest(
             "provider", "is not an agency that takes part; `broker agency list` shows which are"
         )
+    authority = request.place.responsible_authority if request.place else ""
+    if authority and authority not in reference.agencies:
+        raise InvalidRequest(
+            "place.responsible_authority",
+            "is not an agency that takes part; `broker agency list` shows which are",
+        )
     if request.purpose not in reference.law.purposes:
         raise InvalidRequest("purpose", f"unknown; one of {', '.join(sorted(reference.law.purposes))}")
+    if needs_district(request, reference.law):
+        raise InvalidRequest(
+            "place.district",
+            "is needed where no provider is named: the district's ONS code, such as E06000063. Coordinates or "
+            "a UPRN alone cannot be turned into one here; or name the provider",
+        )
 
 
-def still_agreed(case: Case, answer: Answer | None, asked_under: str) -> Answer | None:
-    """The answer, unless another agreement than the one the adapter checked would now release it."""
-    if answer is None or case.decision.refused is not None or case.agreement == asked_under:
+def moved(case: Case, course: Course) -> bool:
+    """Whether another agency than the one that was asked would be asked by now, or none."""
+    return course.answer is not None and case.request.provider != course.told[0]
+
+
+def still_agreed(case: Case, answer: Answer | None, course: Course) -> Answer | None:
+    """The answer, unless another agreement than the one the adapter checked would now release it, another
+    agency holds the record by now, or who answered no longer acts for the provider."""
+    if answer is None or (case.decision.refused is not None and not moved(case, course)):
         return answer
-    why = "the agreement changed while the provider was asked"
+    by = "" if isinstance(answer, ProviderFailed) else answer.by
+    if moved(case, course):
+        why = "another agency holds the record since the provider was asked"
+    elif by and by not in case.decision.answered_by:
+        why = "who answered no longer acts for the provider"
+    elif case.agreement != course.asked_under:
+        why = "the agreement changed while the provider was asked"
+    else:
+        return answer
     return ProviderFailed(ProviderUnavailable(f"{why}; ask again"), why)
 
 

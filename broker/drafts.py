@@ -37,7 +37,11 @@ NO_ANSWER = Refused(
 
 
 class Case(Struct, frozen=True):
-    """One request as decided: what it was decided on, when, and what it read."""
+    """One request as decided: what it was decided on, when, and what it read.
+
+    `request` names the agencies that it was decided for; `asked_of` is the provider as asked, empty for whoever
+    holds the record.
+    """
 
     request: Request
     decision: Decision
@@ -51,6 +55,7 @@ class Case(Struct, frozen=True):
     law: str = ""
     said: tuple[str, ...] = ()
     grant: Grant | None = None
+    asked_of: str = ""
 
     @property
     def agreement(self) -> str:
@@ -88,7 +93,7 @@ def draft(entry_id: str, case: Case, said: Said, answer: Answer | None, claim: C
     provider_told = answer is not None or said.release is not None
     provider = ProviderView(
         requester,
-        actor=_actor(request.actor),
+        actor=_actor(request.actor, request.processor),
         identifiers=tuple((s.scheme, s.value) for s in _identifiers(case)),
         override=request.override.code if request.override else None,
     )
@@ -132,7 +137,7 @@ def _requester_view(case: Case, said: Said) -> RequesterView:
         outcome=said.outcome or None,
         code=said.refused.code if said.refused else None,
         record_type=request.record_type,
-        provider=request.provider,
+        provider=request.provider or None,
         agreement=case.agreement or None,
         response=said.release.record.digest() if said.release else None,
         regime=decision.regime or None,
@@ -146,11 +151,13 @@ def _identifiers(case: Case) -> list[SubjectRef]:
     return sorted({*asked, *case.learnt}) if case.learnt else asked
 
 
-def _actor(actor: Actor) -> dict[str, str]:
+def _actor(actor: Actor, processor: str) -> dict[str, str]:
     said = {"id": actor.id, "role": actor.role, "assurance": _ASSURANCES[actor.assurance]}
     for name in _ACTOR_TEXTS:
         if value := getattr(actor, name):
             said[name] = value
+    if processor:
+        said["processor"] = processor
     return said
 
 
@@ -168,8 +175,10 @@ def _whole(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
         "law": case.law or None,
         "now": case.now.isoformat(),
         "requester": request.requester,
+        "processor": request.processor or None,
         "system": request.system,
         "key": request.key_digest,
+        "asked_of": case.asked_of or None,
         "purpose": request.purpose,
         "incident": request.incident or None,
         "reason": request.reason.code or None,
@@ -196,6 +205,7 @@ def _whole(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
         if refused
         else None,
         "consulted": answer is not None,
+        "answered_by": getattr(answer, "by", "") or None,
         "failure": answer.why if isinstance(answer, ProviderFailed) else None,
         "as_at": answer.as_at.isoformat() if isinstance(answer, Found) and answer.as_at else None,
         "traits_agreed": list(answer.traits_agreed) if isinstance(answer, Found) else [],

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from broker.core.decision import decide, subject_key
+from broker.core.decision import as_decided, decide, subject_key
 from broker.core.model import Outcome, Request, SubjectRef
-from broker.course import NCND_BUCKET, Course, bucket, check_known, reply, still_agreed
+from broker.course import NCND_BUCKET, Course, bucket, check_known, moved, reply, still_agreed
 from broker.drafts import NO_ANSWER, Case, Said, ambiguous, decided, draft, intent
 from broker.errors import (
     Ambiguous,
@@ -106,7 +106,8 @@ class Exchange:
         span.set(record_type=request.record_type, purpose=request.purpose)
         check_retry(request, claim, facts)
         claim = replace(claim, effect=effect_of(request, facts))
-        course = Course(request, span, started, claim, intended=known is not None, asked=known is not None)
+        under_way = known is not None
+        course = Course(request, span, started, claim, under_way, under_way, told=(request.provider,))
         try:
             for _ in range(TRIES):
                 end = await self._try(course, facts)
@@ -136,6 +137,7 @@ class Exchange:
             case = await self._decide(request, facts, course.learnt)
         course.span.set(agreement=case.agreement)
         if course.answer is None:
+            course.told = (case.request.provider, *case.decision.answered_by)
             if self._needs_intent(course, case):
                 intended = await self._intend(course, case)
                 if isinstance(intended, NotAppended):
@@ -145,7 +147,10 @@ class Exchange:
                 if learnt := course.learnt:
                     with course.span.child("broker.decide"):
                         case = await self._decide(request, await self._read(request, learnt), learnt)
-        answer = still_agreed(case, course.answer, course.asked_under)
+        answer = still_agreed(case, course.answer, course)
+        if moved(case, course) and course.asked_as is not None:
+            # Whoever was asked stands in the entry, on the decision that it was asked on.
+            case = replace(course.asked_as, reads=case.reads)
         said, failure = self._conclude(case, answer)
         if said.refused is NO_ANSWER:
             await self._clock.until(bucket(course.started, self._clock.loop_time()))
@@ -167,13 +172,25 @@ class Exchange:
         said = facts.directives.get(request.subject, ()) if request.subject else ()
         linked = [d for s in learnt for d in facts.directives.get(s, ())]
         decision = decide(request, reference, said, now, linked)
+        asked, request = request, as_decided(request, decision)
         keys: frozenset[str | bytes] = frozenset(decision.reads)
         if decision.about_person:
             keys |= {subject_key(s.scheme, s.value) for s in learnt}
         reads = Reads(facts.policy, keys, decision.valid_until)
         heard = tuple(d.id for d in (*said, *linked))
         law = reference.law.digest
-        return Case(request, decision, facts.policy, now, reads, learnt, reference.policy, law, heard)
+        return Case(
+            request,
+            decision,
+            facts.policy,
+            now,
+            reads,
+            learnt,
+            reference.policy,
+            law,
+            heard,
+            asked_of=asked.provider,
+        )
 
     def _needs_intent(self, course: Course, case: Case) -> bool:
         """Whether an intent comes first: viewing has effects there. Under ncnd also where nobody is asked, or
@@ -195,17 +212,17 @@ class Exchange:
 
     async def _ask(self, course: Course, case: Case) -> None:
         """Put the question to the provider, for as long as the caller's time allows."""
-        request, decision = course.request, case.decision
+        request, decision = case.request, case.decision
         until = course.started + request.timeout - min(MARGIN, request.timeout / 4)
         if decision.ncnd:
             until = min(until, course.started + NCND_BUCKET - MARGIN)
-        course.asked, course.asked_under = True, case.agreement
+        course.asked, course.asked_under, course.asked_as = True, case.agreement, case
         with course.span.child("broker.ask") as span:
             question = self._question(course, case, span.traceparent)
             course.answer = await self._providers.ask(question, max(until, self._clock.loop_time()))
 
     def _question(self, course: Course, case: Case, traceparent: str) -> Question:
-        request, decision = course.request, case.decision
+        request, decision = case.request, case.decision
         if traceparent != request.traceparent:
             request = replace(request, traceparent=traceparent)
         return Question(
@@ -215,6 +232,7 @@ class Exchange:
             decision.agreement_version,
             decision.permitted,
             course.claim.effect,
+            decision.answered_by,
         )
 
     def _conclude(self, case: Case, answer: Answer | None) -> tuple[Said, BrokerError | None]:
@@ -268,4 +286,5 @@ class Exchange:
     def _settle(self, course: Course, *, released: bool) -> None:
         """Tell a provider that may have been asked what became of a viewing with effects."""
         if course.claim.effect and course.asked:
-            self._providers.settle(course.request.provider, course.claim.effect, released)
+            for agency in course.told:
+                self._providers.settle(agency, course.claim.effect, released)

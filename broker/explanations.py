@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from broker.administration import Administration
 from broker.audits import Audits
 from broker.core.canonical import Json
-from broker.core.decision import decide
+from broker.core.decision import as_decided, decide
 from broker.core.entry import Entry, parse_entry
 from broker.core.explained import Line, every_step, for_requester
 from broker.core.flow import Flow
@@ -109,6 +109,7 @@ class Explanations:
         reference = await self._reference.refresh()
         check_known(request, reference)
         decision = decide(request, reference, (), self._clock.now(), nobody=True)
+        request = as_decided(request, decision)
         refused = decision.refused
         asked: dict[str, Json] = {
             "record_type": request.record_type,

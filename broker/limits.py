@@ -16,6 +16,7 @@ from broker.config import AGENCY_PER_SECOND
 from broker.core.flow import FlowKey
 from broker.core.model import Request, SubjectRef
 from broker.core.reference import Reference
+from broker.core.steps.sides import resolved
 from broker.errors import QuotaExceeded
 
 MINUTE = 60.0
@@ -57,16 +58,17 @@ class Limits:
         `at` is the day (UTC), `now` what the buckets go by. Raises QuotaExceeded where its agreement's quota is
         used up. Where no agreement is in force nothing is counted: the decision refuses it.
         """
-        key = FlowKey(request.requester, request.provider, request.record_type, request.purpose)
+        asked = resolved(request, reference, at)
+        key = FlowKey(asked.requester, asked.provider, asked.record_type, asked.purpose)
         flow = reference.in_force(key, at)
         if flow is None or (limits := flow.agreement.limits) is None:
             return request
-        whose = f"{flow.agreement.id} {request.requester}"
+        whose = f"{flow.agreement.id} {asked.requester}"
         if limits.per_minute is not None:
             share = limits.per_minute / self._workers
             if wait := self._agreements.take(whose, share / MINUTE, share, now):
                 text = (
-                    f"the quota of {request.requester} under {flow.agreement.id} is used up: "
+                    f"the quota of {asked.requester} under {flow.agreement.id} is used up: "
                     f"{limits.per_minute} requests a minute"
                 )
                 raise QuotaExceeded(text, wait, quota="agreement")

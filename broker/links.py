@@ -1,8 +1,8 @@
 """The adapters that are attached now, and how a request finds one.
 
 Owns what is outstanding on each link and nothing of the wire: `rpc/adapter.py` moves messages in and out.
-A request goes to the least busy link of the provider that serves its record type; when that link is lost
-before it answers, to another, inside the same deadline.
+A request goes to the least busy link of the provider that serves its record type; where it has none, to one of
+an agency that acts for it. When that link is lost before it answers, to another, inside the same deadline.
 """
 
 from __future__ import annotations
@@ -105,7 +105,10 @@ class Link:
         if owed is None or owed[1].done():
             return False
         question, future = owed
-        future.set_result(_checked(question, answer))
+        answer = _checked(question, answer)
+        if self.agency != question.request.provider and not isinstance(answer, ProviderFailed):
+            answer = replace(answer, by=self.agency)
+        future.set_result(answer)
         return True
 
     def owes(self, ask_id: int) -> bool:
@@ -219,7 +222,7 @@ class Links:
                 try:
                     answer = await link.ask(question, deadline)
                 finally:
-                    self._waiting.call(link.kinds)
+                    self._waiting.call(_lines(link, question))
                 if answer is not None:
                     return answer
         except Saturated as e:
@@ -238,11 +241,7 @@ class Links:
         """The least busy link that serves it, once one has room; None where none does. Raises Saturated."""
         request, called = question.request, False
         kind = (request.provider, request.record_type)
-        while serving := [
-            link
-            for link in self.of(request.provider)
-            if link.serves(question) and not link.draining and link not in tried
-        ]:
+        while serving := self._serving(question, tried):
             ready = [link for link in serving if link.takes(urgent=request.urgent)]
             # Who comes now does not go before those who wait.
             if ready and (called or request.urgent or kind not in self._waiting):
@@ -252,3 +251,21 @@ class Links:
         if called:  # for a place at a link that this one has tried already: somebody else's, then
             self._waiting.call((kind,))
         return None
+
+    def _serving(self, question: Question, tried: set[Link]) -> list[Link]:
+        """Links that may be asked: the provider's own, or else those of whoever may answer in its stead."""
+        for agencies in ((question.request.provider,), question.answered_by):
+            serving = [
+                link
+                for link in self._links
+                if link.agency in agencies and link.serves(question) and not link.draining and link not in tried
+            ]
+            if serving:
+                return serving
+        return []
+
+
+def _lines(link: Link, question: Question) -> tuple[tuple[str, str], ...]:
+    """Where somebody may wait for the place at this link that becomes free."""
+    kind = (question.request.provider, question.request.record_type)
+    return link.kinds if link.agency == kind[0] else (*link.kinds, kind)

@@ -266,18 +266,22 @@ class Found(Struct, frozen=True):
     identifiers: tuple[SubjectRef, ...]
     as_at: datetime | None = None
     traits_agreed: tuple[str, ...] = ()
+    # The agency whose adapter answered in the provider's stead; empty where it was the provider's own.
+    by: str = ""
 
 
 class NotFound(Struct, frozen=True):
     """The provider holds no such record."""
 
     identifiers: tuple[SubjectRef, ...] = ()
+    by: str = ""
 
 
 class ManyMatch(Struct, frozen=True):
     """The traits fit more than one; `ask_for` names traits that would tell them apart."""
 
     ask_for: tuple[str, ...]
+    by: str = ""
 
 
 class ProviderFailed(Struct, frozen=True):
@@ -291,7 +295,7 @@ Answer = Found | NotFound | ManyMatch | ProviderFailed
 
 
 class Question(Struct, frozen=True):
-    """What goes to a provider's adapter."""
+    """What goes to a provider's adapter, or to one of `answered_by` where it has none that serves it."""
 
     request: Request
     digest: str
@@ -299,6 +303,7 @@ class Question(Struct, frozen=True):
     agreement_version: int
     permitted: tuple[str, ...]
     effect_key: str = ""
+    answered_by: tuple[str, ...] = ()
 
 
 class Providers(Protocol):

@@ -38,9 +38,16 @@ class Registry:
 
         async def plan() -> Plan:
             reference = await self._reference.refresh()
-            event = "agency-changed" if agency.id in reference.agencies else "agency-added"
+            known = reference.agencies.get(agency.id)
+            event = "agency-added" if known is None else "agency-changed"
+            # Who took its place is not undone by the way.
+            kept = (
+                replace(agency, successors=known.successors, valid_until=known.valid_until)
+                if known is not None and known.successors
+                else agency
+            )
             return self._plan(
-                event, reference, "agency", {"detail": agency_detail(agency)}, agency_key(agency.id)
+                event, reference, "agency", {"detail": agency_detail(kept)}, agency_key(agency.id)
             )
 
         return await self._make(caller, plan)

@@ -41,8 +41,15 @@ class Agreed:
     def __len__(self) -> int:
         return len(self._copies)
 
-    def check(self, question: Question, now: datetime) -> None:
-        """Raises NotAgreed, saying what no copy names, unless one in force at `now` (UTC) names all of it."""
+    def has(self, question: Question) -> bool:
+        """Whether the agreement that the question names is among them."""
+        return (question.agreement, question.agreement_version) in self._copies
+
+    def check(self, question: Question, now: datetime, requesters: frozenset[str] = frozenset()) -> None:
+        """Raises NotAgreed, saying what no copy names, unless one in force at `now` (UTC) names all of it.
+
+        `requesters` are the names that the requester may stand under, where it is in somebody's place.
+        """
         agreement = self._copies.get((question.agreement, question.agreement_version))
         if agreement is None:
             raise self._refused(question, "the agreement is not among its copies")
@@ -50,7 +57,7 @@ class Agreed:
             raise self._refused(question, "the agreement is not in force")
         if agreement.purpose != question.purpose:
             raise self._refused(question, "the purpose is another")
-        terms = self._terms(agreement, question)
+        terms = self._terms(agreement, question, requesters or frozenset({question.requester}))
         if question.actor.role not in terms.roles:
             raise self._refused(question, "the role may not ask")
         if question.actor.assurance < agreement.actors.minimum:
@@ -62,11 +69,13 @@ class Agreed:
         if not set(question.permitted_paths) <= set(terms.permitted):
             raise self._refused(question, "fields are asked for that it does not name")
 
-    def _terms(self, agreement: Agreement, question: Question) -> FlowTerms:
-        for terms in agreement.flows:
-            wanted = (question.requester, self.agency, question.record_type)
-            if (terms.requester, terms.provider, terms.record_type) == wanted:
-                return terms
+    def _terms(self, agreement: Agreement, question: Question, requesters: frozenset[str]) -> FlowTerms:
+        wanted = (self.agency, question.record_type)
+        # Its own name first: what it signed itself goes before what it took over.
+        for name in sorted(requesters, key=lambda name: name != question.requester):
+            for terms in agreement.flows:
+                if terms.requester == name and (terms.provider, terms.record_type) == wanted:
+                    return terms
         raise self._refused(question, "no flow has this requester and record type")
 
     def _refused(self, question: Question, why: str) -> NotAgreed:

@@ -24,6 +24,7 @@ from adapters.sdk.agreed import trim
 from adapters.sdk.answer import Answer, AnswerFunction, Found, ManyMatch, NotFound
 from adapters.sdk.copies import Copies
 from adapters.sdk.question import Question, SubjectRef
+from adapters.sdk.stead import Shelf
 from broker.errors import BrokerError, InvalidRequest, NotAgreed, ProviderTimeout, UnsoundAnswer, frames_of
 from broker.tracing import OFF, Tracing
 from broker.v1 import adapter_pb2
@@ -46,7 +47,7 @@ class Desk:
         answer: AnswerFunction,
         provided: Iterable[adapter_pb2.Provided],
         at_once: int,
-        copies: Copies | None = None,
+        copies: Copies | Shelf | None = None,
         tracing: Tracing = OFF,
     ) -> None:
         self._answer = answer

@@ -88,6 +88,10 @@ class Question:
     deadline: float
     traceparent: str = ""
     incident: str = ""
+    # Whose record it is: our own agency, or one that we act for. Empty: our own.
+    provider: str = ""
+    # The agency whose system asks, where it acts for the requester.
+    processor: str = ""
     place: Place | None = None
     effect_key: str = ""
     reason_code: str = ""
@@ -130,6 +134,8 @@ def read(ask: adapter_pb2.Ask, schemes: Collection[str], matches_queries: bool, 
         place=_place(ask.place) if ask.HasField("place") else None,
         effect_key=ask.effect_key,
         reason_code=ask.reason_code,
+        provider=ask.provider,
+        processor=ask.processor,
     )
 
 

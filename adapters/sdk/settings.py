@@ -11,15 +11,25 @@ from pathlib import Path
 from typing import Any, Self
 
 import grpc
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adapters.sdk.copies import Copies
+from adapters.sdk.stead import Shelf
 from broker.errors import InvalidRequest, SetupError
 from broker.pki.files import read_certificates
 from broker.pki.identity import spiffe_id_of
 
 log = logging.getLogger("adapters.sdk")
+
+
+class OtherCopies(BaseModel):
+    """Another agency's signed agreements, and the public keys (PEM) by which it signed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    agreements: Path
+    keys: Path
 
 
 class AdapterSettings(BaseSettings):
@@ -50,6 +60,11 @@ class AdapterSettings(BaseSettings):
     # (PEM) by which the agency itself signs. Both or neither; with them `expected_broker` is required.
     agreements: Path | None = None
     agreement_keys: Path | None = None
+    # JSON objects by agency id. Whose place this agency has taken, and for whom it answers as a processor:
+    # their copies count too. And partners that others have taken the place of: the new ids, by the old one.
+    predecessors: dict[str, OtherCopies] = Field(default_factory=dict)
+    acts_for: dict[str, OtherCopies] = Field(default_factory=dict)
+    successors: dict[str, frozenset[str]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_is_whole(self) -> Self:
@@ -57,6 +72,8 @@ class AdapterSettings(BaseSettings):
             raise ValueError("AGREEMENTS and AGREEMENT_KEYS go together: set both, or neither")
         if self.agreements is not None and not self.expected_broker:
             raise ValueError("EXPECTED_BROKER must name the broker whose questions are answered")
+        if self.agreements is None and (self.predecessors or self.acts_for or self.successors):
+            raise ValueError("PREDECESSORS, ACTS_FOR and SUCCESSORS need AGREEMENTS: they add to that check")
         return self
 
 
@@ -76,7 +93,7 @@ def _named(where: tuple[Any, ...], problem: str) -> str:
     return f"BROKER_ADAPTER_{problem.removeprefix('Value error, ')}"
 
 
-def copies(settings: AdapterSettings) -> Copies | None:
+def copies(settings: AdapterSettings) -> Shelf | None:
     """The agency's own copies of its agreements, None (and a warning) where the check is off.
 
     The agency is the one that the adapter's certificate names. Raises SetupError.
@@ -91,7 +108,12 @@ def copies(settings: AdapterSettings) -> Copies | None:
         agency = spiffe_id_of(read_certificates(settings.cert)[0]).agency
     except InvalidRequest as e:
         raise SetupError(f"{settings.cert} names no agency's system: {e}") from e
-    return Copies(settings.agreements, settings.agreement_keys, agency)
+    predecessors, controllers = (
+        {name: Copies(other.agreements, other.keys, name) for name, other in others.items()}
+        for others in (settings.predecessors, settings.acts_for)
+    )
+    own = Copies(settings.agreements, settings.agreement_keys, agency)
+    return Shelf(own, predecessors, controllers, settings.successors)
 
 
 def channel(settings: AdapterSettings, address: str) -> grpc.aio.Channel:

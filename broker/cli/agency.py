@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from broker.cli import agency_key, inputs, output
+from broker.cli import agency_key, agency_standing, inputs, output
 from broker.cli.connection import Link
 from broker.cli.remote import OPERATOR, remote
 
@@ -16,6 +16,11 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(agency_key.app, name="key")
+app.command("act")(agency_standing.act)
+app.command("act-list")(agency_standing.act_list)
+app.command("act-end")(agency_standing.act_end)
+app.command("succeed")(agency_standing.succeed)
+app.command("leave")(agency_standing.leave)
 
 
 class Kind(StrEnum):
@@ -98,8 +103,9 @@ def list_(link: Link, as_json: inputs.AsJson = False) -> None:
             "valid_until": output.when(each, "valid_until"),
             "contact": each.contact,
             "phone": each.phone,
+            "successors": list(each.successors),
         }
         for each in reply.agencies
     ]
-    columns = ("id", "name", "kind", "code", "valid_from", "valid_until", "contact", "phone")
+    columns = ("id", "name", "kind", "code", "valid_from", "valid_until", "successors", "contact", "phone")
     output.many(found, columns, as_json, "no agencies yet: enter one with `broker agency add`")

@@ -58,7 +58,12 @@ def show(
         return
     terms = read(told.file)
     if as_json:
-        facts = {"status": told.status, "digest": told.digest, "signatures": _signatures(told)}
+        facts = {
+            "lineage": list(told.lineage),
+            "status": told.status,
+            "digest": told.digest,
+            "signatures": _signatures(told),
+        }
         output.emit_json({**terms.model_dump(mode="json"), **facts})
         return
     _show(terms, told)
@@ -97,6 +102,7 @@ def _show(terms: Agreement, told: pb.Agreement) -> None:
             "minimum assurance": terms.actors.minimum_assurance,
             "neither confirm nor deny": terms.ncnd,
             **_limits(terms),
+            "lineage": "\n".join(told.lineage),
             "digest": told.digest,
         },
         False,

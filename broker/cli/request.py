@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 @remote(None, timeout=None)
 def request(
     link: Link,
-    provider: Annotated[str, typer.Option(metavar="AGENCY", help="The agency that holds the record.")],
     record_type: Annotated[
         str, typer.Option(metavar="NAME", help="Such as records.nhs.v1.PatientSummary (broker records list).")
     ],
@@ -37,6 +36,28 @@ def request(
     ],
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
+    provider: Annotated[
+        str,
+        typer.Option(
+            metavar="AGENCY", help="The agency that holds the record; without, whoever holds it for the place."
+        ),
+    ] = "",
+    district: Annotated[
+        str,
+        typer.Option("--place-district", metavar="CODE", help="Where: the district's ONS code, as E06000063."),
+    ] = "",
+    authority: Annotated[
+        str,
+        typer.Option(
+            "--responsible-authority",
+            metavar="AGENCY",
+            help="The council that answers for a looked-after child.",
+        ),
+    ] = "",
+    on_behalf_of: Annotated[
+        str, typer.Option(metavar="WHOM", help="For whom: a crew, or an agency that this system's acts for.")
+    ] = "",
+    callsign: Annotated[str, typer.Option(metavar="SIGN", help="The crew's call sign.")] = "",
     assurance: Annotated[
         inputs.Assurance,
         typer.Option(
@@ -83,7 +104,7 @@ def request(
     `broker request --as nwas-cad --provider cfrs --record-type records.fire.v1.PremisesRisk --subject
     uprn:100062990001 --purpose emergency-response --actor-id a.hill --role ambulance-crew --assurance roster`
     """
-    from broker.client import Actor, Assurance, Broker, Reason
+    from broker.client import Actor, Assurance, Broker, Place, Reason
 
     request_id = request_id or str(uuid.uuid4())
     keys = evidence.require_keys(vkey or link.endpoint.vkey)
@@ -100,7 +121,16 @@ def request(
                 provider=provider,
                 subject=about,
                 purpose=purpose,
-                actor=Actor(actor_id, role, assurance=Assurance[assurance.name.upper()]),
+                actor=Actor(
+                    actor_id,
+                    role,
+                    on_behalf_of=on_behalf_of,
+                    callsign=callsign,
+                    assurance=Assurance[assurance.name.upper()],
+                ),
+                place=Place(district=district, responsible_authority=authority)
+                if district or authority
+                else None,
                 reason=Reason(reason_code, reason) if reason_code or reason else None,
                 incident=incident,
                 timeout=seconds,

@@ -192,6 +192,7 @@ def _place(place: Place) -> wire.Place:
         district=place.district,
         latitude=place.latitude,
         longitude=place.longitude,
+        responsible_authority=place.responsible_authority,
     )
 
 

@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import Any
+
+from msgspec.structs import replace
 
 from broker.core.directive import Directive
 from broker.core.directory import agency_key, record_type_key, system_key
@@ -20,7 +23,7 @@ from broker.core.reference import Reference
 from broker.core.steps import STEPS
 from broker.core.walk import Ends, Walk
 
-__all__ = ["LEFT_OUT", "decide", "is_about_person", "is_subject_key", "subject_key"]
+__all__ = ["LEFT_OUT", "as_decided", "decide", "is_about_person", "is_subject_key", "subject_key"]
 
 # The verdict of a step that was not walked, since nothing was asked about anybody.
 LEFT_OUT = "left out"
@@ -91,6 +94,7 @@ def _ended(walk: Walk, ends: Ends, n: int) -> Decision:
             walk.valid_until,
             ends.refused,
             controller=walk.request.provider,
+            **_sides(walk),
         )
     return _concluded(walk, Outcome.REFER if ends.refer else Outcome.REFUSE, rules, ends.refused)
 
@@ -123,7 +127,27 @@ def _concluded(
         grant=grant.referral if grant and "grant" in by else "",
         waived=tuple(walk.waived),
         refer_by=_due(walk) if outcome is Outcome.REFER else None,
+        **_sides(walk),
     )
+
+
+def _sides(walk: Walk) -> dict[str, Any]:
+    """The agencies that the decision is made for."""
+    request = walk.request
+    return {
+        "requester": request.requester,
+        "processor": request.processor,
+        "provider": request.provider,
+        "answered_by": walk.answered_by,
+    }
+
+
+def as_decided(request: Request, decision: Decision) -> Request:
+    """The request with the agencies that it was decided for: what entries, adapters and views name."""
+    sides = (decision.requester, decision.processor, decision.provider)
+    if sides == (request.requester, request.processor, request.provider):
+        return request
+    return replace(request, requester=sides[0], processor=sides[1], provider=sides[2])
 
 
 def _due(walk: Walk) -> datetime:
@@ -137,6 +161,8 @@ def _reads(walk: Walk) -> frozenset[str]:
     standing = _standing_keys(
         request.requester, request.provider, request.caller, request.record_type, request.purpose
     )
+    if walk.reads:
+        standing = standing.union(walk.reads)
     if request.subject is None or not walk.about_person:
         return standing
     return standing.union((subject_key(request.subject.scheme, request.subject.value),))
@@ -164,13 +190,18 @@ _PASSED_ALL = {n: _PASSED[:n] for n in range(len(STEPS) + 1)}
 
 def _rules(walk: Walk, n: int) -> tuple[RuleApplied, ...]:
     """The first `n` steps as walked: passed, gone past, or noted for a human."""
-    if not walk.waived and not walk.noted and not walk.nobody:
+    if not walk.waived and not walk.noted and not walk.nobody and not walk.details:
         return _PASSED_ALL[n]
     verdicts = {rule: f"waived by {by}" for rule, by in walk.waived.items()}
     verdicts |= dict.fromkeys(walk.noted, "noted")
     if walk.nobody:
         verdicts |= dict.fromkeys((s.rule for s in STEPS if is_about_person(s.rule)), LEFT_OUT)
-    return tuple(RuleApplied(p.rule, verdicts[p.rule]) if p.rule in verdicts else p for p in _PASSED_ALL[n])
+    return tuple(
+        RuleApplied(p.rule, verdicts.get(p.rule, p.verdict), walk.details.get(p.rule, ""))
+        if p.rule in verdicts or p.rule in walk.details
+        else p
+        for p in _PASSED_ALL[n]
+    )
 
 
 def _obligations(walk: Walk) -> tuple[Obligation, ...]:

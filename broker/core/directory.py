@@ -9,8 +9,19 @@ from broker.core.model import Function
 
 
 @dataclass(frozen=True, slots=True)
+class Successor:
+    """An agency that takes another's place, in these districts (ONS codes); none named: everywhere."""
+
+    agency: str
+    districts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Agency:
-    """An organisation that is a controller, from `valid_from` until before `valid_until`."""
+    """An organisation that is a controller, from `valid_from` until before `valid_until`.
+
+    `successors` take its place from then on.
+    """
 
     id: str
     name: str
@@ -21,6 +32,7 @@ class Agency:
     code: str = ""
     contact: str = ""
     phone: str = ""
+    successors: tuple[Successor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

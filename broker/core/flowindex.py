@@ -8,42 +8,46 @@ from msgspec import Struct
 
 from broker.core.agreement import Agreement
 from broker.core.directory import Agency
-from broker.core.flow import Compiled, Flow, FlowKey, compiled
+from broker.core.flow import Compiled, Flow, FlowKey, Heirs, compiled
 from broker.core.lawfulness import Labels
+from broker.core.succession import heirs
 from broker.law import Law
 
 
 class FlowIndex(Struct, frozen=True):
-    """Compiled agreements by id, and their flows by key, in order of agreement id."""
+    """Compiled agreements by id, and their flows by key: what an agency has signed itself goes before what it
+    took over, each in order of agreement id."""
 
     law: Law
     agencies: Mapping[str, Agency]
     labels: Labels
     agreements: Mapping[str, Compiled]
     flows: Mapping[FlowKey, tuple[Flow, ...]]
+    heirs: Heirs
 
     @classmethod
     def of(cls, law: Law, agencies: Mapping[str, Agency], labels: Labels) -> FlowIndex:
         """An index without agreements."""
-        return cls(law, agencies, labels, {}, {})
+        return cls(law, agencies, labels, {}, {}, heirs(agencies))
 
     def moved(
         self, agreed: Mapping[str, Agreement], agencies: Mapping[str, Agency], labels: Labels
     ) -> FlowIndex:
         """The index of these agreements: what nothing has changed for is taken over as it is."""
         ready, flows = dict(self.agreements), dict(self.flows)
-        for name in self._stale(agreed, agencies, labels):
+        places = self.heirs if _same(self.agencies, agencies) else heirs(agencies)
+        for name in self._stale(agreed, agencies, labels, places):
             if name in ready:
                 for key, flow in ready.pop(name).flows:
                     flows[key] = tuple(f for f in flows[key] if f is not flow)
             if name in agreed:
-                ready[name] = compiled(agreed[name], agencies, labels, self.law)
+                ready[name] = compiled(agreed[name], agencies, labels, self.law, places)
                 for key, flow in ready[name].flows:
-                    flows[key] = tuple(sorted((*flows.get(key, ()), flow), key=_agreement_id))
-        return FlowIndex(self.law, agencies, labels, ready, flows)
+                    flows[key] = tuple(sorted((*flows.get(key, ()), flow), key=_rank))
+        return FlowIndex(self.law, agencies, labels, ready, flows, places)
 
     def _stale(
-        self, agreed: Mapping[str, Agreement], agencies: Mapping[str, Agency], labels: Labels
+        self, agreed: Mapping[str, Agreement], agencies: Mapping[str, Agency], labels: Labels, places: Heirs
     ) -> Iterator[str]:
         """Ids of agreements that are new, changed or gone, or stand on something that changed."""
         same = _same(self.agencies, agencies) and _same(self.labels, labels)
@@ -53,14 +57,14 @@ class FlowIndex(Struct, frozen=True):
             if (
                 was is None
                 or was.agreement is not agreement
-                or (not same and not was.still(agreement, agencies, labels))
+                or (not same and not was.still(agreement, agencies, labels, places))
             ):
                 yield name
         yield from known.keys() - agreed.keys()
 
 
-def _agreement_id(flow: Flow) -> str:
-    return flow.agreement.id
+def _rank(flow: Flow) -> tuple[bool, str]:
+    return bool(flow.lineage), flow.agreement.id
 
 
 def _same(one: Mapping[str, object], other: Mapping[str, object]) -> bool:

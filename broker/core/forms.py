@@ -9,9 +9,10 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
+from broker.core.acting import Acting
 from broker.core.canonical import Json
 from broker.core.directive import Directive
-from broker.core.directory import Agency, System
+from broker.core.directory import Agency, Successor, System
 from broker.core.model import Function
 from broker.core.signature import Signature
 from broker.core.signingkey import Proposal, SigningKey
@@ -27,8 +28,9 @@ def _day(text: str | None) -> date | None:
 
 def agency_from(detail: dict[str, Any]) -> Agency:
     """An agency from its stored form."""
+    successors = tuple(Successor(s["agency"], frozenset(s["districts"])) for s in detail.get("successors", ()))
     times = {"valid_from": _when(detail["valid_from"]), "valid_until": _when(detail["valid_until"])}
-    return Agency(**{**detail, **times})
+    return Agency(**{**detail, **times, "successors": successors})
 
 
 def agency_detail(agency: Agency) -> dict[str, Json]:
@@ -36,7 +38,36 @@ def agency_detail(agency: Agency) -> dict[str, Json]:
     detail = {name: getattr(agency, name) for name in Agency.__dataclass_fields__}
     for name in ("valid_from", "valid_until"):
         detail[name] = detail[name].isoformat() if detail[name] else None
+    detail["successors"] = [
+        {"agency": each.agency, "districts": _sorted(each.districts)} for each in agency.successors
+    ]
     return detail
+
+
+def acting_from(detail: dict[str, Any]) -> Acting:
+    """A relation of one agency acting for another, from its stored form."""
+    return Acting(
+        id=detail["id"],
+        processor=detail["processor"],
+        controller=detail["controller"],
+        contract=detail["contract"],
+        valid_from=datetime.fromisoformat(detail["valid_from"]),
+        valid_until=_when(detail["valid_until"]),
+        **{name: frozenset(detail[name]) for name in ("record_types", "purposes", "crews")},
+    )
+
+
+def acting_detail(acting: Acting) -> dict[str, Json]:
+    """The stored form of such a relation."""
+    return {
+        "id": acting.id,
+        "processor": acting.processor,
+        "controller": acting.controller,
+        "contract": acting.contract,
+        "valid_from": acting.valid_from.isoformat(),
+        "valid_until": acting.valid_until.isoformat() if acting.valid_until else None,
+        **{name: _sorted(getattr(acting, name)) for name in ("record_types", "purposes", "crews")},
+    }
 
 
 def system_from(detail: dict[str, Any]) -> System:

@@ -51,9 +51,10 @@ class Opening(Struct, frozen=True):
     since: datetime | None = None
 
 
-def side(agreement: Agreement, agency: str, kind: Kind | None, jurisdiction: str) -> Side:
-    """What a party stands on: its own words first, then the agreement's."""
-    party, legal = agreement.party(agency), agreement.legal
+def side(agreement: Agreement, agency: str, kind: Kind | None, jurisdiction: str, named: str = "") -> Side:
+    """What a party stands on: its own words first, then the agreement's. `named` is the party in whose place
+    the agency is, where it is not one itself."""
+    party, legal = agreement.party(named or agency), agreement.legal
     own = party.legal or OwnLegal()
     return Side(
         agency,

@@ -94,12 +94,16 @@ class Override(Struct, frozen=True):
 
 
 class Place(Struct, frozen=True):
-    """Where, for routing and for the provider: any of a UPRN, a WGS 84 point, a district's ONS code."""
+    """Where, for routing and for the provider: any of a UPRN, a WGS 84 point, a district's ONS code.
+
+    `responsible_authority` is the council that answers for a looked-after child, wherever the child is.
+    """
 
     uprn: str = ""
     latitude: float | None = None
     longitude: float | None = None
     district: str = ""
+    responsible_authority: str = ""
 
 
 class Traits(Struct, frozen=True):
@@ -116,7 +120,11 @@ class Traits(Struct, frozen=True):
 
 
 class Request(Struct, frozen=True):
-    """One ask for one record. `requester` and `system` come from the channel, never from the message."""
+    """One ask for one record. `requester` and `system` come from the channel, never from the message.
+
+    As asked, `provider` may be empty: whoever holds it for `place` now. As decided, it is the holder; and where
+    the system's agency acts for another, `requester` is that other and `processor` the system's own agency.
+    """
 
     request_id: str
     requester: str
@@ -137,11 +145,12 @@ class Request(Struct, frozen=True):
     traceparent: str = ""
     # In the emergency lane: granted by its agreement, said by nobody, and no part of what is asked.
     urgent: bool = False
+    processor: str = ""
 
     @property
     def caller(self) -> str:
         """`agency/system`: whose request ids these are."""
-        return f"{self.requester}/{self.system}"
+        return f"{self.processor or self.requester}/{self.system}"
 
     @property
     def trace(self) -> str | None:
@@ -203,6 +212,9 @@ class Decision(Struct, frozen=True):
     override that was used, `grant` the referral under which a human let it through; `waived` are the rules
     that one of them went past. `refer_by` is when the provider's human is to have decided. Regime, basis,
     condition and gateway are the requester's; the provider's regime stands beside them.
+
+    `requester`, `processor` and `provider` are the agencies it was made for; `answered_by` are those whose
+    adapters may answer in the provider's stead.
     """
 
     outcome: Outcome
@@ -227,3 +239,7 @@ class Decision(Struct, frozen=True):
     grant: str = ""
     waived: tuple[str, ...] = ()
     refer_by: datetime | None = None
+    requester: str = ""
+    processor: str = ""
+    provider: str = ""
+    answered_by: tuple[str, ...] = ()

@@ -117,6 +117,8 @@ def swapped(then: Reference, now: Reference, agreements: Iterable[Agreement], la
         now.record_types,
         labels=labels,
         suspended=now.suspended,
+        routings=then.routings.values(),
+        acting=[each for some in then.acting.values() for each in some],
     )
 
 

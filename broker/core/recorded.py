@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.core.canonical import Json
 from broker.core.model import (
@@ -99,6 +100,15 @@ class Recorded(Struct, frozen=True):
     grant: Grant | None
     ruling: Ruling
     rules: tuple[tuple[str, str, str], ...]
+    # The provider as asked; empty for whoever holds the record.
+    asked_of: str = ""
+
+    @property
+    def asked(self) -> Request:
+        """The request as it was asked, before it was found for whom and of whom."""
+        request = self.request
+        own = request.processor or request.requester
+        return replace(request, requester=own, processor="", provider=self.asked_of)
 
     @property
     def subjects(self) -> tuple[SubjectRef, ...]:
@@ -136,6 +146,7 @@ def _recorded(full: Mapping[str, Any]) -> Recorded:
         grant=_grant(full["granted"]),
         ruling=_ruling(full, rules),
         rules=rules,
+        asked_of=full["asked_of"] or "",
     )
 
 
@@ -176,7 +187,7 @@ def _request(full: Mapping[str, Any]) -> Request:
         system=full["system"],
         key_digest=full["key"],
         record_type=full["record_type"],
-        provider=full["provider"],
+        provider=full["provider"] or "",
         subject=None if "traits" in asked else SubjectRef(asked["scheme"], asked["value"]),
         query=_traits(traits) if traits is not None else None,
         purpose=full["purpose"],
@@ -187,12 +198,14 @@ def _request(full: Mapping[str, Any]) -> Request:
         place=_place(full["place"]),
         retry_of=full["retry_of"] or "",
         urgent=full["lane"] == "emergency",
+        processor=full["processor"] or "",
     )
 
 
 def _actor(actor: Mapping[str, str]) -> Actor:
     assurance = Assurance[actor["assurance"].upper().replace("-", "_")]
-    return Actor(**{name: text for name, text in actor.items() if name != "assurance"}, assurance=assurance)
+    said = {name: text for name, text in actor.items() if name not in ("assurance", "processor")}
+    return Actor(**said, assurance=assurance)
 
 
 def _override(asked: Mapping[str, Any] | None) -> Override | None:
@@ -213,7 +226,8 @@ def _place(place: Mapping[str, str] | None) -> Place | None:
     if place is None:
         return None
     point = {name: float(place[name]) for name in ("latitude", "longitude") if name in place}
-    return Place(uprn=place.get("uprn", ""), district=place.get("district", ""), **point)
+    texts = {name: place.get(name, "") for name in ("uprn", "district", "responsible_authority")}
+    return Place(**texts, **point)  # type: ignore[arg-type]  # texts and numbers, each where it belongs
 
 
 def _traits(traits: Mapping[str, str]) -> Traits:

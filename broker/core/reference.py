@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from broker.core.acting import Acting
 from broker.core.agreement import Agreement
 from broker.core.directory import Agency, System, valid
-from broker.core.flow import Flow, FlowKey
+from broker.core.flow import Flow, FlowKey, Heirs
 from broker.core.flowindex import FlowIndex
 from broker.core.lawfulness import Labels
 from broker.core.model import Caller
+from broker.core.routing import Routes, Routing
 from broker.core.signingkey import SigningKey
 from broker.law import Law
 
@@ -38,6 +40,10 @@ class Reference:
     signing_keys: Mapping[str, tuple[SigningKey, ...]] = field(default_factory=dict)
     # Ids of agreements that are suspended.
     suspended: frozenset[str] = frozenset()
+    # Files of routes by id, and all their routes; who acts for whom, by controller.
+    routings: Mapping[str, Routing] = field(default_factory=dict)
+    routes: Routes = field(default_factory=Routes)
+    acting: Mapping[str, tuple[Acting, ...]] = field(default_factory=dict)
 
     @classmethod
     def build(
@@ -52,6 +58,8 @@ class Reference:
         *,
         labels: Labels = _NO_LABELS,
         suspended: Iterable[str] = (),
+        routings: Iterable[Routing] = (),
+        acting: Iterable[Acting] = (),
         before: Reference | None = None,
     ) -> Reference:
         """A snapshot with its flows indexed. `agreements` holds one version of each, the one applied last.
@@ -65,6 +73,10 @@ class Reference:
         keys: dict[str, tuple[SigningKey, ...]] = {}
         for signing_key in signing_keys:
             keys[signing_key.agency] = (*keys.get(signing_key.agency, ()), signing_key)
+        relations: dict[str, tuple[Acting, ...]] = {}
+        for one in acting:
+            relations[one.controller] = (*relations.get(one.controller, ()), one)
+        files = {r.file.id: r for r in routings}
         return cls(
             policy,
             law,
@@ -75,10 +87,24 @@ class Reference:
             index,
             keys,
             frozenset(suspended),
+            files,
+            Routes(files.values()),
+            relations,
+        )
+
+    @property
+    def heirs(self) -> Heirs:
+        """By agency that ends: who takes its place."""
+        return self._index.heirs
+
+    def forebears(self, agency: str, at: datetime) -> frozenset[str]:
+        """Those whose place an agency has taken by then."""
+        return frozenset(
+            heir.old for each in self.heirs.values() for heir in each if heir.new == agency and heir.since <= at
         )
 
     def flows(self, key: FlowKey) -> tuple[Flow, ...]:
-        """Flows of agreements for this key, in force or not, in order of agreement id."""
+        """Flows of agreements for this key, in force or not: its parties' own first, in order of agreement id."""
         return self._index.flows.get(key, ())
 
     def in_force(self, key: FlowKey, at: datetime) -> Flow | None:

@@ -55,6 +55,12 @@ class Walk:
     # would yield to.
     noted: dict[str, frozenset[str]] = field(default_factory=dict)
     boundaries: list[datetime] = field(default_factory=list)
+    # Stored inputs read beyond what every walk reads, by key.
+    reads: set[str] = field(default_factory=set)
+    # What a step that passed has to say to the owner, by rule.
+    details: dict[str, str] = field(default_factory=dict)
+    # Whose adapters may answer in the provider's stead.
+    answered_by: tuple[str, ...] = ()
 
     @property
     def chosen(self) -> Flow:
@@ -81,21 +87,34 @@ class Walk:
     @cached_property
     def said(self) -> Sequence[Directive]:
         """What has been said about this use and is in force. A link carries all of it but consent."""
-        request = self.request
         relevant = [
             d
             for d in (*self.directives, *(d for d in self.linked if d.kind != "consent"))
-            if d.speaks_to(
-                purpose=request.purpose,
-                record_type=request.record_type,
-                requester=request.requester,
-                provider=request.provider,
-            )
+            if self._speaks_to(d)
         ]
         if not relevant:
             return ()
         self.ends(next_change(relevant, self.now))
         return [d for d in relevant if d.in_force(self.now)]
+
+    def _speaks_to(self, directive: Directive) -> bool:
+        """Whether a directive is about this use. What was said of an agency holds for whoever is in its place,
+        and what was said against a processor also where it acts for another."""
+        request = self.request
+        requesters, providers = self.before(request.requester), self.before(request.provider)
+        if request.processor and directive.kind != "consent":
+            requesters |= {request.processor}
+        return any(
+            directive.speaks_to(
+                purpose=request.purpose, record_type=request.record_type, requester=r, provider=p
+            )
+            for r in requesters
+            for p in providers
+        )
+
+    def before(self, agency: str) -> frozenset[str]:
+        """An agency, and those whose place it has taken."""
+        return self.reference.forebears(agency, self.now) | {agency}
 
     @cached_property
     def override_lacks(self) -> str:

@@ -121,6 +121,14 @@ class Kind(Row, frozen=True, kw_only=True):
     holds_confidential: bool = False
 
 
+class BankHolidays(Row, frozen=True, kw_only=True):
+    """The bank holidays of one nation in one year."""
+
+    nation: str
+    year: int
+    days: frozenset[date]
+
+
 class Law(Struct, frozen=True):
     """The closed lists that agreements and requests are checked against, by code."""
 
@@ -131,8 +139,13 @@ class Law(Struct, frozen=True):
     confidentiality: Mapping[str, Confidence]
     regimes: Mapping[str, Regime]
     kinds: Mapping[str, Kind]
+    bank_holidays: Mapping[str, BankHolidays]
     # Hex SHA-256 over the files these lists were read from.
     digest: str = ""
+
+    def holidays(self, nation: str) -> frozenset[date]:
+        """Every bank holiday of a nation that is known."""
+        return frozenset(day for row in self.bank_holidays.values() if row.nation == nation for day in row.days)
 
 
 Of = TypeVar("Of", bound=Row)
@@ -174,4 +187,5 @@ def load() -> Law:
         regimes=read("regimes", text("regimes"), Regime),
         kinds=read("kinds", text("kinds"), Kind),
         digest=digest(text(name) for name in Law.__struct_fields__ if name != "digest"),
+        bank_holidays=read("bank_holidays", text("bank_holidays"), BankHolidays),
     )

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 
 from broker.core.model import Caller, Function, SubjectRef
 from broker.core.record import Record
+from broker.core.recordtype import RecordType
+from broker.core.reference import Reference
 from broker.core.subject import parse_subject
 from broker.errors import (
     BrokerError,
@@ -122,7 +124,9 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
                     f"{field}.record_type",
                     "is not an approved record type; `broker records list` shows what is",
                 )
-            if not versions[0].record_type.held_by(kind):
+            if not versions[0].record_type.held_by(kind) and not _answers(
+                reference, caller.agency, versions[0].record_type
+            ):
                 raise NotAllowed(f"{field}: {caller.agency} is a {kind} agency and holds no such records")
             if all(provided.digest != version.record_type.digest for version in versions):
                 raise InvalidRequest(
@@ -226,6 +230,18 @@ def _next(link: Link) -> adapter_pb2.AttachReply:
         stamp = wire.timestamp(datetime.now(UTC))
         message.heartbeat.CopyFrom(adapter_pb2.Heartbeat(sent_at=stamp))
     return message
+
+
+def _answers(reference: Reference, agency: str, record_type: RecordType) -> bool:
+    """Whether an agency may answer for one that holds such records; whether it does now, the decision says."""
+    return any(
+        acting.processor == agency
+        and not acting.crews
+        and (not acting.record_types or record_type.full_name in acting.record_types)
+        and record_type.held_by(reference.agencies[acting.controller].kind)
+        for relations in reference.acting.values()
+        for acting in relations
+    )
 
 
 def _worker(worker: Worker) -> adapter_pb2.Worker:

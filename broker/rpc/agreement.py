@@ -71,5 +71,6 @@ class AgreementServicer(agreement_pb2_grpc.AgreementServiceServicer):
 def _wire(listed: Listed) -> pb.Agreement:
     message = wire.agreement(listed.agreement, listed.digest, listed.status)
     message.file = listed.file
+    message.lineage.extend(listed.lineage)
     message.signatures.extend(signed.signature_message(each) for each in listed.signatures)
     return message

@@ -63,8 +63,6 @@ def request(message: exchange_pb2.RecordRequest, caller: Caller) -> Request:
         raise NotYetOffered("override: emergency overrides are not offered by this release")
     if message.HasField("subject") == message.HasField("query"):
         raise InvalidRequest("subject", "give exactly one of subject and query")
-    if not message.provider:
-        raise InvalidRequest("provider", "name the agency that holds the record; routing by place comes later")
     subject = (
         parse_subject(message.subject.scheme, message.subject.value) if message.HasField("subject") else None
     )
@@ -96,7 +94,10 @@ def request(message: exchange_pb2.RecordRequest, caller: Caller) -> Request:
 def _kind(record_type: str, provider: str, purpose: str) -> tuple[str, str, str]:
     return (
         matching("record_type", record_type, _FULL_NAME, _A_RECORD_TYPE, 200),
-        matching("provider", provider, _ID, "an agency id; `broker agency list` shows them"),
+        # None: whoever holds it for the place.
+        matching("provider", provider, _ID, "an agency id; `broker agency list` shows them")
+        if provider
+        else "",
         matching("purpose", purpose, _CODE, _A_PURPOSE),
     )
 
@@ -300,4 +301,22 @@ def _place(message: exchange_pb2.Place) -> Place:
         except InvalidRequest as e:
             raise InvalidRequest("place.uprn", e.problem) from e
     district = _optional("place.district", message.district, _DISTRICT, "an ONS code")
-    return Place(message.uprn, latitude, longitude, district)
+    authority = message.responsible_authority
+    if authority:
+        agency_id("place.responsible_authority", authority)
+    return Place(message.uprn, latitude, longitude, district, authority)
+
+
+def full_name(field: str, value: str) -> str:
+    """A record type's full name."""
+    return matching(field, value, _FULL_NAME, _A_RECORD_TYPE, 200)
+
+
+def district(field: str, value: str) -> str:
+    """A district's ONS code."""
+    return matching(field, value, _DISTRICT, "a district's ONS code, such as E06000063")
+
+
+def place(message: exchange_pb2.Place) -> Place:
+    """A place that is asked about."""
+    return _place(message)

@@ -161,6 +161,8 @@ def ask(ask_id: int, question: Question, remaining: float) -> adapter_pb2.Ask:
         place=_place(request.place) if request.place else None,
         effect_key=question.effect_key,
         reason_code=request.reason.code,
+        provider=request.provider,
+        processor=request.processor,
     )
 
 
@@ -179,7 +181,11 @@ def _query(traits: model.Traits) -> exchange_pb2.SubjectQuery:
 
 def _place(place: model.Place) -> exchange_pb2.Place:
     return exchange_pb2.Place(
-        uprn=place.uprn, latitude=place.latitude, longitude=place.longitude, district=place.district
+        uprn=place.uprn,
+        latitude=place.latitude,
+        longitude=place.longitude,
+        district=place.district,
+        responsible_authority=place.responsible_authority,
     )
 
 
@@ -195,6 +201,7 @@ def agency(of: Agency) -> directory_pb2.Agency:
         valid_until=timestamp(of.valid_until),
         contact=of.contact,
         phone=of.phone,
+        successors=[each.agency for each in of.successors],
     )
 
 

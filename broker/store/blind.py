@@ -71,7 +71,7 @@ def _content(request: Request) -> dict[str, object]:
         "reason": [request.reason.code, request.reason.words],
         "override": [override.code, override.words, str(override.until)] if override else None,
         "incident": request.incident,
-        "place": [place.uprn, str(place.latitude), str(place.longitude), place.district] if place else None,
+        "place": [str(getattr(place, f)) for f in place.__struct_fields__] if place else None,
     }
 
 

@@ -15,9 +15,10 @@ import asyncpg
 from broker import law
 from broker.catalogue import Approval, Catalogue
 from broker.core import agreement as agreements
+from broker.core import routing
 from broker.core.agreement import Agreement
 from broker.core.directive import Directive
-from broker.core.forms import agency_from, directive_from, signing_key_from, system_from
+from broker.core.forms import acting_from, agency_from, directive_from, signing_key_from, system_from
 from broker.core.merkle import CompactRange
 from broker.core.model import SubjectRef
 from broker.core.reference import Reference
@@ -35,6 +36,9 @@ _AT = {
     "system": "select detail from system where policy_from <= $1 and coalesce(policy_until > $1, true)",
     "agreement": "select file, digest from agreement"
     " where policy_from <= $1 and coalesce(policy_until > $1, true)",
+    "routing": "select file from routing where policy_from <= $1 and coalesce(policy_until > $1, true)",
+    "acting": "select detail from acting"
+    " where policy_from <= $1 and coalesce(policy_until > $1, true) order by policy_from",
     "agency_key": "select detail from agency_key"
     " where policy_from <= $1 and coalesce(policy_until > $1, true) order by policy_from",
     # Superseded versions too, as in the snapshot of now; the newest one known then counts.
@@ -97,6 +101,8 @@ class ReferenceAsAt:
             {a.full_name: a.digest for a in approvals},
             [signing_key_from(row["detail"]) for row in rows["agency_key"]],
             labels=self._catalogue.labels,
+            routings=[routing.parse(bytes(row["file"]), self._law) for row in rows["routing"]],
+            acting=[acting_from(row["detail"]) for row in rows["acting"]],
             before=next(reversed(self._made.values()), None),
         )
 

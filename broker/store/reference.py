@@ -11,9 +11,11 @@ from collections.abc import Callable
 from broker import law
 from broker.catalogue import Approval, Catalogue
 from broker.core import agreement as agreements
+from broker.core import routing
+from broker.core.acting import Acting
 from broker.core.agreement import Agreement
 from broker.core.directory import Agency, System
-from broker.core.forms import agency_from, signing_key_from, system_from
+from broker.core.forms import acting_from, agency_from, signing_key_from, system_from
 from broker.core.recordtype import Pin
 from broker.core.reference import Reference
 from broker.core.signingkey import SigningKey
@@ -23,6 +25,8 @@ from broker.store.pool import Database
 _NEWER = {
     "agency": "select detail from agency where policy_until is null and policy_from > $1",
     "system": "select detail from system where policy_until is null and policy_from > $1",
+    "routing": "select file from routing where policy_until is null and policy_from > $1",
+    "acting": "select detail from acting where policy_until is null and policy_from > $1 order by policy_from",
     "agreement": "select id, file, pins from agreement where policy_until is null and policy_from > $1",
     "agency_key": "select detail from agency_key where policy_until is null and policy_from > $1"
     " order by policy_from",
@@ -44,6 +48,8 @@ class ReferenceReader:
         self._pins: dict[tuple[str, str], dict[str, Pin]] = {}
         self._signing_keys: dict[str, SigningKey] = {}
         self._approvals: list[Approval] = []
+        self._routings: dict[str, routing.Routing] = {}
+        self._acting: dict[str, Acting] = {}
         # Called whenever `current` has been replaced: who may no longer speak must be stopped, silent or not.
         self.changed: Callable[[], None] = lambda: None
         self.catalogue = Catalogue.load(())
@@ -97,6 +103,14 @@ class ReferenceReader:
         for row in newer["agency_key"]:
             key = signing_key_from(row["detail"])
             signing_keys[key.id] = key
+        routings = dict(self._routings)
+        for row in newer["routing"]:
+            routed = routing.parse(bytes(row["file"]), self._law)
+            routings[routed.file.id] = routed
+        acting = dict(self._acting)
+        for row in newer["acting"]:
+            relation = acting_from(row["detail"])
+            acting[relation.id] = relation
         approvals = self._approvals + [
             Approval(row["full_name"], row["digest"], row["approved_at"], bytes(row["descriptor"]))
             for row in newer["record_type"]
@@ -111,10 +125,13 @@ class ReferenceReader:
             {a.full_name: a.digest for a in approvals},
             signing_keys.values(),
             labels=catalogue.labels,
+            routings=routings.values(),
+            acting=acting.values(),
             before=self.current,
         )
         self.catalogue = catalogue
         self._agencies, self._systems, self._agreements = agencies, systems, agreed
         self._signing_keys, self._approvals = signing_keys, approvals
+        self._routings, self._acting = routings, acting
         self._pins.update(pins)
         self.changed()

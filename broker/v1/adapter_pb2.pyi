@@ -275,6 +275,8 @@ class Ask(_message.Message):
     PLACE_FIELD_NUMBER: _builtins.int
     EFFECT_KEY_FIELD_NUMBER: _builtins.int
     REASON_CODE_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    PROCESSOR_FIELD_NUMBER: _builtins.int
     ask_id: _builtins.int
     """Names the ask on this link only."""
     record_type: _builtins.str
@@ -290,6 +292,10 @@ class Ask(_message.Message):
     effect_key: _builtins.str
     """The same for every retry of one viewing: do the viewing's effect once for it."""
     reason_code: _builtins.str
+    provider: _builtins.str
+    """Whose record it is: the adapter's own agency, or one that it acts for."""
+    processor: _builtins.str
+    """The agency whose system asks, where it acts for the requester."""
     @_builtins.property
     def subject(self) -> _exchange_pb2.SubjectRef: ...
     @_builtins.property
@@ -327,10 +333,12 @@ class Ask(_message.Message):
         place: _exchange_pb2.Place | None = ...,
         effect_key: _builtins.str = ...,
         reason_code: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        processor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "place", b"place", "query", b"query", "subject", b"subject", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agreement", b"agreement", "agreement_version", b"agreement_version", "ask_id", b"ask_id", "digest", b"digest", "effect_key", b"effect_key", "incident", b"incident", "permitted_paths", b"permitted_paths", "place", b"place", "purpose", b"purpose", "query", b"query", "reason_code", b"reason_code", "record_type", b"record_type", "requester", b"requester", "requester_system", b"requester_system", "subject", b"subject", "timeout", b"timeout", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agreement", b"agreement", "agreement_version", b"agreement_version", "ask_id", b"ask_id", "digest", b"digest", "effect_key", b"effect_key", "incident", b"incident", "permitted_paths", b"permitted_paths", "place", b"place", "processor", b"processor", "provider", b"provider", "purpose", b"purpose", "query", b"query", "reason_code", b"reason_code", "record_type", b"record_type", "requester", b"requester", "requester_system", b"requester_system", "subject", b"subject", "timeout", b"timeout", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

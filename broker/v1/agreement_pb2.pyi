@@ -346,6 +346,7 @@ class Agreement(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     SIGNATURES_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     version: _builtins.int
     title: _builtins.str
@@ -365,6 +366,10 @@ class Agreement(_message.Message):
     def valid_until(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def signatures(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgreementSignature]: ...
+    @_builtins.property
+    def lineage(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who is in the place of a party, and since when: its flows hold for them too. The signed file is as it was."""
+
     def __init__(
         self,
         *,
@@ -380,10 +385,11 @@ class Agreement(_message.Message):
         digest: _builtins.str = ...,
         signatures: _abc.Iterable[Global___AgreementSignature] | None = ...,
         file: _builtins.bytes = ...,
+        lineage: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "file", b"file", "flows", b"flows", "id", b"id", "parties", b"parties", "purpose", b"purpose", "signatures", b"signatures", "status", b"status", "title", b"title", "valid_from", b"valid_from", "valid_until", b"valid_until", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "file", b"file", "flows", b"flows", "id", b"id", "lineage", b"lineage", "parties", b"parties", "purpose", b"purpose", "signatures", b"signatures", "status", b"status", "title", b"title", "valid_from", b"valid_from", "valid_until", b"valid_until", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -53,6 +53,7 @@ class Agency(_message.Message):
     VALID_UNTIL_FIELD_NUMBER: _builtins.int
     CONTACT_FIELD_NUMBER: _builtins.int
     PHONE_FIELD_NUMBER: _builtins.int
+    SUCCESSORS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Lower-case letters, digits and hyphens, such as "cfrs"."""
     name: _builtins.str
@@ -69,6 +70,10 @@ class Agency(_message.Message):
     def valid_from(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def valid_until(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def successors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who took its place when it ended; not to be given to AddAgency."""
+
     def __init__(
         self,
         *,
@@ -81,10 +86,11 @@ class Agency(_message.Message):
         valid_until: _timestamp_pb2.Timestamp | None = ...,
         contact: _builtins.str = ...,
         phone: _builtins.str = ...,
+        successors: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "contact", b"contact", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "name", b"name", "phone", b"phone", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "contact", b"contact", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "name", b"name", "phone", b"phone", "successors", b"successors", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -213,7 +213,7 @@ class Actor(_message.Message):
     """A role the agreement names, such as "fire-crew"."""
     name: _builtins.str
     on_behalf_of: _builtins.str
-    """For whom control asks, such as a crew."""
+    """For whom control asks, such as a crew; or the id of the agency that the system's agency acts for."""
     callsign: _builtins.str
     device: _builtins.str
     employer: _builtins.str
@@ -299,12 +299,17 @@ class Place(_message.Message):
     LATITUDE_FIELD_NUMBER: _builtins.int
     LONGITUDE_FIELD_NUMBER: _builtins.int
     DISTRICT_FIELD_NUMBER: _builtins.int
+    RESPONSIBLE_AUTHORITY_FIELD_NUMBER: _builtins.int
     uprn: _builtins.str
     latitude: _builtins.float
     """WGS 84 degrees. Both or neither."""
     longitude: _builtins.float
     district: _builtins.str
     """ONS code of the district, such as "E07000028"."""
+    responsible_authority: _builtins.str
+    """Agency id of the council that answers for a looked-after child, wherever the child is. It is asked for what
+    councils hold where no provider is named; where life may depend on it, the district's holder is.
+    """
     def __init__(
         self,
         *,
@@ -312,10 +317,11 @@ class Place(_message.Message):
         latitude: _builtins.float | None = ...,
         longitude: _builtins.float | None = ...,
         district: _builtins.str = ...,
+        responsible_authority: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_latitude", b"_latitude", "_longitude", b"_longitude", "latitude", b"latitude", "longitude", b"longitude"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_latitude", b"_latitude", "_longitude", b"_longitude", "district", b"district", "latitude", b"latitude", "longitude", b"longitude", "uprn", b"uprn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_latitude", b"_latitude", "_longitude", b"_longitude", "district", b"district", "latitude", b"latitude", "longitude", b"longitude", "responsible_authority", b"responsible_authority", "uprn", b"uprn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__latitude: _TypeAlias = _typing.Literal["latitude"]  # noqa: Y015
     _WhichOneofArgType__latitude: _TypeAlias = _typing.Literal["_latitude", b"_latitude"]  # noqa: Y015

@@ -251,6 +251,8 @@ def test_the_walk_is_in_the_order_a_human_would_ask() -> None:
     """Who, of whom, what for, who agreed, which role, about whom, on what law, what was said, which fields."""
     assert [rule.rule for rule in BASE.decide().rules] == [
         "identity.enrolled",
+        "party.acts-for",
+        "party.holder",
         "party.valid-today",
         "purpose.known",
         "agreement.in-force",

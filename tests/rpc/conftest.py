@@ -29,6 +29,8 @@ from broker.rpc.directory import DirectoryServicer
 from broker.rpc.door import Door
 from broker.rpc.exchange import ExchangeServicer
 from broker.rpc.identity import Identity
+from broker.rpc.routing import RoutingServicer
+from broker.rpc.standing import StandingServicer
 from broker.telemetry import Telemetry
 from broker.v1 import (
     adapter_pb2_grpc,
@@ -38,6 +40,8 @@ from broker.v1 import (
     directory_pb2_grpc,
     exchange_pb2,
     exchange_pb2_grpc,
+    routing_pb2_grpc,
+    standing_pb2_grpc,
 )
 from broker.workers import Worker, Workers
 from tests.support.memory import MemoryWorkers
@@ -155,6 +159,12 @@ async def serving(
     )
     directive_pb2_grpc.add_DirectiveServiceServicer_to_server(
         DirectiveServicer(world.directives, world.clock, identity, telemetry, Limits()), server
+    )
+    routing_pb2_grpc.add_RoutingServiceServicer_to_server(
+        RoutingServicer(world.route_book, reference, world.clock, identity, telemetry), server
+    )
+    standing_pb2_grpc.add_StandingServiceServicer_to_server(
+        StandingServicer(world.standing, world.clock, identity, telemetry), server
     )
     audit_pb2_grpc.add_AuditServiceServicer_to_server(
         AuditServicer(

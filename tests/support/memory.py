@@ -16,6 +16,8 @@ from typing import Any
 
 from broker.catalogue import Approval, Catalogue
 from broker.core import agreement as agreements
+from broker.core import routing
+from broker.core.acting import Acting
 from broker.core.agreement import Agreement
 from broker.core.canonical import Json, encode
 from broker.core.checkpoint import Checkpoint, sign_checkpoint
@@ -23,7 +25,7 @@ from broker.core.decision import subject_key
 from broker.core.directive import Directive
 from broker.core.directory import Agency, System
 from broker.core.entry import SealedEntry, seal_entry
-from broker.core.forms import agency_from, directive_from, signing_key_from, system_from
+from broker.core.forms import acting_from, agency_from, directive_from, signing_key_from, system_from
 from broker.core.keys import Signer
 from broker.core.merkle import EMPTY_RANGE, extend_with_proofs, leaf_hash
 from broker.core.model import Request, SubjectRef
@@ -106,6 +108,8 @@ class MemoryStore:
     approvals: list[Approval] = field(default_factory=list)
     # Every change with the count it made, so that any count of the past can be built again.
     journal: list[tuple[int, Change]] = field(default_factory=list)
+    routings: dict[str, bytes] = field(default_factory=dict)
+    acting: dict[str, Acting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.signer = Signer.from_seed(ORIGIN, bytes(range(32)))
@@ -270,6 +274,15 @@ class MemoryLog:
         elif change.kind == "system":
             system = system_from(inner)
             store.systems[system.name] = system
+        elif change.kind == "agency-ended":
+            store.agencies[inner["id"]] = agency_from(inner)
+            ended: Any = detail["systems"]
+            for each in ended:
+                store.systems[each["name"]] = system_from(each["detail"])
+        elif change.kind == "routing":
+            store.routings[str(detail["id"])] = change.blob
+        elif change.kind == "acting":
+            store.acting[inner["id"]] = acting_from(inner)
         elif change.kind == "agency-key":
             key = signing_key_from(inner)
             store.signing_keys[key.id] = key
@@ -371,6 +384,8 @@ class MemoryReference:
             {a.full_name: a.digest for a in store.approvals},
             store.signing_keys.values(),
             labels=self.catalogue.labels,
+            routings=[routing.parse(file, load()) for file in store.routings.values()],
+            acting=store.acting.values(),
             before=self.current,
         )
         return self.current

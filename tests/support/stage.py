@@ -36,7 +36,9 @@ from broker.ports import (
 )
 from broker.registry import Registry
 from broker.release import CatalogueReleases
+from broker.routes import RouteBook
 from broker.signing import SigningKeys
+from broker.standing import Standing
 from broker.workers import Beat, WorkerTable
 from tests.support.durable import durable
 from tests.support.faults import Faulted, Faults, FaultyDatabase, FaultyGuard
@@ -103,6 +105,8 @@ class Stage:
         self.administration = Administration(self.log, self.clock)
         self.registry = Registry(self.administration, self.reference, self.clock)
         self.signing = SigningKeys(self.administration, self.reference, self.clock)
+        self.route_book = RouteBook(self.administration, self.reference, self.clock)
+        self.standing = Standing(self.administration, self.reference, self.clock)
         self.agreed = Agreements(self.administration, self.reference, self.agreements, self.clock)
         self.said = Directives(self.administration, self.facts, self.directives, self.reference, self.clock)
 

@@ -29,8 +29,10 @@ from broker.links import Links
 from broker.ports import Change, Found
 from broker.registry import Registry
 from broker.release import CatalogueReleases
+from broker.routes import RouteBook
 from broker.searches import Searches
 from broker.signing import SigningKeys
+from broker.standing import Standing
 from broker.tracing import OFF, Tracing
 from broker.v1 import labels_pb2
 from records.fire.v1 import premises_risk_pb2
@@ -181,6 +183,8 @@ class World:
         self.signing = SigningKeys(self.administration, reference, self.clock)
         self.agreements = Agreements(self.administration, reference, self.store, self.clock)
         self.directives = Directives(self.administration, self.store.facts, self.store, reference, self.clock)
+        self.route_book = RouteBook(self.administration, reference, self.clock)
+        self.standing = Standing(self.administration, reference, self.clock)
         self.audits = Audits(self.administration, self.store.log)
         self.searches = Searches(self.administration, MemorySearch(self.store))
         self.past = MemoryPast(self.store)

@@ -5,12 +5,24 @@ fields. Each is a small pure function with a rule, a question in the owner's wor
 `decision.decide` walks them.
 """
 
-from broker.core.steps import law, moment, person, who
+from broker.core.steps import law, moment, person, sides, who
 from broker.core.walk import Step
 
 STEPS: tuple[Step, ...] = (
     Step(
         "identity.enrolled", "Is the system that asks enrolled with this key?", "UK GDPR Art. 32", who.identity
+    ),
+    Step(
+        sides.ACTS_FOR,
+        "Does the system's agency act for the one it asks for?",
+        "UK GDPR Art. 28; DPA 2018 s.59",
+        sides.acts_for,
+    ),
+    Step(
+        sides.HOLDER,
+        "Who holds the record for this place at this time?",
+        "UK GDPR Art. 5(2); Children Act 1989 s.22",
+        sides.holder,
     ),
     Step("party.valid-today", "Are both agencies taking part today?", "DPA 2018 s.62", who.party),
     Step("purpose.known", "Is the purpose one that was agreed on?", "UK GDPR Art. 5(1)(b)", who.purpose),

@@ -126,9 +126,7 @@ def consent(walk: Walk) -> Ends | None:
         return None
     lacking = ""
     for directive in walk.said:
-        if directive.kind == "consent" and _recorder_counts(
-            directive, walk.chosen.agreement, walk.request.requester
-        ):
+        if directive.kind == "consent" and _recorded_well(walk, directive):
             lacks = why_not(directive, walk.now)
             if lacks is None:
                 return None
@@ -139,10 +137,15 @@ def consent(walk: Walk) -> Ends | None:
 
 def _counts(walk: Walk, directive: Directive) -> bool:
     """Whether a consent would be enough by itself."""
-    agreement = walk.chosen.agreement
-    return (
-        _recorder_counts(directive, agreement, walk.request.requester) and why_not(directive, walk.now) is None
-    )
+    return _recorded_well(walk, directive) and why_not(directive, walk.now) is None
+
+
+def _recorded_well(walk: Walk, directive: Directive) -> bool:
+    """As `_recorder_counts`, with those whose place a recorder or the requester has taken; a processor's own
+    record counts no more than its controller's."""
+    if directive.recorder in walk.before(walk.request.requester) | {walk.request.processor}:
+        return False
+    return not walk.before(directive.recorder).isdisjoint(walk.chosen.agreement.directives.recorders)
 
 
 def _recorder_counts(directive: Directive, agreement: Agreement, requester: str) -> bool:

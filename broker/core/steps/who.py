@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.core.directory import valid
+from broker.core.directory import Agency, valid
 from broker.core.walk import Ends, Walk, contact, flow_key, refuse
 
 _OVERRIDE = frozenset({"override"})
@@ -26,7 +26,8 @@ def identity(walk: Walk) -> Ends | None:
 
 def party(walk: Walk) -> Ends | None:
     """Both agencies exist on the day (DPA 2018 s.62: the controller of that day is named)."""
-    for name in (walk.request.requester, walk.request.provider):
+    request = walk.request
+    for name in (request.requester, request.provider, *filter(None, (request.processor,))):
         agency = walk.agency(name)
         if agency is not None:
             walk.ends(agency.valid_from, agency.valid_until)
@@ -34,9 +35,16 @@ def party(walk: Walk) -> Ends | None:
             return refuse(
                 "party",
                 f"{name} is not an agency taking part today.",
-                "Check the provider's id with `broker agency list`; one that was replaced has successors.",
+                _instead(agency),
             )
     return None
+
+
+def _instead(agency: Agency | None) -> str:
+    if agency is None or not agency.successors:
+        return "Check the provider's id with `broker agency list`; one that was replaced has successors."
+    names = ", ".join(each.agency for each in agency.successors)
+    return f"It was replaced by {names}: name the one that has the place, or leave the provider empty."
 
 
 def purpose(walk: Walk) -> Ends | None:
@@ -58,6 +66,8 @@ def agreement(walk: Walk) -> Ends | None:
         walk.ends(flow.begins, flow.ends)
         if flow.begins <= walk.now < flow.ends:
             walk.flow = flow
+            if flow.lineage:
+                walk.details["agreement.in-force"] = "; ".join(map(str, flow.lineage))
             return None
     return refuse(
         "agreement",

@@ -25,7 +25,8 @@ create table agreement_signature (
     primary key (agreement, policy_from, agency)
 );
 
--- As before, with the kind 'agency-key', and an agreement's signatures beside it.
+-- As before, with the kind 'agency-key', and an agreement's signatures beside it. Any other kind has a function
+-- of its own, made by the migration that brings its table: policy_apply_<kind>.
 create or replace function policy_apply(p_policy bigint, p_change jsonb, p_blob bytea) returns void
 language plpgsql volatile as $$
 declare
@@ -75,6 +76,10 @@ begin
         where id in (select value::uuid from jsonb_array_elements_text(p_change -> 'ids'))
           and policy_until is null;
     else
-        raise exception 'unknown change %', v_kind using errcode = 'BL003';
+        if to_regprocedure(format('policy_apply_%s(bigint,jsonb,bytea)', replace(v_kind, '-', '_'))) is null then
+            raise exception 'unknown change %', v_kind using errcode = 'BL003';
+        end if;
+        execute format('select %I($1, $2, $3)', 'policy_apply_' || replace(v_kind, '-', '_'))
+        using p_policy, p_change, p_blob;
     end case;
 end $$;
