@@ -1,4 +1,4 @@
-"""`broker agency act`, `succeed` and `leave`: how agencies stand to each other. Owns the words of these commands.
+"""`broker agency act`, `succeed`, `leave`: how agencies stand to each other. Owns the words of these commands.
 
 A succession or a leaving is shown first and carried out with --yes: it cannot be taken back.
 """

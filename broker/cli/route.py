@@ -31,14 +31,14 @@ _COLUMNS = ("route", "for", "districts", "hours", "holder", "lineage", "valid_fr
 @app.command()
 @remote(OPERATOR)
 def check(link: Link, file: File, as_json: inputs.AsJson = False) -> None:
-    """Check a file against what is applied, and say what it would change. Changes nothing; needs an operator."""
+    """Say what a file would change, checked against what is applied. Needs an operator, changes nothing."""
     _tell(_send(link, file, dry_run=True), as_json)
 
 
 @app.command()
 @remote(OPERATOR)
 def apply(link: Link, file: File, as_json: inputs.AsJson = False) -> None:
-    """Apply a file: it takes the place of the one with its id, whole. Needs an operator, and a higher version."""
+    """Apply a file: it takes the place of the one with its id, whole. Needs an operator, a higher version."""
     _tell(_send(link, file, dry_run=False), as_json)
 
 

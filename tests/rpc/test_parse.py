@@ -64,7 +64,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("record_type", {"record_type": "PremisesRisk"}),
     ("record_type", {"record_type": "records.fire.v1.PremisesRisk/../x"}),
     ("record_type", {"record_type": "a." + "b" * 200}),
-    ("place.responsible_authority", {"place": exchange_pb2.Place(responsible_authority="A B")}),
+    ("place.responsible_authority", {"place": pb.Place(responsible_authority="A B")}),
     ("provider", {"provider": "CFRS"}),
     ("provider", {"provider": "cfrs-"}),
     ("provider", {"provider": "c" * 65}),
