@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from broker.core.model import Request, SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.reference import Reference
@@ -92,10 +94,21 @@ def moved(case: Case, course: Course) -> bool:
     return course.answer is not None and case.request.provider != course.told[0]
 
 
+def naming_who_was_asked(case: Case, course: Course) -> Case:
+    """The case as its entry is to tell it: whoever was asked stands in it, whoever would be asked by now."""
+    if not moved(case, course):
+        return case
+    if case.decision.refused is None and course.asked_as is not None:
+        return replace(course.asked_as, reads=case.reads)
+    asked = course.told[0]
+    decision = replace(case.decision, controller=asked)
+    return replace(case, request=replace(case.request, provider=asked), decision=decision)
+
+
 def still_agreed(case: Case, answer: Answer | None, course: Course) -> Answer | None:
     """The answer, unless another agreement than the one the adapter checked would now release it, another
     agency holds the record by now, or who answered no longer acts for the provider."""
-    if answer is None or (case.decision.refused is not None and not moved(case, course)):
+    if answer is None or case.decision.refused is not None:
         return answer
     by = "" if isinstance(answer, ProviderFailed) else answer.by
     if moved(case, course):

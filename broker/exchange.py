@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from broker.core.decision import as_decided, decide, subject_key
 from broker.core.model import Outcome, Request, SubjectRef
-from broker.course import NCND_BUCKET, Course, bucket, check_known, moved, reply, still_agreed
+from broker.course import NCND_BUCKET, Course, bucket, check_known, naming_who_was_asked, reply, still_agreed
 from broker.drafts import NO_ANSWER, Case, Said, ambiguous, decided, draft, intent
 from broker.errors import (
     Ambiguous,
@@ -148,9 +148,7 @@ class Exchange:
                     with course.span.child("broker.decide"):
                         case = await self._decide(request, await self._read(request, learnt), learnt)
         answer = still_agreed(case, course.answer, course)
-        if moved(case, course) and course.asked_as is not None:
-            # Whoever was asked stands in the entry, on the decision that it was asked on.
-            case = replace(course.asked_as, reads=case.reads)
+        case = naming_who_was_asked(case, course)
         said, failure = self._conclude(case, answer)
         if said.refused is NO_ANSWER:
             await self._clock.until(bucket(course.started, self._clock.loop_time()))
