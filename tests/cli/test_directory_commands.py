@@ -29,6 +29,7 @@ def test_an_agency_added_is_listed(broker: Run) -> None:
         "valid_until": "2099-03-31T11:00:00Z",
         "contact": "",
         "phone": "01772 000000",
+        "successors": [],
     }
     shown = broker("agency", "list").out
     assert "Lancashire Fire" in shown

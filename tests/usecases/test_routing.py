@@ -1,5 +1,6 @@
-"""Requests that name no provider, requests asked for another, an agency that becomes two: what is asked, what is
-written down, and what overtakes it."""
+"""Requests that name no provider, requests made for another, an agency that becomes two.
+
+What is asked, what is written down, and what overtakes it."""
 
 from __future__ import annotations
 
