@@ -88,9 +88,10 @@ class Directives:
         require(caller, Function.PARTNER)
 
         async def plan() -> Plan:
+            own = await self._own(caller)
             known = await self._store.by_id(directive_id)
             # The same words for none and for somebody else's: ids must not be probed.
-            if known is None or not _may_withdraw(caller, known.directive):
+            if known is None or not _may_withdraw(own, known.directive):
                 raise NotAllowed("there is no such directive that your agency may withdraw")
             return self._withdrawal([directive_id], known.key, {"ids": [directive_id]}, known.policy)
 
@@ -143,7 +144,7 @@ class Directives:
     ) -> tuple[list[RecordedDirective], Made]:
         """What the caller's own agency has recorded about a subject, not withdrawn. The look is an entry."""
         require(caller, Function.PARTNER)
-        own = await self._store.about(subject, caller.agency)
+        own = [d for name in sorted(await self._own(caller)) for d in await self._store.about(subject, name)]
         made = await self._administration.note(
             caller, "directives-viewed", {"subject": subject_detail(subject), "found": len(own)}, actor
         )
@@ -160,6 +161,11 @@ class Directives:
                 "what has run out or no longer holds (`broker directive list` shows them)",
             )
 
+    async def _own(self, caller: Caller) -> frozenset[str]:
+        """The caller's agency, and those whose place it has taken: what they recorded is its to keep."""
+        reference = await self._reference.refresh()
+        return reference.forebears(caller.agency, self._clock.now()) | {caller.agency}
+
     def _withdrawal(self, ids: list[str], key: str | bytes, detail: dict[str, Json], policy: int) -> Plan:
         stored: dict[str, Json] = {"ids": [*ids], "at": self._clock.now().isoformat()}
         change = Change("directive-withdrawal", stored, frozenset({key}), reference=False)
@@ -170,8 +176,8 @@ def _key(subject: SubjectRef) -> str:
     return subject_key(subject.scheme, subject.value)
 
 
-def _may_withdraw(caller: Caller, directive: Directive) -> bool:
-    return directive.kind == "consent" or directive.recorder == caller.agency
+def _may_withdraw(own: frozenset[str], directive: Directive) -> bool:
+    return directive.kind == "consent" or directive.recorder in own
 
 
 def _consents(directives: Iterable[Directive], purpose: str) -> list[Directive]:

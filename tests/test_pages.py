@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from broker import law
 from broker.catalogue import standard_record_types
 from broker.consent import extras, purposes
 from broker.core import agreement as agreements
-from broker.core import directive, terms
+from broker.core import directive, routing, terms
 from broker.core.recordtype import RecordType
+from broker.core.routing import Routes
 
 # What `broker directive add` is told of how a directive was taken.
 ADD_OPTIONS = (
@@ -48,6 +50,16 @@ async def test_the_adapter_to_copy_keeps_every_promise() -> None:
     verdicts = await check(answer, case)
     assert [each for each in verdicts if not each.kept] == []
     assert len(verdicts) == 8
+
+
+def test_the_routes_to_copy_are_a_file_that_leads_somewhere() -> None:
+    """The TOML of docs/routing.md is whole, and its night team is asked in the west at night."""
+    routes = Routes([routing.parse(blocks("routing.md", "toml")[0].encode(), law.load())])
+    friday = datetime(2026, 11, 20, 16, 59, 59, tzinfo=UTC)
+    child, carlisle = "records.council.v1.ChildPlan", "E07000028"
+    (day,) = routes.find(child, carlisle, friday).routes
+    (night,) = routes.find(child, carlisle, friday + timedelta(seconds=1)).routes
+    assert (day.holder, night.holder) == ("cumberland", "westmorland-furness")
 
 
 def test_every_setting_of_an_adapter_is_in_its_table() -> None:

@@ -1,6 +1,6 @@
 """A county's fire service becomes two: a request by place finds the successor's adapter.
 
-It answers under what the county signed because its agency told it so; the other's, which was not told, refuses."""
+It answers under what the county signed because its agency told it so; the other's was not told, and refuses."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest

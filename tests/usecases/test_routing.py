@@ -20,14 +20,15 @@ from broker.core.model import Caller, Function, Place, Request, SubjectRef
 from broker.core.record import Record
 from broker.core.recordtype import RecordType
 from broker.core.views import RequesterView
-from broker.errors import Denied, InvalidRequest, NotAllowed, ProviderUnavailable
+from broker.errors import Denied, InvalidRequest, NotAllowed, ProviderUnavailable, QuotaExceeded
+from broker.limits import Limits
 from broker.links import Link, Links
 from broker.ports import Found, NotFound, ProviderFailed, Question
 from tests.support.cumbria import CARLISLE, CHANGE, CHILD, EDEN, INTO, child_plan, council, routes
 from tests.support.memory import FakeClock
 from tests.support.stage import Stage, memory_stage, postgres_stage
 from tests.support.values import replace
-from tests.support.world import ACTOR, OPERATOR, RISK, World, ask, caller, flow, key_of
+from tests.support.world import ACTOR, HOME, OPERATOR, RISK, World, ask, caller, flow, key_of, said
 
 TYPE = RecordType.submitted(child_plan(), CHILD)
 PATHS = ["plan.state", "plan.as_at", "plan.type"]
@@ -189,6 +190,38 @@ async def test_a_responsible_authority_that_nobody_knows_is_refused(world: World
     with pytest.raises(InvalidRequest) as caught:
         await world.exchange.answer(wanted(place=Place(responsible_authority="rutland")))
     assert caught.value.field == "place.responsible_authority"
+
+
+async def test_what_was_said_under_another_countrys_number_is_heeded(world: World) -> None:
+    """The provider knows the child by a CHI number too: an objection under that one stops the record."""
+    chi = SubjectRef("chi-number", "0101201234")
+    digest = world.store.reference.catalogue.newest(CHILD).digest
+    world.providers.answers(Found(Record(f"type.googleapis.com/{CHILD}", b""), digest, (CHILD_ID, chi)))
+    world.say(chi, said("objection", recorder="cfrs"))
+    with pytest.raises(Denied) as caught:
+        await world.exchange.answer(wanted())
+    assert caught.value.refusal.code == "person"
+
+
+async def test_quotas_and_the_emergency_lane_are_the_holders_and_the_controllers(world: World) -> None:
+    """A request that is routed, or made for another, counts under the agreement that will decide it."""
+    await aided(world)
+    world.agree(
+        id="children",
+        version=2,
+        purpose="safeguarding-child",
+        parties=[{"agency": each, "regime": "uk-gdpr"} for each in ("nwas", "cumberland")],
+        flows=[flow(provider="cumberland", record_type=CHILD, permitted=PATHS, subject_schemes=["nhs-number"])],
+        limits={"per_minute": 2, "emergency_per_minute": 1},
+    )
+    reference, limits = await world.store.reference.refresh(), Limits()
+    assert limits.admit(wanted(), reference, DAY, 0.0).urgent
+    again = limits.admit(wanted(**BY_CONTROL), reference, DAY, 0.0)
+    assert (again.urgent, again.requester, again.provider) == (False, "nwfc", "")
+    with pytest.raises(QuotaExceeded, match="nwas under children"):
+        limits.admit(wanted(**BY_CONTROL), reference, DAY, 0.0)
+    # At night another holds it, under an agreement that counts nothing.
+    assert not limits.admit(wanted(), reference, DAY + timedelta(seconds=1), 0.0).urgent
 
 
 async def test_no_route_is_a_refusal_with_its_evidence(world: World) -> None:
@@ -525,6 +558,22 @@ async def test_one_agency_becomes_two(stage: Stage) -> None:
     await stage.registry.add_agency(OPERATOR, Agency("cfrs", "Renamed", "fire", "england", CHANGE))
     kept = (await stage.reference.refresh()).agencies["cfrs"]
     assert (kept.name, kept.valid_until, len(kept.successors)) == ("Renamed", now, 2)
+
+
+async def test_what_a_predecessor_recorded_is_the_successors_to_lift(world: World) -> None:
+    """From the day of the succession; nobody else's, and not before."""
+    county = council("cumbria")
+    world.put_agency(county)
+    objection = world.say(HOME, said("objection", recorder="cumbria"))
+    with pytest.raises(NotAllowed):
+        await world.directives.withdraw_one(caller("cumberland"), objection.id, ACTOR)
+    world.put_agency(dated(county, valid_until=CHANGE, successors=INTO))
+    listed, _ = await world.directives.of_own(caller("cumberland"), HOME, ACTOR)
+    assert [each.directive.id for each in listed] == [objection.id]
+    with pytest.raises(NotAllowed):
+        await world.directives.withdraw_one(caller("cfrs"), objection.id, ACTOR)
+    await world.directives.withdraw_one(caller("cumberland"), objection.id, ACTOR)
+    assert objection.id in world.store.withdrawn
 
 
 async def test_an_agency_leaves(stage: Stage) -> None:
