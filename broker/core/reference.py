@@ -104,7 +104,7 @@ class Reference:
         )
 
     def flows(self, key: FlowKey) -> tuple[Flow, ...]:
-        """Flows of agreements for this key, in force or not: its parties' own first, in order of agreement id."""
+        """Flows of agreements for this key, in force or not: its parties' own first, by agreement id."""
         return self._index.flows.get(key, ())
 
     def in_force(self, key: FlowKey, at: datetime) -> Flow | None:

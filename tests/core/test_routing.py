@@ -473,7 +473,7 @@ def test_flows_are_inherited_on_both_sides_and_over_generations() -> None:
     case = replace(
         COUNTY_CASE, agencies=agencies, agreements=(shared("cumbria"), shared("nwas", requester="cumbria"))
     )
-    flows = case.reference()._flows
+    flows = case.reference()._index.flows
     asked = {(k.requester, k.provider): f for k, f in flows.items()}
     assert {p for r, p in asked if r == "nwas"} == {"cumbria", "cumberland", "wf", "lakes"}
     assert {r for r, p in asked if p == "nwas"} == {"cumbria", "cumberland", "wf", "lakes"}
@@ -498,7 +498,7 @@ def test_a_predecessors_record_of_a_consent_is_ones_own() -> None:
         COUNTY_CASE, agreements=(shared("cumberland", requester="cumbria", directives=weight),)
     )
     asks = {"requester": "wf", "key_digest": key_of("wf/cad"), "provider": "cumberland"}
-    assert FlowKey("wf", "cumberland", CHILD, "safeguarding-child") in asked_by_heir.reference()._flows
+    assert FlowKey("wf", "cumberland", CHILD, "safeguarding-child") in asked_by_heir.reference()._index.flows
     for recorder, counts in (("cumbria", False), ("wf", False), ("cumberland", True), ("cfrs", True)):
         case = replace(asked_by_heir, directives=(said("consent", recorder=recorder, said_at=SINCE),))
         assert (case.decide(**asks).outcome is Outcome.PERMIT) is counts, recorder
@@ -511,8 +511,8 @@ def test_a_reference_without_successions_is_as_before() -> None:
     again = Reference.build(
         2, LAW, first.agencies.values(), (), plain.agreements, {}, labels={CHILD: TYPE.labels}, before=first
     )
-    assert len(again._flows) == 1
+    assert len(again._index.flows) == 1
     grown = Reference.build(
         3, LAW, COUNTY_CASE.agencies, (), plain.agreements, {}, labels={CHILD: TYPE.labels}, before=again
     )
-    assert len(grown._flows) == 3
+    assert len(grown._index.flows) == 3
