@@ -73,6 +73,11 @@ class Link:
             self.outstanding < self.at_once - kept and len(self.outbox) < MAX_OUTBOX - kept_out
         )
 
+    def stand_for(self, kind: tuple[str, str]) -> None:
+        """A place that becomes free here is also for those who wait for this provider's record type."""
+        if kind not in self.kinds:
+            self.kinds = (*self.kinds, kind)
+
     def serves(self, question: Question) -> bool:
         """Whether it declared the record type, in whichever approved version."""
         return question.request.record_type in self._versions
@@ -222,7 +227,7 @@ class Links:
                 try:
                     answer = await link.ask(question, deadline)
                 finally:
-                    self._waiting.call(_lines(link, question))
+                    self._waiting.call(link.kinds)
                 if answer is not None:
                     return answer
         except Saturated as e:
@@ -246,6 +251,8 @@ class Links:
             # Who comes now does not go before those who wait.
             if ready and (called or request.urgent or kind not in self._waiting):
                 return min(ready, key=lambda link: link.outstanding)
+            for link in serving:
+                link.stand_for(kind)
             await self._waiting.wait(kind, request.requester, deadline, urgent=request.urgent)
             called = True
         if called:  # for a place at a link that this one has tried already: somebody else's, then
@@ -263,9 +270,3 @@ class Links:
             if serving:
                 return serving
         return []
-
-
-def _lines(link: Link, question: Question) -> tuple[tuple[str, str], ...]:
-    """Where somebody may wait for the place at this link that becomes free."""
-    kind = (question.request.provider, question.request.record_type)
-    return link.kinds if link.agency == kind[0] else (*link.kinds, kind)

@@ -6,6 +6,7 @@ all of it holds. Refused: two routes that could both apply, and a holder that do
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -18,7 +19,7 @@ from broker.core.reference import Reference
 from broker.core.routing import Route, Routing, applied, changed_keys, kind_of, parse, refuse_meeting
 from broker.core.steps.sides import HOLDER, holder, needs_district
 from broker.core.walk import Walk
-from broker.errors import InvalidRequest
+from broker.errors import BrokerError, InvalidRequest
 from broker.ports import Change, Clock, Reads, ReferenceSource
 from broker.registry import require
 
@@ -82,7 +83,8 @@ class RouteBook:
             return Plan("routes-applied", stored, change, Reads(reference.policy, reads))
 
         made = await self._administration.make(caller, plan)
-        await self._reference.refresh()
+        with suppress(BrokerError):  # made whether or not this succeeds
+            await self._reference.refresh()
         return plans[0], made
 
     async def listed(self) -> list[Routing]:

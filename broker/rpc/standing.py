@@ -6,6 +6,7 @@ from datetime import date, datetime, time
 
 from broker.core.acting import Acting
 from broker.core.directory import Successor
+from broker.core.ending import Ending
 from broker.core.london import moment
 from broker.core.model import Caller
 from broker.errors import InvalidRequest
@@ -13,7 +14,7 @@ from broker.ports import Clock
 from broker.rpc import parse, wire
 from broker.rpc.identity import Identity
 from broker.rpc.unary import unary
-from broker.standing import Ending, Standing
+from broker.standing import Standing
 from broker.telemetry import Telemetry
 from broker.v1 import standing_pb2 as pb
 from broker.v1 import standing_pb2_grpc

@@ -344,6 +344,26 @@ async def test_a_processors_adapter_answers_where_the_controller_has_none(world:
     assert control.outstanding == other.outstanding == 0
 
 
+async def test_who_waits_for_a_processors_adapter_is_called() -> None:
+    """When it takes more, and when it is gone: whoever waits for the controller's records is not forgotten."""
+    links = Links()
+    control = link(links, "nwfc")
+    control.at_once = 0
+    soon = asyncio.get_running_loop().time() + 30
+    waiting = [asyncio.create_task(links.ask(by("nwfc"), soon)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    assert not control.outbox.asks
+    links.credit(control, 1)
+    await asyncio.sleep(0.01)
+    ask_id, *_ = control.outbox.asks.popleft()
+    assert control.answer(ask_id, NotFound())
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    links.detach(control)
+    async with asyncio.timeout(5):
+        ends = await asyncio.gather(*waiting)
+    assert sorted(type(end).__name__ for end in ends) == ["NotFound", "ProviderFailed"]
+
+
 async def test_an_answer_of_one_who_no_longer_acts_for_the_provider_is_dropped(world: World) -> None:
     """The relation ended while the processor's adapter looked: its answer is not released."""
     acting = await aided(world, controller="cumberland", contract="C-9")
