@@ -54,7 +54,7 @@ async def test_the_adapter_to_copy_keeps_every_promise() -> None:
 
 def test_the_routes_to_copy_are_a_file_that_leads_somewhere() -> None:
     """The TOML of docs/routing.md is whole, and its night team is asked in the west at night."""
-    routes = Routes([routing.parse(blocks("routing.md", "toml")[0].encode(), law.load())])
+    routes = Routes.of([routing.parse(blocks("routing.md", "toml")[0].encode(), law.load())])
     friday = datetime(2026, 11, 20, 16, 59, 59, tzinfo=UTC)
     child, carlisle = "records.council.v1.ChildPlan", "E07000028"
     (day,) = routes.find(child, carlisle, friday).routes

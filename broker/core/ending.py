@@ -55,7 +55,7 @@ def ending(reference: Reference, name: str, into: tuple[Successor, ...], at: dat
             f"{each.label}: {f'its flows hold for {new}' if new else f'no longer serves {name}'} ({each.title})"
         )
     routes = []
-    for route in reference.routes.of(name):
+    for route in reference.routes.to(name):
         if route.ends is not None and route.ends <= at:
             continue
         keys.add(route_key(route.wanted))
@@ -163,7 +163,7 @@ def _check_covered(
     """No place that has a holder may be left without one."""
     if any(not each.districts for each in into):
         return
-    for route in reference.routes.of(name):
+    for route in reference.routes.to(name):
         left = sorted(route.districts - taken)
         if left and (route.ends is None or route.ends > at):
             raise InvalidRequest(

@@ -38,6 +38,8 @@ _OR_LEADS = "or the information governance leads of both agencies, in the agreem
 _LAWFUL = f"{_LEADS}: the sentence names the key of the file."
 MEND: Mapping[str, str] = {
     "identity.enrolled": "The operator: `broker system list`, and `broker system enrol` or `suspend --lift`.",
+    "party.acts-for": "The operator: `broker agency act` enters the contract under which one acts for another.",
+    "party.holder": "The requester names a district or the provider; the operator: `broker route apply`.",
     "party.valid-today": "The operator: `broker agency list`; an agency that was replaced has a successor.",
     "purpose.known": "The requester's system: it must send one of the agreed codes.",
     "agreement.in-force": f"{_LEADS}, or in a first one; it takes effect with `broker agreement apply`.",

@@ -88,7 +88,7 @@ class Reference:
             keys,
             frozenset(suspended),
             files,
-            Routes(files.values()),
+            Routes.of(files.values()),
             relations,
         )
 

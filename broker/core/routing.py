@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import cached_property
 from typing import Annotated, Literal, Self
@@ -228,15 +229,21 @@ class Routed(Struct, frozen=True):
     until: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
 class Routes:
     """All routes that were applied, by what they are for and where."""
 
-    def __init__(self, routings: Iterable[Routing] = ()) -> None:
-        self._by: dict[tuple[str, str], list[Route]] = {}
-        for routing in routings:
+    _by: Mapping[tuple[str, str], tuple[Route, ...]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, routings: Iterable[Routing]) -> Routes:
+        """Those of these files."""
+        by: dict[tuple[str, str], tuple[Route, ...]] = {}
+        for routing in sorted(routings, key=lambda routing: routing.file.id):
             for route in routing.routes:
                 for district in route.districts:
-                    self._by.setdefault((route.wanted, district), []).append(route)
+                    by[route.wanted, district] = (*by.get((route.wanted, district), ()), route)
+        return cls(by)
 
     def find(self, record_type: str, district: str, at: datetime) -> Routed:
         """The routes for a record type in a district at a moment."""
@@ -249,7 +256,7 @@ class Routes:
             applying = applying or tuple(route for route in routes if route.applies(at))
         return Routed(applying, frozenset(map(route_key, wanted)), min(edges, default=None))
 
-    def of(self, holder: str) -> Iterator[Route]:
+    def to(self, holder: str) -> Iterator[Route]:
         """Every route that names this holder, once."""
         seen: set[tuple[str, str]] = set()
         for routes in self._by.values():

@@ -205,7 +205,7 @@ def test_a_wrong_request_is_not_sent(ask, running_broker: RunningBroker) -> None
     assert "`broker records list`" in ask("--record-type", "records.nhs.v1.Nothing").stderr
     nothing = command("request")
     assert nothing.returncode == 2
-    for option in ("--provider", "--record-type", "--subject", "--purpose", "--actor-id", "--role"):
+    for option in ("--record-type", "--subject", "--purpose", "--actor-id", "--role"):
         assert option in nothing.stderr
     nobody = command("request", "--state", running_broker.state, "--subject", SUBJECT, *ASK)
     assert nobody.returncode == 2

@@ -18,12 +18,14 @@ from broker.core.acting import Acting
 from broker.core.directory import Agency, Successor
 from broker.core.model import Caller, Function, Place, Request, SubjectRef
 from broker.core.record import Record
+from broker.core.recorded import is_decision
 from broker.core.recordtype import RecordType
 from broker.core.views import RequesterView
 from broker.errors import Denied, InvalidRequest, NotAllowed, ProviderUnavailable, QuotaExceeded
 from broker.limits import Limits
 from broker.links import Link, Links
 from broker.ports import Found, NotFound, ProviderFailed, Question
+from broker.replays import Verdict
 from tests.support.cumbria import CARLISLE, CHANGE, CHILD, EDEN, INTO, child_plan, council, routes
 from tests.support.memory import FakeClock
 from tests.support.stage import Stage, memory_stage, postgres_stage
@@ -527,6 +529,7 @@ async def test_relations_are_stored_and_decide(stage: Stage) -> None:
     (full,) = await stage.since(await stage.size() - 1)
     assert (full["requester"], full["processor"]) == ("nwas", "cumberland")
     await stage.standing.end_acting(OPERATOR, acting.id, "over")
+    assert (await stage.why.replays.one(full)).verdict is Verdict.SAME
     with pytest.raises(Denied) as caught:
         await stage.exchange.answer(stage.asks(**asks))
     assert caught.value.refusal.code == "party"
@@ -568,6 +571,12 @@ async def test_one_agency_becomes_two(stage: Stage) -> None:
     assert "west-fire, east-fire" in caught.value.refusal.remedy
     again = await stage.exchange.answer(before)
     assert (again.replayed, again.decision.controller) == (True, "cfrs")
+    # Made again as on its day, also where somebody was found for it, it is what it was.
+    decided = [full for full in await stage.since(0) if is_decision(full)]
+    assert [full["asked_of"] for full in decided] == [None, None, None, "cfrs"]
+    for full in decided:
+        made = await stage.why.replays.one(full)
+        assert (made.verdict, made.differences) == (Verdict.SAME, ())
     assert again.receipt.entry == first.receipt.entry
     (listed,) = await stage.agreed.visible_to(caller("west-fire"))
     assert listed.lineage == (
