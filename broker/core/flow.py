@@ -80,9 +80,15 @@ class Flow(Struct, frozen=True):
 
     @classmethod
     def of(
-        cls, agreement: Agreement, terms: FlowTerms, law: Law, agencies: Mapping[str, Agency], labels: Labels
+        cls,
+        agreement: Agreement,
+        terms: FlowTerms,
+        law: Law,
+        agencies: Mapping[str, Agency],
+        labels: Labels,
+        ends: datetime | None = None,
     ) -> Flow:
-        """The flow as the law, these agencies and these labels make it."""
+        """The flow as the law, these agencies and these labels make it; `ends` where another supersedes it."""
         question = flow_question(agreement, terms, law, agencies, labels)
         opened, shut = openings(question)
         requester = question.requester
@@ -91,7 +97,7 @@ class Flow(Struct, frozen=True):
             agreement=agreement,
             terms=terms,
             begins=agreement.begins,
-            ends=agreement.ends,
+            ends=agreement.ends if ends is None else ends,
             regime=requester.regime,
             provider_regime=question.provider.regime,
             basis=requester.basis,
@@ -132,10 +138,11 @@ class Compiled(Struct, frozen=True):
     agreement: Agreement
     agencies: tuple[Agency | None, ...]
     labels: tuple[Mapping[str, frozenset[str]] | None, ...]
+    ends: datetime
     flows: tuple[tuple[FlowKey, Flow], ...]
 
     def still(self, agreement: Agreement, agencies: Mapping[str, Agency], labels: Labels) -> bool:
-        """Whether none of it has changed since."""
+        """Whether none of it has changed since; when it ends is compared apart."""
         return (
             self.agreement is agreement
             and all(a is agencies.get(p.agency) for a, p in zip(self.agencies, agreement.parties, strict=True))
@@ -143,16 +150,19 @@ class Compiled(Struct, frozen=True):
         )
 
 
-def compiled(agreement: Agreement, agencies: Mapping[str, Agency], labels: Labels, law: Law) -> Compiled:
-    """Every flow of an agreement, ready to decide on."""
+def compiled(
+    agreement: Agreement, agencies: Mapping[str, Agency], labels: Labels, law: Law, ends: datetime
+) -> Compiled:
+    """Every flow of an agreement, ready to decide on until `ends`."""
     return Compiled(
         agreement,
         tuple(agencies.get(p.agency) for p in agreement.parties),
         tuple(labels.get(f.record_type) for f in agreement.flows),
+        ends,
         tuple(
             (
                 FlowKey(terms.requester, terms.provider, terms.record_type, agreement.purpose),
-                Flow.of(agreement, terms, law, agencies, labels),
+                Flow.of(agreement, terms, law, agencies, labels, ends),
             )
             for terms in agreement.flows
         ),

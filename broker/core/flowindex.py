@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 
 from msgspec import Struct
 
+from broker.core import lineage
 from broker.core.agreement import Agreement
 from broker.core.directory import Agency
 from broker.core.flow import Compiled, Flow, FlowKey, compiled
@@ -32,18 +34,19 @@ class FlowIndex(Struct, frozen=True):
     ) -> FlowIndex:
         """The index of these agreements: what nothing has changed for is taken over as it is."""
         ready, flows = dict(self.agreements), dict(self.flows)
-        for name in self._stale(agreed, agencies, labels):
+        ends = _Ends(agreed)
+        for name in self._stale(agreed, agencies, labels, ends):
             if name in ready:
                 for key, flow in ready.pop(name).flows:
                     flows[key] = tuple(f for f in flows[key] if f is not flow)
             if name in agreed:
-                ready[name] = compiled(agreed[name], agencies, labels, self.law)
+                ready[name] = compiled(agreed[name], agencies, labels, self.law, ends.of(name))
                 for key, flow in ready[name].flows:
                     flows[key] = tuple(sorted((*flows.get(key, ()), flow), key=_agreement_id))
         return FlowIndex(self.law, agencies, labels, ready, flows)
 
     def _stale(
-        self, agreed: Mapping[str, Agreement], agencies: Mapping[str, Agency], labels: Labels
+        self, agreed: Mapping[str, Agreement], agencies: Mapping[str, Agency], labels: Labels, ends: _Ends
     ) -> Iterator[str]:
         """Ids of agreements that are new, changed or gone, or stand on something that changed."""
         same = _same(self.agencies, agencies) and _same(self.labels, labels)
@@ -53,10 +56,23 @@ class FlowIndex(Struct, frozen=True):
             if (
                 was is None
                 or was.agreement is not agreement
+                or was.ends != ends.of(name)
                 or (not same and not was.still(agreement, agencies, labels))
             ):
                 yield name
         yield from known.keys() - agreed.keys()
+
+
+class _Ends:
+    """When each agreement ends: also by another that takes its place."""
+
+    def __init__(self, agreed: Mapping[str, Agreement]) -> None:
+        self._agreed = agreed
+        self._by = lineage.successors(agreed.values())
+
+    def of(self, name: str) -> datetime:
+        """The first moment no longer in force."""
+        return lineage.end(self._agreed[name], self._by)
 
 
 def _agreement_id(flow: Flow) -> str:

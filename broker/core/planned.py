@@ -117,6 +117,7 @@ def swapped(then: Reference, now: Reference, agreements: Iterable[Agreement], la
         now.record_types,
         labels=labels,
         suspended=now.suspended,
+        suspensions=now.suspensions,
     )
 
 

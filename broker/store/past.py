@@ -17,7 +17,7 @@ from broker.catalogue import Approval, Catalogue
 from broker.core import agreement as agreements
 from broker.core.agreement import Agreement
 from broker.core.directive import Directive
-from broker.core.forms import agency_from, directive_from, signing_key_from, system_from
+from broker.core.forms import agency_from, directive_from, signing_key_from, suspension_from, system_from
 from broker.core.merkle import CompactRange
 from broker.core.model import SubjectRef
 from broker.core.reference import Reference
@@ -36,6 +36,8 @@ _AT = {
     "agreement": "select file, digest from agreement"
     " where policy_from <= $1 and coalesce(policy_until > $1, true)",
     "agency_key": "select detail from agency_key"
+    " where policy_from <= $1 and coalesce(policy_until > $1, true) order by policy_from",
+    "suspension": "select detail from agreement_suspension"
     " where policy_from <= $1 and coalesce(policy_until > $1, true) order by policy_from",
     # Superseded versions too, as in the snapshot of now; the newest one known then counts.
     "record_type": "select * from record_type where policy_from <= $1 order by policy_from",
@@ -97,6 +99,7 @@ class ReferenceAsAt:
             {a.full_name: a.digest for a in approvals},
             [signing_key_from(row["detail"]) for row in rows["agency_key"]],
             labels=self._catalogue.labels,
+            suspensions=[suspension_from(row["detail"]) for row in rows["suspension"]],
             before=next(reversed(self._made.values()), None),
         )
 

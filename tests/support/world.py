@@ -31,6 +31,7 @@ from broker.registry import Registry
 from broker.release import CatalogueReleases
 from broker.searches import Searches
 from broker.signing import SigningKeys
+from broker.suspensions import Suspensions
 from broker.tracing import OFF, Tracing
 from broker.v1 import labels_pb2
 from records.fire.v1 import premises_risk_pb2
@@ -65,6 +66,7 @@ def terms(**changes: Any) -> dict[str, Any]:
         "actors": {"minimum_assurance": "roster"},
         "parties": [{"agency": "nwas", "regime": "uk-gdpr"}, {"agency": "cfrs", "regime": "uk-gdpr"}],
         "flows": [flow()],
+        "governance": {"policy_document": "APD-7", "dpia": "DPIA-12", "dpia_status": "approved"},
         "obligations": [{"code": "no-onward-sharing"}, {"code": "retain-until", "days": 30}],
     }
     made.update(changes)
@@ -180,6 +182,7 @@ class World:
         self.registry = Registry(self.administration, reference, self.clock)
         self.signing = SigningKeys(self.administration, reference, self.clock)
         self.agreements = Agreements(self.administration, reference, self.store, self.clock)
+        self.suspensions = Suspensions(self.administration, reference, self.clock)
         self.directives = Directives(self.administration, self.store.facts, self.store, reference, self.clock)
         self.audits = Audits(self.administration, self.store.log)
         self.searches = Searches(self.administration, MemorySearch(self.store))
