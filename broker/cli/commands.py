@@ -12,7 +12,19 @@ from typing import Annotated
 import typer
 
 from broker import __version__
-from broker.cli import agency, agreement, audit, certs, directive, explain, records, serve, system, up
+from broker.cli import (
+    agency,
+    agreement,
+    audit,
+    certs,
+    directive,
+    explain,
+    governance,
+    records,
+    serve,
+    system,
+    up,
+)
 from broker.cli import request as ask
 from broker.cli.missing import AllMissing
 
@@ -25,6 +37,7 @@ NOUNS: dict[str, typer.Typer] = {
     "records": records.app,
     "agreement": agreement.app,
     "directive": directive.app,
+    "governance": governance.app,
     "audit": audit.app,
 }
 COMMANDS: dict[str, Callable[..., None]] = {

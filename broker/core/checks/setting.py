@@ -38,8 +38,12 @@ class Setting(Struct, frozen=True, dict=True):
 
     @cached_property
     def labels(self) -> Labels:
-        """What releasing each path gives away."""
-        return {name: record_type.labels for name, record_type in self.types.items()}
+        """What releasing each path gives away; nothing, of a path that is none: that is told by itself."""
+        named: dict[str, dict[str, frozenset[str]]] = {}
+        for flow in self.agreement.flows:
+            if flow.record_type in self.types:
+                named.setdefault(flow.record_type, {}).update(dict.fromkeys(flow.permitted, frozenset()))
+        return {name: {**paths, **self.types[name].labels} for name, paths in named.items()}
 
     @cached_property
     def questions(self) -> tuple[tuple[int, Question], ...]:
