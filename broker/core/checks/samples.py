@@ -43,10 +43,8 @@ def samples(flow: FlowTerms, purpose: str) -> Iterator[Mapping[str, Any]] | None
     if _GUESSED.search(text):
         return None
     words = _words(text)
-    # Lists and sets of text (`in`) compare with words that no pattern above finds: every word is tried.
-    loose = tuple(dict.fromkeys(word for found in words.values() for word in found)) if " in " in text else ()
-    if " in " in text:
-        loose = tuple(dict.fromkeys((*loose, *_strings(text))))
+    # A list (`in`) compares with words that no pattern finds: each of them is tried for every name.
+    loose = _strings(text) if " in " in text else []
     values: dict[str, tuple[Any, ...]] = {
         "purpose": (purpose,),
         "record_type": (flow.record_type,),
