@@ -251,6 +251,7 @@ async def test_other_parties_end_nobodys_agreement(stage: Stage) -> None:
     parties = [{"agency": each, "regime": "uk-gdpr"} for each in ("cumberland", "cfrs")]
     theirs = {"parties": parties, "flows": [flow(requester="cumberland")]}
     await refused(stage.agree(id="successor", supersedes=ID, **theirs), InvalidRequest, "supersedes")
+    await stage.may_sign("cumberland")
     unheard = stage.agree(id="successor", supersedes="none-such", purpose="emergency-planning")
     await refused(unheard, InvalidRequest, "supersedes")
 
@@ -287,3 +288,14 @@ async def test_an_edit_after_signing_is_refused(stage: Stage) -> None:
     edited = stage.agreed.apply(OPERATOR, file + b"\n# by hand\n", signatures)
     await refused(edited, InvalidRequest, "signatures.0.digest")
     assert (await stage.agreed.apply(OPERATOR, file, signatures))[0].agreement.version == 3
+
+
+async def test_a_past_decision_is_explained_by_the_suspension_of_its_time(stage: Stage) -> None:
+    """A snapshot of the past holds the stops that stood then, and none that came or went since."""
+    before = (await stage.reference.refresh()).policy
+    await suspend(stage)
+    during = (await stage.reference.refresh()).policy
+    await lift(stage)
+    after = (await stage.reference.refresh()).policy
+    stood = [(await stage.past.reference(policy)).suspended for policy in (before, during, after)]
+    assert stood == [frozenset(), frozenset({ID}), frozenset()]
