@@ -247,11 +247,11 @@ async def test_what_is_under_way_when_it_is_applied_is_decided_under_the_new_one
 
 async def test_other_parties_end_nobodys_agreement(stage: Stage) -> None:
     """Without `supersedes` it overlaps; with it, every party of the older one must have signed."""
+    await stage.may_sign("cumberland")
     await refused(stage.agree(id="successor"), InvalidRequest, "flows.0")
     parties = [{"agency": each, "regime": "uk-gdpr"} for each in ("cumberland", "cfrs")]
     theirs = {"parties": parties, "flows": [flow(requester="cumberland")]}
     await refused(stage.agree(id="successor", supersedes=ID, **theirs), InvalidRequest, "supersedes")
-    await stage.may_sign("cumberland")
     unheard = stage.agree(id="successor", supersedes="none-such", purpose="emergency-planning")
     await refused(unheard, InvalidRequest, "supersedes")
 
