@@ -81,6 +81,11 @@ class Catalogue:
         return approved.record_type
 
     @property
+    def types(self) -> dict[str, RecordType]:
+        """The version approved last of each record type, by full name."""
+        return {name: approved.record_type for name, approved in self._newest.items()}
+
+    @property
     def labels(self) -> dict[str, Mapping[str, frozenset[str]]]:
         """What releasing each leaf of the version approved last gives away, by record type and path."""
         return {name: approved.record_type.labels for name, approved in self._newest.items()}

@@ -69,6 +69,7 @@ from broker.store.reference import ReferenceReader
 from broker.store.seal import Seals
 from broker.store.search import SearchIndex
 from broker.store.workers import WorkerRows
+from broker.suspensions import Suspensions
 from broker.telemetry import LogCounts, Telemetry
 from broker.tracing import from_environment
 from broker.v1 import (
@@ -166,6 +167,7 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
         )
         signing = SigningKeys(administration, store.reference, clock)
         agreements = Agreements(administration, store.reference, AgreementReader(store.database), clock)
+        suspensions = Suspensions(administration, store.reference, clock)
         said = DirectiveReader(store.database, store.blind)
         directives = Directives(administration, store.facts, said, store.reference, clock)
         book = RouteBook(administration, store.reference, clock)
@@ -206,7 +208,7 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
                 DirectoryServicer(registry, store.reference, clock, identity, telemetry, signing), server
             )
             agreement_pb2_grpc.add_AgreementServiceServicer_to_server(
-                AgreementServicer(agreements, identity, telemetry, plans), server
+                AgreementServicer(agreements, suspensions, identity, telemetry, plans), server
             )
             directive_pb2_grpc.add_DirectiveServiceServicer_to_server(
                 DirectiveServicer(directives, clock, identity, telemetry, limits), server

@@ -18,7 +18,8 @@ from broker import law
 from broker.catalogue import standard_record_types
 from broker.consent import extras, purposes
 from broker.core import agreement as agreements
-from broker.core import directive, routing, terms
+from broker.core import checks, directive, routing, terms
+from broker.core.directory import Agency
 from broker.core.recordtype import RecordType
 from broker.core.routing import Routes
 
@@ -97,7 +98,7 @@ def test_what_the_pages_import_is_there(name: str) -> None:
 
 def test_the_agreement_to_copy_is_one() -> None:
     """The example of docs/agreements.md parses with the law's codes, and its paths are leaves of its type."""
-    (example,) = blocks("agreements.md", "toml")
+    (example, *_) = blocks("agreements.md", "toml")
     agreement = agreements.parse(example.encode(), law.load())
     types = dict(standard_record_types())
     for flow in agreement.flows:
@@ -139,3 +140,23 @@ def test_the_page_on_directives_names_what_there_is() -> None:
         assert re.findall(r"`([a-z-]+)`", ours) == sorted(purposes.meant(code, codes, permit=True))
     assert [option for option in ADD_OPTIONS if f"`--{option}" not in text] == []
     assert [part for part in extras.PARTS if f"`{part}`" not in text] == []
+
+
+def test_every_check_of_an_agreement_is_in_its_table() -> None:
+    """docs/checks.md has a row for each rule, with how grave it is, and no others."""
+    rows = dict(re.findall(r"^\| `([a-z.-]+)` \| (\w+) \|", page("checks.md"), re.MULTILINE))
+    assert rows == {rule.id: rule.severity for rule in checks.RULES}
+
+
+def test_the_agreement_to_copy_has_nothing_against_it() -> None:
+    """The example of docs/agreements.md passes every check, with agencies of its kinds."""
+    (example, *_) = blocks("agreements.md", "toml")
+    agreement = agreements.parse(example.encode(), law.load())
+    since = datetime(2020, 1, 1, tzinfo=UTC)
+    agencies = {
+        name: Agency(name, name, kind, "england", since)
+        for name, kind in (("nwas", "ambulance"), ("exfrs", "fire"))
+    }
+    types = {name: RecordType.stored(data, name) for name, data in standard_record_types()}
+    setting = checks.Setting(agreement, law.load(), agencies, types, agreement.valid_from, whole=True)
+    assert list(checks.check(setting)) == []

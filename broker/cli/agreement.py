@@ -1,23 +1,27 @@
-"""`broker agreement`: sign data-sharing agreements, put them in force, and see which are.
+"""`broker agreement`: put data-sharing agreements in force, and see which are.
 
 Owns the words of these commands. The broker checks a file whole against its directory and record types;
-nothing is judged here, so that no two judgements can differ. Signing is offline.
+nothing is judged here, so that no two judgements can differ. The other verbs are in files of their own.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli import agency_key, inputs, output
+from broker.cli import inputs, output
+from broker.cli.agreement_check import check
+from broker.cli.agreement_diff import diff
 from broker.cli.agreement_plan import plan
-from broker.cli.agreement_show import purposes, show
+from broker.cli.agreement_show import purposes, show, signature_facts
+from broker.cli.agreement_sign import sign
+from broker.cli.agreement_suspend import suspend
 from broker.cli.connection import Link
 from broker.cli.remote import OPERATOR, remote
-from broker.errors import IntegrityError, InvalidRequest, SetupError
+from broker.errors import IntegrityError, InvalidRequest
 
 if TYPE_CHECKING:
     from broker.core.signature import Signature
@@ -44,63 +48,13 @@ _COLUMNS = (
     "in_force_from",
     "in_force_until",
 )
+app.command("check")(check)
+app.command("diff")(diff)
+app.command("sign")(sign)
 app.command("show")(show)
+app.command("suspend")(suspend)
 app.command("purposes")(purposes)
 app.command("plan")(plan)
-
-
-@app.command()
-def sign(
-    file: Annotated[
-        Path,
-        typer.Argument(metavar="FILE", help="The agreement's TOML file.", exists=True, dir_okay=False),
-    ],
-    agency: Annotated[str, typer.Option(metavar="AGENCY", help="Which party signs, such as cfrs.")],
-    key: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE", exists=True, dir_okay=False, help="Its private key, from `broker agency key new`."
-        ),
-    ],
-    signatory: Annotated[str, typer.Option(metavar="NAME", help="Who signs for it.")],
-    role: Annotated[str, typer.Option(metavar="POST", help="Their post, such as Caldicott Guardian.")],
-    on: Annotated[
-        date | None,
-        typer.Option("--date", parser=agency_key.day, metavar="DAY", help="Day (UTC); by default today."),
-    ] = None,
-    as_json: inputs.AsJson = False,
-) -> None:
-    """Sign an agreement for one party; writes FILE.AGENCY.sig beside it. Offline: no broker is asked.
-
-    The signature is over the file's exact bytes: change one, and every party signs again. An older signature
-    is never replaced; remove it first.
-    """
-    from broker import law
-    from broker.core import agreement as agreements
-    from broker.core import signature as signatures
-    from broker.pki.files import write_new
-    from broker.pki.signing import read_signing_key
-
-    data = inputs.read_bounded(file, agreements.MAX_FILE, "an agreement")
-    agreement = agreements.parse(data, law.load())
-    parties = [party.agency for party in agreement.parties]
-    if agency not in parties:
-        raise SetupError(f"{agency} is no party of {agreement.label}; its parties are {', '.join(parties)}")
-    day = on or datetime.now(UTC).date()
-    made = signatures.sign(data, agency, read_signing_key(key), day, signatory, role)
-    target = file.with_name(signatures.file_name(file.name, agency))
-    write_new(target, made.to_bytes(), 0o644)
-    output.one(
-        {
-            "agreement": agreement.label,
-            "agency": agency,
-            "key_id": made.key_id,
-            "digest": made.digest,
-            "signed_at": day.isoformat(),
-            "signature": str(target),
-        },
-        as_json,
-    )
 
 
 @app.command()
@@ -127,9 +81,10 @@ def apply(
 
     Every party must have signed the file (`broker agreement sign`), with a key that is enrolled for it.
 
-    Each file is checked whole (agencies, record types, field paths, overlaps with other agreements) and
-    nothing of it is stored unless all of it holds. What is stored is its exact bytes. The first file that does
-    not hold stops the command; those before it stay applied and are printed.
+    Each file is checked whole (`broker agreement check` tells all that is wrong beforehand) and nothing of it
+    is stored unless all of it holds. One that `supersedes` another ends it on its own first day. What is stored
+    is its exact bytes. The first file that does not hold stops the command; those before it stay applied and
+    are printed.
     """
     if signatures and len(files) > 1:
         raise typer.BadParameter("--signature goes with one FILE")
@@ -150,7 +105,7 @@ def list_(
     all_versions: Annotated[bool, typer.Option("--all-versions", help="Superseded versions too.")] = False,
     as_json: inputs.AsJson = False,
 ) -> None:
-    """List agreements, a row for each flow; `show` has the rest of one.
+    """List agreements, a row for each flow; `show` has the rest of one. The last day is included.
 
     A partner sees those its agency is party to, operators and auditors see all.
     """
@@ -159,7 +114,7 @@ def list_(
 
     request = pb.ListAgreementsRequest(all_versions=all_versions)
     reply = link.call(AgreementServiceStub(link.channel).ListAgreements, request)
-    found = [_described(each) for each in reply.agreements]
+    found = [described(each) for each in reply.agreements]
     if found and not as_json:
         rows = [
             {**each, **_described_flow(flow)}
@@ -211,10 +166,11 @@ def _apply(link: Link, file: Path, signatures: list[Path]) -> dict[str, object]:
         reply = link.call(AgreementServiceStub(link.channel).ApplyAgreement, request)
     except InvalidRequest as error:
         raise InvalidRequest(_blamed(file, signatures, error.field), error.problem) from None
-    return {"file": str(file), **_described(reply.agreement), "entry": reply.event_id}
+    return {"file": str(file), **described(reply.agreement), "entry": reply.event_id}
 
 
-def _described(agreement: pb.Agreement) -> dict[str, object]:
+def described(agreement: pb.Agreement) -> dict[str, object]:
+    """An agreement as it is listed."""
     return {
         "id": agreement.id,
         "version": agreement.version,
@@ -222,20 +178,26 @@ def _described(agreement: pb.Agreement) -> dict[str, object]:
         "title": agreement.title,
         "purpose": agreement.purpose,
         "parties": list(agreement.parties),
-        "in_force_from": output.when(agreement, "valid_from"),
-        "in_force_until": output.when(agreement, "valid_until"),
+        "in_force_from": output.day(agreement, "valid_from"),
+        # The wire has the first moment no longer in force; people count the last day.
+        "in_force_until": output.day(agreement, "valid_until", timedelta(microseconds=1)),
+        "review_on": agreement.review_on,
+        "supersedes": agreement.supersedes,
+        "superseded_by": agreement.superseded_by,
+        "suspended_by": [stop.agency for stop in agreement.suspensions],
+        "suspensions": [
+            {
+                "agency": stop.agency,
+                "system": stop.system,
+                "reason": stop.reason,
+                "suspended_at": output.when(stop, "suspended_at"),
+                "operator": stop.operator,
+            }
+            for stop in agreement.suspensions
+        ],
         "digest": agreement.digest,
         "signed_by": [signed.agency for signed in agreement.signatures],
-        "signatures": [
-            {
-                "agency": signed.agency,
-                "key_id": signed.key_id,
-                "signed_at": signed.signed_at,
-                "signatory": signed.signatory,
-                "role": signed.role,
-            }
-            for signed in agreement.signatures
-        ],
+        "signatures": [signature_facts(signed) for signed in agreement.signatures],
         "flows": [_described_flow(flow) for flow in agreement.flows],
     }
 

@@ -6,7 +6,6 @@ shown whose digest is not the one that signatures are over.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +14,7 @@ import typer
 from broker.cli import inputs, output
 from broker.cli.connection import Link
 from broker.cli.remote import OPERATOR, remote
-from broker.errors import IntegrityError
+from broker.cli.surroundings import one
 
 if TYPE_CHECKING:
     from broker.core.agreement import Agreement
@@ -43,26 +42,21 @@ def show(
     A partner sees those its agency is party to, operators and auditors see all. With --file, and standard
     output going to a file, that file is the one to verify signatures against, or to begin a next version with.
     """
-    from broker.core.agreement import read
-    from broker.v1 import agreement_pb2 as pb
-    from broker.v1.agreement_pb2_grpc import AgreementServiceStub
-
     if as_file and as_json:
         raise typer.BadParameter("give either --file or --json")
-    request = pb.ListAgreementsRequest(id=agreement, version=version or 0)
-    (told,) = link.call(AgreementServiceStub(link.channel).ListAgreements, request).agreements
-    if hashlib.sha256(told.file).hexdigest() != told.digest:
-        raise IntegrityError("file: the broker sent other bytes than its digest is of")
+    found = one(link, agreement, version or 0)
+    terms, told = found.terms, found.message
     if as_file:
         output.raw(told.file)
         return
-    terms = read(told.file)
     if as_json:
         facts = {
             "lineage": list(told.lineage),
             "status": told.status,
+            "superseded_by": told.superseded_by,
+            "suspensions": _suspensions(told),
             "digest": told.digest,
-            "signatures": _signatures(told),
+            "signatures": [signature_facts(each) for each in told.signatures],
         }
         output.emit_json({**terms.model_dump(mode="json"), **facts})
         return
@@ -91,11 +85,16 @@ def _show(terms: Agreement, told: pb.Agreement) -> None:
             "status": told.status,
             "purpose": _meant(terms.purpose, codes.purposes),
             "in force": f"{terms.valid_from} to {terms.valid_until}, both included (UTC)",
+            "supersedes": terms.supersedes or "",
+            "superseded by": _superseded(told),
+            "suspended by": [each.agency for each in told.suspensions],
             "review on": terms.review_on.isoformat(),
             "basis": _meant(legal.basis, codes.bases),
             "condition": _meant(legal.condition, codes.conditions),
             "gateway": _meant(legal.gateway, codes.gateways),
             "confidentiality": _meant(legal.confidentiality, codes.confidentiality),
+            "other gateways": [_meant(code, codes.gateways) for code in legal.other_gateways],
+            "offence condition": _meant(legal.offence_condition, codes.conditions),
             "further use law": legal.further_use_law,
             "weight of a person's word": terms.directives.weight,
             "recorders of consent": terms.directives.recorders,
@@ -103,6 +102,9 @@ def _show(terms: Agreement, told: pb.Agreement) -> None:
             "neither confirm nor deny": terms.ncnd,
             **_limits(terms),
             "lineage": "\n".join(told.lineage),
+            "impact assessment": ", ".join(filter(None, (terms.governance.dpia, terms.governance.dpia_status))),
+            "policy document": terms.governance.policy_document,
+            "retention": terms.governance.retention,
             "digest": told.digest,
         },
         False,
@@ -115,7 +117,32 @@ def _show(terms: Agreement, told: pb.Agreement) -> None:
     obligations = [each.model_dump() for each in terms.obligations]
     _section(obligations, ("code", "days", "detail"), "obligations", "no obligations")
     none = "no signatures: it was applied before they were needed"
-    _section(_signatures(told), ("agency", "signatory", "role", "signed_at", "key_id"), "signatures", none)
+    signatures = [signature_facts(each) for each in told.signatures]
+    _section(signatures, ("agency", "signatory", "role", "signed_at", "key_id"), "signatures", none)
+    if papers := _papers(told):
+        columns = ("agency", "attested_at", "delegation", "gateway_reference", "scan")
+        _section(papers, columns, "signed on paper, attested with the agency's key")
+    if told.suspensions:
+        _section(_suspensions(told), ("agency", "suspended_at", "system", "reason"), "suspensions")
+
+
+def _suspensions(told: pb.Agreement) -> list[dict[str, Any]]:
+    return [
+        {
+            "agency": each.agency,
+            "suspended_at": output.when(each, "suspended_at"),
+            "system": each.system,
+            "reason": each.reason,
+            "operator": each.operator,
+        }
+        for each in told.suspensions
+    ]
+
+
+def _superseded(told: pb.Agreement) -> str:
+    """Which agreement takes its place, and from which day."""
+    day = output.day(told, "valid_until")
+    return f"{told.superseded_by}, no longer in force from {day}" if told.superseded_by else ""
 
 
 def _limits(terms: Agreement) -> dict[str, object]:
@@ -147,16 +174,31 @@ def _flow(number: int, of: int, flow: FlowTerms) -> dict[str, object]:
     }
 
 
-def _signatures(told: pb.Agreement) -> list[dict[str, Any]]:
-    return [
-        {
-            "agency": each.agency,
-            "signatory": each.signatory,
-            "role": each.role,
-            "signed_at": each.signed_at,
-            "key_id": each.key_id,
+def signature_facts(signed: pb.AgreementSignature) -> dict[str, Any]:
+    """A party's signature as it is shown; `paper` is null where the key itself signed."""
+    paper = None
+    if signed.HasField("paper"):
+        paper = {
+            "sha256": signed.paper.sha256,
+            "delegation": signed.paper.delegation,
+            "gateway_reference": signed.paper.gateway_reference,
+            "attested_at": signed.paper.attested_at,
         }
+    return {
+        "agency": signed.agency,
+        "signatory": signed.signatory,
+        "role": signed.role,
+        "signed_at": signed.signed_at,
+        "key_id": signed.key_id,
+        "paper": paper,
+    }
+
+
+def _papers(told: pb.Agreement) -> list[dict[str, Any]]:
+    return [
+        {"agency": each.agency, "scan": each.paper.sha256, **signature_facts(each)["paper"]}
         for each in told.signatures
+        if each.HasField("paper")
     ]
 
 

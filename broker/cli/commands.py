@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 
 from broker import __version__
-from broker.cli import agency, agreement, audit, certs, directive, explain, records, route, serve, system, up
+from broker.cli import (
+    agency,
+    agreement,
+    audit,
+    certs,
+    directive,
+    explain,
+    governance,
+    records,
+    route,
+    serve,
+    system,
+    up,
+)
 from broker.cli import request as ask
 from broker.cli.missing import AllMissing
 
@@ -26,6 +39,7 @@ NOUNS: dict[str, typer.Typer] = {
     "agreement": agreement.app,
     "directive": directive.app,
     "route": route.app,
+    "governance": governance.app,
     "audit": audit.app,
 }
 COMMANDS: dict[str, Callable[..., None]] = {

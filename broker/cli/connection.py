@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -97,12 +98,21 @@ def target_of(target: str | None, state: Path) -> str:
 
 
 class Link:
-    """A connection to a broker for the length of one command; a context manager."""
+    """A connection to a broker for the length of one command; a context manager.
 
-    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
-        self.endpoint = endpoint
+    The broker is looked for at the first use. `asked` says that the command line names one.
+    """
+
+    def __init__(self, endpoint: Callable[[], Endpoint], timeout: float, *, asked: bool = True) -> None:
+        self.asked = asked
+        self._find = endpoint
         self._timeout = timeout
         self._channel: grpc.Channel | None = None
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """The broker, and who we are. Raises SetupError."""
+        return self._find()
 
     @property
     def channel(self) -> grpc.Channel:

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -106,6 +107,14 @@ def when(message: Message, field: str) -> str | None:
         return None
     stamp: Timestamp = getattr(message, field)
     return stamp.ToJsonString()
+
+
+def day(message: Message, field: str, before: timedelta = timedelta(0)) -> str | None:
+    """The day in UTC of a Timestamp field, or of the moment so much before it; None where it is not set."""
+    if not message.HasField(field):
+        return None
+    stamp: Timestamp = getattr(message, field)
+    return (stamp.ToDatetime(UTC) - before).date().isoformat()
 
 
 def plain(value: object) -> object:

@@ -108,14 +108,18 @@ _OPTIONS: dict[str, tuple[Any, object]] = {
 
 
 def remote(
-    speaks_as: str | None, *, timeout: float | None = 10.0
+    speaks_as: str | None, *, timeout: float | None = 10.0, offline: bool = False
 ) -> Callable[[Callable[Concatenate[Link, P], None]], Callable[..., None]]:
     """Make a command of a function whose first argument is a Link, adding the options that find the broker.
 
     `speaks_as` is the identity where --as is not given; None: it must be. `timeout` is --timeout's default in
-    seconds; with None there is no such option here, and the command bounds its own calls.
+    seconds; with None there is no such option here, and the command bounds its own calls. With `offline` the
+    command works without a broker too: none is looked for before the Link is used, and `Link.asked` says
+    whether one of these options was given.
     """
     options = {**_OPTIONS, "identity": (Identity, speaks_as)}
+    if offline:
+        options |= {"state": (State, None), "identity": (Identity, None)}
     if timeout is not None:
         options["timeout"] = (Timeout, timeout)
 
@@ -124,8 +128,13 @@ def remote(
         def command(**given: Any) -> None:
             limit = given.pop("timeout") if timeout is not None else 0.0
             where = {name: given.pop(name) for name in _OPTIONS}
+            asked = any(each is not None for each in where.values())
+            if offline:
+                defaults = {"state": DEFAULT_STATE, "identity": speaks_as}
+                where |= {name: each for name, each in defaults.items() if where[name] is None}
+            found = None if offline else endpoint(**where)
             run: Callable[..., None] = body
-            with Link(endpoint(**where), limit) as link:
+            with Link(lambda: found or endpoint(**where), limit, asked=asked) as link:
                 run(link, **given)
 
         hints = get_type_hints(body, include_extras=True)

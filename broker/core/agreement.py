@@ -11,9 +11,10 @@ import hashlib
 import tomllib
 from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime, time
-from typing import Annotated, Literal, Self
+from difflib import get_close_matches
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from broker.core.condition import Condition
 from broker.core.terms import (
@@ -144,31 +145,80 @@ def digest(file: bytes) -> str:
 def parse(file: bytes, law: Law) -> Agreement:
     """The agreement in `file`, or InvalidRequest naming the key that is wrong (`flows.0.permitted`)."""
     agreement = read(file)
+    for problem in unknown_codes(agreement, law):
+        raise problem
+    return agreement
+
+
+def unknown_codes(agreement: Agreement, law: Law) -> Iterator[InvalidRequest]:
+    """Every code of the file that the law's lists do not have, with those that they do."""
     for where, code, codes in _codes(agreement, law):
         if code not in codes:
-            raise InvalidRequest(where, f"unknown code {code!r}; one of {', '.join(sorted(codes))}")
-    return agreement
+            near = get_close_matches(code, codes, n=1)
+            hint = f"did you mean {near[0]}? One of" if near else "one of"
+            yield InvalidRequest(where, f"unknown code {code!r}; {hint} {', '.join(sorted(codes))}")
 
 
 def read(file: bytes) -> Agreement:
     """As `parse`, whatever its codes: for who holds no list of them, and only compares."""
+    try:
+        return Agreement.model_validate(_tables(file))
+    except ValidationError as e:
+        raise next(_told(e)) from None
+
+
+def problems(file: bytes) -> list[InvalidRequest]:
+    """All that keeps `read` from reading the file; empty where it reads it."""
+    try:
+        Agreement.model_validate(_tables(file))
+    except ValidationError as e:
+        return list(_told(e))
+    except InvalidRequest as e:
+        return [e]
+    return []
+
+
+def _tables(file: bytes) -> object:
     if len(file) > MAX_FILE:
         raise InvalidRequest("file", f"over {MAX_FILE // 1024} KiB")
     try:
-        return Agreement.model_validate(_tupled(tomllib.loads(file.decode("utf-8"))))
+        return _tupled(tomllib.loads(file.decode("utf-8")))
     except UnicodeDecodeError as e:
         raise InvalidRequest("file", "not UTF-8") from e
     except tomllib.TOMLDecodeError as e:
         raise InvalidRequest("file", f"not TOML: {e}") from e
     except RecursionError as e:
         raise InvalidRequest("file", "nested too deeply") from e
-    except ValidationError as e:
-        first = e.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        problem = first["msg"].removeprefix("Value error, ")
+
+
+def _told(error: ValidationError) -> Iterator[InvalidRequest]:
+    for each in error.errors(include_url=False, include_input=False):
+        loc, problem = each["loc"], each["msg"].removeprefix("Value error, ")
+        where = ".".join(str(part) for part in loc)
         if not where:
             where, _, problem = problem.partition(": ")
-        raise InvalidRequest(where[:200], problem) from None
+        if each["type"] == "extra_forbidden":
+            problem = _no_such_key(loc)
+        yield InvalidRequest(where[:200], problem)
+
+
+def _no_such_key(loc: tuple[int | str, ...]) -> str:
+    """What may stand where an unknown key does."""
+    table: type[BaseModel] = Agreement
+    for part in loc[:-1]:
+        if isinstance(part, str):
+            table = _table(table.model_fields[part].annotation)
+    keys = sorted(table.model_fields)
+    near = get_close_matches(str(loc[-1])[:200], keys, n=1)
+    hint = f"did you mean {near[0]}? The keys here are" if near else "the keys here are"
+    return f"there is no such key; {hint} {', '.join(keys)}"
+
+
+def _table(annotation: object) -> type[BaseModel]:
+    """The model inside an annotation such as `tuple[Party, ...]` or `Limits | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(_table(each) for each in get_args(annotation) if each not in (None, type(None), ...))
 
 
 def _tupled(value: object) -> object:

@@ -7,7 +7,9 @@ like are refused), so that it ends as soon as it is read.
 
 from __future__ import annotations
 
+import copy
 import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -76,8 +78,25 @@ class Condition:
 
     def holds(self, request: Request, now: datetime) -> bool:
         """Whether it is true of this request now; what cannot be decided is not."""
+        return self._true(_values(request, now))
+
+    def ever(self, samples: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether it is true of one of these; each gives some of the names' values (`actor.role`)."""
+        for sample in samples:
+            values: dict[str, Any] = copy.deepcopy(_EXAMPLE)
+            for name, value in sample.items():
+                group, _, inner = name.partition(".")
+                if inner:
+                    values[group][inner] = value
+                else:
+                    values[group] = value
+            if self._true(values):
+                return True
+        return False
+
+    def _true(self, values: dict[str, Any]) -> bool:
         try:
-            return self._program.execute(_values(request, now)) is True
+            return self._program.execute(values) is True
         except Exception:  # noqa: BLE001 - fail closed, whatever the evaluator finds to say
             return False
 

@@ -111,9 +111,10 @@ class Flow(Struct, frozen=True):
         agencies: Mapping[str, Agency],
         labels: Labels,
         sides: tuple[Heir, Heir] | None = None,
+        ends: datetime | None = None,
     ) -> Flow:
         """The flow as the law, these agencies and these labels make it, for its parties or those in their
-        place."""
+        place; `ends` where another agreement supersedes it."""
         question = flow_question(agreement, terms, law, agencies, labels, sides)
         lineage = tuple(each for each in sides or () if each.new != each.old)
         opened, shut = openings(question)
@@ -123,7 +124,7 @@ class Flow(Struct, frozen=True):
             agreement=agreement,
             terms=terms,
             begins=max((agreement.begins, *(each.since for each in lineage))),
-            ends=agreement.ends,
+            ends=agreement.ends if ends is None else ends,
             regime=requester.regime,
             provider_regime=question.provider.regime,
             basis=requester.basis,
@@ -172,10 +173,11 @@ class Compiled(Struct, frozen=True):
     heirs: tuple[tuple[Heir, ...], ...]
     agencies: tuple[Agency | None, ...]
     labels: tuple[Mapping[str, frozenset[str]] | None, ...]
+    ends: datetime
     flows: tuple[tuple[FlowKey, Flow], ...]
 
     def still(self, agreement: Agreement, agencies: Mapping[str, Agency], labels: Labels, heirs: Heirs) -> bool:
-        """Whether none of it has changed since."""
+        """Whether none of it has changed since; when it ends is compared apart."""
         return (
             self.agreement is agreement
             and self.heirs == _of_parties(agreement, heirs)
@@ -187,19 +189,26 @@ class Compiled(Struct, frozen=True):
 
 
 def compiled(
-    agreement: Agreement, agencies: Mapping[str, Agency], labels: Labels, law: Law, heirs: Heirs
+    agreement: Agreement,
+    agencies: Mapping[str, Agency],
+    labels: Labels,
+    law: Law,
+    heirs: Heirs,
+    ends: datetime,
 ) -> Compiled:
-    """Every flow of an agreement, ready to decide on: first its parties' own, then those in their place."""
+    """Every flow of an agreement, ready to decide on until `ends`: first its parties' own, then those in
+    their place."""
     taking = _of_parties(agreement, heirs)
     return Compiled(
         agreement,
         taking,
         tuple(agencies.get(name) for name in _names(agreement, taking)),
         tuple(labels.get(f.record_type) for f in agreement.flows),
+        ends,
         tuple(
             (
                 FlowKey(sides[0].new, sides[1].new, terms.record_type, agreement.purpose),
-                Flow.of(agreement, terms, law, agencies, labels, sides),
+                Flow.of(agreement, terms, law, agencies, labels, sides, ends),
             )
             for terms in agreement.flows
             for sides in _sides(agreement, terms, heirs)

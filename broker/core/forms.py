@@ -14,8 +14,9 @@ from broker.core.canonical import Json
 from broker.core.directive import Directive
 from broker.core.directory import Agency, Successor, System
 from broker.core.model import Function
-from broker.core.signature import Signature
+from broker.core.signature import Paper, Signature
 from broker.core.signingkey import Proposal, SigningKey
+from broker.core.suspension import Suspension
 
 
 def _when(text: str | None) -> datetime | None:
@@ -134,6 +135,7 @@ def signing_key_detail(key: SigningKey) -> dict[str, Json]:
 
 def signature_from(detail: dict[str, Any]) -> Signature:
     """A party's signature from its stored form."""
+    paper = detail.get("paper")
     return Signature(
         agency=detail["agency"],
         key_id=detail["key_id"],
@@ -142,6 +144,14 @@ def signature_from(detail: dict[str, Any]) -> Signature:
         signatory=detail["signatory"],
         role=detail["role"],
         signature=bytes.fromhex(detail["signature"]),
+        paper=Paper(
+            paper["paper"],
+            date.fromisoformat(paper["attested_at"]),
+            paper["delegation"],
+            paper["gateway_reference"],
+        )
+        if paper
+        else None,
     )
 
 
@@ -155,6 +165,24 @@ def signature_detail(signature: Signature) -> dict[str, Json]:
         "signatory": signature.signatory,
         "role": signature.role,
         "signature": signature.signature.hex(),
+        "paper": {**signature.paper.said} if signature.paper else None,
+    }
+
+
+def suspension_from(detail: dict[str, Any]) -> Suspension:
+    """A suspension of an agreement from its stored form."""
+    return Suspension(**{**detail, "at": datetime.fromisoformat(detail["at"])})
+
+
+def suspension_detail(suspension: Suspension) -> dict[str, Json]:
+    """The stored form of a suspension of an agreement."""
+    return {
+        "agreement": suspension.agreement,
+        "agency": suspension.agency,
+        "system": suspension.system,
+        "reason": suspension.reason,
+        "at": suspension.at.isoformat(),
+        "operator": suspension.operator,
     }
 
 

@@ -87,10 +87,16 @@ class Question(Struct, frozen=True):
 def flaws(question: Question) -> dict[str, Flaw]:
     """The first thing wrong under each rule; empty where the law bears the flow."""
     found: dict[str, Flaw] = {}
-    for rule, check in CHECKS.items():
-        for key, problem, fix in check(question):
-            found.setdefault(rule, Flaw(rule, key, problem, fix))
+    for rule in CHECKS:
+        if flaw := next(every_flaw(question, rule), None):
+            found[rule] = flaw
     return found
+
+
+def every_flaw(question: Question, rule: str) -> Iterator[Flaw]:
+    """All that is wrong under one rule, on either side: for who mends a file."""
+    for key, problem, fix in CHECKS[rule](question):
+        yield Flaw(rule, key, problem, fix)
 
 
 Problems = Iterator[tuple[str, str, str]]
@@ -275,9 +281,14 @@ def opt_out_applies(q: Question) -> bool:
     if q.agreement.directives.opt_out == "applies":
         return True
     confidence = q.law.confidentiality.get(q.agreement.legal.confidentiality)
-    patient = q.provider.kind.code in ("nhs", "ambulance") and SPECIAL in q.labels
     outweighed = confidence is not None and confidence.outweighs_opt_out
-    return patient and q.provider.jurisdiction == "england" and not outweighed
+    return patient_information(q) and not outweighed
+
+
+def patient_information(q: Question) -> bool:
+    """Whether a flow gives confidential patient information of an English health body."""
+    patient = q.provider.kind.code in ("nhs", "ambulance") and SPECIAL in q.labels
+    return patient and q.provider.jurisdiction == "england"
 
 
 Labels = Mapping[str, Mapping[str, frozenset[str]]]

@@ -119,6 +119,7 @@ def swapped(then: Reference, now: Reference, agreements: Iterable[Agreement], la
         suspended=now.suspended,
         routings=then.routings.values(),
         acting=[each for some in then.acting.values() for each in some],
+        suspensions=now.suspensions,
     )
 
 

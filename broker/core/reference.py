@@ -19,6 +19,7 @@ from broker.core.lawfulness import Labels
 from broker.core.model import Caller
 from broker.core.routing import Routes, Routing
 from broker.core.signingkey import SigningKey
+from broker.core.suspension import Suspension
 from broker.law import Law
 
 _NO_LABELS: Labels = {}
@@ -38,12 +39,14 @@ class Reference:
     _index: FlowIndex = field(repr=False)
     # Every key ever enrolled or proposed, by agency, in the order in which they came.
     signing_keys: Mapping[str, tuple[SigningKey, ...]] = field(default_factory=dict)
-    # Ids of agreements that are suspended.
+    # Ids of agreements that are suspended, by whomever.
     suspended: frozenset[str] = frozenset()
     # Files of routes by id, and all their routes; who acts for whom, by controller.
     routings: Mapping[str, Routing] = field(default_factory=dict)
     routes: Routes = field(default_factory=Routes)
     acting: Mapping[str, tuple[Acting, ...]] = field(default_factory=dict)
+    # Who suspended them, and why.
+    suspensions: tuple[Suspension, ...] = ()
 
     @classmethod
     def build(
@@ -60,13 +63,15 @@ class Reference:
         suspended: Iterable[str] = (),
         routings: Iterable[Routing] = (),
         acting: Iterable[Acting] = (),
+        suspensions: Iterable[Suspension] = (),
         before: Reference | None = None,
     ) -> Reference:
         """A snapshot with its flows indexed. `agreements` holds one version of each, the one applied last.
 
-        What `before` has compiled and nothing has changed since is taken from it.
+        `suspended` are ids; those of `suspensions` count without being named there. What `before` has compiled
+        and nothing has changed since is taken from it.
         """
-        by_id = {a.id: a for a in agreements}
+        by_id, stops = {a.id: a for a in agreements}, tuple(suspensions)
         known = {a.id: a for a in agencies}
         earlier = before is not None and before.law is law and before._index
         index = (earlier or FlowIndex.of(law, known, labels)).moved(by_id, known, labels)
@@ -86,10 +91,11 @@ class Reference:
             record_types,
             index,
             keys,
-            frozenset(suspended),
+            frozenset(suspended) | {each.agreement for each in stops},
             files,
             Routes.of(files.values()),
             relations,
+            stops,
         )
 
     @property

@@ -1,4 +1,4 @@
-"""AgreementService: applying and listing agreements."""
+"""AgreementService: applying, listing and suspending agreements."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from broker.plans import Plans, Sample
 from broker.rpc import parse, plan, signed, wire
 from broker.rpc.identity import Identity
 from broker.rpc.unary import streamed, unary
+from broker.suspensions import Suspensions
 from broker.telemetry import Telemetry
 from broker.v1 import agreement_pb2 as pb
 from broker.v1 import agreement_pb2_grpc
@@ -21,10 +22,18 @@ MAX_SIGNATURES = 100
 class AgreementServicer(agreement_pb2_grpc.AgreementServiceServicer):
     """Parses, asks the use case, answers."""
 
-    def __init__(self, agreements: Agreements, identity: Identity, telemetry: Telemetry, plans: Plans) -> None:
+    def __init__(
+        self,
+        agreements: Agreements,
+        suspensions: Suspensions,
+        identity: Identity,
+        telemetry: Telemetry,
+        plans: Plans,
+    ) -> None:
         self.identity = identity
         self.telemetry = telemetry
         self._agreements = agreements
+        self._suspensions = suspensions
         self._plans = plans
 
     @unary
@@ -67,10 +76,32 @@ class AgreementServicer(agreement_pb2_grpc.AgreementServiceServicer):
             yield plan.message(planned, changes=first, flips=request.list)
             first = False
 
+    @unary
+    async def SuspendAgreement(
+        self, request: pb.SuspendAgreementRequest, caller: Caller
+    ) -> pb.SuspendAgreementResponse:
+        """A party for its own agreement, or an operator."""
+        agreement = parse.agency_id("id", request.id)
+        reason = parse.text("reason", request.reason, 500)
+        if not reason:
+            raise InvalidRequest("reason", "is required: the other parties read it")
+        actor = parse.actor(request.actor) if request.HasField("actor") else None
+        change = self._suspensions.lift if request.lift else self._suspensions.suspend
+        made = await change(caller, agreement, reason, actor)
+        listed = await self._agreements.shown_to(caller, agreement)
+        return pb.SuspendAgreementResponse(agreement=_wire(listed), event_id=made.event_id)
+
 
 def _wire(listed: Listed) -> pb.Agreement:
     message = wire.agreement(listed.agreement, listed.digest, listed.status)
+    message.valid_until.FromDatetime(listed.ends)
     message.file = listed.file
     message.lineage.extend(listed.lineage)
+    message.superseded_by = listed.successor
     message.signatures.extend(signed.signature_message(each) for each in listed.signatures)
+    for each in listed.suspensions:
+        stop = message.suspensions.add(
+            agency=each.agency, system=each.system, reason=each.reason, operator=each.operator
+        )
+        stop.suspended_at.FromDatetime(each.at)
     return message

@@ -116,9 +116,10 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
         """Open to every enrolled system: adapters learn digests here."""
         await self._reference.refresh()
         versions = self._reference.catalogue.versions(request.full_name)
-        return pb.ListRecordTypesResponse(
-            record_types=[wire.record_type(v.record_type, v.approved_at) for v in versions]
-        )
+        found = [wire.record_type(v.record_type, v.approved_at) for v in versions]
+        if request.full_name and found:
+            found[-1].descriptor_set = versions[-1].record_type.descriptor_set
+        return pb.ListRecordTypesResponse(record_types=found)
 
     @unary
     async def EnrolAgencyKey(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from broker.core import statement
-from broker.core.signature import ALGORITHM, Signature
+from broker.core.signature import ALGORITHM, Paper, Signature
 from broker.core.signingkey import Endorsement, SigningKey
 from broker.errors import IntegrityError, InvalidRequest
 from broker.rpc import parse
@@ -25,9 +25,15 @@ def signature(message: agreement_pb2.AgreementSignature, field: str) -> Signatur
             signatory=message.signatory,
             role=message.role,
             signature=message.signature,
+            paper=_paper(message.paper) if message.HasField("paper") else None,
         )
     except IntegrityError as e:
         raise InvalidRequest(field, str(e)) from None
+
+
+def _paper(message: agreement_pb2.PaperSignature) -> Paper:
+    attested_at = statement.day(message.attested_at, "attested_at")
+    return Paper(message.sha256, attested_at, message.delegation, message.gateway_reference)
 
 
 def signature_message(of: Signature) -> agreement_pb2.AgreementSignature:
@@ -41,6 +47,14 @@ def signature_message(of: Signature) -> agreement_pb2.AgreementSignature:
         signed_at=of.signed_at.isoformat(),
         signatory=of.signatory,
         role=of.role,
+        paper=agreement_pb2.PaperSignature(
+            sha256=of.paper.sha256,
+            delegation=of.paper.delegation,
+            gateway_reference=of.paper.gateway_reference,
+            attested_at=of.paper.attested_at.isoformat(),
+        )
+        if of.paper
+        else None,
     )
 
 

@@ -266,6 +266,8 @@ def agreement(of: agreements.Agreement, digest: str, status: str) -> agreement_p
         valid_from=timestamp(of.begins),
         valid_until=timestamp(of.ends),
         digest=digest,
+        supersedes=of.supersedes or "",
+        review_on=of.review_on.isoformat(),
     )
 
 

@@ -20,7 +20,8 @@ class AgreementReader:
                 "select file, digest, policy_until is not null as superseded,"
                 " coalesce((select jsonb_agg(jsonb_build_object('agency', s.agency, 'key_id', s.key_id,"
                 " 'digest', s.digest, 'signed_at', s.signed_at, 'signatory', s.signatory, 'role', s.role,"
-                " 'signature', encode(s.signature, 'hex')) order by s.agency) from agreement_signature s"
+                " 'signature', encode(s.signature, 'hex'), 'paper', s.paper) order by s.agency)"
+                " from agreement_signature s"
                 " where (s.agreement, s.policy_from) = (a.id, a.policy_from)), '[]') as signatures"
                 " from agreement a where $1 or policy_until is null order by id, version desc",
                 all_versions,

@@ -18,7 +18,14 @@ from broker.core import agreement as agreements
 from broker.core import routing
 from broker.core.agreement import Agreement
 from broker.core.directive import Directive
-from broker.core.forms import acting_from, agency_from, directive_from, signing_key_from, system_from
+from broker.core.forms import (
+    acting_from,
+    agency_from,
+    directive_from,
+    signing_key_from,
+    suspension_from,
+    system_from,
+)
 from broker.core.merkle import CompactRange
 from broker.core.model import SubjectRef
 from broker.core.reference import Reference
@@ -40,6 +47,8 @@ _AT = {
     "acting": "select detail from acting"
     " where policy_from <= $1 and coalesce(policy_until > $1, true) order by policy_from",
     "agency_key": "select detail from agency_key"
+    " where policy_from <= $1 and coalesce(policy_until > $1, true) order by policy_from",
+    "suspension": "select detail from agreement_suspension"
     " where policy_from <= $1 and coalesce(policy_until > $1, true) order by policy_from",
     # Superseded versions too, as in the snapshot of now; the newest one known then counts.
     "record_type": "select * from record_type where policy_from <= $1 order by policy_from",
@@ -103,6 +112,7 @@ class ReferenceAsAt:
             labels=self._catalogue.labels,
             routings=[routing.parse(bytes(row["file"]), self._law) for row in rows["routing"]],
             acting=[acting_from(row["detail"]) for row in rows["acting"]],
+            suspensions=[suspension_from(row["detail"]) for row in rows["suspension"]],
             before=next(reversed(self._made.values()), None),
         )
 

@@ -15,7 +15,13 @@ from broker.core import routing
 from broker.core.acting import Acting
 from broker.core.agreement import Agreement
 from broker.core.directory import Agency, System
-from broker.core.forms import acting_from, agency_from, signing_key_from, system_from
+from broker.core.forms import (
+    acting_from,
+    agency_from,
+    signing_key_from,
+    suspension_from,
+    system_from,
+)
 from broker.core.recordtype import Pin
 from broker.core.reference import Reference
 from broker.core.signingkey import SigningKey
@@ -30,6 +36,9 @@ _NEWER = {
     "agreement": "select id, file, pins from agreement where policy_until is null and policy_from > $1",
     "agency_key": "select detail from agency_key where policy_until is null and policy_from > $1"
     " order by policy_from",
+    # All that stand: one that was lifted leaves no newer row.
+    "suspension": "select detail from agreement_suspension"
+    " where policy_until is null and $1::bigint is not null order by policy_from",
     # Superseded versions too: what was released under one is still redacted and explained by it.
     "record_type": "select * from record_type where policy_from > $1 order by policy_from",
 }
@@ -127,6 +136,7 @@ class ReferenceReader:
             labels=catalogue.labels,
             routings=routings.values(),
             acting=acting.values(),
+            suspensions=[suspension_from(row["detail"]) for row in newer["suspension"]],
             before=self.current,
         )
         self.catalogue = catalogue

@@ -347,6 +347,10 @@ class Agreement(_message.Message):
     SIGNATURES_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
     LINEAGE_FIELD_NUMBER: _builtins.int
+    SUPERSEDES_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_BY_FIELD_NUMBER: _builtins.int
+    SUSPENSIONS_FIELD_NUMBER: _builtins.int
+    REVIEW_ON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     version: _builtins.int
     title: _builtins.str
@@ -356,6 +360,12 @@ class Agreement(_message.Message):
     """Hex SHA-256 of the file's bytes."""
     file: _builtins.bytes
     """The TOML file's exact bytes, where one agreement was asked for by its id."""
+    supersedes: _builtins.str
+    """The id of the agreement whose place this one takes on its first day; empty: none."""
+    superseded_by: _builtins.str
+    """The id of the agreement that takes its place, and has ended it or will; empty: none. `valid_until` heeds it."""
+    review_on: _builtins.str
+    """Day in UTC, such as "2027-03-31"."""
     @_builtins.property
     def parties(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -369,6 +379,10 @@ class Agreement(_message.Message):
     @_builtins.property
     def lineage(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Who is in the place of a party, and since when: its flows hold for them too. The signed file is as it was."""
+
+    @_builtins.property
+    def suspensions(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgreementSuspension]:
+        """Those that stand."""
 
     def __init__(
         self,
@@ -386,14 +400,108 @@ class Agreement(_message.Message):
         signatures: _abc.Iterable[Global___AgreementSignature] | None = ...,
         file: _builtins.bytes = ...,
         lineage: _abc.Iterable[_builtins.str] | None = ...,
+        supersedes: _builtins.str = ...,
+        superseded_by: _builtins.str = ...,
+        suspensions: _abc.Iterable[Global___AgreementSuspension] | None = ...,
+        review_on: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "file", b"file", "flows", b"flows", "id", b"id", "lineage", b"lineage", "parties", b"parties", "purpose", b"purpose", "signatures", b"signatures", "status", b"status", "title", b"title", "valid_from", b"valid_from", "valid_until", b"valid_until", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "file", b"file", "flows", b"flows", "id", b"id", "lineage", b"lineage", "parties", b"parties", "purpose", b"purpose", "review_on", b"review_on", "signatures", b"signatures", "status", b"status", "superseded_by", b"superseded_by", "supersedes", b"supersedes", "suspensions", b"suspensions", "title", b"title", "valid_from", b"valid_from", "valid_until", b"valid_until", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Agreement: _TypeAlias = Agreement  # noqa: Y015
+
+@_typing.final
+class AgreementSuspension(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENCY_FIELD_NUMBER: _builtins.int
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SUSPENDED_AT_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    agency: _builtins.str
+    system: _builtins.str
+    """The system that asked for it."""
+    reason: _builtins.str
+    operator: _builtins.bool
+    """By an operator of the broker, for all parties."""
+    @_builtins.property
+    def suspended_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        agency: _builtins.str = ...,
+        system: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        suspended_at: _timestamp_pb2.Timestamp | None = ...,
+        operator: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["suspended_at", b"suspended_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "operator", b"operator", "reason", b"reason", "suspended_at", b"suspended_at", "system", b"system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgreementSuspension: _TypeAlias = AgreementSuspension  # noqa: Y015
+
+@_typing.final
+class SuspendAgreementRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LIFT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    reason: _builtins.str
+    """Why, for all who may see the agreement: up to 500 characters, nothing about a person."""
+    lift: _builtins.bool
+    """Lift the suspension instead."""
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who decided it; may be absent."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        lift: _builtins.bool = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "id", b"id", "lift", b"lift", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendAgreementRequest: _TypeAlias = SuspendAgreementRequest  # noqa: Y015
+
+@_typing.final
+class SuspendAgreementResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    @_builtins.property
+    def agreement(self) -> Global___Agreement: ...
+    def __init__(
+        self,
+        *,
+        agreement: Global___Agreement | None = ...,
+        event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "event_id", b"event_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendAgreementResponse: _TypeAlias = SuspendAgreementResponse  # noqa: Y015
 
 @_typing.final
 class Flow(_message.Message):
@@ -442,6 +550,7 @@ class AgreementSignature(_message.Message):
     SIGNED_AT_FIELD_NUMBER: _builtins.int
     SIGNATORY_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    PAPER_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     key_id: _builtins.str
     """Hex SHA-256 of the key's DER SubjectPublicKeyInfo."""
@@ -456,6 +565,10 @@ class AgreementSignature(_message.Message):
     signatory: _builtins.str
     role: _builtins.str
     """The signatory's post."""
+    @_builtins.property
+    def paper(self) -> Global___PaperSignature:
+        """Where people signed on paper, which the agency's key attests."""
+
     def __init__(
         self,
         *,
@@ -467,11 +580,46 @@ class AgreementSignature(_message.Message):
         signed_at: _builtins.str = ...,
         signatory: _builtins.str = ...,
         role: _builtins.str = ...,
+        paper: Global___PaperSignature | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["paper", b"paper"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "algorithm", b"algorithm", "digest", b"digest", "key_id", b"key_id", "role", b"role", "signatory", b"signatory", "signature", b"signature", "signed_at", b"signed_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "algorithm", b"algorithm", "digest", b"digest", "key_id", b"key_id", "paper", b"paper", "role", b"role", "signatory", b"signatory", "signature", b"signature", "signed_at", b"signed_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgreementSignature: _TypeAlias = AgreementSignature  # noqa: Y015
+
+@_typing.final
+class PaperSignature(_message.Message):
+    """What people signed on paper; covered by the signature."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    DELEGATION_FIELD_NUMBER: _builtins.int
+    GATEWAY_REFERENCE_FIELD_NUMBER: _builtins.int
+    ATTESTED_AT_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.str
+    """Hex SHA-256 of the scan."""
+    delegation: _builtins.str
+    """Under which authority they signed for their agency; may be empty."""
+    gateway_reference: _builtins.str
+    """Where it is filed, such as an information sharing gateway's reference; may be empty."""
+    attested_at: _builtins.str
+    """Day in UTC on which the key attested it; `signed_at` is the day on the paper."""
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.str = ...,
+        delegation: _builtins.str = ...,
+        gateway_reference: _builtins.str = ...,
+        attested_at: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested_at", b"attested_at", "delegation", b"delegation", "gateway_reference", b"gateway_reference", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaperSignature: _TypeAlias = PaperSignature  # noqa: Y015

@@ -49,6 +49,11 @@ class AgreementServiceStub:
                 request_serializer=broker_dot_v1_dot_agreement__pb2.PlanAgreementRequest.SerializeToString,
                 response_deserializer=broker_dot_v1_dot_agreement__pb2.PlanAgreementResponse.FromString,
                 _registered_method=True)
+        self.SuspendAgreement = channel.unary_unary(
+                '/broker.v1.AgreementService/SuspendAgreement',
+                request_serializer=broker_dot_v1_dot_agreement__pb2.SuspendAgreementRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_agreement__pb2.SuspendAgreementResponse.FromString,
+                _registered_method=True)
 
 
 class AgreementServiceServicer:
@@ -77,6 +82,14 @@ class AgreementServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SuspendAgreement(self, request, context):
+        """A party's own system, for its own agreement, or an operator. Nothing is permitted under it from then on, what is
+        under way included. Lifting ends the stop of one's own agency; an operator ends every one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgreementServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +107,11 @@ def add_AgreementServiceServicer_to_server(servicer, server):
                     servicer.PlanAgreement,
                     request_deserializer=broker_dot_v1_dot_agreement__pb2.PlanAgreementRequest.FromString,
                     response_serializer=broker_dot_v1_dot_agreement__pb2.PlanAgreementResponse.SerializeToString,
+            ),
+            'SuspendAgreement': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendAgreement,
+                    request_deserializer=broker_dot_v1_dot_agreement__pb2.SuspendAgreementRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_agreement__pb2.SuspendAgreementResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -177,6 +195,33 @@ class AgreementService:
             '/broker.v1.AgreementService/PlanAgreement',
             broker_dot_v1_dot_agreement__pb2.PlanAgreementRequest.SerializeToString,
             broker_dot_v1_dot_agreement__pb2.PlanAgreementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuspendAgreement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.AgreementService/SuspendAgreement',
+            broker_dot_v1_dot_agreement__pb2.SuspendAgreementRequest.SerializeToString,
+            broker_dot_v1_dot_agreement__pb2.SuspendAgreementResponse.FromString,
             options,
             channel_credentials,
             insecure,

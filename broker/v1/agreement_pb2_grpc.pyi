@@ -41,6 +41,10 @@ class AgreementServiceStub:
     """What applying files would change, and which recorded decisions would come out otherwise. Nothing is stored but
     the entry of the look. Operators and auditors.
     """
+    SuspendAgreement: _grpc.UnaryUnaryMultiCallable[_agreement_pb2.SuspendAgreementRequest, _agreement_pb2.SuspendAgreementResponse]
+    """A party's own system, for its own agreement, or an operator. Nothing is permitted under it from then on, what is
+    under way included. Lifting ends the stop of one's own agency; an operator ends every one.
+    """
 
 @_typing.type_check_only
 class AgreementServiceAsyncStub(AgreementServiceStub):
@@ -54,6 +58,10 @@ class AgreementServiceAsyncStub(AgreementServiceStub):
     PlanAgreement: _aio.UnaryStreamMultiCallable[_agreement_pb2.PlanAgreementRequest, _agreement_pb2.PlanAgreementResponse]  # type: ignore[assignment]
     """What applying files would change, and which recorded decisions would come out otherwise. Nothing is stored but
     the entry of the look. Operators and auditors.
+    """
+    SuspendAgreement: _aio.UnaryUnaryMultiCallable[_agreement_pb2.SuspendAgreementRequest, _agreement_pb2.SuspendAgreementResponse]  # type: ignore[assignment]
+    """A party's own system, for its own agreement, or an operator. Nothing is permitted under it from then on, what is
+    under way included. Lifting ends the stop of one's own agency; an operator ends every one.
     """
 
 class AgreementServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -83,6 +91,16 @@ class AgreementServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_agreement_pb2.PlanAgreementResponse], _abc.AsyncIterator[_agreement_pb2.PlanAgreementResponse]]:
         """What applying files would change, and which recorded decisions would come out otherwise. Nothing is stored but
         the entry of the look. Operators and auditors.
+        """
+
+    @_abc_1.abstractmethod
+    def SuspendAgreement(
+        self,
+        request: _agreement_pb2.SuspendAgreementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agreement_pb2.SuspendAgreementResponse, _abc.Awaitable[_agreement_pb2.SuspendAgreementResponse]]:
+        """A party's own system, for its own agreement, or an operator. Nothing is permitted under it from then on, what is
+        under way included. Lifting ends the stop of one's own agency; an operator ends every one.
         """
 
 def add_AgreementServiceServicer_to_server(servicer: AgreementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,15 +26,15 @@ from broker.v1 import exchange_pb2 as broker_dot_v1_dot_exchange__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62roker/v1/directory.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\x01\n\x06\x41gency\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x04 \x01(\t\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\x12.\n\nvalid_from\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63ontact\x18\x08 \x01(\t\x12\r\n\x05phone\x18\t \x01(\t\x12\x12\n\nsuccessors\x18\n \x03(\t\"\xfb\x01\n\x06System\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12+\n\x08\x66unction\x18\x03 \x01(\x0e\x32\x19.broker.v1.SystemFunction\x12\x13\n\x0bkey_digests\x18\x04 \x03(\t\x12.\n\nvalid_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tsuspended\x18\x07 \x01(\x08\x12\x1b\n\x13revoked_key_digests\x18\x08 \x03(\t\"5\n\x10\x41\x64\x64\x41gencyRequest\x12!\n\x06\x61gency\x18\x01 \x01(\x0b\x32\x11.broker.v1.Agency\"%\n\x11\x41\x64\x64\x41gencyResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\"\x15\n\x13ListAgenciesRequest\";\n\x14ListAgenciesResponse\x12#\n\x08\x61gencies\x18\x01 \x03(\x0b\x32\x11.broker.v1.Agency\"\xd6\x01\n\x12\x45nrolSystemRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12+\n\x08\x66unction\x18\x03 \x01(\x0e\x32\x19.broker.v1.SystemFunction\x12\x12\n\nkey_digest\x18\x04 \x01(\t\x12.\n\nvalid_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\'\n\x13\x45nrolSystemResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\"T\n\x14SuspendSystemRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0c\n\x04lift\x18\x04 \x01(\x08\")\n\x15SuspendSystemResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\"$\n\x12ListSystemsRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\"9\n\x13ListSystemsResponse\x12\"\n\x07systems\x18\x01 \x03(\x0b\x32\x11.broker.v1.System\"\xce\x01\n\nRecordType\x12\x11\n\tfull_name\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x17\n\x0fsubject_schemes\x18\x04 \x03(\t\x12&\n\x06\x66ields\x18\x05 \x03(\x0b\x32\x16.broker.v1.RecordField\x12/\n\x0b\x61pproved_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13viewing_has_effects\x18\x07 \x01(\x08\"9\n\x0bRecordField\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\"E\n\x18\x41pproveRecordTypeRequest\x12\x11\n\tfull_name\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x65scriptor_set\x18\x02 \x01(\x0c\"Y\n\x19\x41pproveRecordTypeResponse\x12*\n\x0brecord_type\x18\x01 \x01(\x0b\x32\x15.broker.v1.RecordType\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"+\n\x16ListRecordTypesRequest\x12\x11\n\tfull_name\x18\x01 \x01(\t\"F\n\x17ListRecordTypesResponse\x12+\n\x0crecord_types\x18\x01 \x03(\x0b\x32\x15.broker.v1.RecordType\"V\n\x10RevokeKeyRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\x12\n\nkey_digest\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"%\n\x11RevokeKeyResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\"x\n\tAgencyKey\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\x12\x12\n\nvalid_from\x18\x04 \x01(\t\x12\x13\n\x0bvalid_until\x18\x05 \x01(\t\x12\x0e\n\x06status\x18\x06 \x01(\t\"\xb5\x01\n\x15\x45nrolAgencyKeyRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x12\n\nvalid_from\x18\x03 \x01(\t\x12\x13\n\x0bvalid_until\x18\x04 \x01(\t\x12.\n\x0b\x65ndorsement\x18\x05 \x01(\x0b\x32\x19.broker.v1.KeyEndorsement\x12\x1f\n\x05\x61\x63tor\x18\x06 \x01(\x0b\x32\x10.broker.v1.Actor\"3\n\x0eKeyEndorsement\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"M\n\x16\x45nrolAgencyKeyResponse\x12!\n\x03key\x18\x01 \x01(\x0b\x32\x14.broker.v1.AgencyKey\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"\'\n\x15ListAgencyKeysRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\"<\n\x16ListAgencyKeysResponse\x12\"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.broker.v1.AgencyKey\"f\n\x13\x45ndAgencyKeyRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x10.broker.v1.Actor\"(\n\x14\x45ndAgencyKeyResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t*\x89\x01\n\x0eSystemFunction\x12\x1f\n\x1bSYSTEM_FUNCTION_UNSPECIFIED\x10\x00\x12\x1b\n\x17SYSTEM_FUNCTION_PARTNER\x10\x01\x12\x1b\n\x17SYSTEM_FUNCTION_AUDITOR\x10\x02\x12\x1c\n\x18SYSTEM_FUNCTION_OPERATOR\x10\x03\x32\x9c\x07\n\x10\x44irectoryService\x12\x46\n\tAddAgency\x12\x1b.broker.v1.AddAgencyRequest\x1a\x1c.broker.v1.AddAgencyResponse\x12O\n\x0cListAgencies\x12\x1e.broker.v1.ListAgenciesRequest\x1a\x1f.broker.v1.ListAgenciesResponse\x12L\n\x0b\x45nrolSystem\x12\x1d.broker.v1.EnrolSystemRequest\x1a\x1e.broker.v1.EnrolSystemResponse\x12R\n\rSuspendSystem\x12\x1f.broker.v1.SuspendSystemRequest\x1a .broker.v1.SuspendSystemResponse\x12L\n\x0bListSystems\x12\x1d.broker.v1.ListSystemsRequest\x1a\x1e.broker.v1.ListSystemsResponse\x12^\n\x11\x41pproveRecordType\x12#.broker.v1.ApproveRecordTypeRequest\x1a$.broker.v1.ApproveRecordTypeResponse\x12X\n\x0fListRecordTypes\x12!.broker.v1.ListRecordTypesRequest\x1a\".broker.v1.ListRecordTypesResponse\x12\x46\n\tRevokeKey\x12\x1b.broker.v1.RevokeKeyRequest\x1a\x1c.broker.v1.RevokeKeyResponse\x12U\n\x0e\x45nrolAgencyKey\x12 .broker.v1.EnrolAgencyKeyRequest\x1a!.broker.v1.EnrolAgencyKeyResponse\x12U\n\x0eListAgencyKeys\x12 .broker.v1.ListAgencyKeysRequest\x1a!.broker.v1.ListAgencyKeysResponse\x12O\n\x0c\x45ndAgencyKey\x12\x1e.broker.v1.EndAgencyKeyRequest\x1a\x1f.broker.v1.EndAgencyKeyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62roker/v1/directory.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\x01\n\x06\x41gency\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x04 \x01(\t\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\x12.\n\nvalid_from\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63ontact\x18\x08 \x01(\t\x12\r\n\x05phone\x18\t \x01(\t\x12\x12\n\nsuccessors\x18\n \x03(\t\"\xfb\x01\n\x06System\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12+\n\x08\x66unction\x18\x03 \x01(\x0e\x32\x19.broker.v1.SystemFunction\x12\x13\n\x0bkey_digests\x18\x04 \x03(\t\x12.\n\nvalid_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tsuspended\x18\x07 \x01(\x08\x12\x1b\n\x13revoked_key_digests\x18\x08 \x03(\t\"5\n\x10\x41\x64\x64\x41gencyRequest\x12!\n\x06\x61gency\x18\x01 \x01(\x0b\x32\x11.broker.v1.Agency\"%\n\x11\x41\x64\x64\x41gencyResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\"\x15\n\x13ListAgenciesRequest\";\n\x14ListAgenciesResponse\x12#\n\x08\x61gencies\x18\x01 \x03(\x0b\x32\x11.broker.v1.Agency\"\xd6\x01\n\x12\x45nrolSystemRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12+\n\x08\x66unction\x18\x03 \x01(\x0e\x32\x19.broker.v1.SystemFunction\x12\x12\n\nkey_digest\x18\x04 \x01(\t\x12.\n\nvalid_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\'\n\x13\x45nrolSystemResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\"T\n\x14SuspendSystemRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0c\n\x04lift\x18\x04 \x01(\x08\")\n\x15SuspendSystemResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\"$\n\x12ListSystemsRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\"9\n\x13ListSystemsResponse\x12\"\n\x07systems\x18\x01 \x03(\x0b\x32\x11.broker.v1.System\"\xe6\x01\n\nRecordType\x12\x11\n\tfull_name\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x17\n\x0fsubject_schemes\x18\x04 \x03(\t\x12&\n\x06\x66ields\x18\x05 \x03(\x0b\x32\x16.broker.v1.RecordField\x12/\n\x0b\x61pproved_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13viewing_has_effects\x18\x07 \x01(\x08\x12\x16\n\x0e\x64\x65scriptor_set\x18\x08 \x01(\x0c\"9\n\x0bRecordField\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\"E\n\x18\x41pproveRecordTypeRequest\x12\x11\n\tfull_name\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x65scriptor_set\x18\x02 \x01(\x0c\"Y\n\x19\x41pproveRecordTypeResponse\x12*\n\x0brecord_type\x18\x01 \x01(\x0b\x32\x15.broker.v1.RecordType\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"+\n\x16ListRecordTypesRequest\x12\x11\n\tfull_name\x18\x01 \x01(\t\"F\n\x17ListRecordTypesResponse\x12+\n\x0crecord_types\x18\x01 \x03(\x0b\x32\x15.broker.v1.RecordType\"V\n\x10RevokeKeyRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\x12\n\nkey_digest\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"%\n\x11RevokeKeyResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\"x\n\tAgencyKey\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\x12\x12\n\nvalid_from\x18\x04 \x01(\t\x12\x13\n\x0bvalid_until\x18\x05 \x01(\t\x12\x0e\n\x06status\x18\x06 \x01(\t\"\xb5\x01\n\x15\x45nrolAgencyKeyRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x12\n\nvalid_from\x18\x03 \x01(\t\x12\x13\n\x0bvalid_until\x18\x04 \x01(\t\x12.\n\x0b\x65ndorsement\x18\x05 \x01(\x0b\x32\x19.broker.v1.KeyEndorsement\x12\x1f\n\x05\x61\x63tor\x18\x06 \x01(\x0b\x32\x10.broker.v1.Actor\"3\n\x0eKeyEndorsement\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"M\n\x16\x45nrolAgencyKeyResponse\x12!\n\x03key\x18\x01 \x01(\x0b\x32\x14.broker.v1.AgencyKey\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"\'\n\x15ListAgencyKeysRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\"<\n\x16ListAgencyKeysResponse\x12\"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.broker.v1.AgencyKey\"f\n\x13\x45ndAgencyKeyRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x10.broker.v1.Actor\"(\n\x14\x45ndAgencyKeyResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t*\x89\x01\n\x0eSystemFunction\x12\x1f\n\x1bSYSTEM_FUNCTION_UNSPECIFIED\x10\x00\x12\x1b\n\x17SYSTEM_FUNCTION_PARTNER\x10\x01\x12\x1b\n\x17SYSTEM_FUNCTION_AUDITOR\x10\x02\x12\x1c\n\x18SYSTEM_FUNCTION_OPERATOR\x10\x03\x32\x9c\x07\n\x10\x44irectoryService\x12\x46\n\tAddAgency\x12\x1b.broker.v1.AddAgencyRequest\x1a\x1c.broker.v1.AddAgencyResponse\x12O\n\x0cListAgencies\x12\x1e.broker.v1.ListAgenciesRequest\x1a\x1f.broker.v1.ListAgenciesResponse\x12L\n\x0b\x45nrolSystem\x12\x1d.broker.v1.EnrolSystemRequest\x1a\x1e.broker.v1.EnrolSystemResponse\x12R\n\rSuspendSystem\x12\x1f.broker.v1.SuspendSystemRequest\x1a .broker.v1.SuspendSystemResponse\x12L\n\x0bListSystems\x12\x1d.broker.v1.ListSystemsRequest\x1a\x1e.broker.v1.ListSystemsResponse\x12^\n\x11\x41pproveRecordType\x12#.broker.v1.ApproveRecordTypeRequest\x1a$.broker.v1.ApproveRecordTypeResponse\x12X\n\x0fListRecordTypes\x12!.broker.v1.ListRecordTypesRequest\x1a\".broker.v1.ListRecordTypesResponse\x12\x46\n\tRevokeKey\x12\x1b.broker.v1.RevokeKeyRequest\x1a\x1c.broker.v1.RevokeKeyResponse\x12U\n\x0e\x45nrolAgencyKey\x12 .broker.v1.EnrolAgencyKeyRequest\x1a!.broker.v1.EnrolAgencyKeyResponse\x12U\n\x0eListAgencyKeys\x12 .broker.v1.ListAgencyKeysRequest\x1a!.broker.v1.ListAgencyKeysResponse\x12O\n\x0c\x45ndAgencyKey\x12\x1e.broker.v1.EndAgencyKeyRequest\x1a\x1f.broker.v1.EndAgencyKeyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'broker.v1.directory_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SYSTEMFUNCTION']._serialized_start=2613
-  _globals['_SYSTEMFUNCTION']._serialized_end=2750
+  _globals['_SYSTEMFUNCTION']._serialized_start=2637
+  _globals['_SYSTEMFUNCTION']._serialized_end=2774
   _globals['_AGENCY']._serialized_start=100
   _globals['_AGENCY']._serialized_end=333
   _globals['_SYSTEM']._serialized_start=336
@@ -60,37 +60,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSYSTEMSRESPONSE']._serialized_start=1192
   _globals['_LISTSYSTEMSRESPONSE']._serialized_end=1249
   _globals['_RECORDTYPE']._serialized_start=1252
-  _globals['_RECORDTYPE']._serialized_end=1458
-  _globals['_RECORDFIELD']._serialized_start=1460
-  _globals['_RECORDFIELD']._serialized_end=1517
-  _globals['_APPROVERECORDTYPEREQUEST']._serialized_start=1519
-  _globals['_APPROVERECORDTYPEREQUEST']._serialized_end=1588
-  _globals['_APPROVERECORDTYPERESPONSE']._serialized_start=1590
-  _globals['_APPROVERECORDTYPERESPONSE']._serialized_end=1679
-  _globals['_LISTRECORDTYPESREQUEST']._serialized_start=1681
-  _globals['_LISTRECORDTYPESREQUEST']._serialized_end=1724
-  _globals['_LISTRECORDTYPESRESPONSE']._serialized_start=1726
-  _globals['_LISTRECORDTYPESRESPONSE']._serialized_end=1796
-  _globals['_REVOKEKEYREQUEST']._serialized_start=1798
-  _globals['_REVOKEKEYREQUEST']._serialized_end=1884
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=1886
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=1923
-  _globals['_AGENCYKEY']._serialized_start=1925
-  _globals['_AGENCYKEY']._serialized_end=2045
-  _globals['_ENROLAGENCYKEYREQUEST']._serialized_start=2048
-  _globals['_ENROLAGENCYKEYREQUEST']._serialized_end=2229
-  _globals['_KEYENDORSEMENT']._serialized_start=2231
-  _globals['_KEYENDORSEMENT']._serialized_end=2282
-  _globals['_ENROLAGENCYKEYRESPONSE']._serialized_start=2284
-  _globals['_ENROLAGENCYKEYRESPONSE']._serialized_end=2361
-  _globals['_LISTAGENCYKEYSREQUEST']._serialized_start=2363
-  _globals['_LISTAGENCYKEYSREQUEST']._serialized_end=2402
-  _globals['_LISTAGENCYKEYSRESPONSE']._serialized_start=2404
-  _globals['_LISTAGENCYKEYSRESPONSE']._serialized_end=2464
-  _globals['_ENDAGENCYKEYREQUEST']._serialized_start=2466
-  _globals['_ENDAGENCYKEYREQUEST']._serialized_end=2568
-  _globals['_ENDAGENCYKEYRESPONSE']._serialized_start=2570
-  _globals['_ENDAGENCYKEYRESPONSE']._serialized_end=2610
-  _globals['_DIRECTORYSERVICE']._serialized_start=2753
-  _globals['_DIRECTORYSERVICE']._serialized_end=3677
+  _globals['_RECORDTYPE']._serialized_end=1482
+  _globals['_RECORDFIELD']._serialized_start=1484
+  _globals['_RECORDFIELD']._serialized_end=1541
+  _globals['_APPROVERECORDTYPEREQUEST']._serialized_start=1543
+  _globals['_APPROVERECORDTYPEREQUEST']._serialized_end=1612
+  _globals['_APPROVERECORDTYPERESPONSE']._serialized_start=1614
+  _globals['_APPROVERECORDTYPERESPONSE']._serialized_end=1703
+  _globals['_LISTRECORDTYPESREQUEST']._serialized_start=1705
+  _globals['_LISTRECORDTYPESREQUEST']._serialized_end=1748
+  _globals['_LISTRECORDTYPESRESPONSE']._serialized_start=1750
+  _globals['_LISTRECORDTYPESRESPONSE']._serialized_end=1820
+  _globals['_REVOKEKEYREQUEST']._serialized_start=1822
+  _globals['_REVOKEKEYREQUEST']._serialized_end=1908
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=1910
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=1947
+  _globals['_AGENCYKEY']._serialized_start=1949
+  _globals['_AGENCYKEY']._serialized_end=2069
+  _globals['_ENROLAGENCYKEYREQUEST']._serialized_start=2072
+  _globals['_ENROLAGENCYKEYREQUEST']._serialized_end=2253
+  _globals['_KEYENDORSEMENT']._serialized_start=2255
+  _globals['_KEYENDORSEMENT']._serialized_end=2306
+  _globals['_ENROLAGENCYKEYRESPONSE']._serialized_start=2308
+  _globals['_ENROLAGENCYKEYRESPONSE']._serialized_end=2385
+  _globals['_LISTAGENCYKEYSREQUEST']._serialized_start=2387
+  _globals['_LISTAGENCYKEYSREQUEST']._serialized_end=2426
+  _globals['_LISTAGENCYKEYSRESPONSE']._serialized_start=2428
+  _globals['_LISTAGENCYKEYSRESPONSE']._serialized_end=2488
+  _globals['_ENDAGENCYKEYREQUEST']._serialized_start=2490
+  _globals['_ENDAGENCYKEYREQUEST']._serialized_end=2592
+  _globals['_ENDAGENCYKEYRESPONSE']._serialized_start=2594
+  _globals['_ENDAGENCYKEYRESPONSE']._serialized_end=2634
+  _globals['_DIRECTORYSERVICE']._serialized_start=2777
+  _globals['_DIRECTORYSERVICE']._serialized_end=3701
 # @@protoc_insertion_point(module_scope)

@@ -374,12 +374,17 @@ class RecordType(_message.Message):
     FIELDS_FIELD_NUMBER: _builtins.int
     APPROVED_AT_FIELD_NUMBER: _builtins.int
     VIEWING_HAS_EFFECTS_FIELD_NUMBER: _builtins.int
+    DESCRIPTOR_SET_FIELD_NUMBER: _builtins.int
     full_name: _builtins.str
     holder: _builtins.str
     """Agency kind in its package, such as "fire"."""
     digest: _builtins.str
     """Hex SHA-256 over the stored descriptor's bytes."""
     viewing_has_effects: _builtins.bool
+    descriptor_set: _builtins.bytes
+    """Serialised google.protobuf.FileDescriptorSet as it was approved: of the version approved last, where one type was
+    asked for by its name.
+    """
     @_builtins.property
     def subject_schemes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -396,10 +401,11 @@ class RecordType(_message.Message):
         fields: _abc.Iterable[Global___RecordField] | None = ...,
         approved_at: _timestamp_pb2.Timestamp | None = ...,
         viewing_has_effects: _builtins.bool = ...,
+        descriptor_set: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approved_at", b"approved_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved_at", b"approved_at", "digest", b"digest", "fields", b"fields", "full_name", b"full_name", "holder", b"holder", "subject_schemes", b"subject_schemes", "viewing_has_effects", b"viewing_has_effects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved_at", b"approved_at", "descriptor_set", b"descriptor_set", "digest", b"digest", "fields", b"fields", "full_name", b"full_name", "holder", b"holder", "subject_schemes", b"subject_schemes", "viewing_has_effects", b"viewing_has_effects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -113,6 +113,9 @@ gateway = "frsa-2004-s7"
 confidentiality = "public-interest"
 justification = "A crew must know what could harm the person it is about to help."
 
+[governance]
+policy_document = "APD-7"
+
 [directives]
 weight = "respected"
 

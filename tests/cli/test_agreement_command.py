@@ -86,7 +86,9 @@ def test_versions_supersede_and_files_before_a_bad_one_stay(
 ) -> None:
     """The first file that does not hold stops the command and is named; what came before it is printed."""
     first, second, bad = (tmp_path / f"{n}.toml" for n in range(3))
-    other = AGREEMENT.replace("summaries-for-crews", "agr-other").replace("emergency-response", "audit")
+    other = AGREEMENT.replace("summaries-for-crews", "agr-other").replace(
+        "emergency-response", "emergency-planning"
+    )
     first.write_text(other)
     second.write_text(other.replace("version = 1", "version = 2"))
     bad.write_text(other.replace("version = 1", "version = 3").replace('"allergies.state"', '"allergies"'))

@@ -87,6 +87,7 @@ def test_a_consent_that_counts_nowhere_is_said_to(broker: Run, parties: Parties,
     file = tmp_path / "required.toml"
     required = 'weight = "required"\nrecorders = ["clinhs"]'
     text = AGREEMENT.replace("summaries-for-crews", "dir-required").replace('weight = "respected"', required)
+    text = text.replace("frsa-2004-s7", "crime-and-disorder-act-1998-s115")
     file.write_text(text.replace('"emergency-response"', '"missing-person"'))
     parties.sign(file)
     assert broker("agreement", "apply", file).code == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,14 +26,16 @@ LABELS = {RISK: dict.fromkeys(PERMITTED, frozenset({"plain"}))}
 OTHER_LABELS = {RISK: dict.fromkeys(PERMITTED, frozenset({"special-category"}))}
 
 
-def agreed(name: str, version: int, requester: str) -> Agreement:
+def agreed(name: str, version: int, requester: str, **more: object) -> Agreement:
     """One agreement; two of them may have the same flow on different days."""
     parties = [{"agency": requester, "regime": "uk-gdpr"}, {"agency": "cfrs", "regime": "uk-gdpr"}]
-    made = terms(id=name, version=version, parties=parties, flows=[flow(requester=requester)])
+    made = terms(id=name, version=version, parties=parties, flows=[flow(requester=requester)], **more)
     return agreements.parse(toml(made), LAW)
 
 
 POOL = [agreed(name, version, who) for name in "abc" for version in (1, 2) for who in ("nwas", "cumberland")]
+# One that ends another, on two days.
+POOL += [agreed("d", month, "nwas", supersedes="a", valid_from=date(2026, month, 1)) for month in (3, 6)]
 STATES = st.tuples(
     st.lists(st.sampled_from(POOL), max_size=6),
     st.sampled_from([AGENCIES, {**AGENCIES, "nwas": replace(AGENCIES["nwas"], kind="police")}, {}]),
@@ -44,7 +46,7 @@ STATES = st.tuples(
 def content(index: FlowIndex) -> object:
     """What decisions see of it."""
     return {
-        str(key): [(f.agreement.label, sorted(f.flaws), sorted(f.reaching)) for f in flows]
+        str(key): [(f.agreement.label, f.ends, sorted(f.flaws), sorted(f.reaching)) for f in flows]
         for key, flows in index.flows.items()
         if flows
     }

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.signature import Signature, check_signed, sign
+from broker.core.signature import Paper, Signature, check_signed, sign
 from broker.core.signingkey import Endorsement, Proposal, SigningKey, key_id
 from broker.errors import BrokerError, IntegrityError, InvalidRequest
 from tests.support.signing import Signatory, agreement
@@ -251,3 +251,63 @@ def test_a_key_cannot_end_before_it_begins() -> None:
     """Days the wrong way round are refused."""
     with pytest.raises(IntegrityError, match="before valid_from"):
         CFRS.enrolled(DAY, date(2026, 11, 20))
+
+
+ON_PAPER = Paper("ab" * 32, DAY, "Scheme of delegation 4.2", "ISG-114")
+SIGNED_ON = date(2025, 3, 4)
+
+
+def attested(paper: Paper = ON_PAPER) -> Signature:
+    """The fire service's word that somebody signed on paper."""
+    return sign(FILE, "cfrs", CFRS.key, SIGNED_ON, "Pat Ødegård", "SIRO", paper)
+
+
+def test_what_is_attested_of_a_paper_is_what_the_documentation_says() -> None:
+    """Built here by hand: other first words, and the paper's facts among what is said."""
+    facts = (
+        b'{"attested_at":"2026-11-21","delegation":"Scheme of delegation 4.2",'
+        b'"gateway_reference":"ISG-114","sha256":"' + b"ab" * 32 + b'"}'
+    )
+    said = '"role":"SIRO","signatory":"Pat Ødegård","signed_at":"2025-03-04"}'.encode()
+    digest = hashlib.sha256(FILE).digest()
+    message = (
+        b"bluelight-broker/agreement-on-paper/v1\x00cfrs\x00" + digest + b'{"paper":' + facts + b"," + said
+    )
+    CFRS.key.public_key().verify(attested().signature, message)
+
+
+def test_a_paper_is_kept_in_a_signature_file_of_one_spelling() -> None:
+    """It comes back whole; what leaves a name out, or has another form's, is refused."""
+    for paper in (ON_PAPER, Paper("cd" * 32, DAY)):
+        data = attested(paper).to_bytes()
+        assert Signature.from_bytes(data) == attested(paper)
+        for old, new in (
+            (b"agreement-on-paper/v1", b"agreement/v1"),
+            (b'  "attested_at": "2026-11-21",\n', b""),
+            (b"2026-11-21", b"2026-11-2"),
+            (b'"paper"', b'"scan"'),
+        ):
+            with pytest.raises(IntegrityError):
+                Signature.from_bytes(data.replace(old, new))
+    plain = CFRS.sign(FILE, DAY).to_bytes()
+    with pytest.raises(IntegrityError):
+        Signature.from_bytes(plain.replace(b"agreement/v1", b"agreement-on-paper/v1"))
+
+
+def test_a_paper_counts_with_a_key_of_the_day_of_attesting() -> None:
+    """Signed on paper before there was a key; the key counts on the day on which it says so, and today."""
+    check_signed(FILE, PARTIES, [NWAS.sign(FILE, DAY), attested()], KEYS, DAY)
+    early = attested(replace(ON_PAPER, attested_at=date(2025, 12, 31)))
+    assert "not yet on" in refused(NWAS.sign(FILE, DAY), early)
+    before = attested(replace(ON_PAPER, attested_at=date(2025, 3, 3)))
+    assert "before it was signed" in refused(NWAS.sign(FILE, DAY), before)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"sha256": "AB" * 32}, {"sha256": ""}, {"delegation": " x"}, {"gateway_reference": "x\n"}],
+)
+def test_facts_of_a_paper_are_of_their_form(changes: dict[str, str]) -> None:
+    """They are shown to people."""
+    with pytest.raises(IntegrityError):
+        replace(ON_PAPER, **changes)

@@ -155,7 +155,7 @@ async def serving(
         DirectoryServicer(world.registry, reference, world.clock, identity, telemetry, world.signing), server
     )
     agreement_pb2_grpc.add_AgreementServiceServicer_to_server(
-        AgreementServicer(world.agreements, identity, telemetry, world.why.plans), server
+        AgreementServicer(world.agreements, world.suspensions, identity, telemetry, world.why.plans), server
     )
     directive_pb2_grpc.add_DirectiveServiceServicer_to_server(
         DirectiveServicer(world.directives, world.clock, identity, telemetry, Limits()), server

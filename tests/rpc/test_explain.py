@@ -157,7 +157,7 @@ async def test_a_plan_over_the_wire(edge: Edge, wanted: Wanted) -> None:
     """What would change comes first, then the counts; which decisions, only where that was asked for."""
     disclosed = await edge.exchange().Request(wanted(), timeout=SOON)
     today = edge.world.clock.now().date()
-    days = {"valid_from": today - timedelta(300), "valid_until": today + timedelta(300)}
+    days = {"valid_from": today - timedelta(300), "valid_until": today + timedelta(300), "review_on": today}
     file = toml(terms(version=2, flows=[flow(permitted=["uprn"])], **days))
     request = agreement_pb2.PlanAgreementRequest(files=[file], actor=LOOKS, reason=WHY)
     told = [each async for each in agreements(edge).PlanAgreement(request, timeout=SOON)]

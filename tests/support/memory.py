@@ -25,7 +25,14 @@ from broker.core.decision import subject_key
 from broker.core.directive import Directive
 from broker.core.directory import Agency, System
 from broker.core.entry import SealedEntry, seal_entry
-from broker.core.forms import acting_from, agency_from, directive_from, signing_key_from, system_from
+from broker.core.forms import (
+    acting_from,
+    agency_from,
+    directive_from,
+    signing_key_from,
+    suspension_from,
+    system_from,
+)
 from broker.core.keys import Signer
 from broker.core.merkle import EMPTY_RANGE, extend_with_proofs, leaf_hash
 from broker.core.model import Request, SubjectRef
@@ -34,6 +41,7 @@ from broker.core.recordtype import Pin
 from broker.core.reference import Reference
 from broker.core.searchterms import terms_of
 from broker.core.signingkey import SigningKey
+from broker.core.suspension import Suspension
 from broker.errors import AuditUnavailable, ProviderTimeout
 from broker.law import load
 from broker.ports import (
@@ -106,6 +114,7 @@ class MemoryStore:
     files: list[tuple[str, int, bytes]] = field(default_factory=list)
     signing_keys: dict[str, SigningKey] = field(default_factory=dict)
     approvals: list[Approval] = field(default_factory=list)
+    suspensions: dict[tuple[str, str], Suspension] = field(default_factory=dict)
     # Every change with the count it made, so that any count of the past can be built again.
     journal: list[tuple[int, Change]] = field(default_factory=list)
     routings: dict[str, bytes] = field(default_factory=dict)
@@ -288,6 +297,13 @@ class MemoryLog:
             store.signing_keys[key.id] = key
         elif change.kind == "agreement":
             store.files.append((str(detail["id"]), int(str(detail["version"])), change.blob))
+        elif change.kind == "agreement-suspension":
+            suspension = suspension_from(inner)
+            store.suspensions[suspension.agreement, suspension.agency] = suspension
+        elif change.kind == "agreement-suspension-lifted":
+            lifted: Any = detail["agencies"]
+            for by in lifted:
+                store.suspensions.pop((str(detail["agreement"]), by), None)
         elif change.kind == "record-type":
             name, digest = str(detail["full_name"]), str(detail["digest"])
             at = datetime.fromisoformat(str(detail["approved_at"]))
@@ -386,6 +402,7 @@ class MemoryReference:
             labels=self.catalogue.labels,
             routings=[routing.parse(file, load()) for file in store.routings.values()],
             acting=store.acting.values(),
+            suspensions=store.suspensions.values(),
             before=self.current,
         )
         return self.current

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.administration import Administration
-from broker.agreements import Agreements
+from broker.agreements import Agreements, Listed
 from broker.clock import SystemClock
 from broker.core.directive import Directive
 from broker.core.directory import Agency
@@ -39,6 +39,7 @@ from broker.release import CatalogueReleases
 from broker.routes import RouteBook
 from broker.signing import SigningKeys
 from broker.standing import Standing
+from broker.suspensions import Suspensions
 from broker.workers import Beat, WorkerTable
 from tests.support.durable import durable
 from tests.support.faults import Faulted, Faults, FaultyDatabase, FaultyGuard
@@ -108,6 +109,7 @@ class Stage:
         self.route_book = RouteBook(self.administration, self.reference, self.clock)
         self.standing = Standing(self.administration, self.reference, self.clock)
         self.agreed = Agreements(self.administration, self.reference, self.agreements, self.clock)
+        self.suspensions = Suspensions(self.administration, self.reference, self.clock)
         self.said = Directives(self.administration, self.facts, self.directives, self.reference, self.clock)
 
         self.why = Why.of(
@@ -133,12 +135,14 @@ class Stage:
         signatory = self.signatories[agency] = Signatory(agency)
         await self.signing.enrol(OPERATOR, signatory.enrolled(date(2020, 1, 1)), None, ACTOR)
 
-    async def agree(self, **changes: Any) -> None:
+    async def agree(self, **changes: Any) -> Listed:
         """Put an agreement in force, signed by its parties, for as long as anybody looks ahead."""
-        made = terms(valid_from=date(2020, 1, 1), valid_until=date(2099, 12, 31), **changes)
+        days = {"valid_from": date(2020, 1, 1), "valid_until": date(2099, 12, 31)}
+        made = terms(**{**days, **changes})
         file, on = toml(made), self.clock.now().date()
         signatures = [self.signatories[p["agency"]].sign(file, on) for p in made["parties"]]
-        await self.agreed.apply(OPERATOR, file, signatures)
+        listed, _ = await self.agreed.apply(OPERATOR, file, signatures)
+        return listed
 
     def person(self) -> SubjectRef:
         """Somebody nobody has heard of."""

@@ -33,6 +33,7 @@ from broker.routes import RouteBook
 from broker.searches import Searches
 from broker.signing import SigningKeys
 from broker.standing import Standing
+from broker.suspensions import Suspensions
 from broker.tracing import OFF, Tracing
 from broker.v1 import labels_pb2
 from records.fire.v1 import premises_risk_pb2
@@ -67,6 +68,7 @@ def terms(**changes: Any) -> dict[str, Any]:
         "actors": {"minimum_assurance": "roster"},
         "parties": [{"agency": "nwas", "regime": "uk-gdpr"}, {"agency": "cfrs", "regime": "uk-gdpr"}],
         "flows": [flow()],
+        "governance": {"policy_document": "APD-7", "dpia": "DPIA-12", "dpia_status": "approved"},
         "obligations": [{"code": "no-onward-sharing"}, {"code": "retain-until", "days": 30}],
     }
     made.update(changes)
@@ -182,6 +184,7 @@ class World:
         self.registry = Registry(self.administration, reference, self.clock)
         self.signing = SigningKeys(self.administration, reference, self.clock)
         self.agreements = Agreements(self.administration, reference, self.store, self.clock)
+        self.suspensions = Suspensions(self.administration, reference, self.clock)
         self.directives = Directives(self.administration, self.store.facts, self.store, reference, self.clock)
         self.route_book = RouteBook(self.administration, reference, self.clock)
         self.standing = Standing(self.administration, reference, self.clock)

@@ -160,10 +160,10 @@ MISFITS: list[tuple[str, dict[str, Any]]] = [
     ("directives.recorders.0", {"directives": {"weight": "required", "recorders": ["lancs"]}}),
     ("flows.0.record_type", {"flows": [flow(record_type="records.fire.v1.Nothing")]}),
     ("flows.0.provider", {"flows": [flow(provider="nwas", requester="cfrs", roles=["fire-crew"])]}),
-    ("flows.0.subject_schemes", {"flows": [flow(subject_schemes=["nhs-number"])]}),
-    ("flows.0.permitted", {"flows": [flow(permitted=["uprn", "colour"])]}),
-    ("flows.0.permitted", {"flows": [flow(permitted=["uprn", "oxygen"])]}),
-    ("flows.0.permitted", {"flows": [flow(permitted=["uprn", "oxygen.kind"])]}),
+    ("flows.0.subject_schemes.0", {"flows": [flow(subject_schemes=["nhs-number"])]}),
+    ("flows.0.permitted.1", {"flows": [flow(permitted=["uprn", "colour"])]}),
+    ("flows.0.permitted.1", {"flows": [flow(permitted=["uprn", "oxygen"])]}),
+    ("flows.0.permitted.1", {"flows": [flow(permitted=["uprn", "oxygen.kind"])]}),
     ("purpose", {"purpose": "curiosity"}),
 ]
 
@@ -205,7 +205,8 @@ async def test_two_agreements_never_cover_one_flow_on_one_day(
 ) -> None:
     """Which of them decides would be left open."""
     await world.apply(OPERATOR, toml(terms()))
-    other = world.apply(OPERATOR, toml(terms(id="another", valid_from=begins, valid_until=ends)))
+    days = {"valid_from": begins, "valid_until": ends, "review_on": begins}
+    other = world.apply(OPERATOR, toml(terms(id="another", **days)))
     if fits:
         await other
     else:

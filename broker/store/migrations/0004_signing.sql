@@ -20,13 +20,25 @@ create table agreement_signature (
     signed_at     date not null,
     signatory     text not null,
     role          text not null,
+    -- Where people signed on paper: the scan's SHA-256, the delegation, where it is filed, the day attested.
+    paper         jsonb,
     policy_from   bigint not null,
     policy_until  bigint,
     primary key (agreement, policy_from, agency)
 );
 
--- As before, with the kind 'agency-key', and an agreement's signatures beside it. Any other kind has a function
--- of its own, made by the migration that brings its table: policy_apply_<kind>.
+-- Who has stopped an agreement: a row of each agency, while its stop stands.
+create table agreement_suspension (
+    agreement     text not null,
+    agency        text not null,
+    detail        jsonb not null,
+    policy_from   bigint not null,
+    policy_until  bigint,
+    primary key (agreement, agency, policy_from)
+);
+
+-- As before, with the kinds 'agency-key' and those of suspensions, and an agreement's signatures beside it. Any other
+-- kind has a function of its own, made by the migration that brings its table: policy_apply_<kind>.
 create or replace function policy_apply(p_policy bigint, p_change jsonb, p_blob bytea) returns void
 language plpgsql volatile as $$
 declare
@@ -56,11 +68,21 @@ begin
                 p_change -> 'pins', p_policy);
         -- A worker of the release before sends none.
         insert into agreement_signature (agreement, version, agency, key_id, digest, signature, signed_at,
-                                         signatory, role, policy_from)
+                                         signatory, role, paper, policy_from)
         select p_change ->> 'id', (p_change ->> 'version')::integer, s ->> 'agency', s ->> 'key_id',
                s ->> 'digest', decode(s ->> 'signature', 'hex'), (s ->> 'signed_at')::date,
-               s ->> 'signatory', s ->> 'role', p_policy
+               s ->> 'signatory', s ->> 'role', nullif(s -> 'paper', 'null'), p_policy
         from jsonb_array_elements(coalesce(p_change -> 'signatures', '[]')) s;
+    when 'agreement-suspension' then
+        update agreement_suspension set policy_until = p_policy
+        where agreement = p_change #>> '{detail,agreement}' and agency = p_change #>> '{detail,agency}'
+          and policy_until is null;
+        insert into agreement_suspension (agreement, agency, detail, policy_from)
+        values (p_change #>> '{detail,agreement}', p_change #>> '{detail,agency}', p_change -> 'detail', p_policy);
+    when 'agreement-suspension-lifted' then
+        update agreement_suspension set policy_until = p_policy
+        where agreement = p_change ->> 'agreement' and policy_until is null
+          and agency in (select jsonb_array_elements_text(p_change -> 'agencies'));
     when 'record-type' then
         update record_type set policy_until = p_policy
         where full_name = p_change ->> 'full_name' and policy_until is null;

@@ -1,0 +1,113 @@
+"""How a file stands among others: overlaps, what it takes the place of, and roles that are spelt apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from broker.core import lineage
+from broker.core.agreement import Agreement
+from broker.core.checks.setting import Problems, Setting
+from broker.core.directory import valid
+
+_ALIKE = 0.8
+
+
+def version_higher(setting: Setting) -> Problems:
+    """Each version of an agreement has a number of its own, higher than those before."""
+    agreement = setting.agreement
+    for each in setting.others:
+        if each.id == agreement.id and each.version >= agreement.version and setting.whole:
+            problem = f"version {each.version} is applied"
+            yield "version", problem, f"the next needs a higher one: {each.version + 1}"
+
+
+def overlap(setting: Setting) -> Problems:
+    """Two agreements in force for one flow would leave open which of them decides."""
+    agreement, others = setting.agreement, _others(setting)
+    by = lineage.successors((agreement, *others))
+    for n, flow in enumerate(agreement.flows):
+        for theirs in others:
+            same = agreement.purpose == theirs.purpose and any(
+                (flow.requester, flow.provider, flow.record_type) == (f.requester, f.provider, f.record_type)
+                for f in theirs.flows
+            )
+            apart = lineage.end(theirs, by) <= agreement.begins or lineage.end(agreement, by) <= theirs.begins
+            if same and not apart:
+                problem = f"agreement {theirs.id} covers this flow on some of the same days"
+                yield f"flows.{n}", problem, "change the days, or say that this one supersedes it"
+
+
+def supersedes_known(setting: Setting) -> Problems:
+    """What an agreement takes the place of is an agreement."""
+    if setting.whole:
+        yield from _unknown(setting, "is not an agreement that was applied")
+
+
+def supersedes_given(setting: Setting) -> Problems:
+    """Offline, what an agreement takes the place of may be applied and not at hand."""
+    if not setting.whole:
+        yield from _unknown(setting, "is not among the files given")
+
+
+def _unknown(setting: Setting, problem: str) -> Problems:
+    wanted, others = setting.agreement.supersedes, {each.id for each in setting.others}
+    if wanted is not None and wanted not in others:
+        near = get_close_matches(wanted, others, n=1)
+        fix = f"did you mean {near[0]}?" if near else "`broker agreement list` shows those there are"
+        yield "supersedes", f"{wanted} {problem}", fix
+
+
+def supersedes_signed(setting: Setting) -> Problems:
+    """Nobody ends an agreement for a party that does not sign; one that has left need not."""
+    for theirs in _others(setting):
+        if theirs.id == setting.agreement.supersedes:
+            own = {party.agency for party in setting.agreement.parties}
+            for party in theirs.parties:
+                agency = setting.agencies.get(party.agency)
+                there = agency is not None and valid(agency, setting.agreement.begins)
+                if party.agency not in own and there:
+                    problem = f"{party.agency} is party to {theirs.id}, and would not sign its end"
+                    yield "supersedes", problem, f"make {party.agency} a party, or suspend {theirs.id} instead"
+
+
+def supersedes_ends(setting: Setting) -> Problems:
+    """No two agreements take each other's place."""
+    others = {each.id: each for each in _others(setting)}
+    if round_ := lineage.circle(setting.agreement, others):
+        yield "supersedes", f"leads back to this agreement: {' -> '.join(round_)}", "leave one of them out"
+
+
+def superseded(setting: Setting) -> Problems:
+    """An agreement whose place has been taken before its first day would never be in force."""
+    agreement = setting.agreement
+    by = lineage.successors(_others(setting))
+    if agreement.id in by and lineage.end(agreement, by) <= agreement.begins:
+        successor = by[agreement.id]
+        problem = f"{successor.id} takes its place from {successor.valid_from}: it would never be in force"
+        yield "id", problem, f"change {successor.id}, or give this one an id of its own"
+
+
+def roles_alike(setting: Setting) -> Problems:
+    """A role that nobody else uses, spelt nearly as one that somebody does."""
+    elsewhere = {role for other in _others(setting) for flow in other.flows for role in flow.roles}
+    for n, flow in enumerate(setting.agreement.flows):
+        used = elsewhere | {
+            role for m, each in enumerate(setting.agreement.flows) if m != n for role in each.roles
+        }
+        for m, role in enumerate(flow.roles):
+            near = [] if role in used else get_close_matches(role, used, n=1, cutoff=_ALIKE)
+            if near:
+                problem = f"{role} is a role that no other flow of these agreements names"
+                yield f"flows.{n}.roles.{m}", problem, f"did you mean {near[0]}?"
+
+
+def _others(setting: Setting) -> tuple[Agreement, ...]:
+    return tuple(_other(setting))
+
+
+def _other(setting: Setting) -> Iterator[Agreement]:
+    """Agreements of other ids: the versions of one never stand side by side."""
+    for each in setting.others:
+        if each.id != setting.agreement.id:
+            yield each
