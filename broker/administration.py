@@ -10,26 +10,43 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from broker.core.canonical import Json
-from broker.core.model import Actor, Caller, SubjectRef
+from broker.core.model import Actor, Assurance, Caller, SubjectRef
 from broker.core.receipt import Receipt
-from broker.core.views import RequesterView
-from broker.errors import Unsettled
+from broker.core.views import ProviderView, RequesterView
+from broker.errors import InvalidRequest, Unsettled
 from broker.ports import Appended, Change, Clock, Draft, Log, Reads
 
 TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Parties:
+    """Whose entry a human's decision on a request is, beside the auditor's: both agencies read what came of it.
+
+    `requester` is None where they must not learn that there was anything to decide.
+    """
+
+    requester_agency: str
+    requester: RequesterView | None
+    provider_agency: str
+    provider: ProviderView
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """A change and what its entry says: `event` and `detail` for the full view, `words` to be erasable by
-    themselves. Without a change, nothing that decisions read moves."""
+    """A change and what its entry says: `event` and `detail` for the full view, `words` erasable. Without a
+    change, nothing that decisions read moves. `id` is the entry's, where the change is named after it."""
 
     event: str
     detail: dict[str, Json]
     change: Change | None
     reads: Reads | None = None
     words: str = ""
+    parties: Parties | None = None
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +71,7 @@ class Administration:
         for _ in range(TRIES):
             planned = await plan()
             draft = self._draft(caller, planned.event, planned.detail, actor, planned.reads, planned.words)
+            draft = _shared(draft, planned)
             if planned.change is None:
                 committed = await self._log.append(draft)
             else:
@@ -110,6 +128,32 @@ class Administration:
             words=words,
             reads=reads,
         )
+
+
+def _shared(draft: Draft, plan: Plan) -> Draft:
+    """The entry under its own id, and as the parties read it."""
+    if plan.id:
+        draft = replace(draft, id=plan.id)
+    parties = plan.parties
+    if parties is None:
+        return draft
+    return replace(
+        draft,
+        requester=parties.requester,
+        provider=parties.provider,
+        full={**draft.full, **parties.provider.as_json()},
+        requester_agency=parties.requester_agency if parties.requester else "",
+        provider_agency=parties.provider_agency,
+    )
+
+
+def named(actor: Actor) -> Actor:
+    """The actor, who decides for their agency and so must be known in person. Raises InvalidRequest."""
+    if actor.assurance < Assurance.PERSONAL_LOGIN:
+        raise InvalidRequest(
+            "actor.assurance", "this is for a named human: sign in by a personal login or a signed token"
+        )
+    return actor
 
 
 def subject_detail(subject: SubjectRef) -> dict[str, Json]:

@@ -33,11 +33,15 @@ from broker.explanations import Explanations
 from broker.keys import FolderKeys
 from broker.limits import Limits
 from broker.links import Links
+from broker.notices import Notices
+from broker.overrides import Overrides
 from broker.pki.identity import server_uri
 from broker.pki.tls import TlsFiles
 from broker.plans import Plans
-from broker.ports import FactsSource
+from broker.ports import Clock, FactsSource
 from broker.readiness import Readiness
+from broker.referrals import Referrals
+from broker.referring import Referring
 from broker.registry import Registry
 from broker.release import CatalogueReleases
 from broker.replays import Replays
@@ -50,6 +54,8 @@ from broker.rpc.directory import DirectoryServicer
 from broker.rpc.door import Door
 from broker.rpc.exchange import ExchangeServicer
 from broker.rpc.identity import Identity
+from broker.rpc.override import OverrideServicer
+from broker.rpc.referral import ReferralServicer
 from broker.rpc.routing import RoutingServicer
 from broker.rpc.standing import StandingServicer
 from broker.searches import Searches
@@ -64,6 +70,7 @@ from broker.store.log import PostgresLog
 from broker.store.notary import Notary
 from broker.store.past import PastReader
 from broker.store.pool import Database, migrate
+from broker.store.queued import OverrideRows, ReferralRows
 from broker.store.reader import LogReader, current_origin
 from broker.store.reference import ReferenceReader
 from broker.store.seal import Seals
@@ -79,6 +86,8 @@ from broker.v1 import (
     directive_pb2_grpc,
     directory_pb2_grpc,
     exchange_pb2_grpc,
+    override_pb2_grpc,
+    referral_pb2_grpc,
     routing_pb2_grpc,
     standing_pb2_grpc,
 )
@@ -90,6 +99,7 @@ COVER = 10.0
 
 
 Facts = Callable[[FactsSource], FactsSource]
+_CLOCK: Clock = SystemClock()
 
 
 def as_read(facts: FactsSource) -> FactsSource:
@@ -127,14 +137,16 @@ class _Store:
     reference: ReferenceReader
     index: SearchIndex
     past: PastReader
+    referrals: ReferralRows
+    overrides: OverrideRows
 
 
 @asynccontextmanager
-async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[Running]:
+async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CLOCK) -> AsyncIterator[Running]:
     """A broker that serves from entry to exit. Raises SetupError with the sentence that says what to do.
 
-    `facts` gives what requests read by, made of the real one: a port of its own, so that a test can show what
-    becomes of a broker that reads in another way.
+    `facts` gives what requests read by, made of the real one, and `clock` is theirs: ports of their own, so
+    that a test can show what becomes of a broker that reads, or waits, in another way.
     """
     async with AsyncExitStack() as stack:
         number = "" if settings.worker is None else f"{settings.worker}-"
@@ -142,7 +154,6 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
         tracing = from_environment("broker", own.id)
         stack.push_async_callback(asyncio.to_thread, tracing.close)
         store = await _open_store(settings, stack)
-        clock = SystemClock()
         administration = Administration(store.log, clock)
         registry = Registry(administration, store.reference, clock)
         if settings.bootstrap_operator is not None:
@@ -180,6 +191,12 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
             administration, audits, store.reader, store.facts, reference, past, replays, clock
         )
         plans = Plans(administration, agreements, reference, past, clock)
+        queues = (store.facts, store.reference, clock)
+        referrals = Referrals(administration, store.referrals, *queues)
+        referring = Referring(store.log, *queues, store.blind.content)
+        overrides = Overrides(administration, store.overrides, *queues)
+        notices = Notices(store.overrides, settings.override_webhook, telemetry.noticed)
+        stack.push_async_callback(notices.close)
         workers = Workers(own, WorkerRows(store.database), links.attached)
         limits = Limits(settings.agency_per_second)
 
@@ -224,6 +241,13 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
                 server,
             )
 
+            referral_pb2_grpc.add_ReferralServiceServicer_to_server(
+                ReferralServicer(referrals, referring, clock, identity, telemetry, limits), server
+            )
+            override_pb2_grpc.add_OverrideServiceServicer_to_server(
+                OverrideServicer(overrides, identity, telemetry), server
+            )
+
         _watch(telemetry, store, links)
         readiness = Readiness(store.database, clock, lambda ready: edge.say(ready), workers.reasons)
         app = build_app(
@@ -242,7 +266,7 @@ async def running(settings: Settings, facts: Facts = as_read) -> AsyncIterator[R
         stack.push_async_callback(edge.stop)
         own_ports = await _open_own(settings, edge)
         await workers.beat()
-        upkeep = (_keep_fresh(store), _keep_tiles(store), store.index.watch())
+        upkeep = (_keep_fresh(store), _keep_tiles(store), store.index.watch(), notices.run())
         for work in (workers.watch(), readiness.watch(), *upkeep):
             task = asyncio.get_running_loop().create_task(work)
             stack.push_async_callback(_cancel, task)
@@ -286,12 +310,13 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
     async with database.connection() as connection:
         await blind.check(connection)
     log = PostgresLog(database, seals, blind, notary, reader, clock)
-    facts = FactsReader(database, blind)
+    facts = FactsReader(database, blind, seals)
     for coalescer in (log.appends, facts.reads):
         await stack.enter_async_context(coalescer)
     index = SearchIndex(database, seals, ring.index_key(), reader.log)
     past = PastReader(database, blind, seals)
-    return _Store(database, blind, notary, reader, log, facts, ReferenceReader(database), index, past)
+    queues = ReferralRows(database, seals), OverrideRows(database, seals)
+    return _Store(database, blind, notary, reader, log, facts, ReferenceReader(database), index, past, *queues)
 
 
 def _watch(telemetry: Telemetry, store: _Store, links: Links) -> None:

@@ -54,6 +54,11 @@ class Settings(BaseSettings):
         le=65536,
         description="exchange streams that one system may have open at each worker",
     )
+    override_webhook: str = Field(
+        "",
+        pattern=r"^(https://\S+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/\S*)?)?$",
+        description="HTTPS address that is told of each override, without personal data; empty: none",
+    )
     pool_size: int = Field(8, ge=2, le=64, description="database connections")
 
     @property

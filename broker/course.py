@@ -31,6 +31,8 @@ from broker.tracing import Span
 
 # Under ncnd every answer but a record leaves at this many seconds after the request, or a multiple of it.
 NCND_BUCKET = 1.0
+# Its entry takes a while to write; what that took is rounded up to this, in seconds.
+NCND_GRAIN = 0.05
 
 
 @dataclass(slots=True)
@@ -125,6 +127,11 @@ def still_agreed(case: Case, answer: Answer | None, course: Course) -> Answer | 
 def bucket(started: float, now: float) -> float:
     """The next moment at which an answer under ncnd may leave."""
     return started + NCND_BUCKET * (int((now - started) / NCND_BUCKET) + 1)
+
+
+def grain(started: float, now: float) -> float:
+    """The next moment at which one that has been written down may be told."""
+    return started + NCND_GRAIN * (int((now - started) / NCND_GRAIN) + 1)
 
 
 def reply(case: Case, said: Said, failure: BrokerError | None, receipt: Receipt) -> Disclosed:

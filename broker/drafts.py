@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.core.canonical import Json
+from broker.core.granting import law_detail
 from broker.core.memo import ByIdentity
 from broker.core.model import (
     Actor,
@@ -50,12 +51,15 @@ class Case(Struct, frozen=True):
     reads: Reads
     learnt: tuple[SubjectRef, ...] = ()
     # For whoever decides it again: the count of the snapshot, its law files' digest, the ids of what was said,
-    # and a human's decision that was heard.
+    # a human's decision that was heard, and under what overrides were restricted.
     reference: int = 0
     law: str = ""
     said: tuple[str, ...] = ()
     grant: Grant | None = None
     asked_of: str = ""
+    restricted: dict[str, datetime | None] = {}
+    # Where this repeats a request that waits for a human already.
+    referral: str = ""
 
     @property
     def agreement(self) -> str:
@@ -90,12 +94,13 @@ def draft(entry_id: str, case: Case, said: Said, answer: Answer | None, claim: C
     """The entry of a request's end. `answer` is the provider's, None where it was not asked."""
     request, decision = case.request, case.decision
     requester = _requester_view(case, said)
-    provider_told = answer is not None or said.release is not None
+    # Of what is referred to them too: it is theirs to decide.
+    provider_told = answer is not None or said.release is not None or decision.outcome is Outcome.REFER
     provider = ProviderView(
         requester,
         actor=_actor(request.actor, request.processor),
         identifiers=tuple((s.scheme, s.value) for s in _identifiers(case)),
-        override=request.override.code if request.override else None,
+        override=decision.override or None,
     )
     full = {**provider.as_json(), **_whole(case, said, answer)}
     return Draft(
@@ -106,13 +111,17 @@ def draft(entry_id: str, case: Case, said: Said, answer: Answer | None, claim: C
         full=full,
         requester_agency=request.requester,
         provider_agency=request.provider if provider_told else "",
-        words=request.reason.words,
+        words="\n".join(w for w in (request.reason.words, _override_words(request)) if w),
         # A refusal stands whatever has changed since; everything else is given back if an input has moved.
         # Under ncnd that goes for every way to say nothing: being decided again would take longer, and show.
         reads=None if decision.outcome is Outcome.REFUSE or said.refused is NO_ANSWER else case.reads,
         claim=claim,
         urgent=request.urgent,
     )
+
+
+def _override_words(request: Request) -> str:
+    return request.override.words if request.override else ""
 
 
 def intent(entry_id: str, case: Case, claim: Claim) -> Draft:
@@ -193,7 +202,7 @@ def _whole(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
         "condition": decision.condition or None,
         "gateway": decision.gateway or None,
         "provider_regime": decision.provider_regime or None,
-        "overridden": _overridden(request, decision),
+        "overridden": _overridden(request, decision, case.restricted),
         "grant": decision.grant or None,
         "granted": _granted(case.grant),
         "refer_by": decision.refer_by.isoformat() if decision.refer_by else None,
@@ -212,7 +221,7 @@ def _whole(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
     }
 
 
-def _overridden(request: Request, decision: Decision) -> Json:
+def _overridden(request: Request, decision: Decision, restricted: dict[str, datetime | None]) -> Json:
     """What became of an override that was asked for."""
     asked = request.override
     if asked is None:
@@ -224,6 +233,7 @@ def _overridden(request: Request, decision: Decision) -> Json:
         "until": until,
         "used": bool(decision.override),
         "waived": list(decision.waived),
+        "restricted": {key: at.isoformat() if at else None for key, at in restricted.items()},
     }
 
 
@@ -231,7 +241,14 @@ def _granted(grant: Grant | None) -> Json:
     """What a human of the provider had decided, whether or not it was needed."""
     if grant is None:
         return None
-    return {"referral": grant.referral, "permitted": [*grant.permitted], "until": grant.until.isoformat()}
+    return {
+        "referral": grant.referral,
+        "request": grant.request or None,
+        "granted": grant.granted,
+        "permitted": [*grant.permitted],
+        "until": grant.until.isoformat(),
+        "law": law_detail(grant.one_off) if grant.one_off else None,
+    }
 
 
 # The same for every permit, and for every record under one version of an agreement: made once, changed never.

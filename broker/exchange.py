@@ -9,12 +9,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from msgspec.structs import replace
 
 from broker.core.decision import as_decided, decide, subject_key
+from broker.core.granting import override_keys
 from broker.core.model import Outcome, Request, SubjectRef
-from broker.course import NCND_BUCKET, Course, bucket, check_known, naming_who_was_asked, reply, still_agreed
+from broker.course import (
+    NCND_BUCKET,
+    Course,
+    bucket,
+    check_known,
+    grain,
+    naming_who_was_asked,
+    reply,
+    still_agreed,
+)
 from broker.drafts import NO_ANSWER, Case, Said, ambiguous, decided, draft, intent
 from broker.errors import (
     Ambiguous,
@@ -22,9 +33,11 @@ from broker.errors import (
     Denied,
     IntegrityError,
     ProviderUnavailable,
+    Referred,
     SubjectNotFound,
     Unsettled,
 )
+from broker.handed import handed
 from broker.ids import entry_id
 from broker.ports import (
     Answer,
@@ -153,23 +166,31 @@ class Exchange:
         if said.refused is NO_ANSWER:
             await self._clock.until(bucket(course.started, self._clock.loop_time()))
         binding = course.claim if failure is None or isinstance(failure, Denied | SubjectNotFound) else None
-        committed = await self._commit(course, draft(entry_id(), case, said, answer, binding))
+        entry = draft(entry_id(), case, said, answer, binding)
+        committed = await self._commit(course, replace(entry, queued=handed(case, answer)))
         if isinstance(committed, NotAppended):
             return committed
+        if said.refused is NO_ANSWER:
+            # What it took to write down must not show either.
+            with suppress(asyncio.CancelledError):
+                await self._clock.until(grain(course.started, self._clock.loop_time()))
         self._settle(course, released=said.release is not None)
         return reply(case, said, failure, committed.receipt)
 
     async def _read(self, request: Request, learnt: tuple[SubjectRef, ...]) -> Facts:
         asked = (request.subject,) if request.subject else ()
         ids = (request.request_id, request.retry_of) if request.retry_of else (request.request_id,)
-        return await self._facts.read(Asked(asked + learnt, request.caller, ids, request.urgent))
+        restrictions = tuple(override_keys(request)) if request.override else ()
+        return await self._facts.read(
+            Asked(asked + learnt, request.caller, ids, request.urgent, request.retry_of, restrictions)
+        )
 
     async def _decide(self, request: Request, facts: Facts, learnt: tuple[SubjectRef, ...]) -> Case:
         reference = await self._reference.at_least(facts.reference_policy)
         now = self._clock.now()
         said = facts.directives.get(request.subject, ()) if request.subject else ()
         linked = [d for s in learnt for d in facts.directives.get(s, ())]
-        decision = decide(request, reference, said, now, linked)
+        decision = decide(request, reference, said, now, linked, facts.grant, facts.restricted)
         asked, request = request, as_decided(request, decision)
         keys: frozenset[str | bytes] = frozenset(decision.reads)
         if decision.about_person:
@@ -187,7 +208,10 @@ class Exchange:
             reference.policy,
             law,
             heard,
-            asked_of=asked.provider,
+            facts.grant,
+            asked.provider,
+            facts.restricted,
+            facts.referral,
         )
 
     def _needs_intent(self, course: Course, case: Case) -> bool:
@@ -231,6 +255,8 @@ class Exchange:
             decision.permitted,
             course.claim.effect,
             decision.answered_by,
+            decision.override,
+            decision.signed,
         )
 
     def _conclude(self, case: Case, answer: Answer | None) -> tuple[Said, BrokerError | None]:
@@ -238,7 +264,8 @@ class Exchange:
         decision = case.decision
         outcome = decided(decision)
         if decision.refused is not None:
-            failure: BrokerError = Denied(decision.refused)
+            kind = Referred if decision.refused.code == "referred" else Denied
+            failure: BrokerError = kind(decision.refused)
             said = Said("refusal", outcome, refused=decision.refused)
         elif isinstance(answer, Found):
             try:

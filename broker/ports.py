@@ -14,7 +14,7 @@ from msgspec import Struct
 from broker.catalogue import Catalogue
 from broker.core.canonical import Json
 from broker.core.directive import Directive
-from broker.core.model import Decision, Request, SubjectRef
+from broker.core.model import Decision, Grant, Request, Signed, SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.record import Record
 from broker.core.recordtype import RecordType
@@ -48,7 +48,7 @@ class Change(Struct, frozen=True):
     """A change of what decisions read: applied in the statement that appends its own entry.
 
     `writes` are the keys it touches (bytes are blind already); `reference` says it is not about a person, so
-    that snapshots reload. `subject` is stored blind.
+    that snapshots reload. `subject` and `blind`, a key, are stored blind, and `sealed` under `detail`'s id.
     """
 
     kind: str
@@ -57,6 +57,27 @@ class Change(Struct, frozen=True):
     reference: bool
     blob: bytes = b""
     subject: SubjectRef | None = None
+    blind: str = ""
+    sealed: dict[str, Json] | None = None
+
+
+class Queued(Struct, frozen=True):
+    """What a human of the provider is to look at, queued in the statement that appends its entry.
+
+    `kind` is `referral` or `override`, with its `code`. `sealed` is all that is about a person; `words` are
+    somebody's own, erasable by themselves.
+    """
+
+    kind: str
+    provider: str
+    requester: str
+    system: str
+    request: str
+    at: datetime
+    due: datetime
+    sealed: dict[str, Json]
+    words: str = ""
+    code: str = ""
 
 
 class Draft(Struct, frozen=True):
@@ -73,6 +94,7 @@ class Draft(Struct, frozen=True):
     reads: Reads | None = None
     claim: Claim | None = None
     urgent: bool = False
+    queued: Queued | None = None
 
 
 class Appended(Struct, frozen=True):
@@ -103,21 +125,34 @@ class Claimed(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True):
-    """What one request needs read: directives on these identifiers, claims on these ids of its system."""
+    """What one request needs read: directives on these identifiers, claims on these ids of its system.
+
+    `retry_of` is a request on which a human may have decided, or on one that it repeats; `restrictions` are the
+    keys under which an override may be restricted.
+    """
 
     subjects: tuple[SubjectRef, ...]
     system: str
     request_ids: tuple[str, ...]
     urgent: bool = False
+    retry_of: str = ""
+    restrictions: tuple[str, ...] = ()
 
 
 class Facts(Struct, frozen=True):
-    """Read in one statement on the primary, so true together at `policy`."""
+    """Read in one statement on the primary, so true together at `policy`.
+
+    `grant` is what a human decided on the request that this one repeats; `referral` is the id of one that still
+    waits for a human. `restricted` are the keys under which overrides are restricted, each with its end.
+    """
 
     policy: int
     reference_policy: int
     directives: dict[SubjectRef, tuple[Directive, ...]]
     claims: dict[str, Claimed]
+    grant: Grant | None = None
+    referral: str = ""
+    restricted: dict[str, datetime | None] = {}
 
 
 class Log(Protocol):
@@ -304,6 +339,9 @@ class Question(Struct, frozen=True):
     permitted: tuple[str, ...]
     effect_key: str = ""
     answered_by: tuple[str, ...] = ()
+    # The code of an override that was used, and the provider's own word that let it through.
+    override: str = ""
+    signed: Signed | None = None
 
 
 class Providers(Protocol):

@@ -19,6 +19,7 @@ from broker.ports import Found, Release
 
 # What an agreement (`id/version`) bound of a record type (full name), by path.
 Pins = Callable[[str, str], Mapping[str, Pin]]
+Bound = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class CatalogueReleases:
@@ -40,15 +41,18 @@ class CatalogueReleases:
         the approved version does not have, so made with another.
         """
         label = f"{decision.agreement}/{decision.agreement_version}"
-        redactor = self._redactor(found.digest, decision.permitted, label)
+        bound = decision.one_off.pins if decision.one_off else ()
+        redactor = self._redactor(found.digest, decision.permitted, label, bound)
         if redactor.record_type.unknown_fields(found.record.value):
             raise IntegrityError("the provider's record has fields that its approved type does not have")
         redacted = redactor.redact(found.record.value)
         return Release(Record(found.record.type_url, redacted.value), redacted.withheld)
 
-    def _compile(self, digest: str, permitted: tuple[str, ...], agreement: str) -> Redactor:
+    def _compile(self, digest: str, permitted: tuple[str, ...], agreement: str, bound: Bound) -> Redactor:
         record_type = self._catalogue().by_digest(digest)
-        pins = self._pins(agreement, record_type.full_name)
+        # A one-off brings its own: no agreement has bound anything for it.
+        one_off = {path: Pin(path, numbers) for path, numbers in bound}
+        pins = one_off or self._pins(agreement, record_type.full_name)
         if not pins.keys() >= set(permitted):
             raise IntegrityError(f"agreement {agreement} did not bind the fields it is to release")
         try:

@@ -252,7 +252,7 @@ def again(
     subject = recorded.request.subject
     own = said.get(subject, ()) if subject else ()
     linked = [d for s in recorded.learnt for d in said.get(s, ())]
-    return decide(recorded.asked, reference, own, recorded.now, linked, recorded.grant)
+    return decide(recorded.asked, reference, own, recorded.now, linked, recorded.grant, recorded.restricted)
 
 
 def _parsed(each: Opened) -> Recorded | Replayed:

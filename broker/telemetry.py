@@ -71,6 +71,12 @@ class Telemetry:
         )
         # Finding a series takes longer than counting in it.
         self._series = lru_cache(maxsize=4096)(self._find)
+        self._overridden = self._counter(
+            "overrides", "Records released past a refusal by an override.", ["agency", "provider"]
+        )
+        self._notices = self._counter(
+            "override_notices", "Tries to tell an owner's software of an override.", ["outcome"]
+        )
         self._malformed = self._counter("malformed", "Calls refused for their form.", ["edge"])
         self._unauthenticated = self._counter(
             "unauthenticated", "Calls without a certificate that is enrolled now.", ["edge"]
@@ -96,6 +102,14 @@ class Telemetry:
 
     def _find(self, agency: str, record_type: str, outcome: str) -> tuple[Counter, Histogram]:
         return self._requests.labels(agency, record_type, outcome), self._seconds.labels(outcome)
+
+    def overridden(self, agency: str, provider: str) -> None:
+        """Count a record that was released to `agency` past a refusal."""
+        self._overridden.labels(self._agencies(agency), self._agencies(provider)).inc()
+
+    def noticed(self, *, told: bool) -> None:
+        """Count a try to tell an owner's software of an override."""
+        self._notices.labels("told" if told else "failed").inc()
 
     def malformed(self, edge: Edge) -> None:
         """Count a call that was refused for its form."""

@@ -9,7 +9,7 @@ the broker's word, and this can only hold it to what was signed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import cast
@@ -20,10 +20,15 @@ from google.protobuf.message import Message
 from adapters.sdk.question import Question
 from broker.core.agreement import Agreement
 from broker.core.descriptors import descriptor_set
+from broker.core.granting import about, check_signed_grant, traits_given
+from broker.core.oneoff import one_off_id
 from broker.core.recordtype import RecordType
 from broker.core.redaction import Redactor
-from broker.core.terms import FlowTerms
-from broker.errors import InvalidRequest, NotAgreed, UnsoundAnswer
+from broker.core.signingkey import SigningKey
+from broker.core.terms import FlowTerms, level
+from broker.errors import IntegrityError, InvalidRequest, NotAgreed, UnsoundAnswer
+
+_ONE_OFF = one_off_id("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +37,36 @@ class Agreed:
 
     agency: str
     _copies: Mapping[tuple[str, int], Agreement]
+    _keys: Mapping[str, SigningKey] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, agency: str, copies: Iterable[Agreement]) -> Agreed:
-        """The agreements whose signature by `agency` was verified; one of each id and version."""
-        return cls(agency, {(each.id, each.version): each for each in copies})
+    def of(
+        cls, agency: str, copies: Iterable[Agreement], keys: Mapping[str, SigningKey] | None = None
+    ) -> Agreed:
+        """The agreements whose signature by `agency` was verified, one of each id and version; and the keys by
+        which the agency itself signs, by id."""
+        return cls(agency, {(each.id, each.version): each for each in copies}, keys or {})
 
     def __len__(self) -> int:
         return len(self._copies)
 
     def has(self, question: Question) -> bool:
-        """Whether the agreement that the question names is among them."""
+        """Whether the agreement that the question names is among them, or it brings a decision of our own."""
+        if question.agreement.startswith(_ONE_OFF):
+            return question.grant is not None
         return (question.agreement, question.agreement_version) in self._copies
 
     def check(self, question: Question, now: datetime, requesters: frozenset[str] = frozenset()) -> None:
         """Raises NotAgreed, saying what no copy names, unless one in force at `now` (UTC) names all of it.
 
-        `requesters` are the names that the requester may stand under, where it is in somebody's place.
+        `requesters` are the names that the requester may stand under, where it is in somebody's place. What no
+        agreement foresaw, and what an agreement leaves to a human of ours, needs our own signed word on this
+        very request: a broker cannot make one up.
         """
+        if question.agreement.startswith(_ONE_OFF):
+            if why := self._not_granted(question, now):
+                raise self._refused(question, why)
+            return
         agreement = self._copies.get((question.agreement, question.agreement_version))
         if agreement is None:
             raise self._refused(question, "the agreement is not among its copies")
@@ -58,8 +75,13 @@ class Agreed:
         if agreement.purpose != question.purpose:
             raise self._refused(question, "the purpose is another")
         terms = self._terms(agreement, question, requesters or frozenset({question.requester}))
-        if question.actor.role not in terms.roles:
+        overridden = bool(question.override and terms.override)
+        if question.actor.role not in terms.roles and not overridden:
             raise self._refused(question, "the role may not ask")
+        if overridden and (why := _not_overridden(question, agreement, terms)):
+            raise self._refused(question, why)
+        if terms.judgement and not overridden and (why := self._not_granted(question, now)):
+            raise self._refused(question, f"each request is for a human of ours to decide, and {why}")
         if question.actor.assurance < agreement.actors.minimum:
             raise self._refused(question, "the actor is not known well enough")
         if question.subject is None and not terms.queries:
@@ -68,6 +90,41 @@ class Agreed:
             raise self._refused(question, "the subject may not be named this way")
         if not set(question.permitted_paths) <= set(terms.permitted):
             raise self._refused(question, "fields are asked for that it does not name")
+
+    def _not_granted(self, question: Question, now: datetime) -> str:
+        """Why our own signed word does not let this very request through; empty where it does."""
+        if question.grant is None:
+            return "there is no signed decision of ours on it"
+        try:
+            said = check_signed_grant(question.grant, self._keys.get(question.grant.key_id))
+            until = datetime.fromisoformat(str(said["until"]))
+            referral, permitted = str(said["referral"]), said["permitted"]
+        except (IntegrityError, KeyError, ValueError) as e:
+            return f"its signed decision does not count: {e}"
+        if not isinstance(permitted, list) or not now < until:
+            return "the signed decision has run out"
+        traits, subject = question.traits, question.subject
+        asked = {
+            "agency": self.agency,
+            "requester": question.requester,
+            "record_type": question.record_type,
+            "purpose": question.purpose,
+            "actor": question.actor.id,
+            "role": question.actor.role,
+            "agreement": f"{question.agreement}/{question.agreement_version}",
+            "about": about(
+                referral,
+                subject.scheme if subject else "",
+                subject.value if subject else "",
+                traits_given(traits),
+            ),
+        }
+        for name, value in asked.items():
+            if said.get(name) != value:
+                return f"the signed decision is on another request: {name}"
+        if not set(question.permitted_paths) <= set(permitted):
+            return "fields are asked for that the signed decision does not name"
+        return ""
 
     def _terms(self, agreement: Agreement, question: Question, requesters: frozenset[str]) -> FlowTerms:
         wanted = (self.agency, question.record_type)
@@ -83,6 +140,18 @@ class Agreed:
             f"{self.agency} has signed nothing that names this: agreement {question.agreement[:63]!r}, version "
             f"{question.agreement_version}: {why}"
         )
+
+
+def _not_overridden(question: Question, agreement: Agreement, terms: FlowTerms) -> str:
+    """Why an override does not count here; empty where it does. That there is one is the broker's word."""
+    override = agreement.override
+    if override is None or question.override not in override.codes:
+        return "it knows no such override"
+    if question.actor.assurance < level(override.minimum_assurance):
+        return "the actor is not known well enough for an override"
+    if not set(question.permitted_paths) <= set(terms.override):
+        return "more is asked for than an override is given"
+    return ""
 
 
 def trim(record: Message, permitted: tuple[str, ...]) -> bytes:

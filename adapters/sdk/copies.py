@@ -58,12 +58,12 @@ class Copies:
         if not folder.is_dir():
             raise SetupError(f"{folder} is no folder; it must hold the agency's signed agreements")
         self._folder, self._keys, self._agency = folder, keys, agency
-        self._agreed = Agreed.of(agency, ())
         self._copies: dict[str, _Copy] = {}
         self._trouble: list[str] = []
         self._following: asyncio.Task[None] | None = None
         self._pinned_as = _stamp(keys)
         self._pinned = _pinned(keys, agency)
+        self._agreed = Agreed.of(agency, (), self._pinned)
         self._look()
         self._looked = time.monotonic()
         log.info("%d agreements signed by %s", len(self._agreed), agency)
@@ -103,7 +103,7 @@ class Copies:
             self._pinned = _pinned(self._keys, self._agency)
             self._pinned_as = stamp
             # What an unpinned key has signed must not stay, however its file reads now.
-            self._copies, self._agreed = {}, Agreed.of(self._agency, ())
+            self._copies, self._agreed = {}, Agreed.of(self._agency, (), self._pinned)
 
     def _look(self) -> None:
         names = sorted(path.name for path in self._folder.iterdir() if path.suffix == ".toml")
@@ -112,7 +112,7 @@ class Copies:
         copies = {name: self._examined(name) for name in names}
         if copies != self._copies:
             self._copies = copies
-            self._agreed = Agreed.of(self._agency, _unambiguous(copies.values()))
+            self._agreed = Agreed.of(self._agency, _unambiguous(copies.values()), self._pinned)
 
     def _examined(self, name: str) -> _Copy:
         file, beside = self._folder / name, self._folder / file_name(name, self._agency)

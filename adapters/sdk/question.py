@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from broker.core.model import Signed
 from broker.errors import InvalidRequest
 from broker.v1 import adapter_pb2, exchange_pb2
 
@@ -95,6 +96,9 @@ class Question:
     place: Place | None = None
     effect_key: str = ""
     reason_code: str = ""
+    # The code of an override that was used, and our own agency's word that let this through.
+    override: str = ""
+    grant: Signed | None = field(repr=False, default=None)
 
     def remaining(self) -> float:
         """Seconds left, never below 0. Give it to every wait."""
@@ -136,7 +140,13 @@ def read(ask: adapter_pb2.Ask, schemes: Collection[str], matches_queries: bool, 
         reason_code=ask.reason_code,
         provider=ask.provider,
         processor=ask.processor,
+        override=ask.override,
+        grant=_grant(ask.grant) if ask.HasField("grant") else None,
     )
+
+
+def _grant(message: adapter_pb2.Grant) -> Signed:
+    return Signed(message.statement, message.key_id, message.signature)
 
 
 def _subject(ask: adapter_pb2.Ask, schemes: Collection[str]) -> SubjectRef | None:

@@ -20,7 +20,9 @@ from broker.cli import (
     directive,
     explain,
     governance,
+    override,
     records,
+    referral,
     route,
     serve,
     system,
@@ -40,6 +42,8 @@ NOUNS: dict[str, typer.Typer] = {
     "directive": directive.app,
     "route": route.app,
     "governance": governance.app,
+    "referral": referral.app,
+    "override": override.app,
     "audit": audit.app,
 }
 COMMANDS: dict[str, Callable[..., None]] = {

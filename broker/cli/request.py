@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,7 +67,28 @@ def request(
     ] = inputs.Assurance.asserted,
     reason_code: Annotated[str, typer.Option(metavar="CODE", help="A reason in a code.")] = "",
     reason: Annotated[str, typer.Option(help="The reason in words, up to 500 characters; erasable.")] = "",
+    override: Annotated[
+        str,
+        typer.Option(
+            metavar="CODE",
+            help="In an emergency: go past a refusal, for a reason that the agreement names. The owner is "
+            "told, and reviews it.",
+        ),
+    ] = "",
+    override_words: Annotated[str, typer.Option(help="With --override: why, in words.")] = "",
+    override_until: Annotated[
+        datetime | None,
+        typer.Option(parser=inputs.moment, metavar="TIME", help="With --override: not after this moment."),
+    ] = None,
     incident: Annotated[str, typer.Option(metavar="AGENCY/DATE/NUMBER", help="The incident it is for.")] = "",
+    retry_of: Annotated[
+        str,
+        typer.Option(
+            metavar="UUID",
+            help="The id of the same request, asked before: what a human of the provider has decided on it "
+            "counts. Everything else must be as it was then.",
+        ),
+    ] = "",
     seconds: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", help="How long you can wait, at most 30.")
     ] = 5.0,
@@ -104,8 +126,10 @@ def request(
     `broker request --as nwas-cad --provider cfrs --record-type records.fire.v1.PremisesRisk --subject
     uprn:100062990001 --purpose emergency-response --actor-id a.hill --role ambulance-crew --assurance roster`
     """
-    from broker.client import Actor, Assurance, Broker, Place, Reason
+    from broker.client import Actor, Assurance, Broker, Override, Place, Reason
 
+    if (override_words or override_until) and not override:
+        raise typer.BadParameter("--override-words and --override-until go with --override CODE")
     request_id = request_id or str(uuid.uuid4())
     keys = evidence.require_keys(vkey or link.endpoint.vkey)
     about, files = inputs.subject_of(subject), link.endpoint.files
@@ -132,9 +156,11 @@ def request(
                 if district or authority
                 else None,
                 reason=Reason(reason_code, reason) if reason_code or reason else None,
+                override=Override(override, override_words, override_until) if override else None,
                 incident=incident,
                 timeout=seconds,
                 request_id=request_id,
+                retry_of=retry_of,
             )
 
     try:

@@ -8,7 +8,7 @@ Nothing is permitted that no step names: the permitted fields start empty and on
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -18,9 +18,11 @@ from msgspec.structs import replace
 from broker.core.directive import Directive
 from broker.core.directory import agency_key, record_type_key, system_key
 from broker.core.flow import FlowKey
+from broker.core.granting import override_keys, ruling_key
 from broker.core.model import Decision, Grant, Obligation, Outcome, Refused, Request, RuleApplied
 from broker.core.reference import Reference
 from broker.core.steps import STEPS
+from broker.core.steps.person import decided_against
 from broker.core.walk import Ends, Walk
 
 __all__ = ["LEFT_OUT", "as_decided", "decide", "is_about_person", "is_subject_key", "subject_key"]
@@ -29,6 +31,7 @@ __all__ = ["LEFT_OUT", "as_decided", "decide", "is_about_person", "is_subject_ke
 LEFT_OUT = "left out"
 
 _SUBJECT = "subject:"
+_UNRESTRICTED: Mapping[str, datetime | None] = {}
 
 
 def subject_key(scheme: str, value: str) -> str:
@@ -53,6 +56,7 @@ def decide(
     now: datetime,
     linked: Iterable[Directive] = (),
     grant: Grant | None = None,
+    restricted: Mapping[str, datetime | None] = _UNRESTRICTED,
     *,
     nobody: bool = False,
 ) -> Decision:
@@ -60,11 +64,21 @@ def decide(
 
     `directives` are all that are stored about the identifier asked with; `linked` all about other identifiers
     that the provider knows the same subject by. `grant` is what a human of the provider decided on the
-    request that this one repeats; one that has run out is none. With `nobody`, a hypothetical, the steps about
-    the person are left out, and stand in the rules as such.
+    request that this one repeats; one that has run out is none. `restricted` are the keys under which the
+    provider has restricted overrides, each with its end. With `nobody`, a hypothetical, the steps about the
+    person are left out, and stand in the rules as such.
     """
-    walk = Walk(request, reference, tuple(directives), tuple(linked), now, nobody=nobody)
-    if grant is not None and now < grant.until:
+    walk = Walk(
+        request,
+        reference,
+        tuple(directives),
+        tuple(linked),
+        now,
+        ruling=grant,
+        restricted=restricted,
+        nobody=nobody,
+    )
+    if grant is not None and grant.granted and now < grant.until:
         walk.grant = grant
         walk.ends(grant.until)
     for n, step in enumerate(STEPS):
@@ -79,6 +93,8 @@ def decide(
 
 
 def _ended(walk: Walk, ends: Ends, n: int) -> Decision:
+    if walk.ruling is not None and not walk.ruling.granted and (ends.refer or walk.flow is None):
+        ends = decided_against(walk)
     rule, owner = STEPS[n].rule, ends.owner
     if walk.request.override is not None and "override" in ends.yields_to:
         owner = f"{owner} An override was asked for and does not count: {walk.override_lacks}."
@@ -128,6 +144,9 @@ def _concluded(
         waived=tuple(walk.waived),
         refer_by=_due(walk) if outcome is Outcome.REFER else None,
         **_sides(walk),
+        one_off=grant.one_off if grant and "grant" in by else None,
+        signed=grant.signed if grant and "grant" in by else None,
+        override_due=_review_due(walk) if override and "override" in by else None,
     )
 
 
@@ -155,6 +174,12 @@ def _due(walk: Walk) -> datetime:
     return walk.now + timedelta(hours=walk.chosen.agreement.referral.hours)
 
 
+def _review_due(walk: Walk) -> datetime | None:
+    """When the provider is to have looked at an override."""
+    terms = walk.chosen.agreement.override
+    return walk.now + timedelta(hours=terms.review_hours) if terms is not None else None
+
+
 def _reads(walk: Walk) -> frozenset[str]:
     """Every stored input, by key: also those whose absence decided."""
     request = walk.request
@@ -163,6 +188,12 @@ def _reads(walk: Walk) -> frozenset[str]:
     )
     if walk.reads:
         standing = standing.union(walk.reads)
+    if request.retry_of:
+        standing |= {ruling_key(request.caller, request.retry_of)}
+        if walk.ruling is not None:
+            standing |= {ruling_key(request.caller, walk.ruling.request)}
+    if request.override is not None:
+        standing |= set(override_keys(request))
     if request.subject is None or not walk.about_person:
         return standing
     return standing.union((subject_key(request.subject.scheme, request.subject.value),))
@@ -210,7 +241,6 @@ def _obligations(walk: Walk) -> tuple[Obligation, ...]:
         Obligation(o.code, o.detail, walk.now + timedelta(days=o.days) if o.days else None)
         for o in agreement.obligations
     )
-    if "override" in walk.waived.values() and agreement.override is not None:
-        due = walk.now + timedelta(hours=agreement.override.review_hours)
-        owed += (Obligation("override-review", "Say why; the provider reviews it.", due),)
+    if "override" in walk.waived.values():
+        owed += (Obligation("override-review", "Say why; the provider reviews it.", _review_due(walk)),)
     return owed

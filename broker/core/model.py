@@ -20,6 +20,7 @@ __all__ = [
     "Function",
     "Grant",
     "Obligation",
+    "OneOff",
     "Outcome",
     "Override",
     "Place",
@@ -195,12 +196,50 @@ class RuleApplied(Struct, frozen=True):
     detail: str = ""
 
 
+class Stand(Struct, frozen=True):
+    """What one side of a one-off request stands on; codes of `broker/law`."""
+
+    regime: str
+    basis: str
+    condition: str = ""
+    offence_condition: str = ""
+
+
+class OneOff(Struct, frozen=True):
+    """The law on which a human let through a request that no agreement foresaw, and its fields as bound then:
+    paths with their numbers, since either alone can come to mean another field."""
+
+    requester: Stand
+    provider: Stand
+    gateway: str = ""
+    confidentiality: str = ""
+    justification: str = ""
+    further_use_law: str = ""
+    pins: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+class Signed(Struct, frozen=True):
+    """A statement of an agency, with its signature by one of the agency's keys."""
+
+    statement: bytes
+    key_id: str
+    signature: bytes
+
+
 class Grant(Struct, frozen=True):
-    """A named human of the provider let this very request through, for so long and for these fields at most."""
+    """What a named human of the provider decided on this very request, for so long and these fields at most.
+
+    `granted` is false where they decided against it. `request` is the id of the request that was referred, of
+    the same system. `one_off` is the law where no agreement is to be asked; `signed` is the agency's own word.
+    """
 
     referral: str
     permitted: tuple[str, ...]
     until: datetime
+    granted: bool = True
+    request: str = ""
+    one_off: OneOff | None = None
+    signed: Signed | None = None
 
 
 class Decision(Struct, frozen=True):
@@ -211,7 +250,8 @@ class Decision(Struct, frozen=True):
     the person; `ncnd` says that from there on, every refusal must look alike. `override` is the code of an
     override that was used, `grant` the referral under which a human let it through; `waived` are the rules
     that one of them went past. `refer_by` is when the provider's human is to have decided. Regime, basis,
-    condition and gateway are the requester's; the provider's regime stands beside them.
+    condition and gateway are the requester's; the provider's regime stands beside them. `one_off` is there
+    where no agreement was asked, `override_due` where an override is to be reviewed.
 
     `requester`, `processor` and `provider` are the agencies it was made for; `answered_by` are those whose
     adapters may answer in the provider's stead.
@@ -243,3 +283,6 @@ class Decision(Struct, frozen=True):
     processor: str = ""
     provider: str = ""
     answered_by: tuple[str, ...] = ()
+    one_off: OneOff | None = None
+    signed: Signed | None = None
+    override_due: datetime | None = None

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.core.canonical import Json
+from broker.core.granting import grant_from
 from broker.core.model import (
     Actor,
     Assurance,
@@ -98,6 +99,7 @@ class Recorded(Struct, frozen=True):
     learnt: tuple[SubjectRef, ...]
     said: frozenset[str]
     grant: Grant | None
+    restricted: Mapping[str, datetime | None]
     ruling: Ruling
     rules: tuple[tuple[str, str, str], ...]
     # The provider as asked; empty for whoever holds the record.
@@ -144,6 +146,7 @@ def _recorded(full: Mapping[str, Any]) -> Recorded:
         learnt=tuple(SubjectRef(s["scheme"], s["value"]) for s in full["learnt"]),
         said=frozenset(full["directives"]),
         grant=_grant(full["granted"]),
+        restricted=_restricted(full["overridden"]),
         ruling=_ruling(full, rules),
         rules=rules,
         asked_of=full["asked_of"] or "",
@@ -215,11 +218,16 @@ def _override(asked: Mapping[str, Any] | None) -> Override | None:
     return Override(asked["code"], words, _when(asked["until"]))
 
 
+def _restricted(asked: Mapping[str, Any] | None) -> dict[str, datetime | None]:
+    return {key: _when(until) for key, until in asked["restricted"].items()} if asked else {}
+
+
 def _grant(granted: Mapping[str, Any] | None) -> Grant | None:
     if granted is None:
         return None
-    until = datetime.fromisoformat(granted["until"])
-    return Grant(granted["referral"], tuple(granted["permitted"]), until)
+    return grant_from(
+        granted["referral"], granted["request"] or "", {**granted, "signed": None}, granted=granted["granted"]
+    )
 
 
 def _place(place: Mapping[str, str] | None) -> Place | None:

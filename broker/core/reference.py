@@ -47,6 +47,8 @@ class Reference:
     acting: Mapping[str, tuple[Acting, ...]] = field(default_factory=dict)
     # Who suspended them, and why.
     suspensions: tuple[Suspension, ...] = ()
+    # What releasing each field gives away, by record type and path.
+    labels: Labels = field(repr=False, default_factory=dict)
 
     @classmethod
     def build(
@@ -96,6 +98,7 @@ class Reference:
             Routes.of(files.values()),
             relations,
             stops,
+            labels,
         )
 
     @property

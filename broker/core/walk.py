@@ -7,7 +7,7 @@ one, and a decision that a named human of the provider took on this very request
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -17,6 +17,7 @@ from msgspec import Struct
 from broker.core.directive import Directive, next_change
 from broker.core.directory import Agency
 from broker.core.flow import Flow, FlowKey
+from broker.core.granting import override_keys, restricted_by
 from broker.core.model import Grant, Refused, Request
 from broker.core.reference import Reference
 
@@ -45,6 +46,9 @@ class Walk:
     grant: Grant | None = None
     # Nothing is known of the person and nothing is asked: a hypothetical.
     nobody: bool = False
+    # What a human decided on the request that this one repeats, whether it lets it through or not.
+    ruling: Grant | None = None
+    restricted: Mapping[str, datetime | None] = field(default_factory=dict)
     flow: Flow | None = None
     about_person: bool = False
     gateway: str = ""
@@ -131,11 +135,27 @@ class Walk:
             return f"the actor is known by less than {terms.minimum_assurance}"
         if not override.words:
             return "nobody said why in words"
+        if what := self._restricted():
+            return f"the provider has restricted overrides by this {what}"
         self.ends(override.until)
         if override.until is not None and override.until <= self.now:
             return "it had run out"
         if override.until is not None and override.until > self.now + timedelta(hours=terms.hours):
             return f"it is for longer than {terms.hours} hours"
+        return ""
+
+    def _restricted(self) -> str:
+        """Under what overrides are restricted here: `actor`, `role` or `system`. Never where life may depend on
+        the answer."""
+        if self.reference.law.purposes[self.request.purpose].vital:
+            return ""
+        for whose, what in override_keys(self.request).items():
+            key = restricted_by(whose, self.request.provider)
+            if key in self.restricted:
+                until = self.restricted[key]
+                if until is None or self.now < until:
+                    self.ends(until)
+                    return what
         return ""
 
     def goes_past(self, ends: Ends) -> str:

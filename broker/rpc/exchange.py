@@ -131,6 +131,8 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         try:
             disclosed = await self._exchange.answer(asked)
             ended = "replayed" if disclosed.replayed else "permit"
+            if disclosed.decision.override:
+                self.telemetry.overridden(asked.requester, asked.provider)
             return disclosed
         except Exception as e:
             ended = _ended(e)

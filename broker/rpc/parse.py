@@ -16,9 +16,20 @@ from google.protobuf.message import Message
 
 from broker import law
 from broker.core.directory import Agency
-from broker.core.model import Actor, Assurance, Caller, Function, Place, Reason, Request, SubjectRef, Traits
+from broker.core.model import (
+    Actor,
+    Assurance,
+    Caller,
+    Function,
+    Override,
+    Place,
+    Reason,
+    Request,
+    SubjectRef,
+    Traits,
+)
 from broker.core.subject import parse_subject
-from broker.errors import InvalidRequest, NotYetOffered
+from broker.errors import InvalidRequest
 from broker.v1 import directory_pb2, exchange_pb2
 
 MAX_REQUEST = 64 * 1024
@@ -31,6 +42,7 @@ _A_PURPOSE = "a purpose code; `broker agreement purposes` shows them"
 _A_ROLE = (
     "a role code (lower-case letters, digits and hyphens); `broker agreement show ID` shows which roles may ask"
 )
+_AN_OVERRIDE = "an override code (lower-case letters, digits and hyphens) that the agreement names"
 _A_REASON = "a reason code: lower-case letters, digits and hyphens, such as complaint"
 
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
@@ -59,8 +71,6 @@ def request(message: exchange_pb2.RecordRequest, caller: Caller) -> Request:
     """A request of `caller`, whole and valid."""
     if message.ByteSize() > MAX_REQUEST:
         raise InvalidRequest("request", f"over {MAX_REQUEST // 1024} KiB")
-    if message.HasField("override"):
-        raise NotYetOffered("override: emergency overrides are not offered by this release")
     if message.HasField("subject") == message.HasField("query"):
         raise InvalidRequest("subject", "give exactly one of subject and query")
     subject = (
@@ -79,6 +89,7 @@ def request(message: exchange_pb2.RecordRequest, caller: Caller) -> Request:
         purpose=purpose,
         actor=_actor(message.actor.SerializeToString()),
         reason=reason(message.reason) if message.HasField("reason") else NO_REASON,
+        override=_override(message.override) if message.HasField("override") else None,
         incident=_incident(message.incident),
         place=_place(message.place) if message.HasField("place") else None,
         retry_of=identifier("retry_of", message.retry_of) if message.retry_of else "",
@@ -188,6 +199,15 @@ def reason(message: exchange_pb2.ReasonCode) -> Reason:
         _optional("reason.code", message.code, _CODE, _A_REASON),
         text("reason.words", message.words, 500, lines=True),
     )
+
+
+def _override(message: exchange_pb2.EmergencyOverride) -> Override:
+    """Break-glass: a code and words; whether the agreement lets it count is for the decision."""
+    words = text("override.words", message.words, 500, lines=True)
+    if not words.strip():
+        raise InvalidRequest("override.words", "say in words why a refusal must not stand in the way here")
+    code = matching("override.code", message.code, _CODE, _AN_OVERRIDE)
+    return Override(code, words, when("override.until", message, "until"))
 
 
 def subject(message: exchange_pb2.SubjectRef, field: str = "subject") -> SubjectRef:

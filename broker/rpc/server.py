@@ -15,9 +15,27 @@ from grpc_reflection.v1alpha import reflection
 from broker.errors import SetupError
 from broker.pki.selfcheck import refuse_tls12
 from broker.pki.tls import TlsFiles, server_credentials
-from broker.v1 import adapter_pb2, agreement_pb2, audit_pb2, directive_pb2, directory_pb2, exchange_pb2
+from broker.v1 import (
+    adapter_pb2,
+    agreement_pb2,
+    audit_pb2,
+    directive_pb2,
+    directory_pb2,
+    exchange_pb2,
+    override_pb2,
+    referral_pb2,
+)
 
-_FILES = (exchange_pb2, adapter_pb2, directory_pb2, agreement_pb2, directive_pb2, audit_pb2)
+_FILES = (
+    exchange_pb2,
+    adapter_pb2,
+    directory_pb2,
+    agreement_pb2,
+    directive_pb2,
+    audit_pb2,
+    referral_pb2,
+    override_pb2,
+)
 SERVICES = tuple(service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values())
 # A message holds a batch of up to 1 MiB, or one record of 1 MiB and its evidence.
 MAX_MESSAGE = 2 * 1024 * 1024

@@ -147,7 +147,7 @@ def ask(ask_id: int, question: Question, remaining: float) -> adapter_pb2.Ask:
         record_type=request.record_type,
         digest=question.digest,
         subject=subject(request.subject) if request.subject else None,
-        query=_query(request.query) if request.query else None,
+        query=query(request.query) if request.query else None,
         purpose=request.purpose,
         requester=request.requester,
         requester_system=request.system,
@@ -158,15 +158,23 @@ def ask(ask_id: int, question: Question, remaining: float) -> adapter_pb2.Ask:
         timeout=duration(remaining),
         traceparent=request.traceparent,
         incident=request.incident,
-        place=_place(request.place) if request.place else None,
+        place=place(request.place) if request.place else None,
         effect_key=question.effect_key,
         reason_code=request.reason.code,
         provider=request.provider,
         processor=request.processor,
+        override=question.override,
+        grant=grant(question.signed) if question.signed else None,
     )
 
 
-def _query(traits: model.Traits) -> exchange_pb2.SubjectQuery:
+def grant(of: model.Signed) -> adapter_pb2.Grant:
+    """The provider's own word on a referral."""
+    return adapter_pb2.Grant(statement=of.statement, key_id=of.key_id, signature=of.signature)
+
+
+def query(traits: model.Traits) -> exchange_pb2.SubjectQuery:
+    """What is known of somebody without a number."""
     return exchange_pb2.SubjectQuery(
         family_name=traits.family_name,
         given_name=traits.given_name,
@@ -179,13 +187,14 @@ def _query(traits: model.Traits) -> exchange_pb2.SubjectQuery:
     )
 
 
-def _place(place: model.Place) -> exchange_pb2.Place:
+def place(of: model.Place) -> exchange_pb2.Place:
+    """Where."""
     return exchange_pb2.Place(
-        uprn=place.uprn,
-        latitude=place.latitude,
-        longitude=place.longitude,
-        district=place.district,
-        responsible_authority=place.responsible_authority,
+        uprn=of.uprn,
+        latitude=of.latitude,
+        longitude=of.longitude,
+        district=of.district,
+        responsible_authority=of.responsible_authority,
     )
 
 

@@ -10,16 +10,24 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.core.canonical import Json
 from broker.core.entry import SealedEntry
-from broker.ports import Change, Draft
+from broker.ports import Change, Draft, Queued
 from broker.store.blind import Blind
+from broker.store.fastjson import encode
 from broker.store.packed import pack
 from broker.store.seal import ViewKey
 
-APPEND = "select (r).* from log_append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19) r"
-CHANGE = "select (r).* from log_change($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16) r"
+
+def _call(function: str, arguments: int) -> str:
+    places = ",".join(f"${n}" for n in range(1, arguments + 1))
+    return f"select (r).* from {function}({places}) r"  # noqa: S608 - ours
+
+
+APPEND = _call("log_append", 22)
+CHANGE = _call("log_change", 16)
 
 
 class Prepared(Struct, frozen=True):
@@ -30,11 +38,14 @@ class Prepared(Struct, frozen=True):
     key: int
     views: bytes
     words: bytes | None
+    queued: bytes = b""
+    queued_words: bytes | None = None
 
     @property
     def size(self) -> int:
         """Bytes it adds to a statement."""
-        return len(self.sealed.entry) + len(self.views) + len(self.words or b"")
+        queued = len(self.queued) + len(self.queued_words or b"")
+        return len(self.sealed.entry) + len(self.views) + len(self.words or b"") + queued
 
 
 def prepare(
@@ -42,13 +53,17 @@ def prepare(
 ) -> Prepared:
     """Seal the views, of which `full` is one, and the words by themselves."""
     views = pack(sealed, draft.requester, draft.provider, full)
-    return Prepared(
+    item = Prepared(
         draft,
         sealed,
         key.id,
         key.seal(views, draft.id, "views"),
         None if words is None else key.seal(words, draft.id, "words"),
     )
+    if (queued := draft.queued) is None:
+        return item
+    said = key.seal(queued.words.encode(), draft.id, f"{queued.kind}-words") if queued.words else None
+    return replace(item, queued=key.seal(encode(queued.sealed), draft.id, queued.kind), queued_words=said)
 
 
 def append_arguments(batch: Sequence[Prepared], blind: Blind, now: datetime, again: bool) -> list[Any]:
@@ -81,13 +96,37 @@ def append_arguments(batch: Sequence[Prepared], blind: Blind, now: datetime, aga
         [c.retry_of or None if c else None for c in claims],
         [c.settled if c else None for c in claims],
         [c.effect or None if c else None for c in claims],
+        *_queued(batch),
     ]
+
+
+def _queued(batch: Sequence[Prepared]) -> tuple[list[Any], list[Any], list[Any]]:
+    """What humans are to look at; nearly always nothing."""
+    if all(item.draft.queued is None for item in batch):
+        return [], [], []
+    return (
+        [_queue_row(item.draft.queued) for item in batch],
+        [item.queued or None for item in batch],
+        [item.queued_words for item in batch],
+    )
+
+
+def _queue_row(queued: Queued | None) -> dict[str, Json] | None:
+    """What of it stands in clear."""
+    if queued is None:
+        return None
+    clear: dict[str, Json] = {
+        name: getattr(queued, name) for name in ("kind", "provider", "requester", "system", "request", "code")
+    }
+    return {**clear, "at": queued.at.isoformat(), "due": queued.due.isoformat()}
 
 
 def change_arguments(item: Prepared, change: Change, blind: Blind, now: datetime, again: bool) -> list[Any]:
     """Arguments of CHANGE."""
     draft = item.draft
     subject = {"subject": blind.subject(change.subject).hex()} if change.subject else {}
+    if change.blind:
+        subject["blind"] = blind.key(change.blind).hex()
     return [
         now,
         again,

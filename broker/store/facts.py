@@ -7,14 +7,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
+
+import asyncpg
 
 from broker.coalesce import Coalescer
 from broker.core.directive import Directive
 from broker.core.forms import directive_from
-from broker.core.model import SubjectRef
+from broker.core.granting import grant_from, restricted_by
+from broker.core.model import Grant, SubjectRef
 from broker.ports import Asked, Claimed, Facts
 from broker.store.blind import Blind
 from broker.store.pool import Database
+from broker.store.queued import REFERRAL_DECISION, opened
+from broker.store.seal import Seals
 
 _READ = """
 select 'head' as what, 0::bigint as n, policy as a, reference_policy as b, null::uuid as id,
@@ -29,15 +35,37 @@ union all
 select 'claim', r.n, null, null, c.entry, c.content, c.retry_of, c.settled, c.effect, null, null
 from unnest($2::text[], $3::uuid[]) with ordinality r(system, request, n)
 join claim c on c.system = r.system and c.request = r.request
+union all
+select 'ruling', r.n, null, null, q.id, q.decision, q.request, q.status = 'granted', null, q.status,
+       jsonb_build_object('until', q.until, 'key', q.decision_key)
+from unnest($4::text[], $5::uuid[]) with ordinality r(system, request, n)
+cross join lateral (
+    -- A repeat may name a repeat: whatever was decided on the first of them holds for all.
+    with recursive chain (request, steps) as (
+        select r.request, 1
+        union all
+        select c.retry_of, chain.steps + 1 from chain
+        join claim c on c.system = r.system and c.request = chain.request
+        where c.retry_of is not null and chain.steps < 16
+    )
+    select f.* from referral f join chain on f.request = chain.request
+    where f.system = r.system order by f.opened_at desc limit 1
+) q
+union all
+select 'restricted', k.n, null, null, null, null, null, null, null, o.provider,
+       jsonb_build_object('until', o.until)
+from unnest($6::bytea[]) with ordinality k(subject, n)
+join override_restriction o on o.subject = k.subject and o.lifted_at is null
 """
 
 
 class FactsReader:
     """Reads for many requests at once, whatever came together."""
 
-    def __init__(self, database: Database, blind: Blind) -> None:
+    def __init__(self, database: Database, blind: Blind, seals: Seals) -> None:
         self._statement = database.keep(_READ)
         self._blind = blind
+        self._seals = seals
         self.reads: Coalescer[Asked, Facts] = Coalescer("facts", self._flush)
 
     async def read(self, asked: Asked) -> Facts:
@@ -47,16 +75,24 @@ class FactsReader:
     async def _flush(self, batch: Sequence[Asked]) -> list[Facts]:
         subjects = list(dict.fromkeys(s for asked in batch for s in asked.subjects))
         ids = list(dict.fromkeys((a.system, r) for a in batch for r in a.request_ids))
+        repeats = list(dict.fromkeys((a.system, a.retry_of) for a in batch if a.retry_of))
+        restrictions = list(dict.fromkeys(key for a in batch for key in a.restrictions))
         rows = await self._statement.fetch(
             lambda: [
                 [self._blind.subject(s) for s in subjects],
                 [system for system, _ in ids],
                 [request for _, request in ids],
+                [system for system, _ in repeats],
+                [request for _, request in repeats],
+                [self._blind.key(key) for key in restrictions],
             ]
         )
         policy = reference_policy = 0
         said: defaultdict[SubjectRef, list[Directive]] = defaultdict(list)
         taken: dict[tuple[str, str], Claimed] = {}
+        ruled: dict[tuple[str, str], Grant] = {}
+        waiting: dict[tuple[str, str], str] = {}
+        restricted: dict[str, datetime | None] = {}
         for row in rows:
             if row["what"] == "head":
                 policy, reference_policy = row["a"], row["b"]
@@ -64,6 +100,19 @@ class FactsReader:
                 said[subjects[row["n"] - 1]].append(
                     directive_from(str(row["id"]), row["recorder"], row["detail"])
                 )
+            elif row["what"] == "ruling":
+                repeat = repeats[row["n"] - 1]
+                if row["recorder"] == "open":
+                    waiting[repeat] = str(row["id"])
+                elif (grant := await self._grant(row)) is not None:
+                    ruled[repeat] = grant
+            elif row["what"] == "restricted":
+                key, until = restrictions[row["n"] - 1], row["detail"]["until"]
+                key = restricted_by(key, row["recorder"])
+                # Of several the one that holds longest.
+                ends = datetime.fromisoformat(until) if until else None
+                before = restricted.get(key, ends)
+                restricted[key] = None if ends is None or before is None else max(before, ends)
             else:
                 taken[ids[row["n"] - 1]] = Claimed(
                     entry=str(row["id"]),
@@ -78,6 +127,21 @@ class FactsReader:
                 reference_policy,
                 {s: tuple(said[s]) for s in asked.subjects if s in said},
                 {r: taken[asked.system, r] for r in asked.request_ids if (asked.system, r) in taken},
+                ruled.get((asked.system, asked.retry_of)),
+                waiting.get((asked.system, asked.retry_of), ""),
+                {
+                    each: until
+                    for each, until in restricted.items()
+                    if each.rpartition("|")[0] in asked.restrictions
+                },
             )
             for asked in batch
         ]
+
+    async def _grant(self, row: asyncpg.Record) -> Grant | None:
+        """What a human decided; None where it cannot be opened any more, and so lets nothing through."""
+        referral = str(row["id"])
+        decision = await opened(self._seals, row["detail"]["key"], row["content"], referral, REFERRAL_DECISION)
+        if not decision:
+            return None
+        return grant_from(referral, str(row["other"]), decision, granted=row["settled"])

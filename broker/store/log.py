@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import asyncpg
+from msgspec.structs import replace
 
 from broker.coalesce import Coalescer
 from broker.core.canonical import Json
@@ -70,7 +71,11 @@ class PostgresLog:
 
     async def change(self, draft: Draft, change: Change) -> Appended | NotAppended:
         """Append the entry of a change of what decisions read, and make the change, in one statement."""
-        item = _prepare(draft, await self._seals.current(draft.at))
+        key = await self._seals.current(draft.at)
+        item = _prepare(draft, key)
+        if change.sealed is not None:
+            blob = key.seal(encode(change.sealed), str(change.detail["id"]), change.kind)
+            change = replace(change, blob=blob)
 
         def arguments(again: bool) -> list[Any]:
             return change_arguments(item, change, self._blind, self._clock.now(), again)

@@ -277,6 +277,8 @@ class Ask(_message.Message):
     REASON_CODE_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
     PROCESSOR_FIELD_NUMBER: _builtins.int
+    OVERRIDE_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
     ask_id: _builtins.int
     """Names the ask on this link only."""
     record_type: _builtins.str
@@ -296,6 +298,8 @@ class Ask(_message.Message):
     """Whose record it is: the adapter's own agency, or one that it acts for."""
     processor: _builtins.str
     """The agency whose system asks, where it acts for the requester."""
+    override: _builtins.str
+    """The code of an override that was used; then only what the agreement gives after one is asked for."""
     @_builtins.property
     def subject(self) -> _exchange_pb2.SubjectRef: ...
     @_builtins.property
@@ -312,6 +316,10 @@ class Ask(_message.Message):
 
     @_builtins.property
     def place(self) -> _exchange_pb2.Place: ...
+    @_builtins.property
+    def grant(self) -> Global___Grant:
+        """The provider agency's own word that lets this request through, where a human of it decided."""
+
     def __init__(
         self,
         *,
@@ -335,14 +343,46 @@ class Ask(_message.Message):
         reason_code: _builtins.str = ...,
         provider: _builtins.str = ...,
         processor: _builtins.str = ...,
+        override: _builtins.str = ...,
+        grant: Global___Grant | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "place", b"place", "query", b"query", "subject", b"subject", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "grant", b"grant", "place", b"place", "query", b"query", "subject", b"subject", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agreement", b"agreement", "agreement_version", b"agreement_version", "ask_id", b"ask_id", "digest", b"digest", "effect_key", b"effect_key", "incident", b"incident", "permitted_paths", b"permitted_paths", "place", b"place", "processor", b"processor", "provider", b"provider", "purpose", b"purpose", "query", b"query", "reason_code", b"reason_code", "record_type", b"record_type", "requester", b"requester", "requester_system", b"requester_system", "subject", b"subject", "timeout", b"timeout", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agreement", b"agreement", "agreement_version", b"agreement_version", "ask_id", b"ask_id", "digest", b"digest", "effect_key", b"effect_key", "grant", b"grant", "incident", b"incident", "override", b"override", "permitted_paths", b"permitted_paths", "place", b"place", "processor", b"processor", "provider", b"provider", "purpose", b"purpose", "query", b"query", "reason_code", b"reason_code", "record_type", b"record_type", "requester", b"requester", "requester_system", b"requester_system", "subject", b"subject", "timeout", b"timeout", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Ask: _TypeAlias = Ask  # noqa: Y015
+
+@_typing.final
+class Grant(_message.Message):
+    """Signed by the provider agency's own key: "bluelight-broker/grant/v1", a zero byte, then the statement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """Canonical JSON (RFC 8785): referral, requester, record type, purpose, actor, role, subject, agreement, fields, end."""
+    key_id: _builtins.str
+    """Hex SHA-256 of the DER SubjectPublicKeyInfo."""
+    signature: _builtins.bytes
+    """Ed25519."""
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        key_id: _builtins.str = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "signature", b"signature", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Grant: _TypeAlias = Grant  # noqa: Y015
 
 @_typing.final
 class Answer(_message.Message):

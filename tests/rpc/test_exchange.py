@@ -106,7 +106,7 @@ async def test_a_stream_gives_one_outcome_for_each_request(edge: Edge, wanted: W
     assert {one.request_id for one in good} <= by_id.keys()
     assert all(by_id[one.request_id].HasField("disclosure") for one in good)
     assert all(by_id[one.request_id].HasField("error") for one in bad)
-    assert edge.counted("malformed", edge="grpc") == 3
+    assert edge.counted("malformed", edge="grpc") == 4
     # A receipt without its own checkpoint is served by its reply's.
     for reply in replies:
         for one in reply.outcomes:

@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.model import Assurance
-from broker.errors import InvalidRequest, NotYetOffered
+from broker.core.model import Assurance, Override
+from broker.errors import InvalidRequest
 from broker.rpc import parse
 from broker.v1 import directory_pb2
 from broker.v1 import exchange_pb2 as pb
@@ -131,10 +131,21 @@ def test_what_is_wrong_is_named(field: str, change: dict[str, Any]) -> None:
         assert personal not in str(caught.value)
 
 
-def test_an_override_is_not_offered() -> None:
-    """The contract names it; asking for it says so instead of ignoring it."""
-    with pytest.raises(NotYetOffered):
-        parse.request(wire(override=pb.EmergencyOverride(code="life-at-risk")), caller())
+def test_an_override_is_a_code_words_and_perhaps_an_end() -> None:
+    """Whether it counts is for the decision; what is no override at all is named."""
+    asked = pb.EmergencyOverride(code="life-at-risk", words="the roof\nis coming down")
+    asked.until.FromJsonString("2026-11-21T12:00:00Z")
+    read = parse.request(wire(override=asked), caller()).override
+    assert read == Override("life-at-risk", asked.words, datetime(2026, 11, 21, 12, tzinfo=UTC))
+    for field, wrong in (
+        ("override.words", pb.EmergencyOverride(code="life-at-risk", words="  ")),
+        ("override.words", pb.EmergencyOverride(code="life-at-risk", words="x" * 501)),
+        ("override.code", pb.EmergencyOverride(words="why")),
+        ("override.code", pb.EmergencyOverride(code="Life at risk", words="why")),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            parse.request(wire(override=wrong), caller())
+        assert caught.value.field == field
 
 
 def test_who_asks_is_the_channels_to_say() -> None:
@@ -188,7 +199,7 @@ def test_bytes_of_any_kind_give_a_request_or_a_refusal(data: bytes) -> None:
         message.ParseFromString(data)
     except DecodeError:
         return
-    with contextlib.suppress(InvalidRequest, NotYetOffered):
+    with contextlib.suppress(InvalidRequest):
         assert parse.request(message, caller()).requester == "nwas"
 
 

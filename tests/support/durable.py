@@ -19,6 +19,7 @@ from broker.store.log import PostgresLog
 from broker.store.notary import Notary
 from broker.store.past import PastReader
 from broker.store.pool import Database, migrate
+from broker.store.queued import OverrideRows, ReferralRows
 from broker.store.reader import LogReader
 from broker.store.reference import ReferenceReader
 from broker.store.seal import Seals
@@ -42,6 +43,8 @@ class Durable:
     blind: Blind
     past: PastReader
     search: SearchIndex
+    referrals: ReferralRows
+    overrides: OverrideRows
 
 
 @asynccontextmanager
@@ -65,7 +68,7 @@ async def durable(
         reader = LogReader(database, seals, notary)
         await reader.open()
         log = PostgresLog(database, seals, blind, notary, reader, SystemClock())
-        facts = FactsReader(database, blind)
+        facts = FactsReader(database, blind, seals)
         for coalescer in (log.appends, facts.reads):
             await stack.enter_async_context(coalescer)
         yield Durable(
@@ -80,4 +83,6 @@ async def durable(
             blind,
             PastReader(database, blind, seals),
             SearchIndex(database, seals, ring.index_key(), reader.log),
+            ReferralRows(database, seals),
+            OverrideRows(database, seals),
         )

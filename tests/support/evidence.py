@@ -118,7 +118,7 @@ async def node(dsn: str, folder: Path, *, origin: str = ORIGIN, size: int = 8) -
         async with database.connection() as connection:
             await blind.check(connection)
         log = PostgresLog(database, seals, blind, notary, reader, clock)
-        facts = FactsReader(database, blind)
+        facts = FactsReader(database, blind, seals)
         async with log.appends, facts.reads:
             yield Node(
                 database,

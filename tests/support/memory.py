@@ -62,6 +62,7 @@ from broker.ports import (
     StoredDirective,
 )
 from broker.workers import Beat
+from tests.support.queues import MemoryQueues
 
 ORIGIN = "blue-light.test/log/2026h2"
 
@@ -119,6 +120,7 @@ class MemoryStore:
     journal: list[tuple[int, Change]] = field(default_factory=list)
     routings: dict[str, bytes] = field(default_factory=dict)
     acting: dict[str, Acting] = field(default_factory=dict)
+    queues: MemoryQueues = field(default_factory=MemoryQueues)
 
     def __post_init__(self) -> None:
         self.signer = Signer.from_seed(ORIGIN, bytes(range(32)))
@@ -147,6 +149,7 @@ class MemoryStore:
             name: str(getattr(request, name))
             for name in ("record_type", "provider", "subject", "query", "purpose", "actor", "reason", "place")
         }
+        asked["override"] = str(request.override)
         return hashlib.sha256(encode({**asked, "incident": request.incident})).digest()
 
     async def by_id(self, directive_id: str) -> StoredDirective | None:
@@ -248,6 +251,8 @@ class MemoryLog:
         )
         kept = Kept(draft, sealed, len(self._store.entries), change)
         self._store.entries.append(kept)
+        if draft.queued is not None:
+            self._store.queues.add(draft.id, draft.queued)
         if change is not None:
             self._apply(change)
         if self.fail_after_commit:
@@ -318,7 +323,10 @@ class MemoryLog:
             ids: Any = detail["ids"]
             store.withdrawn.update(ids)
         else:
-            raise ValueError(change.kind)
+            # What a human decided stands in the entries that heard of it: nothing to be built again.
+            store.queues.apply(change)
+            store.moved(*change.writes, reference=change.reference)
+            return
         store.journal.append((store.moved(*change.writes, reference=change.reference), change))
 
     def _receipt(self, kept: Kept, audience: str) -> Receipt:
@@ -371,7 +379,10 @@ class MemoryFacts:
             if subject in asked.subjects and identifier not in store.withdrawn:
                 said.setdefault(subject, []).append(directive)
         claims = {r: c for r in asked.request_ids if (c := store.claims.get((asked.system, r))) is not None}
-        return Facts(store.policy, store.reference_policy, {s: tuple(d) for s, d in said.items()}, claims)
+        grant, referral = store.queues.ruling(asked.system, asked.retry_of, store.claims)
+        restricted = store.queues.restricted(asked.restrictions)
+        known = {s: tuple(d) for s, d in said.items()}
+        return Facts(store.policy, store.reference_policy, known, claims, grant, referral, restricted)
 
 
 class MemoryReference:

@@ -22,6 +22,7 @@ from broker.core.keys import Signer
 from broker.core.model import Function, Request, SubjectRef
 from broker.directives import Directives
 from broker.exchange import Exchange
+from broker.overrides import Overrides
 from broker.past import Past
 from broker.ports import (
     AgreementStore,
@@ -34,6 +35,9 @@ from broker.ports import (
     LogView,
     ReferenceSource,
 )
+from broker.queues import NoticeTable, OverrideStore, ReferralStore
+from broker.referrals import Referrals
+from broker.referring import Referring
 from broker.registry import Registry
 from broker.release import CatalogueReleases
 from broker.routes import RouteBook
@@ -41,6 +45,7 @@ from broker.signing import SigningKeys
 from broker.standing import Standing
 from broker.suspensions import Suspensions
 from broker.workers import Beat, WorkerTable
+from tests.support import postgres
 from tests.support.durable import durable
 from tests.support.faults import Faulted, Faults, FaultyDatabase, FaultyGuard
 from tests.support.memory import MemorySearch, MemoryStore, ScriptedProviders
@@ -81,6 +86,9 @@ class Stage:
     directives: DirectiveStore
     agreements: AgreementStore
     workers: WorkerTable
+    referred: ReferralStore
+    overridden: OverrideStore
+    notices: NoticeTable
     signer: Signer
     content: Callable[[Request], bytes]
     pins: Callable[[str, str], Any]
@@ -88,6 +96,10 @@ class Stage:
     search: LogSearch
     # Take into the index what stands: nothing to do where it is found at once.
     indexed: Callable[[], Awaitable[object]]
+    # Whether a notice has been claimed, or told: (1 or 0) by override.
+    claimed: Callable[[str], Awaitable[int]]
+    told: Callable[[str], Awaitable[int]]
+    dsn: str = ""
     clock: SystemClock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
@@ -111,10 +123,13 @@ class Stage:
         self.agreed = Agreements(self.administration, self.reference, self.agreements, self.clock)
         self.suspensions = Suspensions(self.administration, self.reference, self.clock)
         self.said = Directives(self.administration, self.facts, self.directives, self.reference, self.clock)
-
         self.why = Why.of(
             self.administration, self.agreed, self.view, self.facts, self.reference, self.past, self.clock
         )
+        queues = (self.facts, self.reference, self.clock)
+        self.referrals = Referrals(self.administration, self.referred, *queues)
+        self.referring = Referring(self.log, *queues, self.content)
+        self.overrides = Overrides(self.administration, self.overridden, *queues)
 
     async def furnish(self) -> None:
         """Agencies, systems, record types, and one agreement for a type without effects and one with."""
@@ -213,6 +228,15 @@ async def _at_once() -> None:
     """Nothing to wait for."""
 
 
+async def _in(override: str, those: set[str]) -> int:
+    return int(override in those)
+
+
+async def _so(dsn: str, what: str, override: str) -> int:
+    """Whether something is so of an override's row."""
+    return int(await postgres.ask(dsn, f"select count(*) from override_use where id = '{override}' and {what}"))
+
+
 @asynccontextmanager
 async def memory_stage() -> AsyncIterator[Stage]:
     """Over the memory store."""
@@ -233,12 +257,17 @@ async def memory_stage() -> AsyncIterator[Stage]:
         kept,
         kept,
         port(_Beats()),
+        port(store.queues.referrals),
+        port(store.queues.overrides),
+        port(store.queues.overrides),
         store.signer,
         store.content,
         store.reference.pins,
         MemoryPast(store),
         port(MemorySearch(store)),
         _at_once,
+        lambda override: _in(override, store.queues.overrides.claimed),
+        lambda override: _in(override, store.queues.overrides.noticed),
     )
     await stage.furnish()
     yield stage
@@ -273,12 +302,18 @@ async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
             made.directives,
             made.agreements,
             made.workers,
+            made.referrals,
+            made.overrides,
+            made.overrides,
             made.signer,
             made.blind.content,
             made.reference.pins,
             made.past,
             made.search,
             made.search.fill,
+            lambda override: _so(dsn, "notices > 0", override),
+            lambda override: _so(dsn, "noticed_at is not null", override),
+            dsn,
         )
         await stage.furnish()
         yield stage

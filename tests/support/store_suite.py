@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from broker import ports, workers
+from broker import ports, queues, workers
 from broker.core.checkpoint import open_checkpoint
 from broker.core.directory import Agency, agency_key
 from broker.core.forms import agency_detail
@@ -21,9 +21,10 @@ from broker.core.merkle import verify_consistency
 from broker.core.model import SubjectRef
 from broker.core.receipt import verify_receipt
 from broker.core.views import ProviderView, RequesterView
-from broker.ports import Appended, Asked, Change, Claim, Draft, NotAppended, Reads
+from broker.ports import Appended, Asked, Change, Claim, Draft, NotAppended, Queued, Reads
 from broker.workers import Beat, Worker
 from tests.support.stage import COUNCIL, SINCE, Stage
+from tests.support.values import replace
 from tests.support.world import ACTOR
 
 STORE = (
@@ -34,6 +35,9 @@ STORE = (
     ports.AgreementStore,
     ports.FactsSource,
     ports.ReferenceSource,
+    queues.ReferralStore,
+    queues.OverrideStore,
+    queues.NoticeTable,
     workers.WorkerTable,
 )
 # Protocols of the use cases that no store implements.
@@ -55,7 +59,7 @@ class Row:
 
 def protocols() -> set[type]:
     """Every Protocol that the use cases name."""
-    named = (*vars(ports).values(), *vars(workers).values())
+    named = (*vars(ports).values(), *vars(workers).values(), *vars(queues).values())
     found = {each for each in named if isinstance(each, type) and each.__module__.startswith("broker.")}
     return {each for each in found if getattr(each, "_is_protocol", False)}
 
@@ -235,6 +239,83 @@ def _is_all_indexed(_: Stage, __: Draft, result: Any, ___: bool) -> None:
     assert done == size > 0
 
 
+# Queues of humans: rows that were made with their entries.
+
+
+async def _queued(stage: Stage, kind: str) -> Draft:
+    now = datetime.now(UTC)
+    provider = f"p{uuid.uuid4().hex[:12]}"
+    whose = (provider, "nwas", SYSTEM, str(uuid.uuid4()))
+    queued = Queued(kind, *whose, now, now, {"why": ["x"]}, "some words", "life-at-risk")
+    draft = replace(_draft(), queued=queued)
+    assert isinstance(await stage.log.append(draft), Appended)
+    return draft
+
+
+async def _a_referral(stage: Stage) -> Draft:
+    return await _queued(stage, "referral")
+
+
+async def _an_override(stage: Stage) -> Draft:
+    return await _queued(stage, "override")
+
+
+def _whose(draft: Draft) -> str:
+    assert draft.queued is not None
+    return draft.queued.provider
+
+
+def _is_row(_: Stage, draft: Draft, result: Any, __: bool) -> None:
+    assert (result.id, result.status, result.words) == (draft.id, "open", "some words")
+
+
+def _are_rows(stage: Stage, draft: Draft, result: Any, repeated: bool) -> None:
+    (row,) = result
+    _is_row(stage, draft, row, repeated)
+
+
+async def _a_restriction(stage: Stage) -> tuple[str, str]:
+    """A provider, and its restriction's id."""
+    draft, restriction, now = await _an_override(stage), str(uuid.uuid4()), datetime.now(UTC).isoformat()
+    key = f"override:{_whose(draft)}|nwas|role|x"
+    detail: dict[str, Any] = {
+        "id": restriction,
+        "override": draft.id,
+        "provider": _whose(draft),
+        "requester": "nwas",
+        "what": "role",
+        "at": now,
+        "until": None,
+    }
+    change = Change(
+        "override-restriction", detail, frozenset({key}), reference=False, blind=key, sealed={"who": "x"}
+    )
+    assert isinstance(await stage.log.change(_draft(), change), Appended)
+    return _whose(draft), restriction
+
+
+def _are_restrictions(_: Stage, made: tuple[str, str], result: Any, __: bool) -> None:
+    assert [(each.id, each.detail) for each in result] == [(made[1], {"who": "x"})]
+
+
+async def _claimed_notice(stage: Stage, draft: Draft) -> Any:
+    """Others may wait too: whatever is claimed is claimed."""
+    return await stage.notices.claim(10_000, 3600)
+
+
+def _is_claimed(_: Stage, draft: Draft, result: Any, repeated: bool) -> None:
+    assert (draft.id in {notice.override for notice in result}) is not repeated
+
+
+async def _is_nobody_elses(stage: Stage, draft: Draft) -> int:
+    """1 where somebody has claimed it."""
+    return await stage.claimed(draft.id)
+
+
+async def _is_told(stage: Stage, draft: Draft) -> int:
+    return await stage.told(draft.id)
+
+
 # Workers.
 
 
@@ -283,6 +364,15 @@ ROWS: dict[str, Row] = {
     "FactsSource.read": Row(_a_directive, lambda s, m: s.facts.read(Asked((m[0],), SYSTEM, ())), _are_read),
     "ReferenceSource.refresh": Row(_a_new_agency, lambda s, _: s.reference.refresh(), _is_snapshot),
     "ReferenceSource.at_least": Row(_a_new_agency, lambda s, m: s.reference.at_least(m[1]), _is_snapshot),
+    "ReferralStore.of": Row(_a_referral, lambda s, d: s.referred.of(_whose(d)), _are_rows),
+    "ReferralStore.by_id": Row(_a_referral, lambda s, d: s.referred.by_id(d.id), _is_row),
+    "OverrideStore.of": Row(_an_override, lambda s, d: s.overridden.of(_whose(d)), _are_rows),
+    "OverrideStore.by_id": Row(_an_override, lambda s, d: s.overridden.by_id(d.id), _is_row),
+    "OverrideStore.restrictions": Row(
+        _a_restriction, lambda s, m: s.overridden.restrictions(m[0]), _are_restrictions
+    ),
+    "NoticeTable.claim": Row(_an_override, _claimed_notice, _is_claimed, _is_nobody_elses),
+    "NoticeTable.told": Row(_an_override, lambda s, d: s.notices.told(d.id), _is_gone, _is_told),
     "WorkerTable.beat": Row(_a_beat, lambda s, made: s.workers.beat(made[0], 60), _hears_the_other),
     "WorkerTable.leave": Row(_a_worker, lambda s, w: s.workers.leave(w), _is_gone, _heard),
 }

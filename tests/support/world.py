@@ -26,7 +26,10 @@ from broker.core.recordtype import RecordType
 from broker.directives import Directives
 from broker.exchange import Exchange
 from broker.links import Links
+from broker.overrides import Overrides
 from broker.ports import Change, Found
+from broker.referrals import Referrals
+from broker.referring import Referring
 from broker.registry import Registry
 from broker.release import CatalogueReleases
 from broker.routes import RouteBook
@@ -188,6 +191,14 @@ class World:
         self.directives = Directives(self.administration, self.store.facts, self.store, reference, self.clock)
         self.route_book = RouteBook(self.administration, reference, self.clock)
         self.standing = Standing(self.administration, reference, self.clock)
+        queues = self.store.queues
+        self.referrals = Referrals(
+            self.administration, queues.referrals, self.store.facts, reference, self.clock
+        )
+        self.referring = Referring(self.store.log, self.store.facts, reference, self.clock, self.store.content)
+        self.overrides = Overrides(
+            self.administration, queues.overrides, self.store.facts, reference, self.clock
+        )
         self.audits = Audits(self.administration, self.store.log)
         self.searches = Searches(self.administration, MemorySearch(self.store))
         self.past = MemoryPast(self.store)

@@ -558,6 +558,15 @@ SILENT: list[tuple[str, Callable[[World], object]]] = [
     ("absent", lambda w: w.providers.answers(NotFound())),
     ("absent, other number", lambda w: w.providers.answers(NotFound((OTHER_HOME,)))),
     ("refused", lambda w: w.say(HOME, said("refusal"))),
+    ("conflicted", lambda w: w.say(HOME, said("staff-conflict", actors=frozenset({ask().actor.id})))),
+    ("protected", lambda w: w.say(HOME, said("protected-identity"))),
+    (
+        "referred",
+        lambda w: [
+            w.say(HOME, said(kind, standing="parental-responsibility", speaker=who))
+            for kind, who in (("consent", "mother"), ("objection", "father"))
+        ],
+    ),
     ("restricted", lambda w: w.say(HOME, said("restriction"))),
     (
         "protected under another number",
@@ -577,7 +586,11 @@ async def silent(record_type: str, case: Callable[[World], object], moving: bool
     """Everything a requester can tell of one silent answer."""
     world = World()
     world.record_type = record_type  # type: ignore[attr-defined]
-    world.agree(ncnd=True, flows=[flow(record_type=record_type)])
+    world.agree(
+        ncnd=True,
+        flows=[flow(record_type=record_type)],
+        directives={"weight": "respected", "recorders": ["cumberland"]},
+    )
     await world.ready()
     world.providers.answers(world.found(record_type))
     case(world)
@@ -616,11 +629,11 @@ async def silent(record_type: str, case: Callable[[World], object], moving: bool
 async def test_under_ncnd_every_silence_is_the_same(
     record_type: str, moving: bool, case: Callable[[World], object]
 ) -> None:
-    """Absent, refused, protected, failed and ambiguous: the same words, views, entries and moment."""
+    """Absent, refused, protected, conflicted, referred, failed, ambiguous: the same words, entries, moment."""
     one = await silent(record_type, case, moving)
     assert one == await silent(record_type, SILENT[0][1])
     assert one["refusal"].code == "no-answer"  # type: ignore[attr-defined]
-    assert one["seconds"] == 1.0
+    assert one["seconds"] == pytest.approx(1.05)
 
 
 async def test_under_ncnd_the_auditor_still_sees_why() -> None:

@@ -85,6 +85,19 @@ def referral(walk: Walk) -> Refused:
     )
 
 
+def decided_against(walk: Walk) -> Ends:
+    """A named human of the provider has been asked this very question, and has said no."""
+    return Ends(
+        Refused(
+            "person",
+            "A named person of the provider has decided against this request.",
+            f"Speak to {contact(walk.agency(walk.request.provider))}; what is asked anew, under a new "
+            "request id without retry_of, is decided anew.",
+        ),
+        f"Refused by the human who decided the referral {walk.ruling.referral if walk.ruling else ''}.",
+    )
+
+
 def not_against(walk: Walk) -> Ends | None:
     """Nobody has refused, objected or restricted the use, where the agreement heeds that.
 

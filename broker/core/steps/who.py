@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from broker.core.directory import Agency, valid
+from broker.core.oneoff import one_off_flow
 from broker.core.walk import Ends, Walk, contact, flow_key, refuse
 
 _OVERRIDE = frozenset({"override"})
@@ -60,8 +61,15 @@ def purpose(walk: Walk) -> Ends | None:
 
 
 def agreement(walk: Walk) -> Ends | None:
-    """A signed agreement names this requester, provider, record type and purpose, and is in force."""
+    """A signed agreement names this requester, provider, record type and purpose, and is in force.
+
+    A human of the provider may have let this very request through on a law of its own: that stands instead.
+    """
     request = walk.request
+    if walk.grant is not None and walk.grant.one_off is not None:
+        walk.flow = one_off_flow(request, walk.grant, walk.grant.one_off, walk.reference)
+        walk.waived["agreement.in-force"] = "grant"
+        return None
     for flow in walk.reference.flows(flow_key(request)):
         walk.ends(flow.begins, flow.ends)
         if flow.begins <= walk.now < flow.ends:

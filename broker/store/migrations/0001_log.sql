@@ -154,7 +154,12 @@ create function log_append(
     p_content     bytea[],
     p_retry_of    uuid[],
     p_settled     boolean[],
-    p_effect      uuid[]
+    p_effect      uuid[],
+    -- What a human of the provider is to look at, made with its entry or not at all; all three empty where no
+    -- item has any. The first says which queue and when it is due (0007), the others are sealed.
+    p_queued      jsonb[],
+    p_queued_sealed bytea[],
+    p_queued_words  bytea[]
 ) returns appended
 language plpgsql volatile as $$
 declare
@@ -238,6 +243,16 @@ begin
         from accepted where key is not null
     )
     select array_agg(leaf order by n) from accepted into v_leaves;
+
+    if cardinality(p_queued) > 0 then
+        for v_row in
+            select i.* from unnest(p_id, p_key, p_queued, p_queued_sealed, p_queued_words)
+                with ordinality i(id, key, queued, sealed, words, n)
+            where i.queued is not null and v_status[i.n] = 'appended'
+        loop
+            perform queue_add(v_row.id, v_row.key, v_row.queued, v_row.sealed, v_row.words);
+        end loop;
+    end if;
 
     v_result.log := v_head.log;
     v_result.old_size := v_head.size;

@@ -114,11 +114,15 @@ begin
         array[p_policy], array[p_until],
         array_fill(1, array[cardinality(p_read_key)]), p_read_key,
         array[null::text], array[null::uuid], array[null::bytea], array[null::uuid], array[null::boolean],
-        array[null::uuid]
+        array[null::uuid], '{}', '{}', '{}'
     );
     if v_result.status[1] = 'appended' then
         v_result.policy := v_result.policy + 1;
-        perform policy_apply(v_result.policy, p_change, p_blob);
+        if p_change ->> 'kind' like any (array['referral-%', 'override-%']) then
+            perform queue_apply(p_change, p_blob, p_key);
+        else
+            perform policy_apply(v_result.policy, p_change, p_blob);
+        end if;
         insert into policy_change (key, policy)
         select distinct key, v_result.policy from unnest(p_write_key) w(key);
         update head set policy = v_result.policy,

@@ -1,0 +1,121 @@
+"""What a request's end hands to a named human of the provider: a referral to decide, an override to look at.
+
+Pure. Owns what of the request goes into the queue, and the way back from it, so that a decision can be tried on
+the very request before it is taken. All of it is about somebody, and is sealed.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from broker.core.canonical import Json
+from broker.core.model import (
+    Actor,
+    Assurance,
+    Outcome,
+    Override,
+    Place,
+    Reason,
+    Request,
+    SubjectRef,
+    Traits,
+)
+from broker.drafts import Case
+from broker.ports import Answer, ProviderFailed, Queued
+
+
+def handed(case: Case, answer: Answer | None) -> Queued | None:
+    """The row for the provider's humans; None where there is nothing for them, or they have it already."""
+    decision = case.decision
+    if decision.outcome is Outcome.REFER:
+        return None if case.referral else referred(case)
+    if decision.override and answer is not None and not isinstance(answer, ProviderFailed):
+        return _overridden(case)
+    return None
+
+
+def referred(case: Case) -> Queued:
+    """A request that waits for a human."""
+    request, decision = case.request, case.decision
+    due = decision.refer_by or case.now
+    why = [f"{r.rule} {r.verdict}{r.detail and f': {r.detail}'}" for r in decision.rules if r.verdict != "pass"]
+    sealed: dict[str, Json] = {
+        "request": request_detail(request),
+        "agreement": case.agreement,
+        "why": [*why],
+    }
+    return _queued("referral", case, due, sealed, request.reason.words)
+
+
+def _overridden(case: Case) -> Queued:
+    request, decision = case.request, case.decision
+    override = request.override or Override("", "")
+    sealed: dict[str, Json] = {
+        "request": request_detail(request),
+        "agreement": case.agreement,
+        "waived": [*decision.waived],
+        "given": [*decision.permitted],
+        "until": override.until.isoformat() if override.until else None,
+    }
+    return _queued("override", case, decision.override_due or case.now, sealed, override.words, override.code)
+
+
+def _queued(
+    kind: str, case: Case, due: datetime, sealed: dict[str, Json], words: str, code: str = ""
+) -> Queued:
+    request = case.request
+    whose = (request.provider, request.requester, request.caller, request.request_id)
+    return Queued(kind, *whose, case.now, due, sealed, words, code)
+
+
+_TEXTS = (
+    *("request_id", "requester", "processor", "system", "key_digest", "record_type", "provider", "purpose"),
+    "incident",
+)
+
+
+def request_detail(request: Request) -> dict[str, Json]:
+    """A request as asked, but for words, time allowed and trace."""
+    actor, subject = request.actor, request.subject
+    people: dict[str, Json] = {name: getattr(actor, name) for name in Actor.__struct_fields__}
+    return {
+        **{name: getattr(request, name) for name in _TEXTS},
+        "subject": {"scheme": subject.scheme, "value": subject.value} if subject else None,
+        "query": _fields(request.query),
+        "place": _fields(request.place),
+        "reason": request.reason.code,
+        "actor": {**people, "assurance": int(actor.assurance)},
+    }
+
+
+def request_from(detail: dict[str, Any], words: str = "") -> Request:
+    """The way back from `request_detail`."""
+    place = detail["place"]
+    if place is not None:
+        place = {**place, **{n: _degrees(place[n]) for n in ("latitude", "longitude")}}
+    query = detail["query"]
+    if query is not None:
+        query = {**query, "approximate_age": int(query["approximate_age"])}
+    actor = detail["actor"]
+    return Request(
+        **{name: detail[name] for name in _TEXTS},
+        subject=SubjectRef(**detail["subject"]) if detail["subject"] else None,
+        query=Traits(**query) if query else None,
+        place=Place(**place) if place else None,
+        reason=Reason(detail["reason"], words),
+        actor=Actor(**{**actor, "assurance": Assurance(actor["assurance"])}),
+    )
+
+
+def _fields(value: Place | Traits | None) -> Json:
+    """As texts: what is canonical JSON has no fractions."""
+    if value is None:
+        return None
+    return {
+        name: "" if (each := getattr(value, name)) is None else str(each) for name in value.__struct_fields__
+    }
+
+
+def _degrees(text: str) -> float | None:
+    return float(text) if text else None

@@ -1,0 +1,82 @@
+"""Telling an owner's own software of each override, at once and off every request's path.
+
+A notice is a small JSON document by HTTP POST, without anything about a person: what it says leads to the
+queue, where a look is an entry. Owns the pace: what waits stands in the database and is claimed there for a
+while, so that a worker that dies in between loses nothing, and a receiver that is away is asked less and less
+often and in the end no more (the queue still has it). A notice may come twice; its `override` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import httpx
+
+from broker.errors import BrokerError
+from broker.queues import Notice, NoticeTable
+
+EVERY: Final = 1.0  # seconds between looks
+AGAIN: Final = 10.0  # seconds until the second try; then twice as long each time
+MOST: Final = 16  # notices of one look
+PATIENCE: Final = 5.0  # seconds for one POST, redirects refused
+
+
+class Notices:
+    """Sends what waits to one address; without one it sends nothing."""
+
+    def __init__(self, table: NoticeTable, url: str, count: Callable[..., None]) -> None:
+        self._table = table
+        self._url = url
+        self._count = count
+        self._client = httpx.AsyncClient(timeout=PATIENCE, trust_env=False) if url else None
+
+    async def run(self) -> None:
+        """For as long as the worker lives."""
+        while self._client is not None:
+            with suppress(BrokerError):  # readiness says why
+                await self.look()
+            await asyncio.sleep(EVERY)
+
+    async def look(self) -> int:
+        """Send what is due now, each once; how many arrived. Raises AuditUnavailable."""
+        told = 0
+        for notice in await self._table.claim(MOST, AGAIN):
+            if await self._sent(notice):
+                await self._table.told(notice.override)
+                told += 1
+        return told
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _sent(self, notice: Notice) -> bool:
+        if self._client is None:
+            return False
+        try:
+            async with (
+                asyncio.timeout(PATIENCE),
+                self._client.stream("POST", self._url, json=document(notice)) as answer,
+            ):  # whatever it says beside its status is not read
+                arrived = answer.is_success
+        except (httpx.HTTPError, TimeoutError):
+            arrived = False
+        self._count(told=arrived)
+        return arrived
+
+
+def document(notice: Notice) -> dict[str, str]:
+    """What is said: which override, whose record, who used it, on what code, and when it is to be reviewed."""
+    return {
+        "event": "override-used",
+        "override": notice.override,
+        "provider": notice.provider,
+        "requester": notice.requester,
+        "code": notice.code,
+        "used_at": notice.used_at.isoformat(),
+        "review_due": notice.due_at.isoformat(),
+    }

@@ -1,0 +1,187 @@
+"""Use cases of overrides: seeing which were used, reviewing them, and restricting who may use further ones.
+
+Only a system of the provider agency sees them, and every look is an entry. A named human of the provider
+reviews each. One that was not justified, or that nobody has reviewed in time, may cost the actor, the role or
+the system (a site is known by its own) further overrides; never where life may depend on the answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from broker.administration import Administration, Made, Parties, Plan, named
+from broker.core.canonical import Json
+from broker.core.granting import RESTRICTABLE, override_key
+from broker.core.model import Actor, Caller, Function
+from broker.core.views import ProviderView, RequesterView
+from broker.errors import InvalidRequest, NotAllowed
+from broker.handed import request_from
+from broker.ids import entry_id
+from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSource
+from broker.queues import OverrideStore, StoredOverride, StoredRestriction
+from broker.referrals import escalation
+from broker.registry import require
+
+VERDICTS = ("justified", "not-justified", "wrong-person")
+_NONE = "there is no such override that your agency may review"
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """An override as its owner sees it, and who hears of it when its review is late."""
+
+    row: StoredOverride
+    overdue: bool
+    escalate_to: str
+
+
+class Overrides:
+    """Overrides after the fact."""
+
+    def __init__(
+        self,
+        administration: Administration,
+        store: OverrideStore,
+        facts: FactsSource,
+        reference: ReferenceSource,
+        clock: Clock,
+    ) -> None:
+        self._administration = administration
+        self._store = store
+        self._facts = facts
+        self._reference = reference
+        self._clock = clock
+
+    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[Used], list[StoredRestriction], Made]:
+        """Overrides of what the caller's agency holds, what is due first, and the restrictions that stand."""
+        require(caller, Function.PARTNER)
+        reference = await self._reference.refresh()
+        found = [
+            Used(row, self._overdue(row), escalation(row.provider, row.used, reference))
+            for row in await self._store.of(caller.agency)
+        ]
+        now = self._clock.now()
+        standing = [
+            each
+            for each in await self._store.restrictions(caller.agency)
+            if each.lifted_at is None and (each.until is None or now < each.until)
+        ]
+        detail: dict[str, Json] = {"found": len(found), "overdue": sum(each.overdue for each in found)}
+        made = await self._administration.note(caller, "overrides-viewed", detail, actor)
+        return found, standing, made
+
+    async def review(self, caller: Caller, override: str, verdict: str, reasoning: str, actor: Actor) -> Made:
+        """Say whether it was justified, once. Raises InvalidRequest."""
+        named(actor)
+        if verdict not in VERDICTS:
+            raise InvalidRequest("verdict", f"one of {', '.join(VERDICTS)}")
+        _need_words(reasoning)
+
+        async def plan() -> Plan:
+            policy = await self._policy(caller)
+            row = await self._own(caller, override)
+            if row.status != "open":
+                raise InvalidRequest("override_id", f"was reviewed already: {row.status}")
+            stored: dict[str, Json] = {"id": row.id, "status": verdict, "at": self._clock.now().isoformat()}
+            by: dict[str, Json] = {"id": actor.id, "role": actor.role, "name": actor.name}
+            change = Change("override-review", stored, _lock(row), reference=False, sealed={"reviewed_by": by})
+            view = RequesterView(
+                "override-reviewed", row.request, verdict, provider=row.provider, controller=row.provider
+            )
+            provider = ProviderView(view, {"id": actor.id, "role": actor.role}, override=row.code)
+            detail = {**stored, "reviewed_by": by, "code": row.code}
+            parties = Parties(row.requester, view, row.provider, provider)
+            return Plan("override-reviewed", detail, change, Reads(policy, _lock(row)), reasoning, parties)
+
+        return await self._administration.make(caller, plan, actor)
+
+    async def restrict(
+        self, caller: Caller, override: str, what: str, until: datetime | None, reasoning: str, actor: Actor
+    ) -> tuple[str, Made]:
+        """Let whoever used it use no more: their `actor`, `role` or `system`. The restriction's id."""
+        named(actor)
+        if what not in RESTRICTABLE:
+            raise InvalidRequest("what", f"one of {', '.join(RESTRICTABLE)}")
+        if until is not None and until <= self._clock.now():
+            raise InvalidRequest("until", "is past")
+        _need_words(reasoning)
+        restriction = entry_id()
+
+        async def plan() -> Plan:
+            policy = await self._policy(caller)
+            row = await self._own(caller, override)
+            if row.status not in ("not-justified", "wrong-person") and not self._overdue(row):
+                raise InvalidRequest("override_id", "is neither found unjustified nor overdue; review it first")
+            if not row.used:
+                raise InvalidRequest("override_id", "who used it has been erased")
+            asked: Any = row.used["request"]
+            request = request_from(asked)
+            who = {"actor": request.actor.id, "role": request.actor.role, "system": request.system}[what]
+            key = override_key(row.system, what, who)
+            stored: dict[str, Json] = {
+                "id": restriction,
+                "override": row.id,
+                "provider": row.provider,
+                # Of the system's own agency, also where it acts for another.
+                "requester": row.system.partition("/")[0],
+                "what": what,
+                "at": self._clock.now().isoformat(),
+                "until": until.isoformat() if until else None,
+            }
+            by: dict[str, Json] = {"who": who, "made_by": {"id": actor.id, "role": actor.role}}
+            keys: frozenset[str | bytes] = frozenset({key})
+            change = Change("override-restriction", stored, keys, reference=False, blind=key, sealed=by)
+            reads = Reads(policy, keys | _lock(row))
+            return Plan("override-restricted", {**stored, **by}, change, reads, reasoning, id=restriction)
+
+        return restriction, await self._administration.make(caller, plan, actor)
+
+    async def lift(self, caller: Caller, restriction: str, reasoning: str, actor: Actor) -> Made:
+        """End a restriction at once."""
+        named(actor)
+        _need_words(reasoning)
+        require(caller, Function.PARTNER)
+
+        async def plan() -> Plan:
+            policy = await self._policy(caller)
+            made = await self._store.restrictions(caller.agency)
+            row = next((each for each in made if each.id == restriction), None)
+            if row is None:
+                raise NotAllowed("there is no such restriction that your agency has made")
+            if row.lifted_at is not None:
+                raise InvalidRequest("restriction_id", "is lifted already")
+            key = override_key(row.requester, row.what, str(row.detail.get("who", "")))
+            keys: frozenset[str | bytes] = frozenset({key})
+            stored: dict[str, Json] = {"id": row.id, "at": self._clock.now().isoformat()}
+            change = Change("override-restriction-lifted", stored, keys, reference=False)
+            reads = Reads(policy, keys)
+            return Plan("override-restriction-lifted", {**stored, "what": row.what}, change, reads, reasoning)
+
+        return await self._administration.make(caller, plan, actor)
+
+    async def _policy(self, caller: Caller) -> int:
+        """Read before the row is, so that whatever moves after it is seen."""
+        return (await self._facts.read(Asked((), caller.name, ()))).policy
+
+    async def _own(self, caller: Caller, override: str) -> StoredOverride:
+        require(caller, Function.PARTNER)
+        row = await self._store.by_id(override)
+        # The same words for none and for somebody else's: ids must not be probed.
+        if row is None or row.provider != caller.agency:
+            raise NotAllowed(_NONE)
+        return row
+
+    def _overdue(self, row: StoredOverride) -> bool:
+        return row.status == "open" and row.due_at <= self._clock.now()
+
+
+def _lock(row: StoredOverride) -> frozenset[str | bytes]:
+    """Two reviews of one override at the same moment must not both stand."""
+    return frozenset({f"override-use:{row.id}"})
+
+
+def _need_words(reasoning: str) -> None:
+    if not reasoning:
+        raise InvalidRequest("reasoning", "say why in words")

@@ -1,0 +1,244 @@
+"""Use cases of referrals: asking a human of the provider, looking at what waits for them, and deciding it.
+
+Who may do what: a partner's system asks; only a system of the provider agency sees what waits there, and every
+look is an entry; a named human of the provider decides, with reasons. What they let through goes out when the
+requester asks again (`retry_of`), by the same walk of decision as everything else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from broker.administration import Administration, Made, Parties, Plan, named
+from broker.core.canonical import Json
+from broker.core.decision import decide
+from broker.core.flow import FlowKey
+from broker.core.granting import grant_detail, law_detail, ruling_key, statement
+from broker.core.model import Actor, Caller, Function, Grant, OneOff, Outcome, Request
+from broker.core.oneoff import one_off_id
+from broker.core.reference import Reference
+from broker.core.views import ProviderView, RequesterView
+from broker.errors import InvalidRequest, NotAllowed
+from broker.handed import request_from
+from broker.ids import entry_id
+from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSource
+from broker.queues import ReferralStore, StoredReferral
+from broker.registry import require
+from broker.rulings import Ruling, check, check_codes, check_signed, fresh, words_of
+
+_NONE = "there is no such referral that your agency may decide"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A referral as its owner sees it: what may be granted at most, and who hears of it when it is late."""
+
+    row: StoredReferral
+    status: str
+    overdue: bool
+    escalate_to: str
+    permitted: tuple[str, ...] = ()
+    ncnd: bool = False
+    # `id/version` of the agreement that bears it today; empty where none does.
+    agreement: str = ""
+
+
+class Referrals:
+    """What waits for a human."""
+
+    def __init__(
+        self,
+        administration: Administration,
+        store: ReferralStore,
+        facts: FactsSource,
+        reference: ReferenceSource,
+        clock: Clock,
+    ) -> None:
+        self._administration = administration
+        self._store = store
+        self._facts = facts
+        self._reference = reference
+        self._clock = clock
+
+    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[Waiting], Made]:
+        """What was referred to the caller's agency, what is due first. The look is an entry."""
+        require(caller, Function.PARTNER)
+        reference = await self._reference.refresh()
+        found = [self._seen(row, reference) for row in await self._store.of(caller.agency)]
+        detail: dict[str, Json] = {"found": len(found), "overdue": sum(each.overdue for each in found)}
+        return found, await self._administration.note(caller, "referrals-viewed", detail, actor)
+
+    async def shown(self, caller: Caller, referral: str, actor: Actor) -> tuple[Waiting, Made]:
+        """One of them, whole. The look is an entry."""
+        row = await self._own(caller, referral)
+        reference = await self._reference.refresh()
+        detail: dict[str, Json] = {"referral": row.id}
+        made = await self._administration.note(caller, "referral-viewed", detail, actor)
+        return self._seen(row, reference), made
+
+    async def decide(
+        self, caller: Caller, referral: str, ruling: Ruling, actor: Actor
+    ) -> tuple[StoredReferral, Made]:
+        """Grant or refuse it; a grant may be taken back by refusing it.
+
+        Raises InvalidRequest where what is decided would not hold, naming what would still refuse it.
+        """
+        named(actor)
+        check(ruling, self._clock.now())
+        decided: list[StoredReferral] = []
+
+        async def plan() -> Plan:
+            policy = (await self._facts.read(Asked((), caller.name, ()))).policy
+            row = await self._own(caller, referral)
+            if row.status == "refused" or (row.status == "granted" and ruling.granted):
+                raise InvalidRequest("referral_id", f"was {row.status} already; who asks anew is decided anew")
+            decided[:] = [row]
+            now = self._clock.now()
+            reference = await self._reference.refresh()
+            grant = Grant(row.id, (), now, granted=False, request=row.request)
+            if ruling.granted:
+                grant = await self._grant(row, ruling, reference, now)
+            key = ruling_key(row.system, row.request)
+            status = "granted" if ruling.granted else "refused"
+            stored: dict[str, Json] = {
+                "id": row.id,
+                "status": status,
+                "at": now.isoformat(),
+                "until": grant.until.isoformat() if ruling.granted else None,
+            }
+            said: dict[str, Json] = {
+                "person_refused": ruling.person_refused,
+                "told": ruling.told or None,
+                "decided_by": {"id": actor.id, "role": actor.role, "name": actor.name},
+            }
+            change = Change(
+                "referral-decision",
+                stored,
+                frozenset({key}),
+                reference=False,
+                sealed={**grant_detail(grant), **said},
+            )
+            law: Json = law_detail(grant.one_off) if grant.one_off else None
+            detail: dict[str, Json] = {**stored, **said, "permitted": [*grant.permitted], "law": law}
+            return Plan(
+                "referral-decided",
+                {**detail, "signed_with": grant.signed.key_id if grant.signed else None},
+                change,
+                Reads(policy, frozenset({key})),
+                words_of(ruling),
+                _parties(row, status, actor, hidden=self._ncnd(row, reference)),
+            )
+
+        made = await self._administration.make(caller, plan, actor)
+        return decided[0], made
+
+    async def _own(self, caller: Caller, referral: str) -> StoredReferral:
+        require(caller, Function.PARTNER)
+        row = await self._store.by_id(referral)
+        # The same words for none and for somebody else's: ids must not be probed.
+        if row is None or row.provider != caller.agency:
+            raise NotAllowed(_NONE)
+        return row
+
+    def _seen(self, row: StoredReferral, reference: Reference) -> Waiting:
+        now = self._clock.now()
+        status = row.status
+        if status == "granted" and row.until is not None and row.until <= now:
+            status = "expired"
+        overdue = row.status == "open" and row.due_at <= now
+        flow = reference.in_force(_flow_key(_asked(row)), now) if row.asked else None
+        return Waiting(
+            row,
+            status,
+            overdue,
+            escalation(row.provider, row.asked, reference),
+            flow.permitted if flow else (),
+            self._ncnd(row, reference),
+            flow.agreement.label if flow else "",
+        )
+
+    def _ncnd(self, row: StoredReferral, reference: Reference) -> bool:
+        if not row.asked:
+            return True  # what cannot be told any more is not told
+        flows = reference.flows(_flow_key(_asked(row)))
+        return any(flow.agreement.ncnd for flow in flows)
+
+    async def _grant(self, row: StoredReferral, ruling: Ruling, reference: Reference, now: datetime) -> Grant:
+        """The grant, tried on the very request. Raises InvalidRequest where it would not let it through."""
+        if not row.asked:
+            raise InvalidRequest("referral_id", "what was asked has been erased, so it cannot be granted")
+        decided = _asked(row)
+        request = fresh(decided, row.request, entry_id(), reference)
+        agreement, law = self._bearing(row.id, decided, ruling, reference, now)
+        until = ruling.until or now
+        permitted = tuple(sorted(set(ruling.permitted)))
+        grant = Grant(row.id, permitted, until, True, row.request, law, ruling.signed)
+        said = statement(decided, row.id, agreement, permitted, until, law)
+        check_signed(ruling.signed, said, decided.provider, reference, now)
+        asked = (request.subject,) if request.subject else ()
+        facts = await self._facts.read(Asked(asked, request.caller, ()))
+        directives = facts.directives.get(request.subject, ()) if request.subject else ()
+        tried = decide(request, reference, directives, now, (), grant)
+        if tried.outcome is not Outcome.PERMIT:
+            last = tried.rules[-1]
+            raise InvalidRequest("permitted", f"would still be refused by {last.rule}: {last.detail}")
+        return grant
+
+    def _bearing(
+        self, referral: str, request: Request, ruling: Ruling, reference: Reference, now: datetime
+    ) -> tuple[str, OneOff | None]:
+        """What bears the grant: the agreement in force (`id/version`), or the law that the human names."""
+        record_type = self._reference.catalogue.newest(request.record_type)
+        if ruling.one_off is not None:
+            record_type.check_paths(ruling.permitted, "permitted")
+            pins = tuple((pin.path, tuple(pin.numbers)) for pin in record_type.pin(ruling.permitted))
+            law = OneOff(
+                **{name: getattr(ruling.one_off, name) for name in OneOff.__struct_fields__ if name != "pins"},
+                pins=pins,
+            )
+            check_codes(law, reference)
+            return f"{one_off_id(referral)}/1", law
+        flow = reference.in_force(_flow_key(request), now)
+        if flow is None:
+            raise InvalidRequest("one_off", "no agreement in force foresees this: name the law it stands on")
+        if beyond := sorted(set(ruling.permitted) - set(flow.permitted)):
+            raise InvalidRequest(
+                "permitted",
+                f"{beyond[0]} is not among the fields of {flow.agreement.id}; decide it as a one-off",
+            )
+        return flow.agreement.label, None
+
+
+def escalation(provider: str, asked: dict[str, Json], reference: Reference) -> str:
+    """Who is to hear of what is overdue: the provider's Caldicott guardian, else its SIRO, as agreed."""
+    label = str(asked.get("agreement") or "")
+    agreement = reference.agreements.get(label.partition("/")[0])
+    if agreement is not None:
+        for party in agreement.parties:
+            if party.agency == provider and (who := party.caldicott_guardian or party.siro):
+                return who
+    return f"the Caldicott guardian or SIRO of {provider}"
+
+
+def _asked(row: StoredReferral) -> Request:
+    detail: Any = row.asked["request"]
+    return request_from(detail, row.words)
+
+
+def _flow_key(request: Request) -> FlowKey:
+    return FlowKey(request.requester, request.provider, request.record_type, request.purpose)
+
+
+def _parties(row: StoredReferral, outcome: str, actor: Actor, *, hidden: bool) -> Parties:
+    """The requester reads what came of it, no more; where it may not learn that there was anything, nothing."""
+    view = RequesterView(
+        "referral-decided",
+        request_id=row.request,
+        outcome=outcome,
+        provider=row.provider,
+        controller=row.provider,
+    )
+    provider = ProviderView(view, {"id": actor.id, "role": actor.role})
+    return Parties(row.requester, None if hidden else view, row.provider, provider)

@@ -1,0 +1,136 @@
+"""The queues of humans in memory: referrals, overrides, restrictions, notices.
+
+One suite runs over these and over PostgreSQL's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from broker.core.canonical import encode
+from broker.core.granting import grant_from, restricted_by
+from broker.core.model import Grant
+from broker.ports import Change, Claimed, Queued
+from broker.queues import Notice, StoredOverride, StoredReferral, StoredRestriction
+from tests.support.values import replace
+
+
+@dataclass
+class MemoryReferrals:
+    """Implements `queues.ReferralStore`."""
+
+    rows: dict[str, StoredReferral] = field(default_factory=dict)
+
+    async def of(self, provider: str) -> list[StoredReferral]:
+        """Those of one provider."""
+        own = [row for row in self.rows.values() if row.provider == provider]
+        return sorted(own, key=lambda row: (row.status != "open", row.due_at))
+
+    async def by_id(self, referral: str) -> StoredReferral | None:
+        """One of them."""
+        return self.rows.get(referral)
+
+
+@dataclass
+class MemoryOverrides:
+    """Implements `queues.OverrideStore` and `queues.NoticeTable`."""
+
+    rows: dict[str, StoredOverride] = field(default_factory=dict)
+    restricted: dict[str, tuple[str, StoredRestriction]] = field(default_factory=dict)
+    claimed: set[str] = field(default_factory=set)
+    noticed: set[str] = field(default_factory=set)
+
+    async def of(self, provider: str) -> list[StoredOverride]:
+        """Those of one provider."""
+        own = [row for row in self.rows.values() if row.provider == provider]
+        return sorted(own, key=lambda row: (row.status != "open", row.due_at))
+
+    async def by_id(self, override: str) -> StoredOverride | None:
+        """One of them."""
+        return self.rows.get(override)
+
+    async def restrictions(self, provider: str) -> list[StoredRestriction]:
+        """Those that one provider has made."""
+        return [row for _, row in self.restricted.values() if row.provider == provider][::-1]
+
+    async def claim(self, most: int, again_after: float) -> list[Notice]:
+        """Each once, in memory: a crash loses all of it anyway."""
+        waiting = [row for row in self.rows.values() if row.id not in self.claimed][:most]
+        self.claimed.update(row.id for row in waiting)
+        return [Notice(r.id, r.provider, r.requester, r.code, r.used_at, r.due_at) for r in waiting]
+
+    async def told(self, override: str) -> None:
+        """It has been told."""
+        self.noticed.add(override)
+
+
+@dataclass
+class MemoryQueues:
+    """All of them, and what decisions read of them."""
+
+    referrals: MemoryReferrals = field(default_factory=MemoryReferrals)
+    overrides: MemoryOverrides = field(default_factory=MemoryOverrides)
+
+    def add(self, entry: str, queued: Queued) -> None:
+        """A row, with its entry."""
+        encode(queued.sealed)  # what has no canonical form could not be sealed
+        whose = (entry, queued.provider, queued.requester, queued.system, queued.request)
+        if queued.kind == "referral":
+            row = StoredReferral(*whose, queued.at, queued.due, "open", queued.sealed, queued.words)
+            self.referrals.rows[entry] = row
+        else:
+            made = StoredOverride(
+                *whose, queued.code, queued.at, queued.due, "open", queued.sealed, queued.words
+            )
+            self.overrides.rows[entry] = made
+
+    def apply(self, change: Change) -> None:
+        """What a human decided."""
+        detail: dict[str, Any] = dict(change.detail)
+        sealed = change.sealed or {}
+        encode(sealed)
+        row, at = str(detail["id"]), datetime.fromisoformat(detail["at"])
+        until = datetime.fromisoformat(detail["until"]) if detail.get("until") else None
+        if change.kind == "referral-decision":
+            rows, status = self.referrals.rows, detail["status"]
+            rows[row] = replace(rows[row], status=status, decided_at=at, until=until, decision=sealed)
+        elif change.kind == "override-review":
+            used = self.overrides.rows
+            used[row] = replace(used[row], status=detail["status"], reviewed_at=at, review=sealed)
+        elif change.kind == "override-restriction":
+            who = (detail["override"], detail["provider"], detail["requester"], detail["what"])
+            made = StoredRestriction(row, *who, at, until, None, sealed)
+            self.overrides.restricted[row] = (change.blind, made)
+        elif change.kind == "override-restriction-lifted":
+            blind, made = self.overrides.restricted[row]
+            self.overrides.restricted[row] = (blind, replace(made, lifted_at=at))
+        else:
+            raise ValueError(change.kind)
+
+    def ruling(
+        self, system: str, retry_of: str, claims: Mapping[tuple[str, str], Claimed]
+    ) -> tuple[Grant | None, str]:
+        """What a human decided on a request or one that it repeats; or the referral that still waits."""
+        chain = []
+        while retry_of and retry_of not in chain:
+            chain.append(retry_of)
+            claim = claims.get((system, retry_of))
+            retry_of = claim.retry_of if claim else ""
+        found = [r for r in self.referrals.rows.values() if r.system == system and r.request in chain]
+        if not found:
+            return None, ""
+        row = max(found, key=lambda r: r.opened_at)
+        if row.status == "open":
+            return None, row.id
+        return grant_from(row.id, row.request, dict(row.decision), granted=row.status == "granted"), ""
+
+    def restricted(self, keys: Iterable[str]) -> dict[str, datetime | None]:
+        """Which of these keys are restricted, and until when."""
+        found: dict[str, datetime | None] = {}
+        for blind, row in self.overrides.restricted.values():
+            if blind in keys and row.lifted_at is None:
+                found[restricted_by(blind, row.provider)] = row.until
+        return found
