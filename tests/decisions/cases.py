@@ -251,4 +251,14 @@ def stands(row: Row, law: Law = LAW) -> bool:
         and found.fields == expected_fields(row, permitted)
         and (not row.gateway or found.gateway == row.gateway)
         and row.owner_told in decision.rules[-1].detail
+        and _told(decision)
     )
+
+
+def _told(decision: Decision) -> bool:
+    """Whether a refusal says what is wrong and what to do, to the requester and to the owner."""
+    refused = decision.refused
+    if refused is None:
+        return True
+    told = (refused.message, refused.remedy, decision.rules[-1].detail)
+    return all(each and "  " not in each for each in told)
