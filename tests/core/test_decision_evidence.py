@@ -9,11 +9,11 @@ import pytest
 from broker.core import directive as words_of
 from broker.core.decision import is_subject_key, subject_key
 from broker.core.directive import Directive, next_change
-from broker.core.directory import agency_key, record_type_key, system_key
+from broker.core.directory import Agency, agency_key, record_type_key, system_key
 from broker.core.model import Decision, Outcome
 from broker.core.steps import STEPS
 from broker.core.steps.person import counts
-from broker.core.walk import Walk
+from broker.core.walk import Walk, contact
 from tests.core.test_decision import BASE, NOW, agreed, word
 from tests.decisions.cases import Row, decided, rows
 from tests.support.values import replace
@@ -145,6 +145,8 @@ def test_each_rule_says_what_became_of_it() -> None:
     both = of("role by override, objection by the human: fewer of both")
     assert verdicts(both) == {"role.named": "waived by override", "person.not-against": "waived by grant"}
     assert both.waived == ("role.named", "person.not-against")
+    told = of("a protected identity in MARAC research, granted")
+    assert told.waived == ("person.protected-identity", "judgement.taken")
     noted = of("an objection in MARAC research is put before the human")
     assert verdicts(noted) == {"person.not-against": "noted", "judgement.taken": "refer"}
     assert "Would otherwise be refused by: person.not-against." in noted.rules[-1].detail
@@ -160,6 +162,15 @@ def test_a_refusal_says_of_an_override_why_it_did_not_count_and_only_there() -> 
     assert "override" not in of("an objection, respected").rules[-1].detail
     assert "override" not in of("no override goes past the opt-out").rules[-1].detail
     assert "override" not in of("no override makes up for assurance").rules[-1].detail
+
+
+def test_a_missing_consent_says_what_it_lacks_and_nothing_where_there_is_none() -> None:
+    """The owner is told why the nearest one did not stand."""
+    nothing = "No consent that counts has been recorded for this use."
+    assert of("nothing said, required").rules[-1].detail == nothing
+    visit = of("a consent to a visit is not consent to sharing").rules[-1].detail
+    lacks = "was given for a visit, which is not consent to share"
+    assert visit == f"{nothing} One recorded by cumberland {lacks}."
 
 
 def test_a_permit_says_what_let_it_through() -> None:
@@ -209,13 +220,25 @@ def test_a_referral_says_whose_it_is() -> None:
     assert refused is not None
     assert refused.code == refused.rule == "referred"
     assert "the agency's MARAC representative" in refused.message
-    assert "Telephone" not in refused.remedy
+    assert refused.remedy.endswith("with this one as retry_of.")
     plain = of("mother consents, father objects").refused
     assert plain is not None
     assert "a named person" in plain.message
     firearms = of("a firearms marker without consent is put before the clinician").refused
     assert firearms is not None
     assert firearms.remedy.endswith(" Telephone 017687 72025 where it cannot wait.")
+
+
+def test_a_refusal_says_whom_to_speak_to() -> None:
+    """The provider by its name, with contact and telephone where it has them; else who runs the broker."""
+    known = Agency("x", "Fire", "fire", "england", NOW)
+    assert contact(None) == "the operator of this broker"
+    assert contact(known) == "Fire"
+    assert contact(replace(known, contact="Duty desk")) == "Fire (Duty desk)"
+    assert contact(replace(known, contact="Duty desk", phone="01228 1")) == "Fire (Duty desk, 01228 1)"
+    refused = of("an objection, respected").refused
+    assert refused is not None
+    assert refused.remedy.startswith("Speak to Cumberland Council (Information governance). ")
 
 
 def test_both_sides_of_the_law_stand_in_the_evidence() -> None:
@@ -229,6 +252,7 @@ def test_both_sides_of_the_law_stand_in_the_evidence() -> None:
     assert (decision.agreement, decision.agreement_version) == ("marac-research", 1)
     assert decision.controller == "cumbria-police"
     assert of("no agreement at all").controller == "cumbria-police"
+    assert of("no gateway named: none is needed").gateway == ""
 
 
 # Words and their worth.

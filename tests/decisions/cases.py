@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from broker.core import agreement as agreements
+from broker.core.agreement import Agreement
 from broker.core.decision import decide
 from broker.core.directory import Agency, System
 from broker.core.model import Actor, Decision, Function, Outcome, Reason, Request, SubjectRef, Traits
@@ -175,6 +176,17 @@ def _situation(row: Row, law: Law) -> Situation:
     return made
 
 
+@cache
+def _file(number: str, differs: str, who: str, of: str, record_type: str) -> bytes:
+    return toml(words.varied(example(number), differs, who, of, record_type))
+
+
+@cache
+def _usual(number: str, differs: str, who: str, of: str, record_type: str) -> Agreement:
+    """The agreement under the law as it is: the same for many rows and many tests."""
+    return agreements.parse(_file(number, differs, who, of, record_type), LAW)
+
+
 def decided(row: Row, law: Law = LAW) -> tuple[Decision, tuple[str, ...]]:
     """The decision on a row under this law, and what the agreement permits at most.
 
@@ -186,8 +198,8 @@ def decided(row: Row, law: Law = LAW) -> tuple[Decision, tuple[str, ...]]:
             raise InvalidRequest("kind", made.known[name].kind)
     agreed = []
     if row.agreement:
-        terms = words.varied(example(row.agreement), row.differs, row.who, row.of, row.record_type)
-        agreed = [agreements.parse(toml(terms), law)]
+        made_of = row.agreement, row.differs, row.who, row.of, row.record_type
+        agreed = [_usual(*made_of) if law is LAW else agreements.parse(_file(*made_of), law)]
     reference = Reference.build(
         1,
         made.law,

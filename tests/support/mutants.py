@@ -1,33 +1,17 @@
-"""`python -m tests.support.mutants`: does a test notice each small change of the rules? (`make mutants`)
+"""Small changes of modules, one at a time: a comparison, a connective, a constant, a statement left out.
 
-Makes one change at a time to a module of the core (a comparison, a connective, a constant, a statement left
-out), imports everything anew in a process of its own with the changed module in place of the real one, and
-runs the decision table and then the tests named here. A change that nothing notices survives; the survivors
-that docs/mutants.md explains are known, any other makes this fail.
+Owns what is changed. Whether a test notices is `mutation.py`'s to see.
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
 import copy
-import importlib.abc
-import importlib.machinery
-import importlib.util
-import os
-import signal
-import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "mutants.md"
-CORE = ("decision", "directive", "walk", "steps.who", "steps.law", "steps.person", "steps.moment", "lawfulness")
-TESTS = ("tests/core/test_decision_evidence.py", "tests/core/test_lawfulness.py")
-LIMIT = 120
 
 _COMPARE: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -50,13 +34,17 @@ _BINARY: dict[type[ast.operator], type[ast.operator]] = {
 
 
 class Mutant(NamedTuple):
-    """One change: of which module, where, from what to what, and the whole module after it."""
+    """One change: of which module, where, from what to what, and the whole module after it.
+
+    `inside` says that it is in a function, so that no other code of the module is another.
+    """
 
     module: str
     where: str
     before: str
     after: str
     source: str
+    inside: bool = False
 
     @property
     def name(self) -> str:
@@ -67,7 +55,7 @@ class Mutant(NamedTuple):
 def mutants(module: str) -> Iterator[Mutant]:
     """Every change of a module."""
     tree = ast.parse(source_of(module))
-    for parent, field, index, node, where in _places(tree):
+    for parent, field, index, node, where, inside in _places(tree):
         for new in _changes(node):
             value = getattr(parent, field)
             if index is None:
@@ -75,7 +63,7 @@ def mutants(module: str) -> Iterator[Mutant]:
             else:
                 value[index] = new
             ast.fix_missing_locations(tree)
-            yield Mutant(module, where, _text(node), _text(new), ast.unparse(tree))
+            yield Mutant(module, where, _text(node), _text(new), ast.unparse(tree), inside)
             if index is None:
                 setattr(parent, field, node)
             else:
@@ -91,10 +79,13 @@ def _text(node: ast.AST) -> str:
     return " ".join(ast.unparse(node).split())[:100]
 
 
-def _places(tree: ast.Module) -> Iterator[tuple[ast.AST, str, int | None, ast.AST, str]]:
+_Place = tuple[ast.AST, str, int | None, ast.AST, str, bool]
+
+
+def _places(tree: ast.Module) -> Iterator[_Place]:
     """Every expression and statement that does something, and the function or name it stands in."""
 
-    def walk(parent: ast.AST, where: str) -> Iterator[tuple[ast.AST, str, int | None, ast.AST, str]]:
+    def walk(parent: ast.AST, where: str, inside: bool) -> Iterator[_Place]:
         for field, value in ast.iter_fields(parent):
             if field in ("annotation", "returns", "decorator_list", "bases", "keywords") and _declares(parent):
                 continue
@@ -102,12 +93,11 @@ def _places(tree: ast.Module) -> Iterator[tuple[ast.AST, str, int | None, ast.AS
             for index, node in each:
                 if not isinstance(node, ast.AST) or _idle(node):
                     continue
-                name = _name(node)
-                inside = ".".join(part for part in (where, name) if part)
-                yield parent, field, index, node, inside or where
-                yield from walk(node, inside)
+                name = ".".join(part for part in (where, _name(node)) if part)
+                yield parent, field, index, node, name or where, inside and field != "defaults"
+                yield from walk(node, name, inside or isinstance(node, ast.FunctionDef))
 
-    yield from walk(tree, "")
+    yield from walk(tree, "", False)
 
 
 def _declares(node: ast.AST) -> bool:
@@ -190,91 +180,3 @@ def _changes(node: ast.AST) -> Iterator[ast.AST]:
 
 def _is_none(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
-
-
-# Running one.
-
-
-class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Gives one module another source."""
-
-    def __init__(self, name: str, source: str) -> None:
-        self.name, self.source = name, source
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != self.name:
-            return None
-        return importlib.util.spec_from_loader(fullname, self, origin="a mutant")
-
-    def exec_module(self, module: ModuleType) -> None:
-        exec(compile(self.source, "a mutant", "exec"), module.__dict__)
-
-
-def _notices(mutant: Mutant) -> str:
-    """What notices the change, in this process; empty where nothing does."""
-    sys.meta_path.insert(0, _Changed(f"broker.core.{mutant.module}", mutant.source))
-    try:
-        from tests.decisions.cases import rows, stands
-
-        for row in rows():
-            if not stands(row):
-                return f"row {row.case}"
-    except Exception as e:  # whatever it raises, it was noticed
-        return type(e).__name__
-    import pytest
-
-    failed = pytest.main(["-x", "-q", "--no-header", "-p", "no:terminal", *TESTS])
-    return "a test" if failed else ""
-
-
-def run(mutant: Mutant) -> str:
-    """What notices a change; empty where nothing does. One that does not end is noticed."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(read)
-        signal.alarm(LIMIT)
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.dup2(null, 2)
-        said = _notices(mutant)
-        os.write(write, said.encode()[:1000])
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        said = pipe.read()
-    _, status = os.waitpid(child, 0)
-    return said or ("it did not end" if status else "")
-
-
-def main() -> int:
-    """Print what survives; 1 if docs/mutants.md does not know it."""
-    parser = argparse.ArgumentParser(prog="python -m tests.support.mutants", description=__doc__)
-    parser.add_argument("modules", nargs="*", default=CORE, help=f"of {', '.join(CORE)}")
-    parser.add_argument("--at-once", type=int, default=2, help="processes")
-    parser.add_argument("--show", action="store_true", help="what noticed each")
-    args = parser.parse_args()
-    known = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    unknown, counted = 0, 0
-    for module in args.modules:
-        made = list(mutants(module))
-        with ThreadPoolExecutor(args.at_once) as pool:
-            for mutant, noticed in zip(made, pool.map(run, made), strict=True):
-                counted += 1
-                if args.show and noticed:
-                    print(f"noticed   {mutant.name}  by {noticed}", flush=True)
-                if not noticed:
-                    explained = mutant.name in known
-                    unknown += not explained
-                    print(f"{'explained' if explained else 'SURVIVES '} {mutant.name}", flush=True)
-    print(f"{counted} mutants, {unknown} survive that docs/mutants.md does not explain")
-    return 1 if unknown else 0
-
-
-if __name__ == "__main__":
-    # What does not depend on the core is imported once, before the forks.
-    for heavy in ("pytest", "hypothesis", "pydantic", "msgspec", "cel", "google.protobuf.descriptor_pb2"):
-        importlib.import_module(heavy)
-    sys.exit(main())
