@@ -10,7 +10,7 @@ export UV_SYSTEM_CERTS = 1
 export UV_PYTHON_DOWNLOADS = never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all bench lint format generate baseline lock clean
+.PHONY: help setup run test test-all bench mutants lint format generate baseline lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -42,6 +42,9 @@ test-all: setup  ## all tests
 
 bench: setup  ## what is measured, on this machine, as ratios (ARGS: --repeats N --scale X --folder DIR)
 	@$(BIN)/python -m bench $(ARGS)
+
+mutants: setup  ## change the rules of decisions one by one: does a test notice? (ARGS: modules, --at-once N, --show)
+	@$(BIN)/python -m tests.support.mutation $(ARGS)
 
 lint: setup  ## style, types, import rules, the wire contract and the hazard log
 	@$(BIN)/ruff check --quiet .

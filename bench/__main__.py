@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from bench import spine
+from bench import decisions, spine
 from bench.rig import running
 
 
@@ -29,7 +29,9 @@ def main() -> None:
             flush=True,
         )
         with running(folder / "state") as rig:
-            print(spine.measure(rig, args.repeats, args.scale))
+            print(spine.measure(rig, args.repeats, args.scale), flush=True)
+            bare_us = rig.bare(1, max(50, int(1000 * args.scale)))["p50_ms"] * 1000
+        print(f"\n{decisions.measure(bare_us)}")
 
 
 if __name__ == "__main__":

@@ -75,6 +75,7 @@ class Condition:
             raise InvalidRequest(field, "is neither true nor false")
         self.text = text
         self._clock = "now" in names
+        self._used = {name: _members(name, text) for name in names}
 
     def holds(self, request: Request, now: datetime) -> bool:
         """Whether it is true of this request now; what cannot be decided is not."""
@@ -96,13 +97,26 @@ class Condition:
 
     def _true(self, values: dict[str, Any]) -> bool:
         try:
-            return self._program.execute(values) is True
+            # Handing a value over costs more than all the rest: only what is used is.
+            used = {
+                name: values[name] if members is None else {m: values[name][m] for m in members}
+                for name, members in self._used.items()
+            }
+            return self._program.execute(used) is True
         except Exception:  # noqa: BLE001 - fail closed, whatever the evaluator finds to say
             return False
 
     def until(self, now: datetime) -> datetime | None:
         """When time alone could change it: where it looks at the clock, the next minute."""
         return now.replace(second=0, microsecond=0) + _MINUTE if self._clock else None
+
+
+def _members(name: str, text: str) -> frozenset[str] | None:
+    """What of a name an expression looks at; None where it is looked at whole."""
+    has = _EXAMPLE[name]
+    if not isinstance(has, dict) or re.search(rf"(?<!\.)\b{name}\b(?!\s*\.\s*[a-z])", text):
+        return None
+    return frozenset(re.findall(rf"\b{name}\s*\.\s*([a-z_]+)", text)) & has.keys()
 
 
 def _values(request: Request, now: datetime) -> dict[str, Any]:

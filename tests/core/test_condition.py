@@ -35,6 +35,10 @@ ASKED = ask(
         'scheme == "uprn" && requester == "nwas" && provider == "cfrs" && system == "cad"',
         "size(actor.role) > 3",
         "!(actor.assurance >= assurance.personal_login)",
+        'actor["role"] == "ambulance-crew" && actor.id != ""',
+        "size(actor) == 7 && size(place) == 3 && size(now) == 4",
+        'reason != "actor.nothing" && actor.callsign == "AC412"',
+        'actor . role == "ambulance-crew" && place\n.known',
     ],
 )
 def test_what_holds(text: str) -> None:
