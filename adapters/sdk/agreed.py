@@ -8,8 +8,8 @@ the broker's word, and this can only hold it to what was signed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import cast
@@ -25,6 +25,8 @@ from broker.core.redaction import Redactor
 from broker.core.terms import FlowTerms
 from broker.errors import InvalidRequest, NotAgreed, UnsoundAnswer
 
+_MOST_NAMED = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
@@ -32,6 +34,8 @@ class Agreed:
 
     agency: str
     _copies: Mapping[tuple[str, int], Agreement]
+    # What was found to be named, without the person, and from when until when: asked again with every question.
+    _named: dict[tuple[Hashable, ...], tuple[datetime, datetime]] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, agency: str, copies: Iterable[Agreement]) -> Agreed:
@@ -50,6 +54,26 @@ class Agreed:
 
         `requesters` are the names that the requester may stand under, where it is in somebody's place.
         """
+        asked = (
+            question.agreement,
+            question.agreement_version,
+            question.purpose,
+            question.requester,
+            requesters,
+            question.record_type,
+            question.actor.role,
+            question.actor.assurance,
+            question.subject.scheme if question.subject else None,
+            question.permitted_paths,
+        )
+        days = self._named.get(asked)
+        if days is None or not days[0] <= now < days[1]:
+            agreement = self._check(question, now, requesters)
+            if len(self._named) >= _MOST_NAMED:
+                self._named.clear()
+            self._named[asked] = (agreement.begins, agreement.ends)
+
+    def _check(self, question: Question, now: datetime, requesters: frozenset[str]) -> Agreement:
         agreement = self._copies.get((question.agreement, question.agreement_version))
         if agreement is None:
             raise self._refused(question, "the agreement is not among its copies")
@@ -68,6 +92,7 @@ class Agreed:
             raise self._refused(question, "the subject may not be named this way")
         if not set(question.permitted_paths) <= set(terms.permitted):
             raise self._refused(question, "fields are asked for that it does not name")
+        return agreement
 
     def _terms(self, agreement: Agreement, question: Question, requesters: frozenset[str]) -> FlowTerms:
         wanted = (self.agency, question.record_type)
