@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -23,6 +24,8 @@ from broker.cli.up.cast import FIRE_ADAPTER
 from broker.cli.up.provision import provision
 from broker.cli.up.stack import HOST, Starter, environment, texts
 from broker.cli.up.state import State
+from broker.core.directive import Directive
+from broker.core.forms import directive_detail
 from broker.core.model import SubjectRef
 from broker.keys import FolderKeys
 from broker.store.blind import Blind
@@ -121,17 +124,15 @@ async def _fill(dsn: str, state: State) -> None:
     """What a county has by then: directives of many people, and agreements of others. Put in beside the log,
     since a hundred thousand recorded ones would be another benchmark."""
     blind = Blind(FolderKeys(state.keys).index_key())
-    detail = {
-        "kind": "objection",
-        "said_at": "2026-01-01T00:00:00+00:00",
-        "standing": "self",
-        "manner": "verbal",
-        "purposes": ["crime-prevention"],
-        "record_types": [],
-        "requesters": [],
-        "providers": [],
-        "valid_until": None,
-    }
+    said = Directive(
+        id="",
+        kind="objection",
+        recorder="cumberland",
+        said_at=datetime(2026, 1, 1, tzinfo=UTC),
+        standing="self",
+        manner="verbal",
+        purposes=frozenset({"crime-prevention"}),
+    )
     connection = await asyncpg.connect(dsn)
     try:
         if await connection.fetchval("select count(*) from directive") >= PEOPLE:
@@ -141,7 +142,7 @@ async def _fill(dsn: str, state: State) -> None:
             "insert into directive (id, subject, recorder, detail, recorded_at, policy_from)"
             " select gen_random_uuid(), key, 'cumberland', $2::jsonb, now(), 1 from unnest($1::bytea[]) key",
             keys,
-            json.dumps(detail),
+            json.dumps(directive_detail(said)),
         )
         file = (Path(__file__).parent.parent / "broker/cli/up/agreements/ambulance-premises.toml").read_bytes()
         pins = await connection.fetchval(

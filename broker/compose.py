@@ -47,12 +47,14 @@ from broker.release import CatalogueReleases
 from broker.replays import Replays
 from broker.routes import RouteBook
 from broker.rpc.adapter import AdapterServicer
+from broker.rpc.adapter import add_to as add_adapter
 from broker.rpc.agreement import AgreementServicer
 from broker.rpc.audit import AuditServicer
 from broker.rpc.directive import DirectiveServicer
 from broker.rpc.directory import DirectoryServicer
 from broker.rpc.door import Door
 from broker.rpc.exchange import ExchangeServicer
+from broker.rpc.exchange import add_to as add_exchange
 from broker.rpc.identity import Identity
 from broker.rpc.override import OverrideServicer
 from broker.rpc.referral import ReferralServicer
@@ -80,12 +82,10 @@ from broker.suspensions import Suspensions
 from broker.telemetry import LogCounts, Telemetry
 from broker.tracing import from_environment
 from broker.v1 import (
-    adapter_pb2_grpc,
     agreement_pb2_grpc,
     audit_pb2_grpc,
     directive_pb2_grpc,
     directory_pb2_grpc,
-    exchange_pb2_grpc,
     override_pb2_grpc,
     referral_pb2_grpc,
     routing_pb2_grpc,
@@ -209,8 +209,9 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         served = ExchangeServicer(exchange, acknowledgements, identity, telemetry, door, explanations)
 
         def add(server: grpc.aio.Server) -> None:
-            exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(served, server)
-            adapter_pb2_grpc.add_AdapterServiceServicer_to_server(
+            add_exchange(server, served)
+            add_adapter(
+                server,
                 AdapterServicer(
                     links,
                     store.reference,
@@ -219,7 +220,6 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
                     server_uri(settings.trust_domain, "broker"),
                     workers,
                 ),
-                server,
             )
             directory_pb2_grpc.add_DirectoryServiceServicer_to_server(
                 DirectoryServicer(registry, store.reference, clock, identity, telemetry, signing), server

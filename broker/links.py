@@ -90,17 +90,20 @@ class Link:
 
     async def ask(self, question: Question, deadline: float) -> Answer | None:
         """The answer; None when the link was lost first. TimeoutError at `deadline` (event-loop time)."""
-        ask_id = next(self._ids)
-        question = replace(question, digest=self.version(question))
-        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        ask_id, loop = next(self._ids), asyncio.get_running_loop()
+        if (digest := self.version(question)) != question.digest:
+            question = replace(question, digest=digest)
+        future: asyncio.Future[Answer | None] = loop.create_future()
         self._owed[ask_id] = (question, future)
         self.outbox.asks.append((ask_id, question, deadline), urgent=question.request.urgent)
         self.outbox.wake.set()
+        late = loop.call_at(deadline, _late, future)
         try:
-            async with asyncio.timeout_at(deadline):
-                return await future
+            return await future
         finally:
-            if (self._owed.pop(ask_id, None) and not future.done()) or future.cancelled():
+            late.cancel()
+            del self._owed[ask_id]
+            if future.cancelled() or not future.done() or future.exception():
                 self.outbox.cancels.append(ask_id)
                 self.outbox.wake.set()
 
@@ -136,6 +139,11 @@ class Link:
         for _, future in self._owed.values():
             if not future.done():
                 future.set_result(None)
+
+
+def _late(future: asyncio.Future[Answer | None]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
 
 
 def _checked(question: Question, answer: Answer) -> Answer:

@@ -44,11 +44,11 @@ async def serve(settings: Settings) -> None:
 def _settle_memory() -> None:
     """What stands by now stays; look for garbage after many requests, not after every few.
 
-    Nor after too many: everything waits for a look, a millisecond for each few thousand objects.
+    Nor after too many: everything waits for a look, a millisecond for 50,000 objects.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(15_000, 10, 100)
+    gc.set_threshold(50_000, 10, 100)
 
 
 async def _beat(pulse: Path) -> None:

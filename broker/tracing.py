@@ -230,7 +230,7 @@ class _Recorded(Span):
 
 
 def _check(attributes: Attributes) -> None:
-    if attributes and not attributes.keys() <= ALLOWED:
+    if not ALLOWED.issuperset(attributes):
         raise TypeError(f"not an attribute of a span: {', '.join(sorted(attributes.keys() - ALLOWED))}")
 
 

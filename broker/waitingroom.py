@@ -53,6 +53,8 @@ class WaitingRoom:
 
     def call(self, kinds: Iterable[Kind], places: int = 1) -> None:
         """So many places have become free for any of these."""
+        if not self._lines:
+            return
         for kind in kinds:
             line = self._lines.get(kind)
             if line is None:

@@ -8,7 +8,7 @@ the broker's word, and this can only hold it to what was signed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -30,6 +30,8 @@ from broker.errors import IntegrityError, InvalidRequest, NotAgreed, UnsoundAnsw
 
 _ONE_OFF = one_off_id("")
 
+_MOST_NAMED = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
@@ -38,6 +40,8 @@ class Agreed:
     agency: str
     _copies: Mapping[tuple[str, int], Agreement]
     _keys: Mapping[str, SigningKey] = field(default_factory=dict)
+    # What was found to be named, without the person, and from when until when: asked again with every question.
+    _named: dict[tuple[Hashable, ...], tuple[datetime, datetime]] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(
@@ -67,6 +71,29 @@ class Agreed:
             if why := self._not_granted(question, now):
                 raise self._refused(question, why)
             return
+        if question.override or question.grant is not None:  # each of these is of one question
+            self._check(question, now, requesters)
+            return
+        asked = (
+            question.agreement,
+            question.agreement_version,
+            question.purpose,
+            question.requester,
+            requesters,
+            question.record_type,
+            question.actor.role,
+            question.actor.assurance,
+            question.subject.scheme if question.subject else None,
+            question.permitted_paths,
+        )
+        days = self._named.get(asked)
+        if days is None or not days[0] <= now < days[1]:
+            agreement = self._check(question, now, requesters)
+            if len(self._named) >= _MOST_NAMED:
+                self._named.clear()
+            self._named[asked] = (agreement.begins, agreement.ends)
+
+    def _check(self, question: Question, now: datetime, requesters: frozenset[str]) -> Agreement:
         agreement = self._copies.get((question.agreement, question.agreement_version))
         if agreement is None:
             raise self._refused(question, "the agreement is not among its copies")
@@ -90,6 +117,7 @@ class Agreed:
             raise self._refused(question, "the subject may not be named this way")
         if not set(question.permitted_paths) <= set(terms.permitted):
             raise self._refused(question, "fields are asked for that it does not name")
+        return agreement
 
     def _not_granted(self, question: Question, now: datetime) -> str:
         """Why our own signed word does not let this very request through; empty where it does."""

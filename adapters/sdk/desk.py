@@ -16,8 +16,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from google.protobuf import any_pb2
-
 from adapters.sdk import question as questions
 from adapters.sdk import soundness
 from adapters.sdk.agreed import trim
@@ -107,13 +105,22 @@ class Desk:
             return answer
 
     async def _within_time(self, question: Question) -> Answer:
-        work = asyncio.create_task(self._work_on(question))
+        loop = asyncio.get_running_loop()
+        work = loop.create_task(self._work_on(question))
         self._work.add(work)
-        work.add_done_callback(self._ended)
+        # Not asyncio.timeout: work that ignores its cancellation must not keep the asker waiting.
+        over: asyncio.Future[None] = loop.create_future()
+
+        def ended(_: object) -> None:
+            self._ended(work)
+            _settle(over)
+
+        work.add_done_callback(ended)
+        late = loop.call_later(question.remaining(), _settle, over)
         try:
-            # Not asyncio.timeout: work that ignores its cancellation must not keep the asker waiting.
-            await asyncio.wait({work}, timeout=question.remaining())
+            await over
         finally:
+            late.cancel()
             if not work.done():
                 work.cancel()
         if not work.done():
@@ -130,11 +137,16 @@ class Desk:
             work.exception()  # read, or asyncio would log it with its text
 
 
+def _settle(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
+
+
 def _wire(ask_id: int, question: Question, answer: Answer, *, trimmed: bool) -> adapter_pb2.Answer:
     """`answer` as a message. Raises UnsoundAnswer when it must not be sent."""
     match answer:
         case Found():
-            return adapter_pb2.Answer(ask_id=ask_id, found=_found(question, answer, trimmed=trimmed))
+            return _found(ask_id, question, answer, trimmed=trimmed)
         case NotFound():
             identifiers = [i.wire() for i in answer.identifiers[:_MOST_IDENTIFIERS]]
             return adapter_pb2.Answer(ask_id=ask_id, not_found=adapter_pb2.NotFound(identifiers=identifiers))
@@ -145,7 +157,7 @@ def _wire(ask_id: int, question: Question, answer: Answer, *, trimmed: bool) -> 
     raise UnsoundAnswer(f"a {type(answer).__name__} is no answer")
 
 
-def _found(question: Question, answer: Found, *, trimmed: bool) -> adapter_pb2.Found:
+def _found(ask_id: int, question: Question, answer: Found, *, trimmed: bool) -> adapter_pb2.Answer:
     faults = soundness.faults(answer.record, question.record_type, question.permitted_paths)
     faults += _identifier_faults(question.subject, answer.identifiers)
     if answer.as_at.tzinfo is None:
@@ -153,15 +165,16 @@ def _found(question: Question, answer: Found, *, trimmed: bool) -> adapter_pb2.F
     if faults:
         raise UnsoundAnswer("; ".join(faults[:5]))
     value = trim(answer.record, question.permitted_paths) if trimmed else answer.record.SerializeToString()
-    packed = any_pb2.Any(type_url=f"type.googleapis.com/{question.record_type}", value=value)
-    found = adapter_pb2.Found(
-        record=packed,
-        digest=question.digest,
-        identifiers=[i.wire() for i in answer.identifiers],
-        traits_agreed=answer.traits_agreed,
-    )
+    message = adapter_pb2.Answer(ask_id=ask_id)
+    found = message.found
+    found.record.type_url, found.record.value = f"type.googleapis.com/{question.record_type}", value
+    found.digest = question.digest
+    for each in answer.identifiers:
+        found.identifiers.add(scheme=each.scheme, value=each.value)
+    if answer.traits_agreed:
+        found.traits_agreed.extend(answer.traits_agreed)
     found.as_at.FromDatetime(answer.as_at.astimezone(UTC))
-    return found
+    return message
 
 
 def _identifier_faults(asked: SubjectRef | None, known: tuple[SubjectRef, ...]) -> list[str]:

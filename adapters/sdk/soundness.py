@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -37,7 +38,82 @@ def faults(record: Message, record_type: str, permitted: Collection[str]) -> lis
     size = record.ByteSize()
     if size > RECORD_LIMIT:
         return [f"record: {size} bytes are over the limit of {RECORD_LIMIT}"]
+    node = _node(record.DESCRIPTOR, tuple(permitted))
+    if node is not None and _sound(record, node) and not _holds_unknown(record):
+        return []
+    # Seldom: to say which.
     return [*_message_faults(record, ""), *_silences(record, "", _parts(tuple(permitted)))]
+
+
+class _Node(NamedTuple):
+    """What is looked at of a message: its state, what may stand beside an empty one, and what lies below."""
+
+    state: str
+    beside: frozenset[str]
+    below: tuple[_Below, ...]
+
+
+class _Below(NamedTuple):
+    """A message field in which there are facts; `needed` where it must be there."""
+
+    name: str
+    repeated: bool
+    needed: bool
+    node: _Node
+
+
+@lru_cache(maxsize=256)
+def _node(descriptor: Descriptor, permitted: tuple[str, ...]) -> _Node | None:
+    """What is looked at of a record of this type; None where that has no end."""
+    try:
+        return _looked_at(descriptor, "", _parts(permitted))
+    except RecursionError:
+        return None
+
+
+def _looked_at(descriptor: Descriptor, path: str, asked: frozenset[str]) -> _Node:
+    own = _state_field(descriptor)
+    below = []
+    for field in descriptor.fields:
+        if field.message_type is None:
+            continue
+        inner = f"{path}.{field.name}" if path else field.name
+        fact = _state_field(field.message_type) is not None
+        node = _looked_at(field.message_type, inner, frozenset() if fact else asked)
+        if node.state or node.below:
+            needed = inner in asked and not field.is_repeated
+            below.append(_Below(field.name, field.is_repeated, needed, node))
+    beside = {f.name for f in descriptor.fields if f.message_type and f.message_type.full_name == _PROVENANCE}
+    state = own.name if own else ""
+    return _Node(state, frozenset(beside | {state, "as_at"}), tuple(below))
+
+
+def _sound(message: Message, node: _Node) -> bool:
+    """Whether nothing can be wrong with it but unknown fields. False where it has to be looked at closely."""
+    if node.state:
+        state = getattr(message, node.state)
+        if state == fact_pb2.FACT_STATE_UNSPECIFIED:
+            return False
+        if state in _EMPTY_STATES and any(f.name not in node.beside for f, _ in message.ListFields()):
+            return False
+    for name, repeated, needed, below in node.below:
+        if repeated:
+            if not all(_sound(item, below) for item in getattr(message, name)):
+                return False
+        elif message.HasField(name):
+            if not _sound(getattr(message, name), below):
+                return False
+        elif needed:
+            return False
+    return True
+
+
+def _holds_unknown(record: Message) -> bool:
+    """Whether a field at any depth is one that the type does not have."""
+    whole = record.SerializeToString()
+    known = type(record).FromString(whole)
+    known.DiscardUnknownFields()
+    return known.ByteSize() != len(whole)
 
 
 @lru_cache(maxsize=256)

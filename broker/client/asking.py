@@ -33,11 +33,16 @@ M = TypeVar("M", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What an answer is held against. `provider` is empty where the broker was to find the holder."""
+    """What an answer is held against. `provider` is empty where the broker was to find the holder.
+
+    `trace` is the trace id that was sent. It is not held against anything: an answer that says the same is only
+    verified sooner.
+    """
 
     request_id: str
     record_type: str
     provider: str
+    trace: str = ""
 
 
 def check_request_id(field: str, text: str) -> str:

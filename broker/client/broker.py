@@ -221,7 +221,8 @@ async def _answered(live: _Live, ask: RecordRequest, deadline: float) -> Disclos
     earlier: Receipt | None = None
     for _ in range(_ASKS):
         live.watch.require_trust()
-        answer = await live.way.ask(ask, Asked(ask.request_id, ask.record_type, ask.provider), deadline)
+        asked = Asked(ask.request_id, ask.record_type, ask.provider, ask.traceparent[3:35])
+        answer = await live.way.ask(ask, asked, deadline)
         live.watch.require_trust()
         if not isinstance(answer, Replayed):
             return answer if earlier is None else replace(answer, earlier=earlier)

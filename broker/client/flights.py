@@ -40,6 +40,11 @@ class Flight:
     def __post_init__(self) -> None:
         self.size = self.request.ByteSize() + _ID_BYTES
 
+    def expire(self) -> None:
+        """Tell the owner that the time is over, unless it has been told of an end."""
+        if not self.answer.done():
+            self.answer.set_exception(TimeoutError())
+
     def fail(self, error: BrokerError) -> None:
         """Tell the owner, unless it has been told."""
         if not self.answer.done():
@@ -58,6 +63,7 @@ class Flights:
         self._in_flight = 0
         self._cancel: deque[str] = deque()
         self._received: deque[str] = deque(maxlen=_MAX_REMEMBERED)
+        self._due = False  # what was received is to be said now
         # Given up after they were sent: their outcome may still come, once.
         self._given_up: dict[str, None] = {}
 
@@ -119,8 +125,12 @@ class Flights:
         return flight
 
     def acknowledge(self, request_id: str) -> None:
-        """Its disclosure arrived and verified: say so with the next message."""
+        """Its disclosure arrived and verified: say so with the next message that has something to ask."""
         self._received.append(request_id)
+
+    def say_received(self) -> None:
+        """Say what arrived even where there is nothing to ask."""
+        self._due = True
         self.wake.set()
 
     def lost(self) -> None:
@@ -148,6 +158,10 @@ class Flights:
         Of many requests it takes a part only: all in one message would go through client, broker and adapter as
         one convoy, in which each waits while another works.
         """
+        room = self._in_flight < self._max_in_flight
+        if not (self._cancel or (self._waiting and room) or (self._due and self._received)):
+            self._due = False
+            return None
         message = wire.ExchangeRequest()
         requests = max(_LEAST_REQUESTS, (self._in_flight + len(self._waiting)) // _PARTS)
         items, size = 0, 0
@@ -165,8 +179,9 @@ class Flights:
             if items and size + flight.size > MAX_BYTES:
                 break
             self._waiting.popleft()
-            remaining = max(flight.deadline - now, _LEAST)
-            flight.request.timeout.FromNanoseconds(int(remaining * 1e9))
+            whole, part = divmod(int(max(flight.deadline - now, _LEAST) * 1e9), 1_000_000_000)
+            timeout = flight.request.timeout
+            timeout.seconds, timeout.nanos = whole, part
             message.requests.append(flight.request)
             flight.sent = True
             self._in_flight += 1

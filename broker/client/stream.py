@@ -35,6 +35,9 @@ WRITE_TIMEOUT: Final = 10.0
 # A stream on which nothing was heard this long after a request ran out of time is taken for dead.
 SILENCE: Final = 2.0
 _LAST_WORDS: Final = 1.0
+# What was received is said with the next request, or this many seconds later: a message of its own costs both
+# sides as much as an answer does, and the broker gathers them for a second.
+_SAY_WITHIN: Final = 0.05
 # What grpc.aio raises from a write to a call that has ended, by how far its end has come.
 _ENDED: Final = (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError)
 
@@ -52,6 +55,7 @@ class Stream:
         self._idle = asyncio.Event()
         self._over = asyncio.Event()
         self._trouble: Failure | None = None
+        self._saying: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin; nothing is dialled before the first request."""
@@ -68,14 +72,15 @@ class Stream:
         loop = asyncio.get_running_loop()
         flight = Flight(request, asked, deadline, loop.create_future())
         self._flights.add(flight)
+        late = loop.call_at(deadline, flight.expire)
         try:
-            async with asyncio.timeout_at(deadline):
-                return await flight.answer
+            return await flight.answer
         except TimeoutError:
             if flight.sent and self._call is not None:
                 loop.call_later(SILENCE, self._check_alive, self._call, self._heard)
             raise self._timed_out() from None
         finally:
+            late.cancel()
             self._flights.give_up(flight)
 
     def distrust(self, error: IntegrityError) -> None:
@@ -89,6 +94,8 @@ class Stream:
         self._flights.fail_all(lambda: CannotConnect("this client is closed"))
         if self._call is not None:
             await self._part(self._call)
+        if self._saying is not None:
+            self._saying.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -97,6 +104,7 @@ class Stream:
         """Say what is left to say and wait for the broker to hang up, for a moment."""
         if not self._flights.quiet:
             self._idle.clear()
+            self._flights.say_received()
         with contextlib.suppress(TimeoutError, *_ENDED):
             async with asyncio.timeout(_LAST_WORDS):
                 await self._idle.wait()
@@ -196,6 +204,12 @@ class Stream:
         flight.answer.set_result(answer)
         if isinstance(answer, Disclosure):
             self._flights.acknowledge(answer.request_id)
+            if self._saying is None:
+                self._saying = asyncio.get_running_loop().call_later(_SAY_WITHIN, self._say)
+
+    def _say(self) -> None:
+        self._saying = None
+        self._flights.say_received()
 
     def _read(self, asked: Asked, outcome: wire.Outcome, checkpoint: bytes) -> Answer:
         kind = outcome.WhichOneof("result")

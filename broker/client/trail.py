@@ -57,6 +57,11 @@ class Trail:
         """Those seen and not proven yet, smallest first."""
         return tuple(self._waiting[size] for size in sorted(self._waiting))
 
+    @property
+    def behind(self) -> bool:
+        """Whether any waits."""
+        return bool(self._waiting)
+
     def observe(self, seen: Seen) -> bool:
         """Take note of a checkpoint; whether it is new. Raises Contradiction at a second root for its size."""
         known = self.proven if seen.size == self.proven.size else self._waiting.get(seen.size)

@@ -63,6 +63,7 @@ class Watch:
         self._ask_every = ask_every
         self._proof_within = proof_within
         self._opened: OrderedDict[bytes, Seen] = OrderedDict()
+        self._latest: Seen | None = None  # observed last: nothing is new in it
         self._memory = Memory()
         self._behind_since: float | None = None
         self._behind_at: Trail | None = None
@@ -86,12 +87,14 @@ class Watch:
             self._opened[note] = seen
             if len(self._opened) > _OPENED:
                 self._opened.popitem(last=False)
-        try:
-            self._memory.observe(seen)
-        except Contradiction as error:
-            self._distrust(error)
-            raise
-        self._behind()
+        if seen is not self._latest or self._memory.contradiction is not None:
+            try:
+                self._memory.observe(seen)
+            except Contradiction as error:
+                self._distrust(error)
+                raise
+            self._behind()
+            self._latest = seen
         return seen.checkpoint
 
     def require_trust(self) -> None:
@@ -163,6 +166,7 @@ class Watch:
             if not rotated and newest.size < second.size:
                 raise Contradiction("it is smaller than it was", second, newest)
             self._memory.observe(newest)
+            self._latest = None
             if rotated:
                 return  # the old log can no longer be asked about; the next round asks about the new one
         trail.settle(first, second, proof.hashes)
@@ -179,14 +183,14 @@ class Watch:
         memory = self._memory
         if memory.contradiction is not None or memory.current is None:
             return memory.changed
-        return memory.changed or bool(memory.current.waiting)
+        return memory.changed or memory.current.behind
 
     def _behind(self) -> None:
         """Note since when something has waited to be proven, and wake the one who asks."""
         if self._pending():
             self._wake.set()
         trail = self._memory.current
-        if trail is None or not trail.waiting:
+        if trail is None or not trail.behind:
             self._behind_since = None
         elif self._behind_since is None or self._behind_at is not trail:
             self._behind_since, self._behind_at = _now(), trail

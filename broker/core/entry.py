@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from broker.core import canonical
 from broker.core.canonical import Json
@@ -47,6 +48,13 @@ _COMMITMENT = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _ENTRY = re.compile(
     rb'\{"at":"([0-9TZ:-]{20})","full":"([0-9a-f]{64})","id":"([0-9a-f-]{36})","provider":"([0-9a-f]{64})",'
     rb'"requester":"([0-9a-f]{64})","v":1\}'
+)
+
+# The same and a random UUID: with a time that there is, all that an entry has to be.
+_WHOLE = re.compile(
+    rb'\{"at":"([0-9TZ:-]{20})","full":"[0-9a-f]{64}",'
+    rb'"id":"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",'
+    rb'"provider":"[0-9a-f]{64}","requester":"([0-9a-f]{64})","v":1\}'
 )
 
 
@@ -155,6 +163,16 @@ def parse_entry(data: bytes) -> Entry | Rotation:
     return Entry(at, _string(fields, "id"), requester, provider, full)
 
 
+def requester_commitment(data: bytes) -> str | None:
+    """The requester's commitment in an entry's bytes, for who wants no more of it; None where it is no entry in
+    the usual bytes, and `parse_entry` has to say what it is."""
+    written = _WHOLE.fullmatch(data)
+    if written is None:
+        return None
+    _parse_time(written[1].decode("ascii"))
+    return written[2].decode("ascii")
+
+
 @dataclass(frozen=True, slots=True)
 class SealedEntry:
     """An entry's bytes and the openings of its commitments; None where there is no such party."""
@@ -231,6 +249,7 @@ def format_time(at: datetime) -> str:
     return f"{at.replace(tzinfo=None).isoformat()}Z"
 
 
+@lru_cache(maxsize=256)  # many happen in one second
 def _parse_time(text: str) -> datetime:
     if _TIME.fullmatch(text) is None:
         raise IntegrityError("entry: the time is not RFC 3339 in whole seconds with Z")

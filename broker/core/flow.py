@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from msgspec import Struct
@@ -31,8 +30,7 @@ from broker.law import Law
 _REACHES = frozenset({"contact", "safe-contact", "location"})
 
 
-@dataclass(frozen=True, slots=True)
-class FlowKey:
+class FlowKey(Struct, frozen=True):
     """What an agreement is looked up by."""
 
     requester: str

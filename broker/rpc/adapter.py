@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 
+import grpc
+
 from broker.core.model import Caller, Function, SubjectRef
 from broker.core.record import Record
 from broker.core.recordtype import RecordType
@@ -27,10 +29,11 @@ from broker.errors import (
 from broker.links import Link, Links
 from broker.ports import Answer, Found, ManyMatch, NotFound, ProviderFailed, ReferenceSource
 from broker.registry import require
-from broker.rpc import parse, wire
+from broker.rpc import parse, questions, wire
 from broker.rpc.context import Context
 from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
+from broker.rpc.written import as_bytes
 from broker.seats import Seats
 from broker.telemetry import Edge, Telemetry
 from broker.v1 import adapter_pb2, adapter_pb2_grpc, exchange_pb2
@@ -207,16 +210,20 @@ async def _write(link: Link, context: Context) -> None:
             await context.write(message)
 
 
-def _next(link: Link) -> adapter_pb2.AttachReply:
+def _next(link: Link) -> bytes:
+    """The next AttachReply."""
     outbox, now = link.outbox, asyncio.get_running_loop().time()
-    message = adapter_pb2.AttachReply()
+    asks: list[bytes] = []
     size = 0
-    while outbox.asks and len(message.asks) < MAX_ITEMS and size < MAX_BYTES // 2:
+    while outbox.asks and len(asks) < MAX_ITEMS and size < MAX_BYTES // 2:
         ask_id, question, deadline = outbox.asks.popleft()
         if link.owes(ask_id):
-            ask = wire.ask(ask_id, question, deadline - now)
-            size += ask.ByteSize()
-            message.asks.append(ask)
+            ask = questions.ask(ask_id, question, deadline - now)
+            size += len(ask)
+            asks.append(ask)
+    if asks and len(outbox) == len(outbox.asks):
+        return b"".join(asks)
+    message = adapter_pb2.AttachReply()
     while outbox.cancels and len(message.cancel) < MAX_ITEMS:
         message.cancel.append(outbox.cancels.popleft())
     while outbox.settled and len(message.settled) < MAX_ITEMS:
@@ -226,10 +233,19 @@ def _next(link: Link) -> adapter_pb2.AttachReply:
         message.workers.extend(map(_worker, outbox.workers))
         outbox.workers = None
     message.draining, outbox.going = outbox.going, False
-    if not (message.asks or message.cancel or message.settled or message.workers or message.draining):
+    if not (asks or message.cancel or message.settled or message.workers or message.draining):
         stamp = wire.timestamp(datetime.now(UTC))
         message.heartbeat.CopyFrom(adapter_pb2.Heartbeat(sent_at=stamp))
-    return message
+    return b"".join((*asks, message.SerializeToString()))
+
+
+def add_to(server: grpc.aio.Server, servicer: AdapterServicer) -> None:
+    """Serve it. As the generated function would, but for messages that are bytes already."""
+    attach = grpc.stream_stream_rpc_method_handler(
+        servicer.Attach, adapter_pb2.AttachRequest.FromString, as_bytes
+    )
+    service = adapter_pb2.DESCRIPTOR.services_by_name["AdapterService"].full_name
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Attach": attach}),))
 
 
 def _answers(reference: Reference, agency: str, record_type: RecordType) -> bool:

@@ -7,16 +7,16 @@ could not be written is noted as undelivered.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, KeysView
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from broker.core.model import Caller
 from broker.errors import AuditUnavailable, BrokerError, Cancelled, Denied, Draining, InvalidRequest, Saturated
 from broker.lanes import Lanes
 from broker.ports import Disclosed
-from broker.rpc import parse, wire
+from broker.rpc import parse, written
 from broker.rpc.context import Context
 from broker.rpc.door import STEP, room
 from broker.rpc.errors import count, status_of
@@ -43,11 +43,10 @@ def patience(timeout: float) -> float:
     return timeout - min(_WAY_HOME, timeout / 10)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
+class _Ready(Struct, frozen=True, eq=False):
     """An outcome that waits to be written, and the request it ends; None where none was started."""
 
-    outcome: exchange_pb2.Outcome
+    outcome: written.Outcome
     of: Answering | None = None
 
 
@@ -59,6 +58,7 @@ class Session:
         self._under_way = servicer.under_way
         self._context = context
         self._running: dict[str, Answering] = {}
+        self._late: dict[str, asyncio.TimerHandle] = {}  # of each of those, the timer of its end
         self._waiting: Lanes[_Ready] = Lanes()
         self._writing: list[_Ready] = []
         self._wake = asyncio.Event()
@@ -108,6 +108,8 @@ class Session:
     def _leave(self) -> None:
         """Nobody listens any more: leave what runs, and what was not written."""
         unwritten = [ready.of for ready in (*self._writing, *self._waiting) if ready.of is not None]
+        for late in self._late.values():
+            late.cancel()
         for answering in (*self._running.values(), *unwritten):
             self._under_way.leave(answering, delivered=False)
 
@@ -153,23 +155,28 @@ class Session:
             answering = self._under_way.join(asked)
         except Exception as e:  # noqa: BLE001 - the table maps it
             count(self._servicer.telemetry, e, caller.agency)
-            self._put(_Ready(exchange_pb2.Outcome(request_id=request_id[:64], error=status_of(e))))
+            self._put(_Ready(written.failed(request_id[:64], status_of(e))))
             return False
         self._running[request_id] = answering
         late = asyncio.get_running_loop().call_later(
             patience(asked.timeout), self._expire, request_id, answering
         )
-        answering.task.add_done_callback(lambda _: self._finish(request_id, answering, late))
+        self._late[request_id] = late
+        answering.on_end(self._finish)
         return True
 
-    def _finish(self, request_id: str, answering: Answering, late: asyncio.TimerHandle) -> None:
-        late.cancel()
+    def _finish(self, answering: Answering) -> None:
+        request_id = answering.asked.request_id
         if self._end is not None:
             return  # too late to be written: it stays among those that are given up
         # An id may have been asked again since it expired.
         if self._running.get(request_id) is answering:
-            del self._running[request_id]
+            self._ended(request_id)
             self._put(_Ready(outcome(request_id, answering.task), answering))
+
+    def _ended(self, request_id: str) -> Answering:
+        self._late.pop(request_id).cancel()
+        return self._running.pop(request_id)
 
     def _expire(self, request_id: str, answering: Answering) -> None:
         """Its time is over: say so, and see what has been sent to be committed through without it."""
@@ -184,8 +191,8 @@ class Session:
             self._under_way.cancel(answering)
 
     def _give_up(self, request_id: str, error: BrokerError) -> None:
-        self._under_way.leave(self._running.pop(request_id), delivered=False)
-        self._put(_Ready(exchange_pb2.Outcome(request_id=request_id, error=status_of(error))))
+        self._under_way.leave(self._ended(request_id), delivered=False)
+        self._put(_Ready(written.failed(request_id, status_of(error))))
 
     def _put(self, one: _Ready) -> None:
         self._waiting.append(one, urgent=one.of is not None and one.of.asked.urgent)
@@ -198,8 +205,7 @@ class Session:
                 await self._wake.wait()
                 continue
             self._writing = self._next()
-            outcomes = [ready.outcome for ready in self._writing]
-            reply = exchange_pb2.ExchangeReply(outcomes=outcomes, checkpoint=share_checkpoint(outcomes))
+            reply = written.reply([ready.outcome for ready in self._writing])
             try:
                 async with asyncio.timeout(STALLED):
                     await self._context.write(reply)
@@ -218,42 +224,20 @@ class Session:
         batch: list[_Ready] = []
         size, most = 0, self._servicer.door.most(MAX_ITEMS)
         while self._waiting and len(batch) < most:
-            size += self._waiting.first.outcome.ByteSize()
+            size += self._waiting.first.outcome.size
             if batch and size > MAX_BYTES:
                 break
             batch.append(self._waiting.popleft())
         return batch
 
 
-def outcome(request_id: str, task: asyncio.Task[Disclosed]) -> exchange_pb2.Outcome:
+def outcome(request_id: str, task: asyncio.Task[Disclosed]) -> written.Outcome:
     """What became of one request of a stream."""
     if task.cancelled():
-        gone = Cancelled("given up before it was committed")
-        return exchange_pb2.Outcome(request_id=request_id, error=status_of(gone))
+        return written.failed(request_id, status_of(Cancelled("given up before it was committed")))
     error = task.exception()
     if error is None:
-        return exchange_pb2.Outcome(request_id=request_id, disclosure=wire.disclosure(task.result()))
+        return written.disclosed(request_id, task.result())
     if isinstance(error, Denied):
-        return exchange_pb2.Outcome(request_id=request_id, refusal=wire.refusal(error))
-    return exchange_pb2.Outcome(request_id=request_id, error=status_of(error))
-
-
-def share_checkpoint(outcomes: list[exchange_pb2.Outcome]) -> bytes:
-    """Take the commonest checkpoint out of the receipts that have it, to be sent once."""
-    receipts = [r for one in outcomes if (r := _receipt(one)) is not None]
-    common = Counter(r.checkpoint for r in receipts).most_common(1)
-    if not common:
-        return b""
-    checkpoint = common[0][0]
-    for receipt in receipts:
-        if receipt.checkpoint == checkpoint:
-            receipt.checkpoint = b""
-    return checkpoint
-
-
-def _receipt(one: exchange_pb2.Outcome) -> exchange_pb2.Receipt | None:
-    kind = one.WhichOneof("result")
-    if kind == "error":
-        return None
-    result: exchange_pb2.Disclosure | exchange_pb2.Refusal = getattr(one, kind or "disclosure")
-    return result.receipt if result.HasField("receipt") else None
+        return written.denied(request_id, error)
+    return written.failed(request_id, status_of(error))

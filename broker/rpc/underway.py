@@ -30,7 +30,7 @@ Task = asyncio.Task[Disclosed]
 class Answering:
     """One request on its way, and how many wait for its end."""
 
-    __slots__ = ("asked", "delivered", "ends", "task", "waiting")
+    __slots__ = ("asked", "delivered", "ends", "hears", "task", "waiting")
 
     def __init__(self, asked: Request, task: Task) -> None:
         self.asked = asked
@@ -38,6 +38,11 @@ class Answering:
         self.ends = asyncio.get_running_loop().time() + asked.timeout
         self.waiting = 1
         self.delivered = False
+        self.hears: list[Callable[[Answering], None]] = []
+
+    def on_end(self, hear: Callable[[Answering], None]) -> None:
+        """Call this once the task has ended. For who has just joined: nobody joins what was told already."""
+        self.hears.append(hear)
 
     @property
     def shared(self) -> bool:
@@ -104,6 +109,8 @@ class UnderWay:
         self._of_agency[agency] -= 1
         if not self._of_agency[agency]:
             del self._of_agency[agency]
+        for hear in answering.hears:
+            hear(answering)
 
     def _forget(self, answering: Answering) -> None:
         key = (answering.asked.caller, answering.asked.request_id)

@@ -10,13 +10,11 @@ from broker.core import agreement as agreements
 from broker.core import model
 from broker.core.directive import Directive
 from broker.core.directory import Agency, System
-from broker.core.memo import ByIdentity
 from broker.core.model import SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.recordtype import RecordType
-from broker.core.redaction import Withheld
 from broker.errors import Denied
-from broker.ports import Disclosed, Question, RecordedDirective
+from broker.ports import RecordedDirective
 from broker.v1 import adapter_pb2, agreement_pb2, directive_pb2, directory_pb2, exchange_pb2
 
 _FUNCTIONS = {
@@ -49,80 +47,46 @@ def subject(ref: SubjectRef) -> exchange_pb2.SubjectRef:
 
 def receipt(of: Receipt) -> exchange_pb2.Receipt:
     """A receipt, whole."""
-    message = exchange_pb2.Receipt()
-    _receipt(message, of)
-    return message
+    return exchange_pb2.Receipt(
+        entry=of.entry,
+        index=of.index,
+        proof=of.proof,
+        checkpoint=of.checkpoint,
+        opening=b"" if of.opening is None else of.opening.to_bytes(),
+    )
 
 
-def _receipt(message: exchange_pb2.Receipt, of: Receipt) -> None:
-    message.entry = of.entry
-    message.index = of.index
-    message.proof.extend(of.proof)
-    message.checkpoint = of.checkpoint
-    if of.opening is not None:
-        message.opening = of.opening.to_bytes()
-
-
-def refusal(denied: Denied) -> exchange_pb2.Refusal:
-    """A refusal with its evidence."""
+def refusal(denied: Denied, *, whole: bool = True) -> exchange_pb2.Refusal:
+    """A refusal, with its evidence if `whole`."""
     refused = denied.refusal
     return exchange_pb2.Refusal(
         code=refused.code,
         rule=refused.rule,
         message=refused.message,
         remedy=refused.remedy,
-        receipt=receipt(denied.receipt) if denied.receipt else None,
+        receipt=receipt(denied.receipt) if whole and denied.receipt else None,
         replayed=denied.replayed,
     )
 
 
-def disclosure(disclosed: Disclosed) -> exchange_pb2.Disclosure:
-    """A disclosure; without the record in a replay."""
-    message = exchange_pb2.Disclosure()
-    # The list is the same for every record of a type under an agreement, and long: parsed bytes are cheaper.
-    message.MergeFromString(_withheld(disclosed.withheld))
-    message.request_id = disclosed.request.request_id
-    _decide(message.decision, disclosed.decision)
-    _receipt(message.receipt, disclosed.receipt)
-    if disclosed.record is not None:
-        message.record.type_url = disclosed.record.type_url
-        message.record.value = disclosed.record.value
-    if disclosed.replayed:
-        message.replayed = True
-    return message
-
-
-def _serialised(withheld: tuple[Withheld, ...]) -> bytes:
-    return exchange_pb2.Disclosure(
-        withheld=[exchange_pb2.Withheld(path=w.path, rule=w.rule) for w in withheld]
-    ).SerializeToString()
-
-
-_withheld = ByIdentity(_serialised)
-
-
 def decision(made: model.Decision) -> exchange_pb2.Decision:
     """The requester's view of a decision."""
-    message = exchange_pb2.Decision()
-    _decide(message, made)
-    return message
-
-
-def _decide(message: exchange_pb2.Decision, made: model.Decision) -> None:
-    """The requester's view of a decision."""
-    message.outcome = made.outcome.value
-    message.agreement = made.agreement
-    message.agreement_version = made.agreement_version
-    message.controller = made.controller
-    message.regime = made.regime
-    message.basis = made.basis
-    message.condition = made.condition
-    message.gateway = made.gateway
+    message = exchange_pb2.Decision(
+        outcome=made.outcome.value,
+        agreement=made.agreement,
+        agreement_version=made.agreement_version,
+        controller=made.controller,
+        regime=made.regime,
+        basis=made.basis,
+        condition=made.condition,
+        gateway=made.gateway,
+    )
     for each in made.obligations:
         obligation = message.obligations.add(code=each.code, detail=each.detail)
         if each.due is not None:
             obligation.due.FromDatetime(each.due)
     message.decided_at.FromDatetime(made.decided_at)
+    return message
 
 
 def actor(of: model.Actor) -> exchange_pb2.Actor:
@@ -136,35 +100,6 @@ def actor(of: model.Actor) -> exchange_pb2.Actor:
         device=of.device,
         employer=of.employer,
         assurance=exchange_pb2.Assurance.ValueType(of.assurance.value),
-    )
-
-
-def ask(ask_id: int, question: Question, remaining: float) -> adapter_pb2.Ask:
-    """A question on one link. `remaining` is in seconds, as this is written."""
-    request = question.request
-    return adapter_pb2.Ask(
-        ask_id=ask_id,
-        record_type=request.record_type,
-        digest=question.digest,
-        subject=subject(request.subject) if request.subject else None,
-        query=query(request.query) if request.query else None,
-        purpose=request.purpose,
-        requester=request.requester,
-        requester_system=request.system,
-        actor=actor(request.actor),
-        agreement=question.agreement,
-        agreement_version=question.agreement_version,
-        permitted_paths=question.permitted,
-        timeout=duration(remaining),
-        traceparent=request.traceparent,
-        incident=request.incident,
-        place=place(request.place) if request.place else None,
-        effect_key=question.effect_key,
-        reason_code=request.reason.code,
-        provider=request.provider,
-        processor=request.processor,
-        override=question.override,
-        grant=grant(question.signed) if question.signed else None,
     )
 
 

@@ -13,7 +13,7 @@ import asyncpg
 from broker.core.decision import is_subject_key, subject_key
 from broker.core.model import Actor, Request, SubjectRef
 from broker.errors import IntegrityError
-from broker.store.fastjson import encode
+from broker.store.fastjson import write
 
 
 class Blind:
@@ -56,7 +56,7 @@ class Blind:
 
         Two requests with the same digest ask the same; see `Claim`.
         """
-        return hmac.digest(self._keys["content"], encode(_content(request)), "sha256")
+        return hmac.digest(self._keys["content"], write(_content(request)), "sha256")
 
 
 def _content(request: Request) -> dict[str, object]:

@@ -16,6 +16,11 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 def encode(value: object) -> bytes:
     """RFC 8785 bytes of a view. Raises IntegrityError for what has no canonical form."""
     check(value)
+    return write(value)
+
+
+def write(value: object) -> bytes:
+    """The same of a value that has been checked, or is made of texts alone. Raises IntegrityError."""
     try:
         return _encoder.encode(value)
     except UnicodeEncodeError as e:

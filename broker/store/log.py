@@ -8,7 +8,6 @@ fate is unknown is resolved by issuing the same append again: every entry has it
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -17,15 +16,16 @@ import asyncpg
 from msgspec.structs import replace
 
 from broker.coalesce import Coalescer
-from broker.core.canonical import Json
+from broker.core.canonical import Json, check
 from broker.core.entry import commit, seal_entry
 from broker.core.merkle import CompactRange, extend_with_proofs, leaf_hash
 from broker.core.receipt import Receipt
 from broker.errors import AuditUnavailable, BrokerError, IntegrityError
+from broker.ids import random_bytes
 from broker.ports import Appended, Change, Clock, Draft, NotAppended
 from broker.store.append import APPEND, CHANGE, Prepared, append_arguments, change_arguments, prepare
 from broker.store.blind import Blind
-from broker.store.fastjson import encode
+from broker.store.fastjson import encode, write
 from broker.store.notary import Notary
 from broker.store.pool import Database
 from broker.store.reader import LogReader
@@ -155,9 +155,11 @@ class PostgresLog:
 def _prepare(draft: Draft, key: ViewKey) -> Prepared:
     full, words = draft.full, None
     if draft.words:
-        salt = os.urandom(32)
+        salt = random_bytes(32)
         words = salt + draft.words.encode()
         full = {**full, "words": commit(salt, words[32:])}
     at = draft.at.replace(microsecond=0)
-    sealed = seal_entry(at, draft.id, draft.requester, draft.provider, full, os.urandom, encode)
+    # The other views hold texts that have been parsed; only this one is made of whatever was decided.
+    check(full)
+    sealed = seal_entry(at, draft.id, draft.requester, draft.provider, full, random_bytes, write)
     return prepare(draft, sealed, full, words, key)

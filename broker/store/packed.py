@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from broker.core.canonical import Json, decode_object
 from broker.core.entry import SALT_BYTES, Opening, SealedEntry
 from broker.core.views import ProviderView, RequesterView
@@ -61,6 +63,19 @@ def unpack(data: bytes) -> Openings:
     full = Opening.from_bytes(data[at:])
     view = decode_object(full.view)
     return Openings(_made(asked, view, _REQUESTER), _made(held, view, _PROVIDER), full, view)
+
+
+def full_view(data: bytes) -> dict[str, Json]:
+    """The full view alone, of what has just been unsealed: nobody but `pack` can have written that. Raises as
+    `unpack`, but for a view in other than canonical bytes."""
+    if data[:1] != bytes((_LAYOUT,)):
+        raise IntegrityError("sealed views: of a layout that this release does not know")
+    _, at = _read(data, 1)
+    _, at = _read(data, at)
+    try:
+        return msgspec.json.decode(data[at + SALT_BYTES :], type=dict)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise IntegrityError("sealed views: the full view is not JSON") from e
 
 
 def _part(

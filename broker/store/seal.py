@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
 
 from broker.errors import IntegrityError, KeyDestroyed
+from broker.ids import random_bytes
 from broker.keys import KeyRing
 from broker.store.pool import Database
 
@@ -40,7 +41,7 @@ class ViewKey:
 
     def seal(self, data: bytes, entry: str, audience: str) -> bytes:
         """Nonce and ciphertext, bound to the entry and to who may read it."""
-        nonce = os.urandom(_NONCE)
+        nonce = random_bytes(_NONCE)
         return nonce + self.cipher.encrypt(nonce, data, f"{entry}/{audience}".encode())
 
     def open(self, sealed: bytes, entry: str, audience: str) -> bytes:

@@ -11,16 +11,17 @@ import asyncio
 import hmac
 from contextlib import suppress
 from datetime import datetime
+from functools import lru_cache
 from typing import NoReturn
 
 import asyncpg
 
 from broker.core.entry import parse_entry
 from broker.core.receipt import Audience
-from broker.core.searchterms import selective, terms_of
+from broker.core.searchterms import SELECTIVE, selective, terms_of
 from broker.errors import BrokerError, IntegrityError, KeyDestroyed
 from broker.ports import Hit, Hits
-from broker.store.packed import Openings, unpack
+from broker.store.packed import Openings, full_view, unpack
 from broker.store.pool import Database
 from broker.store.seal import Seals
 
@@ -77,6 +78,8 @@ class SearchIndex:
         self._seals = seals
         self._key = hmac.digest(index_key, b"search", "sha256")
         self._log = log
+        # Agencies, record types, purposes: few, and in every entry. Who was asked about is not remembered.
+        self._remembered = lru_cache(maxsize=4096)(self._digest)
 
     async def fill(self) -> int:
         """Take in the next entries; how many. None where another worker does it, or there are none."""
@@ -147,8 +150,11 @@ class SearchIndex:
         return Hits(tuple([await self._hit(row) for row in rows]), done)
 
     async def _row(self, row: asyncpg.Record) -> tuple[int, datetime, str]:
-        opened = await self._opened(row)
-        terms = terms_of(opened.view) if opened else frozenset()
+        unsealed = await self._unsealed(row)
+        try:
+            terms = terms_of(full_view(unsealed)) if unsealed else frozenset()
+        except IntegrityError:
+            terms = frozenset()
         blind = ",".join(map(str, self._blind(terms)))  # arrays of arrays must all be of one length
         return row["idx"], parse_entry(bytes(row["leaf"])).at, f"{{{blind}}}"
 
@@ -167,17 +173,27 @@ class SearchIndex:
 
     async def _opened(self, row: asyncpg.Record) -> Openings | None:
         """The views; None where they, or the key of their month, are gone."""
+        unsealed = await self._unsealed(row)
+        try:
+            return unpack(unsealed) if unsealed else None
+        except IntegrityError:
+            return None
+
+    async def _unsealed(self, row: asyncpg.Record) -> bytes | None:
         if row["key"] is None:
             return None
         try:
             key = await self._seals.by_id(row["key"])
-            return unpack(key.open(row["views"], str(row["id"]), "views"))
+            return key.open(row["views"], str(row["id"]), "views")
         except (KeyDestroyed, IntegrityError):
             return None  # what was changed is for `fsck` to name; a search must not stop at it
 
     def _blind(self, terms: frozenset[str]) -> list[int]:
         """Keyed digests, 64 bits each: one in ten billion entries is found wrongly, and then not shown."""
-        return sorted(self._digest(each) for each in terms)
+        return sorted(
+            self._digest(each) if each.partition("|")[0] in SELECTIVE else self._remembered(each)
+            for each in terms
+        )
 
     def _digest(self, term: str) -> int:
         value = int.from_bytes(hmac.digest(self._key, term.encode(), "sha256")[:8], "big")

@@ -9,6 +9,7 @@ from broker.client import evidence
 from broker.client.asking import Asked
 from broker.client.disclosure import Disclosure
 from broker.core.checkpoint import Checkpoint, Signer, open_checkpoint
+from broker.core.record import Record
 from broker.errors import IntegrityError
 from broker.v1 import exchange_pb2 as wire
 from tests.client.conftest import ASK, RECORD_TYPE, FakeBroker, LogOfOne
@@ -69,3 +70,12 @@ def test_a_time_that_is_none_is_refused(signer: Signer, seconds: int) -> None:
     said.decision.decided_at.seconds = seconds
     with pytest.raises(IntegrityError, match="a time that is none"):
         evidence.disclosed(ASKED, said, note, lambda data: open_checkpoint(data, (signer.verifier,)))
+
+
+def test_the_usual_view_is_known_beforehand(signer: Signer) -> None:
+    """The bytes of an honest disclosure's view are those expected, so that one comparison settles it."""
+    said, _ = _honest(signer)
+    record = Record(said.record.type_url, said.record.value)
+    assert said.receipt.opening[32:] == evidence._view(ASKED, said.decision, record.digest())
+    traced = Asked(REQUEST_ID, RECORD_TYPE, "cfrs", "0af7651916cd43dd8448eb211c80319c")
+    assert said.receipt.opening[32:] != evidence._view(traced, said.decision, record.digest())

@@ -22,18 +22,19 @@ from broker.pki.folder import CertificateFolder
 from broker.pki.identity import key_digest
 from broker.pki.tls import TlsFiles, channel_credentials, server_credentials
 from broker.rpc.adapter import AdapterServicer
+from broker.rpc.adapter import add_to as add_adapter
 from broker.rpc.agreement import AgreementServicer
 from broker.rpc.audit import AuditServicer
 from broker.rpc.directive import DirectiveServicer
 from broker.rpc.directory import DirectoryServicer
 from broker.rpc.door import Door
 from broker.rpc.exchange import ExchangeServicer
+from broker.rpc.exchange import add_to as add_exchange
 from broker.rpc.identity import Identity
 from broker.rpc.routing import RoutingServicer
 from broker.rpc.standing import StandingServicer
 from broker.telemetry import Telemetry
 from broker.v1 import (
-    adapter_pb2_grpc,
     agreement_pb2_grpc,
     audit_pb2_grpc,
     directive_pb2_grpc,
@@ -139,8 +140,9 @@ async def serving(
         await edge.enrol(name, function)
     world.providers.answers(world.found())
     server = grpc.aio.server()
-    exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(servicer, server)
-    adapter_pb2_grpc.add_AdapterServiceServicer_to_server(
+    add_exchange(server, servicer)
+    add_adapter(
+        server,
         AdapterServicer(
             links,
             reference,
@@ -149,7 +151,6 @@ async def serving(
             f"spiffe://{DOMAIN}/server/broker",
             Workers(Worker("1", ""), MemoryWorkers(), links.attached),
         ),
-        server,
     )
     directory_pb2_grpc.add_DirectoryServiceServicer_to_server(
         DirectoryServicer(world.registry, reference, world.clock, identity, telemetry, world.signing), server

@@ -14,7 +14,7 @@ from broker.core.entry import parse_entry, seal_entry
 from broker.core.receipt import Audience
 from broker.core.views import ProviderView, RequesterView
 from broker.errors import IntegrityError
-from broker.store.packed import _PROVIDER, _REQUESTER, pack, unpack
+from broker.store.packed import _PROVIDER, _REQUESTER, full_view, pack, unpack
 
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
 ID = "0d6c1b52-1c5e-4b8a-9a51-7f3b0c2d4e6f"
@@ -40,9 +40,10 @@ def test_what_is_packed_opens_the_entry(
         base, asked = held, asked and held.common
     full = {**base.as_json(), "policy": 7, "now": "2026-11-21T10:00:00Z", **more}
     sealed = seal_entry(AT, ID, asked, held, full, os.urandom)
-    opened = unpack(pack(sealed, asked, held, full))
+    packed = pack(sealed, asked, held, full)
+    opened = unpack(packed)
     assert (opened.requester, opened.provider, opened.full) == (sealed.requester, sealed.provider, sealed.full)
-    assert opened.view == full
+    assert opened.view == full_view(packed) == full
     entry = parse_entry(sealed.entry)
     for audience in Audience:
         if (opening := opened.of(audience)) is not None:
