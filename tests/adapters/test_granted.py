@@ -17,7 +17,8 @@ from broker.core.model import Assurance, OneOff, Request, Signed, Stand, Subject
 from broker.core.oneoff import one_off_id
 from broker.errors import NotAgreed
 from broker.ports import Question
-from broker.rpc import wire
+from broker.rpc import questions as written
+from broker.v1 import adapter_pb2
 from tests.support.signing import Signatory
 from tests.support.values import replace
 from tests.support.world import ask, flow, terms, toml
@@ -53,7 +54,8 @@ def check(
 ) -> None:
     """Put the question as a broker would, over the wire's form, to the agency's own check."""
     question = Question(request, "00", agreement, 1, permitted, override=override, signed=word)
-    read = questions.read(wire.ask(1, question, 5.0), ("uprn",), True, time.monotonic())
+    (told,) = adapter_pb2.AttachReply.FromString(written.ask(1, question, 5.0)).asks
+    read = questions.read(told, ("uprn",), True, time.monotonic())
     known.check(read, datetime.now(UTC))
 
 
