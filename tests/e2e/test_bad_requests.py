@@ -37,7 +37,7 @@ BAD: dict[str, tuple[Fields, str]] = {
     "no record type": ({"record_type": ""}, "record_type"),
     "a record type that is no name": ({"record_type": "'; drop table entry"}, "record_type"),
     "unknown provider": ({"provider": "atlantis-fire"}, "provider"),
-    "no provider": ({"provider": ""}, "provider"),
+    "no provider, and no place to find one for": ({"provider": ""}, "place.district"),
     "unknown purpose": ({"purpose": "curiosity"}, "purpose"),
     "no purpose": ({"purpose": ""}, "purpose"),
     "unknown scheme": ({"subject": {"scheme": "shoe-size", "value": "44"}}, "subject.scheme"),
