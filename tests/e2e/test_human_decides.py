@@ -140,6 +140,9 @@ weight = "respected"
 [actors]
 minimum_assurance = "roster"
 
+[governance]
+policy_document = "APD-12"
+
 [override]
 codes = ["life-at-risk"]
 
