@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from broker.core.decision import as_decided, decide, subject_key
 from broker.core.model import Outcome, Request, SubjectRef
+from broker.core.receipt import Receipt
 from broker.course import NCND_BUCKET, Course, bucket, check_known, naming_who_was_asked, reply, still_agreed
 from broker.drafts import NO_ANSWER, Case, Said, ambiguous, decided, draft, intent
 from broker.errors import (
@@ -21,6 +22,7 @@ from broker.errors import (
     BrokerError,
     Denied,
     IntegrityError,
+    NotWitnessed,
     ProviderUnavailable,
     SubjectNotFound,
     Unsettled,
@@ -47,6 +49,7 @@ from broker.ports import (
     Reads,
     ReferenceSource,
     Releases,
+    Witnesses,
 )
 from broker.replay import check_retry, effect_of, replay, same_content
 from broker.tracing import OFF, Span, Tracing
@@ -69,6 +72,7 @@ class Exchange:
         clock: Clock,
         content: Callable[[Request], bytes],
         tracing: Tracing = OFF,
+        witnesses: Witnesses | None = None,
     ) -> None:
         self._log = log
         self._facts = facts
@@ -78,12 +82,14 @@ class Exchange:
         self._clock = clock
         self._content = content
         self._tracing = tracing
+        self._witnesses = witnesses
 
     async def answer(self, request: Request) -> Disclosed:
         """The disclosure, its evidence durable.
 
         Raises Denied (a refusal, with its receipt), SubjectNotFound, ProviderUnavailable, ProviderTimeout
-        (each with the receipt of its entry), InvalidRequest, AuditUnavailable, IntegrityError.
+        (each with the receipt of its entry, as NotWitnessed has), InvalidRequest, AuditUnavailable,
+        IntegrityError.
         """
         with self._tracing.span(
             "broker.exchange", request.traceparent, agency=request.requester, system=request.system
@@ -156,8 +162,31 @@ class Exchange:
         committed = await self._commit(course, draft(entry_id(), case, said, answer, binding))
         if isinstance(committed, NotAppended):
             return committed
+        receipt = committed.receipt
+        if said.release is not None and case.decision.witnessed:
+            receipt = await self._witnessed(course, receipt)
         self._settle(course, released=said.release is not None)
-        return reply(case, said, failure, committed.receipt)
+        return reply(case, said, failure, receipt)
+
+    async def _witnessed(self, course: Course, receipt: Receipt) -> Receipt:
+        """The receipt to a checkpoint that the witnesses cosigned, within the caller's time; an agreement may
+        want no less. Only what would be released waits, so refusals look as they always do.
+
+        Raises NotWitnessed with the receipt of the entry, which stands: the record is asked for again with
+        `retry_of`.
+        """
+        late = NotWitnessed("the evidence was not witnessed in time, so nothing is released; ask again")
+        late.receipt = receipt
+        until = course.started + course.request.timeout - min(MARGIN, course.request.timeout / 4)
+        try:
+            witnessed = await self._witnesses.witnessed(receipt, until) if self._witnesses else None
+        except BrokerError as e:
+            self._settle(course, released=False)
+            raise late from e
+        if witnessed is None:
+            self._settle(course, released=False)
+            raise late
+        return witnessed
 
     async def _read(self, request: Request, learnt: tuple[SubjectRef, ...]) -> Facts:
         asked = (request.subject,) if request.subject else ()

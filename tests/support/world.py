@@ -188,7 +188,7 @@ class World:
         self.directives = Directives(self.administration, self.store.facts, self.store, reference, self.clock)
         self.route_book = RouteBook(self.administration, reference, self.clock)
         self.standing = Standing(self.administration, reference, self.clock)
-        self.audits = Audits(self.administration, self.store.log)
+        self.audits = Audits(self.administration, self.store.log, self.clock)
         self.searches = Searches(self.administration, MemorySearch(self.store))
         self.past = MemoryPast(self.store)
         self.why = Why.of(
