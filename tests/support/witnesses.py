@@ -64,10 +64,20 @@ class WitnessProcess:
 
     def start(self) -> WitnessProcess:
         """Until it serves."""
+        self.begin()
+        return self.ready()
+
+    def begin(self) -> None:
+        """Start it, and wait for nothing."""
         ready = self.folder / "ready.json"
         ready.unlink(missing_ok=True)
         line = [sys.executable, *map(str, self.program), *self.arguments()]
         self.child = self._left.enter_context(spawn(line, name=self.name, log=self.folder / "log"))
+
+    def ready(self) -> WitnessProcess:
+        """Wait until it serves."""
+        assert self.child is not None
+        ready = self.folder / "ready.json"
         self.child.wait_ready(ready.exists, READY_WITHIN)
         self.port = json.loads(ready.read_text())["port"]
         return self
@@ -132,5 +142,8 @@ def quorum(folder: Path, vkey: str, count: int = 3, needed: int = 2) -> Iterator
         for n in range(count):
             each = WitnessProcess(folder / f"w{n}", f"w{n}", [vkey], authority)
             stack.callback(each._left.close)
-            made.append(each.start())
+            each.begin()
+            made.append(each)
+        for each in made:
+            each.ready()
         yield Quorum(made, write_policy(folder / "witnesses.toml", needed, made), authority)

@@ -26,7 +26,7 @@ from broker.core.recordtype import RecordType
 from broker.directives import Directives
 from broker.exchange import Exchange
 from broker.links import Links
-from broker.ports import Change, Found
+from broker.ports import Change, Found, Witnesses
 from broker.registry import Registry
 from broker.release import CatalogueReleases
 from broker.routes import RouteBook
@@ -164,6 +164,7 @@ class World:
     # Where given, the exchange asks these instead of the scripted ones.
     links: Links | None = None
     tracing: Tracing = OFF
+    witnesses: Witnesses | None = None
 
     def __post_init__(self) -> None:
         self.store = MemoryStore(self.clock)
@@ -179,6 +180,7 @@ class World:
             self.clock,
             self.store.content,
             self.tracing,
+            self.witnesses,
         )
         self.administration = Administration(self.store.log, self.clock)
         self.registry = Registry(self.administration, reference, self.clock)
@@ -188,7 +190,7 @@ class World:
         self.directives = Directives(self.administration, self.store.facts, self.store, reference, self.clock)
         self.route_book = RouteBook(self.administration, reference, self.clock)
         self.standing = Standing(self.administration, reference, self.clock)
-        self.audits = Audits(self.administration, self.store.log, self.clock)
+        self.audits = Audits(self.administration, self.store.log, self.clock, self.witnesses)
         self.searches = Searches(self.administration, MemorySearch(self.store))
         self.past = MemoryPast(self.store)
         self.why = Why.of(

@@ -79,7 +79,7 @@ def test_a_fork_is_refused_and_both_notes_are_kept(witness: WitnessProcess) -> N
 
 
 def test_it_is_bounded(witness: WitnessProcess) -> None:
-    """A body too long is not read to its end, one that breaks off harms nobody, and nothing is said without TLS."""
+    """A body too long is refused, one that breaks off harms nobody, and nothing is said without TLS."""
     assert witness.post(b"x" * (MAX_SUBMISSION_BYTES + 1))[0] == 413
     context = ssl.create_default_context(cafile=str(witness.authority.ca))
     with (
@@ -145,6 +145,7 @@ def test_killed_at_any_step_it_never_signs_two_roots(tmp_path: Path, step: str) 
             assert (forked[0], honest[::2]) == (200, (409, b"9\n"))
 
 
+@pytest.mark.long
 def test_killed_again_and_again_it_never_signs_two_roots(tmp_path: Path) -> None:
     """kill -9 at moments of chance while two histories press: all that it cosigned is one history."""
     made = WitnessProcess(tmp_path / "w", "w", [SIGNER.vkey], Authority(tmp_path / "ca"))
