@@ -82,6 +82,9 @@ class WitnessTable(Protocol):
     async def lead(self, worker: str, seconds: float) -> bool:
         """Whether this worker sends, and does so for so many seconds from now."""
 
+    async def resign(self, worker: str) -> None:
+        """Leave the sending to others, from now on."""
+
     async def read(self) -> tuple[Published, Mapping[str, Standing]]:
         """What is published, and each witness by name."""
 

@@ -33,7 +33,8 @@ from broker.witnessed import (
 )
 
 EVERY = 1.0  # seconds between two checkpoints that are sent
-LEASE = 10.0  # seconds after which a sender that says nothing is replaced
+# A sender that says nothing for so many seconds is replaced; two at a time do no harm.
+LEASE = 5.0
 # A round in which the quorum does not answer ends after so many seconds, and a newer checkpoint goes.
 ROUND = 5.0
 POLL = 0.1  # seconds between two looks, while somebody waits
@@ -96,6 +97,8 @@ class Witnessing:
                 await self._clock.until(max(started + EVERY, self._clock.loop_time() + POLL))
         finally:
             await self._stop()
+            with suppress(BrokerError):  # silence says it too, later
+                await self._table.resign(self._own)
 
     def counts(self) -> WitnessCounts:
         """How far all of it is, as this worker saw it last."""

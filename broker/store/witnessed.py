@@ -57,6 +57,11 @@ class WitnessedRows:
         async with self._database.connection() as connection:
             return await connection.fetchval(_LEAD, worker, timedelta(seconds=seconds)) is not None
 
+    async def resign(self, worker: str) -> None:
+        """Leave the sending to others, from now on. Raises AuditUnavailable."""
+        async with self._database.connection() as connection:
+            await connection.execute("delete from witnessing where sender = $1", worker)
+
     async def read(self) -> tuple[Published, Mapping[str, Standing]]:
         """What is published, and each witness by name. Raises AuditUnavailable."""
         async with self._database.connection() as connection:

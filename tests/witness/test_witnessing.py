@@ -118,17 +118,23 @@ async def test_every_worker_sees_it_and_a_restart_keeps_it(one: tuple[str, Node]
     await client.close()
 
 
-async def test_a_sender_that_dies_is_replaced(
-    one: tuple[str, Node], three: Quorum, monkeypatch: pytest.MonkeyPatch
+async def test_a_sender_that_goes_is_replaced_at_once_and_one_that_dies_soon(
+    one: tuple[str, Node], three: Quorum
 ) -> None:
-    """Another worker takes over once the lease has run out."""
-    monkeypatch.setattr("broker.witnessing.LEASE", 2.0)
+    """One that stops says so; another's silence says it when the lease has run out."""
     made = one[1]
-    async with sending(made, three) as dying:
-        assert await dying.witnessed(await made.append(), soon(made)) is not None
+    async with sending(made, three) as going:
+        assert await going.witnessed(await made.append(), soon(made)) is not None
     async with sending(made, three, "b") as next_:
-        assert await next_.witnessed(await made.append(), soon(made)) is not None
+        assert await next_.witnessed(await made.append(), soon(made, 3.0)) is not None
         assert next_._followers
+    rows = WitnessedRows(made.database, ORIGIN)
+    assert await rows.lead("dead", 3.0)
+    assert not await rows.lead("c", 3.0)
+    async with sending(made, three, "c") as last:
+        receipt = await made.append()
+        assert await last.witnessed(receipt, soon(made, 1.0)) is None
+        assert await last.witnessed(receipt, soon(made)) is not None
 
 
 async def test_without_a_quorum_nothing_is_witnessed(one: tuple[str, Node], three: Quorum) -> None:
