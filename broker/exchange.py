@@ -14,15 +14,22 @@ from msgspec.structs import replace
 
 from broker.core.decision import as_decided, decide, subject_key
 from broker.core.model import Outcome, Request, SubjectRef
-from broker.core.receipt import Receipt
-from broker.course import NCND_BUCKET, Course, bucket, check_known, naming_who_was_asked, reply, still_agreed
+from broker.course import (
+    NCND_BUCKET,
+    Course,
+    bucket,
+    check_known,
+    naming_who_was_asked,
+    reply,
+    stage_two,
+    still_agreed,
+)
 from broker.drafts import NO_ANSWER, Case, Said, ambiguous, decided, draft, intent
 from broker.errors import (
     Ambiguous,
     BrokerError,
     Denied,
     IntegrityError,
-    NotWitnessed,
     ProviderUnavailable,
     SubjectNotFound,
     Unsettled,
@@ -163,30 +170,11 @@ class Exchange:
         if isinstance(committed, NotAppended):
             return committed
         receipt = committed.receipt
-        if said.release is not None and case.decision.witnessed:
-            receipt = await self._witnessed(course, receipt)
-        self._settle(course, released=said.release is not None)
+        if failure is None and case.decision.witnessed:
+            until = course.started + request.timeout - min(MARGIN, request.timeout / 4)
+            receipt, failure = await stage_two(receipt, self._witnesses, until)
+        self._settle(course, released=failure is None)
         return reply(case, said, failure, receipt)
-
-    async def _witnessed(self, course: Course, receipt: Receipt) -> Receipt:
-        """The receipt to a checkpoint that the witnesses cosigned, within the caller's time; an agreement may
-        want no less. Only what would be released waits, so refusals look as they always do.
-
-        Raises NotWitnessed with the receipt of the entry, which stands: the record is asked for again with
-        `retry_of`.
-        """
-        late = NotWitnessed("the evidence was not witnessed in time, so nothing is released; ask again")
-        late.receipt = receipt
-        until = course.started + course.request.timeout - min(MARGIN, course.request.timeout / 4)
-        try:
-            witnessed = await self._witnesses.witnessed(receipt, until) if self._witnesses else None
-        except BrokerError as e:
-            self._settle(course, released=False)
-            raise late from e
-        if witnessed is None:
-            self._settle(course, released=False)
-            raise late
-        return witnessed
 
     async def _read(self, request: Request, learnt: tuple[SubjectRef, ...]) -> Facts:
         asked = (request.subject,) if request.subject else ()

@@ -69,7 +69,7 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class WitnessProgress:
     """How far one witness is. `size` is None where it has cosigned nothing that we know of."""
 
     size: int | None = None
@@ -85,13 +85,13 @@ class WitnessTable(Protocol):
     async def resign(self, worker: str) -> None:
         """Leave the sending to others, from now on."""
 
-    async def read(self) -> tuple[Published, Mapping[str, Standing]]:
+    async def read(self) -> tuple[Published, Mapping[str, WitnessProgress]]:
         """What is published, and each witness by name."""
 
     async def publish(self, size: int, note: bytes, cosigners: int, *, witnessed: bool) -> None:
         """Publish a checkpoint unless a greater one is, or one of this size with as many cosignatures."""
 
-    async def say(self, witness: str, standing: Standing) -> None:
+    async def say(self, witness: str, progress: WitnessProgress) -> None:
         """Write down how far a witness is."""
 
 

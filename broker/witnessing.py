@@ -27,7 +27,7 @@ from broker.witnessed import (
     ProvableLog,
     Published,
     Refused,
-    Standing,
+    WitnessProgress,
     WitnessTable,
     own_line,
 )
@@ -68,7 +68,7 @@ class Witnessing:
     ) -> None:
         self.policy = policy
         self.published = Published()
-        self.standings: Mapping[str, Standing] = {}
+        self.progress: Mapping[str, WitnessProgress] = {}
         self._own = own
         self._table = table
         self._log = log
@@ -102,13 +102,13 @@ class Witnessing:
 
     def counts(self) -> WitnessCounts:
         """How far all of it is, as this worker saw it last."""
-        standings = {each.name: self.standings.get(each.name) for each in self.policy.witnesses}
-        far = {name: (s.size or 0, not s.problem) if s else (0, False) for name, s in standings.items()}
+        progress = {each.name: self.progress.get(each.name) for each in self.policy.witnesses}
+        far = {name: (s.size or 0, not s.problem) if s else (0, False) for name, s in progress.items()}
         return WitnessCounts(max(0, self.published.size), max(0, self.published.published_size), far)
 
     async def newest(self) -> tuple[int, bytes] | None:
         """The published checkpoint, the same in all workers; None before the first. Raises AuditUnavailable."""
-        self.published, self.standings = await self._table.read()
+        self.published, self.progress = await self._table.read()
         if self.published.published_size < 0:
             return None
         return self.published.published_size, self.published.published
@@ -135,8 +135,9 @@ class Witnessing:
 
     async def _send(self) -> None:
         """One round: the newest head to everybody, until the quorum has cosigned it or the time is over."""
-        if not self._followers:
-            self._round = _Round(self._round.number)
+        if not self._followers or any(each.done() for each in self._followers):
+            await self._stop()  # none ends by itself, unless by a flaw: then all begin anew
+            self._round = _Round()
             self._sizes.clear()  # another may have sent meanwhile; each witness says how far it is
             self._followers = [asyncio.create_task(self._follow(each)) for each in self.policy.witnesses]
         size, signed = await self._log.head()
@@ -156,7 +157,9 @@ class Witnessing:
         followers, self._followers = self._followers, []
         for each in followers:
             each.cancel()
-        await asyncio.gather(*followers, return_exceptions=True)
+        for ended in await asyncio.gather(*followers, return_exceptions=True):
+            if isinstance(ended, Exception):
+                _diagnostics.error("what follows a witness ended", kind=type(ended).__name__)
 
     async def _follow(self, witness: Witness) -> None:
         """Take one witness from round to round; what it does wrong is its own, and is tried again later."""
@@ -227,9 +230,9 @@ class Witnessing:
         await self._table.publish(this.size, note, len(lines), witnessed=met)
 
     async def _say(self, witness: Witness, why: str) -> None:
-        standing = Standing(self._sizes.get(witness.name), why[:200])
-        before = self.standings.get(witness.name)
-        if why and (before is None or before.problem != standing.problem):
+        progress = WitnessProgress(self._sizes.get(witness.name), why[:200])
+        before = self.progress.get(witness.name)
+        if why and (before is None or before.problem != progress.problem):
             _diagnostics.warning("a witness did not cosign", witness=witness.name, why=why)
         with suppress(BrokerError):
-            await self._table.say(witness.name, standing)
+            await self._table.say(witness.name, progress)

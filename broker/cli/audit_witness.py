@@ -86,7 +86,6 @@ def witness(
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdecimal() or not host:
         raise typer.BadParameter("--listen is HOST:PORT, such as 0.0.0.0:7450")
-    configure(None)
     settings = WitnessSettings(
         state,
         _cosigner(key),
@@ -97,6 +96,7 @@ def witness(
         TlsFiles(tls_cert, tls_cert, tls_key),
         ready_file,
     )
+    configure(None)
     asyncio.run(serve(settings))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from broker.store.pool import Database
-from broker.witnessed import Published, Standing
+from broker.witnessed import Published, WitnessProgress
 
 _LEAD = """
 insert into witnessing as w (one, sender, until) values (true, $1, clock_timestamp() + $2::interval)
@@ -62,7 +62,7 @@ class WitnessedRows:
         async with self._database.connection() as connection:
             await connection.execute("delete from witnessing where sender = $1", worker)
 
-    async def read(self) -> tuple[Published, Mapping[str, Standing]]:
+    async def read(self) -> tuple[Published, Mapping[str, WitnessProgress]]:
         """What is published, and each witness by name. Raises AuditUnavailable."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_READ, self._origin)
@@ -72,14 +72,14 @@ class WitnessedRows:
             published = Published(
                 row["size"], bytes(row["note"]), row["published_size"], bytes(row["published"])
             )
-        return published, {each["name"]: Standing(each["size"], each["problem"]) for each in rows}
+        return published, {each["name"]: WitnessProgress(each["size"], each["problem"]) for each in rows}
 
     async def publish(self, size: int, note: bytes, cosigners: int, *, witnessed: bool) -> None:
         """Publish a checkpoint, unless a greater one is. Raises AuditUnavailable."""
         async with self._database.connection() as connection:
             await connection.execute(_PUBLISH, self._origin, size, note, witnessed, cosigners)
 
-    async def say(self, witness: str, standing: Standing) -> None:
+    async def say(self, witness: str, progress: WitnessProgress) -> None:
         """Write down how far a witness is. Raises AuditUnavailable."""
         async with self._database.connection() as connection:
-            await connection.execute(_SAY, witness, standing.size, standing.problem)
+            await connection.execute(_SAY, witness, progress.size, progress.problem)

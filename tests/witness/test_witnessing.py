@@ -94,7 +94,7 @@ async def test_what_is_appended_is_witnessed_about_a_second_later(one: tuple[str
             assert opened.checkpoint.size > receipt.index
             verify_receipt(witnessed, [made.verifier], record=NOT_AT_HAND)
             assert (witnessed.entry, witnessed.opening) == (receipt.entry, receipt.opening)
-        await until(lambda: all(s.size == 3 for s in witnessing.standings.values()))
+        await until(lambda: all(s.size == 3 for s in witnessing.progress.values()))
         await witnessing.newest()
         opened, _ = three.policy.open(witnessing.published.published, (made.verifier,))
         assert three.policy.signed(opened) == ("w0", "w1", "w2")
@@ -149,11 +149,11 @@ async def test_without_a_quorum_nothing_is_witnessed(one: tuple[str, Node], thre
         assert newest is not None
         opened, met = three.policy.open(newest[1], (made.verifier,))
         assert (opened.checkpoint.size, met, three.policy.signed(opened)) == (1, False, ("w2",))
-        assert witnessing.standings["w0"].problem.startswith("it cannot be reached")
+        assert witnessing.progress["w0"].problem.startswith("it cannot be reached")
         assert witnessing.counts().witnesses["w0"] == (0, False)
         three.witnesses[1].start()
         assert await witnessing.witnessed(receipt, soon(made, 25.0)) is not None
-        await until(lambda: not witnessing.standings["w1"].problem)
+        await until(lambda: not witnessing.progress["w1"].problem)
 
 
 async def test_what_is_published_never_goes_back(one: tuple[str, Node]) -> None:
@@ -180,16 +180,16 @@ async def test_two_brokers_on_one_key_are_refused_by_the_witnesses(
         await made.grow(3)
         receipt = await made.append()
         assert await witnessing.witnessed(receipt, soon(made)) is not None
-        await until(lambda: all(s.size == 4 for s in witnessing.standings.values()))
+        await until(lambda: all(s.size == 4 for s in witnessing.progress.values()))
     async with postgres.fresh() as dsn:
         await migrate(dsn)
         twin = tmp_path / "twin"
         _copy_keys(tmp_path / "node", twin)
         async with node(dsn, twin) as second, sending(second, three, "twin") as also:
             await second.grow(4)
-            await until(lambda: any("another root" in s.problem for s in also.standings.values()))
+            await until(lambda: any("another root" in s.problem for s in also.progress.values()))
             await second.grow(2)
-            await until(lambda: any("422" in s.problem for s in also.standings.values()), 20)
+            await until(lambda: any("422" in s.problem for s in also.progress.values()), 20)
             assert also.published.size == -1
     kept = [each for w in three.witnesses for each in (w.folder / "state").glob("*.fork")]
     assert kept
@@ -205,7 +205,7 @@ async def test_a_database_that_was_set_back_is_told_of(one: tuple[str, Node], th
             # As a restored backup would have it, on a connection that is not looked at anew.
             await connection.execute("update head set size = 0, range = '{}'")
         made.guard.note = lambda _: None  # type: ignore[method-assign] - the guard would stop it even before
-        await until(lambda: any("taken back" in s.problem for s in witnessing.standings.values()))
+        await until(lambda: any("taken back" in s.problem for s in witnessing.progress.values()))
 
 
 def _copy_keys(old: Path, new: Path) -> None:
@@ -222,7 +222,7 @@ async def lost_guard(one: tuple[str, Node], three: Quorum, tmp_path: Path) -> _S
     async with sending(made, three) as witnessing:
         await made.grow(5)
         await until(lambda: witnessing.published.size == 5)
-        await until(lambda: all(s.size == 5 for s in witnessing.standings.values()))
+        await until(lambda: all(s.size == 5 for s in witnessing.progress.values()))
     await made.grow(2)
     return _Start(dsn, made, three, tmp_path)
 
@@ -317,3 +317,13 @@ async def test_a_new_log_needs_no_witness_to_answer(
     await one[1].grow(2)
     with pytest.raises(IntegrityError, match="answered that they know it"):
         await _Start(one[0], one[1], three, tmp_path).vouch()
+
+
+async def test_a_flaw_in_asking_one_witness_ends_nothing(one: tuple[str, Node], three: Quorum) -> None:
+    """What follows the witnesses begins anew where it ended in a way that nobody has named."""
+    made = one[1]
+    async with sending(made, three) as witnessing:
+        assert await witnessing.witnessed(await made.append(), soon(made)) is not None
+        for each in witnessing._followers:
+            each.cancel()
+        assert await witnessing.witnessed(await made.append(), soon(made)) is not None
