@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from broker.administration import Administration
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Receipt
-from broker.errors import InvalidRequest, NotAllowed
-from broker.ports import LogView
+from broker.errors import InvalidRequest, NotAllowed, NotWitnessed
+from broker.ports import Clock, LogView, Witnesses
 
+WITNESSED_WITHIN = 5.0  # seconds: witnesses cosign about once in one
 _NONE = "there is no such entry that you may see"
 
 
@@ -24,9 +25,13 @@ class Opened:
 class Audits:
     """Reads the log for people."""
 
-    def __init__(self, administration: Administration, log: LogView) -> None:
+    def __init__(
+        self, administration: Administration, log: LogView, clock: Clock, witnesses: Witnesses | None = None
+    ) -> None:
         self._administration = administration
         self._log = log
+        self._clock = clock
+        self._witnesses = witnesses
 
     async def at(self, index: int) -> str:
         """The id of the entry at a place of the log, from 0: every entry's bytes are anybody's to read."""
@@ -53,6 +58,19 @@ class Audits:
             words=reason.words,
         )
         return Opened(await self._read(event_id, audience), audience)
+
+    async def witnessed(self, opened: Opened, within: float = WITNESSED_WITHIN) -> Opened:
+        """The same to a checkpoint that a quorum of witnesses has cosigned; waits for it, `within` seconds.
+
+        Raises NotWitnessed, InvalidRequest where this log has no witnesses.
+        """
+        if self._witnesses is None:
+            raise InvalidRequest("witnessed", "this log has no witnesses")
+        until = self._clock.loop_time() + within
+        receipt = await self._witnesses.witnessed(opened.receipt, until)
+        if receipt is None:
+            raise NotWitnessed("no quorum of witnesses has cosigned this entry yet; ask again later")
+        return Opened(receipt, opened.audience)
 
     async def audience(self, caller: Caller, event_id: str) -> str:
         """Whose view of an entry the caller may see: requester, provider or full. Raises NotAllowed."""

@@ -25,6 +25,7 @@ from broker.config import Settings
 from broker.console.app import Parts, build_app
 from broker.core.keys import Signer
 from broker.core.model import Caller
+from broker.core.quorum import WitnessPolicy
 from broker.directives import Directives
 from broker.edge import Edge
 from broker.errors import BrokerError, UnknownSystem
@@ -77,6 +78,8 @@ from broker.store.reader import LogReader, current_origin
 from broker.store.reference import ReferenceReader
 from broker.store.seal import Seals
 from broker.store.search import SearchIndex
+from broker.store.shared_guard import vouch
+from broker.store.witnessed import WitnessedRows
 from broker.store.workers import WorkerRows
 from broker.suspensions import Suspensions
 from broker.telemetry import LogCounts, Telemetry
@@ -91,6 +94,8 @@ from broker.v1 import (
     routing_pb2_grpc,
     standing_pb2_grpc,
 )
+from broker.witness.client import WitnessClient, witnesses_of
+from broker.witnessing import Witnessing
 from broker.workers import Worker, Workers
 
 REFRESH = 1.0  # seconds between looks for what other processes have changed
@@ -139,6 +144,7 @@ class _Store:
     past: PastReader
     referrals: ReferralRows
     overrides: OverrideRows
+    asked: tuple[WitnessPolicy, WitnessClient] | None
 
 
 @asynccontextmanager
@@ -164,6 +170,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         identity = Identity(settings.trust_domain, store.reference, clock.now)
         store.reference.changed = identity.review
         links = Links()
+        witnessing = _witnessing(store, own.id, clock, telemetry)
         acknowledgements = Acknowledgements(administration, store.facts)
         stack.push_async_callback(acknowledgements.drain)
         exchange = Exchange(
@@ -175,6 +182,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
             clock,
             store.blind.content,
             tracing,
+            witnessing,
         )
         signing = SigningKeys(administration, store.reference, clock)
         agreements = Agreements(administration, store.reference, AgreementReader(store.database), clock)
@@ -183,7 +191,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         directives = Directives(administration, store.facts, said, store.reference, clock)
         book = RouteBook(administration, store.reference, clock)
         standing = Standing(administration, store.reference, clock)
-        audits = Audits(administration, store.reader)
+        audits = Audits(administration, store.reader, clock, witnessing)
         searches = Searches(administration, store.index)
         past, reference = store.past, store.reference
         replays = Replays(administration, past)
@@ -259,6 +267,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
                 ready=readiness,
                 telemetry=telemetry,
                 now=clock.now,
+                published={store.notary.origin: witnessing.newest} if witnessing else {},
             )
         )
         files = TlsFiles(settings.ca, settings.cert, settings.key)
@@ -266,7 +275,9 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         stack.push_async_callback(edge.stop)
         own_ports = await _open_own(settings, edge)
         await workers.beat()
-        upkeep = (_keep_fresh(store), _keep_tiles(store), store.index.watch(), notices.run())
+        upkeep = [_keep_fresh(store), _keep_tiles(store), store.index.watch(), notices.run()]
+        if witnessing is not None:
+            upkeep.append(witnessing.run())
         for work in (workers.watch(), readiness.watch(), *upkeep):
             task = asyncio.get_running_loop().create_task(work)
             stack.push_async_callback(_cancel, task)
@@ -302,7 +313,13 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
     guard = Guard(settings.guard)
     stack.callback(guard.close)
     origin = await current_origin(database) or f"{settings.trust_domain}/log/{half_year(clock.now())}"
-    notary = Notary(Signer.from_seed(origin, ring.signing_seed()), guard)
+    signer = Signer.from_seed(origin, ring.signing_seed())
+    asked = None
+    if settings.witness_policy is not None:
+        asked = witnesses_of(settings.witness_policy, settings.witness_ca or settings.ca)
+        stack.push_async_callback(asked[1].close)
+        await vouch(database, signer, guard, *asked)
+    notary = Notary(signer, guard)
     seals = Seals(database, ring)
     blind = Blind(ring.index_key())
     reader = LogReader(database, seals, notary)
@@ -316,7 +333,19 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
     index = SearchIndex(database, seals, ring.index_key(), reader.log)
     past = PastReader(database, blind, seals)
     queues = ReferralRows(database, seals), OverrideRows(database, seals)
-    return _Store(database, blind, notary, reader, log, facts, ReferenceReader(database), index, past, *queues)
+    return _Store(
+        database, blind, notary, reader, log, facts, ReferenceReader(database), index, past, *queues, asked
+    )
+
+
+def _witnessing(store: _Store, own: str, clock: Clock, telemetry: Telemetry) -> Witnessing | None:
+    if store.asked is None:
+        return None
+    policy, client = store.asked
+    rows = WitnessedRows(store.database, store.notary.origin)
+    made = Witnessing(own, policy, rows, store.reader, client, clock)
+    telemetry.watch_witnesses(made.counts)
+    return made
 
 
 def _watch(telemetry: Telemetry, store: _Store, links: Links) -> None:

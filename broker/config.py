@@ -26,6 +26,12 @@ class Settings(BaseSettings):
     key: Path = Field(description="the broker's private key (PEM, mode 0600)")
     keys: Path = Field(description="folder of log, index and view keys (mode 0700), outside the database")
     guard: Path = Field(description="file that remembers the last signed log head, outside the database")
+    witness_policy: Path | None = Field(
+        None, description="file that names the log's witnesses and how many must cosign (TOML)"
+    )
+    witness_ca: Path | None = Field(
+        None, description="root certificates of the witnesses' servers (PEM); by default `ca`"
+    )
     bootstrap_operator: Path | None = Field(
         None, description="certificate enrolled as the first operator when the directory is empty"
     )

@@ -17,6 +17,7 @@ from broker.drafts import Case, Said
 from broker.errors import (
     BrokerError,
     InvalidRequest,
+    NotWitnessed,
     ProviderUnavailable,
 )
 from broker.ports import (
@@ -26,6 +27,7 @@ from broker.ports import (
     Found,
     NotFound,
     ProviderFailed,
+    Witnesses,
 )
 from broker.tracing import Span
 
@@ -132,6 +134,23 @@ def bucket(started: float, now: float) -> float:
 def grain(started: float, now: float) -> float:
     """The next moment at which one that has been written down may be told."""
     return started + NCND_GRAIN * (int((now - started) / NCND_GRAIN) + 1)
+
+
+async def stage_two(
+    receipt: Receipt, witnesses: Witnesses | None, until: float
+) -> tuple[Receipt, BrokerError | None]:
+    """The receipt of a release to a checkpoint that is witnessed by `until` (event-loop time), or why nothing
+    may leave. The entry stands: the record is asked for again with `retry_of`.
+
+    Only releases wait, so that refusals look as they always do.
+    """
+    late = NotWitnessed("the evidence was not witnessed in time, so nothing is released; ask again")
+    try:
+        witnessed = await witnesses.witnessed(receipt, until) if witnesses else None
+    except BrokerError as e:
+        late.__cause__ = e
+        return receipt, late
+    return (receipt, late) if witnessed is None else (witnessed, None)
 
 
 def reply(case: Case, said: Said, failure: BrokerError | None, receipt: Receipt) -> Disclosed:

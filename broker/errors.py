@@ -130,6 +130,10 @@ class Unsettled(AuditUnavailable):
     """What the decision read kept changing; three tries were not enough."""
 
 
+class NotWitnessed(AuditUnavailable):
+    """The evidence is committed, and no quorum of witnesses has cosigned it in time; nothing was released."""
+
+
 class IntegrityError(BrokerError):
     """Evidence does not hold: a proof, signature, digest or guard does not match. Nothing was released."""
 

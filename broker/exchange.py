@@ -24,6 +24,7 @@ from broker.course import (
     grain,
     naming_who_was_asked,
     reply,
+    stage_two,
     still_agreed,
 )
 from broker.drafts import NO_ANSWER, Case, Said, ambiguous, decided, draft, intent
@@ -60,6 +61,7 @@ from broker.ports import (
     Reads,
     ReferenceSource,
     Releases,
+    Witnesses,
 )
 from broker.replay import check_retry, effect_of, replay, same_content
 from broker.tracing import OFF, Span, Tracing
@@ -82,6 +84,7 @@ class Exchange:
         clock: Clock,
         content: Callable[[Request], bytes],
         tracing: Tracing = OFF,
+        witnesses: Witnesses | None = None,
     ) -> None:
         self._log = log
         self._facts = facts
@@ -91,12 +94,14 @@ class Exchange:
         self._clock = clock
         self._content = content
         self._tracing = tracing
+        self._witnesses = witnesses
 
     async def answer(self, request: Request) -> Disclosed:
         """The disclosure, its evidence durable.
 
         Raises Denied (a refusal, with its receipt), SubjectNotFound, ProviderUnavailable, ProviderTimeout
-        (each with the receipt of its entry), InvalidRequest, AuditUnavailable, IntegrityError.
+        (each with the receipt of its entry, as NotWitnessed has), InvalidRequest, AuditUnavailable,
+        IntegrityError.
         """
         with self._tracing.span(
             "broker.exchange", request.traceparent, agency=request.requester, system=request.system
@@ -174,8 +179,12 @@ class Exchange:
             # What it took to write down must not show either.
             with suppress(asyncio.CancelledError):
                 await self._clock.until(grain(course.started, self._clock.loop_time()))
-        self._settle(course, released=said.release is not None)
-        return reply(case, said, failure, committed.receipt)
+        receipt = committed.receipt
+        if failure is None and case.decision.witnessed:
+            until = course.started + request.timeout - min(MARGIN, request.timeout / 4)
+            receipt, failure = await stage_two(receipt, self._witnesses, until)
+        self._settle(course, released=failure is None)
+        return reply(case, said, failure, receipt)
 
     async def _read(self, request: Request, learnt: tuple[SubjectRef, ...]) -> Facts:
         asked = (request.subject,) if request.subject else ()

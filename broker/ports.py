@@ -224,6 +224,16 @@ class LogSearch(Protocol):
         """Entries in the index, and in the log."""
 
 
+class Witnesses(Protocol):
+    """What partner agencies have cosigned of the log."""
+
+    async def witnessed(self, receipt: Receipt, until: float) -> Receipt | None:
+        """The receipt, proven to a witnessed checkpoint; None where there is none by `until` (event loop).
+
+        Raises AuditUnavailable, IntegrityError.
+        """
+
+
 class StoredDirective(Struct, frozen=True):
     """A directive by id: whose identifier it is about only as a blind key."""
 

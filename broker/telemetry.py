@@ -42,6 +42,16 @@ class LogCounts:
     fact_reads: int
 
 
+@dataclass(frozen=True, slots=True)
+class WitnessCounts:
+    """Sizes of the newest witnessed and of the published checkpoint, and of each witness's by name with whether
+    it cosigned when it was asked last."""
+
+    witnessed: int
+    published: int
+    witnesses: Mapping[str, tuple[int, bool]]
+
+
 class Telemetry:
     """The metrics of one process, in one registry.
 
@@ -131,6 +141,10 @@ class Telemetry:
         """Show these counts of the log at every scrape."""
         self._watched.log = read
 
+    def watch_witnesses(self, read: Callable[[], WitnessCounts]) -> None:
+        """Show how far the witnesses are."""
+        self._watched.witnesses = read
+
     def watch_links(self, read: Callable[[], Mapping[str, int]]) -> None:
         """Show how many adapters of each agency (id) are attached."""
         self._watched.links = read
@@ -164,6 +178,7 @@ class _Watched(Collector):
     def __init__(self, agencies: _Bounded) -> None:
         self.log: Callable[[], LogCounts] | None = None
         self.links: Callable[[], Mapping[str, int]] | None = None
+        self.witnesses: Callable[[], WitnessCounts] | None = None
         self.queues: dict[str, Callable[[], int]] = {}
         self._agencies = agencies
 
@@ -184,7 +199,23 @@ class _Watched(Collector):
             for name, count in attached.items():
                 links.add_metric([name], count)
             yield links
+        if self.witnesses is not None:
+            yield from _witness_families(self.witnesses())
         waiting = GaugeMetricFamily("broker_queue_waiting", "Items that wait.", labels=["queue"])
         for queue, read in self.queues.items():
             waiting.add_metric([queue], read())
         yield waiting
+
+
+def _witness_families(counts: WitnessCounts) -> Iterator[Metric]:
+    yield GaugeMetricFamily("broker_log_witnessed", "Entries that the quorum has cosigned.", counts.witnessed)
+    yield GaugeMetricFamily("broker_log_published", "Entries of the published checkpoint.", counts.published)
+    sizes = GaugeMetricFamily(
+        "broker_witness_size", "Entries that a witness cosigned last.", labels=["witness"]
+    )
+    up = GaugeMetricFamily("broker_witness_up", "1 if it cosigned when asked last.", labels=["witness"])
+    for name, (size, cosigned) in counts.witnesses.items():
+        sizes.add_metric([name], size)
+        up.add_metric([name], int(cosigned))
+    yield sizes
+    yield up

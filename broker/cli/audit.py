@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker.cli import audit_log, audit_search, evidence, inputs, output
+from broker.cli import audit_log, audit_search, audit_witness, evidence, inputs, output
 from broker.cli.audit_replay import replay
 from broker.cli.connection import Link
 from broker.cli.remote import AUDITOR, remote
@@ -25,7 +25,8 @@ app = typer.Typer(
     help=(
         "The log: every entry can be proven to anybody, and is opened only for who may see it. Every opening "
         "is itself an entry.\n\nExit codes of verify: 0 good; 1 bad, files that cannot be parsed included; 2 a "
-        "missing file or a command line that cannot be read. fsck, monitor, reconcile and match say theirs in "
+        "missing file or a command line that cannot be read; 3 not yet witnessed, only with "
+        "--witness-policy. fsck, monitor, reconcile and match say theirs in "
         "their own help. Of the others: " + inputs.EXIT_CODES
     ),
     no_args_is_help=True,
@@ -68,6 +69,13 @@ def prove(
         ),
     ],
     vkey: Vkey = None,
+    witnessed: Annotated[
+        bool,
+        typer.Option(
+            "--witnessed",
+            help="To a checkpoint that a quorum of witnesses has cosigned; waits some seconds for it.",
+        ),
+    ] = False,
     opened: Annotated[
         bool, typer.Option("--open", help="Write x.opening too; needs --reason, --actor-id and --role.")
     ] = False,
@@ -85,7 +93,7 @@ def prove(
     """
     if opened and not (reason and actor_id and role):
         raise typer.BadParameter("--open needs --reason, --actor-id and --role: the look is itself an entry")
-    receipt, audience = _fetch(link, event_id, opened, reason, words, actor_id, role)
+    receipt, audience = _fetch(link, event_id, opened, reason, words, actor_id, role, witnessed)
     verified = evidence.verify(receipt, vkey or link.endpoint.vkey, audience)
     files = evidence.save(receipt, out)
     place: dict[str, object] = {
@@ -140,26 +148,39 @@ def verify(
         Path | None,
         typer.Option(metavar="FILE", help="The record released, a serialised Any; with --opening."),
     ] = None,
+    witness_policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Which witnesses, and how many of them, must have cosigned (TOML)."),
+    ] = None,
 ) -> None:
     """Verify a receipt's files offline and print one line: GOOD with what was proven, or BAD with what failed.
 
     Proven is that the entry stands at its place in the log whose key you hold; with the opening, what the
-    entry says; with the record, that it is the one released. Exit 0 good; 1 bad; 2 a missing file or option.
+    entry says; with the record, that it is the one released; with a witness policy, that the quorum has seen
+    it too. Exit 0 good; 1 bad; 2 a missing file or option; 3 good, but not yet witnessed by the quorum.
     """
     from broker.cli.audit_verify import verify_files
 
-    code, verdict = verify_files(proof, entry, vkey, opening, record)
+    code, verdict = verify_files(proof, entry, vkey, opening, record, witness_policy)
     typer.echo(verdict, err=code == 2)
     raise typer.Exit(code)
 
 
 app.command()(audit_search.search)
-for check in (audit_log.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match):
+for check in (audit_log.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match, audit_witness.witness):
     app.command()(check)
+app.add_typer(audit_witness.key_app, name="witness-key")
 
 
 def _fetch(
-    link: Link, event_id: str, opened: bool, reason: str, words: str, actor_id: str, role: str
+    link: Link,
+    event_id: str,
+    opened: bool,
+    reason: str,
+    words: str,
+    actor_id: str,
+    role: str,
+    witnessed: bool = False,
 ) -> tuple[Receipt, Audience | None]:
     """The receipt of that entry, unverified, and whose view it opens."""
     from broker.core.receipt import Audience
@@ -168,7 +189,9 @@ def _fetch(
     from broker.v1.audit_pb2_grpc import AuditServiceStub
 
     index = int(event_id) if _INDEX.fullmatch(event_id) else None
-    request = pb.GetReceiptRequest(event_id=event_id if index is None else "", index=index, open=opened)
+    request = pb.GetReceiptRequest(
+        event_id=event_id if index is None else "", index=index, open=opened, witnessed=witnessed
+    )
     if opened:
         request.actor.CopyFrom(exchange_pb2.Actor(id=actor_id, role=role))
         request.reason.CopyFrom(exchange_pb2.ReasonCode(code=reason, words=words))

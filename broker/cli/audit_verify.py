@@ -1,17 +1,20 @@
 """Owns `broker audit verify`: reads a receipt's files, says in one line whether they hold, offline.
 
 Exit 0 good; 1 bad, files that cannot be parsed included; 2 only a file that cannot be opened, or options that
-make no sense together. Needs nothing running and no library but `cryptography`.
+make no sense together; 3 good but not cosigned by the quorum of the witness policy that was given. Needs
+nothing running and no library but `cryptography`.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from broker.core.checkpoint import Verifier
 from broker.core.entry import MAX_ENTRY_BYTES, Opening, format_time
 from broker.core.proof_file import ProofFile
+from broker.core.quorum import WitnessPolicy, parse_policy
 from broker.core.receipt import (
     NOT_AT_HAND,
     Audience,
@@ -26,23 +29,26 @@ from broker.errors import IntegrityError
 GOOD: Final = 0
 BAD: Final = 1
 USAGE: Final = 2
+NOT_WITNESSED: Final = 3
 
 MAX_KEYS = 64
 _LARGEST_FILE = 4 << 20  # past the bound of every kind of file here, so a read never grows without end
 
 
 def verify_files(
-    proof: Path, entry: Path, vkey: Path, opening: Path | None, record: Path | None
+    proof: Path, entry: Path, vkey: Path, opening: Path | None, record: Path | None, policy: Path | None = None
 ) -> tuple[int, str]:
     """Return the exit code and the verdict, one line without its newline.
 
     `vkey` holds verifier keys, newest first, one a line; `entry` and `opening` raw bytes; `record` a
-    serialised Any, which needs the opening that ties it to the entry.
+    serialised Any, which needs the opening that ties it to the entry; `policy` a witness policy (TOML).
     """
     if record is not None and opening is None:
         return USAGE, "cannot verify: --record needs --opening, which ties the record to the entry"
     try:
-        files = {path: _read(path) for path in (proof, entry, vkey, opening, record) if path is not None}
+        files = {
+            path: _read(path) for path in (proof, entry, vkey, opening, record, policy) if path is not None
+        }
     except OSError as error:
         return USAGE, _one_line(f"cannot verify: {error.filename}: {error.strerror}")
     return verify_bytes(
@@ -51,18 +57,47 @@ def verify_files(
         files[vkey],
         None if opening is None else files[opening],
         None if record is None else files[record],
+        None if policy is None else files[policy],
     )
 
 
 def verify_bytes(
-    proof: bytes, entry: bytes, vkey: bytes, opening: bytes | None, record: bytes | None
+    proof: bytes,
+    entry: bytes,
+    vkey: bytes,
+    opening: bytes | None,
+    record: bytes | None,
+    policy: bytes | None = None,
 ) -> tuple[int, str]:
-    """Return the exit code, 0 or 1, and the verdict for the content of the files."""
+    """Return the exit code, 0, 1 or 3, and the verdict for the content of the files."""
     try:
         verified, audience = _verify(proof, entry, vkey, opening, record)
+        verdict = _verdict(verified, audience, record is not None)
+        if policy is None:
+            return GOOD, _one_line(verdict)
+        met, said = _witnessed(proof, vkey, parse_policy(policy))
     except IntegrityError as error:
         return BAD, _one_line(f"BAD {error}")
-    return GOOD, _one_line(_verdict(verified, audience, record is not None))
+    if not met:
+        return NOT_WITNESSED, _one_line(f"NOT YET WITNESSED, otherwise {verdict}; {said}")
+    return GOOD, _one_line(f"{verdict}; {said}")
+
+
+def _witnessed(proof: bytes, vkey: bytes, policy: WitnessPolicy) -> tuple[bool, str]:
+    """Whether the quorum cosigned the proof's checkpoint, and who did and when in words."""
+    opened, met = policy.open(ProofFile.from_bytes(proof).checkpoint, parse_vkeys(vkey))
+    times = {each.name: each.timestamp for each in opened.cosignatures}
+    signed = [each for each in policy.witnesses if each.verifier.name in times]
+    who = ", ".join(f"{each.name} at {_time(times[each.verifier.name])}" for each in signed) or "nobody"
+    of = f"{len(signed)} of {len(policy.witnesses)}, {policy.quorum} needed"
+    return met, f"cosigned by {who} ({of})"
+
+
+def _time(timestamp: int) -> str:
+    try:
+        return format_time(datetime.fromtimestamp(timestamp, UTC))
+    except (ValueError, OverflowError, OSError):
+        return f"second {timestamp}"
 
 
 def parse_vkeys(data: bytes) -> tuple[Verifier, ...]:

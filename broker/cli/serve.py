@@ -29,7 +29,8 @@ def serve(
     and BROKER_KEY (PEM files), BROKER_KEYS (folder of log, index and view keys, mode 0700), BROKER_GUARD (file
     that remembers the last signed head of the log). Optional: BROKER_TRUST_DOMAIN (blue-light.test),
     BROKER_HOST (127.0.0.1), BROKER_GRPC_PORT (7443), BROKER_HTTP_PORT (7444), BROKER_POOL_SIZE (8, for each
-    worker), BROKER_READY_FILE, BROKER_BOOTSTRAP_OPERATOR (certificate of the first operator, used only while
+    worker), BROKER_READY_FILE, BROKER_WITNESS_POLICY (file that names the log's witnesses),
+    BROKER_WITNESS_CA (BROKER_CA), BROKER_BOOTSTRAP_OPERATOR (certificate of the first operator, used only while
     nobody is enrolled), BROKER_WORKERS (1), BROKER_DIRECT_PORT (0: free ones), BROKER_ADVERTISE (BROKER_HOST),
     BROKER_DRAIN_SECONDS (25), BROKER_AGENCY_PER_SECOND (50000, of the deployment), BROKER_SYSTEM_STREAMS (256).
 

@@ -28,7 +28,14 @@ from broker.core.model import Obligation
 from broker.core.receipt import NOT_AT_HAND, Held, Receipt, VerifiedReceipt, verify_against
 from broker.core.record import Record
 from broker.core.views import RequesterView
-from broker.errors import BrokerError, IntegrityError, ProviderTimeout, ProviderUnavailable, SubjectNotFound
+from broker.errors import (
+    BrokerError,
+    IntegrityError,
+    NotWitnessed,
+    ProviderTimeout,
+    ProviderUnavailable,
+    SubjectNotFound,
+)
 from broker.v1 import exchange_pb2 as wire
 
 Open = Callable[[bytes], Checkpoint]
@@ -41,6 +48,8 @@ _EVENTS: dict[type[BrokerError], str] = {
     SubjectNotFound: "not-found",
     ProviderUnavailable: "provider-failure",
     ProviderTimeout: "provider-failure",
+    # Committed, and kept back: the entry speaks of a record that did not leave.
+    NotWitnessed: "disclosure",
 }
 
 
@@ -112,7 +121,8 @@ def failed(asked: Asked, failure: Failure, shared: bytes, open_note: Open) -> Br
     if failure.receipt is None:
         _require(event != "not-found", "a 'not found' without a receipt")
         return error
-    receipt, verified = _verify(failure.receipt, shared, open_note, None)
+    kept_back = isinstance(error, NotWitnessed)
+    receipt, verified = _verify(failure.receipt, shared, open_note, NOT_AT_HAND if kept_back else None)
     if (view := verified.view) is not None:
         _check_request(asked, view)
         _require(event is None or view.event == event, "the entry speaks of another end")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from prometheus_client.exposition import choose_encoder
@@ -25,7 +25,7 @@ from broker.console.gate import Gate
 from broker.console.guardrails import ANSWER_SECONDS, Guardrails, secure, sentence
 from broker.console.page import POLICY, caller_page, stranger_page
 from broker.console.peer import peer_certificate
-from broker.console.published import LogPages, PublishedLog
+from broker.console.published import LogPages, Newest, PublishedLog
 from broker.core.bundles import Bundle
 from broker.core.model import Caller, Function
 from broker.core.tiles import TILE_WIDTH, Tile
@@ -51,6 +51,7 @@ class Parts:
     `logs` by origin, and `vkeys`, stand newest first; the first log is the current one. `identify` gives the
     system that a certificate (DER) speaks for now, None if it may not speak. `ready` says whether this process
     can serve and, in words that anybody may read, why not; it is asked by strangers, so it only looks.
+    `published`, by origin, gives the checkpoint that went to the log's witnesses, where it has any.
     """
 
     version: str
@@ -60,6 +61,7 @@ class Parts:
     ready: Callable[[], tuple[bool, Sequence[str]]]
     telemetry: Telemetry
     now: Callable[[], datetime]
+    published: Mapping[str, Newest] = field(default_factory=dict)
 
 
 def build_app(parts: Parts, *, answer_seconds: float = ANSWER_SECONDS) -> Starlette:
@@ -84,7 +86,10 @@ class _Pages:
     def __init__(self, parts: Parts) -> None:
         if not parts.logs:
             raise SetupError("there is no log to publish")
-        published = [PublishedLog(origin, pages, parts.now) for origin, pages in parts.logs.items()]
+        published = [
+            PublishedLog(origin, pages, parts.now, parts.published.get(origin))
+            for origin, pages in parts.logs.items()
+        ]
         self._parts = parts
         self._current = published[0]
         self._by_half_year = {each.half_year: each for each in published}

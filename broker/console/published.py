@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -20,6 +20,9 @@ from broker.errors import SetupError
 
 RENEW_AFTER = timedelta(seconds=1)
 _ORIGIN = re.compile(r"[^/]+/log/([0-9]{4}h[12])", re.ASCII)
+
+
+Newest = Callable[[], Awaitable[tuple[int, bytes] | None]]
 
 
 class LogPages(Protocol):
@@ -50,7 +53,9 @@ class Head:
 class PublishedLog:
     """One log under its half-year. KeyError for tiles and bundles that it does not have."""
 
-    def __init__(self, origin: str, pages: LogPages, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, origin: str, pages: LogPages, now: Callable[[], datetime], published: Newest | None = None
+    ) -> None:
         match = _ORIGIN.fullmatch(origin)
         if match is None:
             raise SetupError(f"{origin} is not the name of a log: <trust-domain>/log/<year>h<1 or 2>")
@@ -58,12 +63,20 @@ class PublishedLog:
         self.half_year = match[1]
         self._pages = pages
         self._now = now
+        self._published = published
         self._renewing = asyncio.Lock()
         self._head: Head | None = None
         self._size = 0
 
     async def head(self) -> Head:
-        """The newest published head: at most a second old, and signed at most once a second."""
+        """The newest published head: at most a second old, and signed at most once a second.
+
+        Where there are witnesses: the newest that went to them, the same from every worker, and cosigned
+        unless they have been silent for seconds.
+        """
+        if self._published is not None and (newest := await self._published()) is not None:
+            self._size = max(self._size, newest[0])
+            return Head(*newest, self._now())
         async with self._renewing:  # so that those who come together share one signature
             now = self._now()
             if self._head is None or not timedelta(0) <= now - self._head.at < RENEW_AFTER:

@@ -36,11 +36,19 @@ class HttpsServer:
 
     @classmethod
     async def start(
-        cls, app: ASGIApp, files: TlsFiles, host: str, port: int, *, reuse_port: bool = False
+        cls,
+        app: ASGIApp,
+        files: TlsFiles,
+        host: str,
+        port: int,
+        *,
+        reuse_port: bool = False,
+        elsewhere: str = "--http-port or BROKER_HTTP_PORT",
     ) -> HttpsServer:
         """Serve `app` on `host` and `port` (0: a free one) until `stop`.
 
-        `reuse_port` lets several workers of this machine share the port.
+        `reuse_port` lets several workers of this machine share the port; `elsewhere` says how another is
+        chosen.
 
         Raises:
             SetupError: the certificate files do not hold together, or the port cannot be had.
@@ -64,7 +72,7 @@ class HttpsServer:
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
         config.load()
-        listener = _bind(host, port, reuse_port)
+        listener = _bind(host, port, reuse_port, elsewhere)
         server = _Server(config)
         task = asyncio.get_running_loop().create_task(server.serve([listener]), name="https")
         up = asyncio.create_task(server.up.wait())
@@ -108,14 +116,13 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _bind(host: str, port: int, reuse_port: bool) -> socket.socket:
+def _bind(host: str, port: int, reuse_port: bool, elsewhere: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         bound = socket.create_server((host, port), family=family, backlog=_BACKLOG, reuse_port=reuse_port)
     except OSError as e:
         raise SetupError(
-            f"cannot listen on {host} port {port}: {e.strerror}; choose another with --http-port"
-            " or BROKER_HTTP_PORT"
+            f"cannot listen on {host} port {port}: {e.strerror}; choose another with {elsewhere}"
         ) from e
     except OverflowError as e:
         raise SetupError(f"{port} is not a port; choose one from 1 to 65535, or 0 for a free one") from e

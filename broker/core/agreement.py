@@ -20,6 +20,7 @@ from broker.core.condition import Condition
 from broker.core.terms import (
     Actors,
     Directives,
+    EvidenceTerms,
     FlowTerms,
     Governance,
     Id,
@@ -64,6 +65,7 @@ class Agreement(Part):
     flows: Annotated[tuple[FlowTerms, ...], Field(min_length=1)]
     obligations: tuple[ObligationTerms, ...] = ()
     limits: Limits | None = None
+    evidence: EvidenceTerms = EvidenceTerms()
     override: OverrideTerms | None = None
     referral: ReferralTerms = ReferralTerms()
     governance: Governance = Governance()

@@ -138,6 +138,7 @@ def _concluded(
         permitted=() if refused else walk.permitted,
         obligations=() if refused else _obligations(walk),
         ncnd=flow.agreement.ncnd,
+        witnessed=flow.agreement.evidence.witnessed,
         about_person=walk.about_person,
         override=override.code if override and "override" in by else "",
         grant=grant.referral if grant and "grant" in by else "",

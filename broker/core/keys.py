@@ -138,8 +138,7 @@ class Signer:
     @property
     def skey(self) -> str:
         """The secret spelling of this key; the caller keeps it as one keeps keys."""
-        material = base64_strict.encode(bytes((KeyKind.LOG,)) + self._key.private_bytes_raw())
-        return f"{_PRIVATE}{self.name}+{self.verifier.key_id.hex()}+{material}"
+        return _skey(self.verifier, self._key)
 
     @property
     def vkey(self) -> str:
@@ -166,6 +165,22 @@ class Cosigner:
     def from_seed(cls, name: str, seed: bytes) -> Cosigner:
         """Return the cosigner of a 32-byte Ed25519 seed."""
         return cls(name, _private(seed))
+
+    @classmethod
+    def from_skey(cls, text: str) -> Cosigner:
+        """Return the cosigner spelled by `PRIVATE+KEY+<name>+<key id in hex>+<base64 of 0x04 and seed>`."""
+        if not text.startswith(_PRIVATE):
+            raise IntegrityError("witness key: does not begin as one")
+        name, kind, seed = _parse(text.removeprefix(_PRIVATE), "witness key")
+        cosigner = cls.from_seed(name, seed)
+        if kind is not KeyKind.COSIGNER or cosigner.skey != text:
+            raise IntegrityError("witness key: not a witness's, or its key id is not that of its name and key")
+        return cosigner
+
+    @property
+    def skey(self) -> str:
+        """The secret spelling of this key; the caller keeps it as one keeps keys."""
+        return _skey(self.verifier, self._key)
 
     @property
     def vkey(self) -> str:
@@ -199,6 +214,11 @@ def verified_signatures(note: Note, verifiers: tuple[Verifier, ...]) -> tuple[tu
 
 def _public(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes_raw()
+
+
+def _skey(verifier: Verifier, key: Ed25519PrivateKey) -> str:
+    material = base64_strict.encode(bytes((verifier.kind,)) + key.private_bytes_raw())
+    return f"{_PRIVATE}{verifier.name}+{verifier.key_id.hex()}+{material}"
 
 
 def _private(seed: bytes) -> Ed25519PrivateKey:

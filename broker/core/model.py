@@ -273,6 +273,7 @@ class Decision(Struct, frozen=True):
     permitted: tuple[str, ...] = ()
     obligations: tuple[Obligation, ...] = ()
     ncnd: bool = False
+    witnessed: bool = False
     about_person: bool = False
     provider_regime: str = ""
     override: str = ""

@@ -145,6 +145,13 @@ class ObligationTerms(Part):
     days: Annotated[int, Field(ge=1, le=36525)] | None = None
 
 
+class EvidenceTerms(Part):
+    """How far the evidence must have come before a record leaves."""
+
+    # A quorum of witnesses has cosigned it; where they do not in time, nothing is released.
+    witnessed: bool = False
+
+
 class Limits(Part):
     """How much each requester may ask for under the agreement, and how much of that in the emergency lane."""
 

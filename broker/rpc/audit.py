@@ -60,6 +60,8 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             opened = await self._audits.open(caller, event_id, actor, reason)
         else:
             opened = await self._audits.receipt(caller, event_id)
+        if request.witnessed:
+            opened = await self._audits.witnessed(opened)
         return pb.GetReceiptResponse(receipt=wire.receipt(opened.receipt), audience=opened.audience)
 
     @streamed

@@ -14,9 +14,7 @@ from broker.core.receipt import Receipt
 from broker.core.tiles import (
     TILE_WIDTH,
     Tile,
-    consistency_proof,
     inclusion_proof,
-    tiles_for_consistency,
     tiles_for_inclusion,
     tiles_for_range,
     tree_root,
@@ -132,8 +130,24 @@ class LogReader:
             if new != size:
                 tiles = await reader.read(tiles_for_range(new))
                 root = tree_root(new, tiles.__getitem__)
-            read = await reader.read(tiles_for_consistency(old, new))
-        return consistency_proof(old, new, read.__getitem__), self._notary.sign(new, root)
+            proof = await reader.consistency(old, new)
+        return proof, self._notary.sign(new, root)
+
+    async def proof_between(self, old: int, new: int) -> tuple[bytes, ...]:
+        """Proof that the first `old` entries are a prefix of the first `new`; nothing is signed. KeyError where
+        the log is smaller."""
+        async with self._database.connection() as connection:
+            if not 0 <= old <= new <= (await _head(connection))[0]:
+                raise KeyError(new)
+            return await TileReader(connection, self._log).consistency(old, new)
+
+    async def proof_at(self, index: int, size: int) -> tuple[bytes, ...]:
+        """Inclusion proof of an entry in the first `size`. KeyError where the log is smaller."""
+        async with self._database.connection() as connection:
+            if not 0 <= index < size <= (await _head(connection))[0]:
+                raise KeyError(size)
+            tiles = await TileReader(connection, self._log).read(tiles_for_inclusion(index, size))
+        return inclusion_proof(index, size, tiles.__getitem__)
 
     async def tile(self, tile: Tile) -> bytes:
         """A tile's bytes. KeyError where the log is too small for it."""

@@ -11,7 +11,14 @@ from collections.abc import Iterable
 import asyncpg
 
 from broker.core.merkle import HASH_BYTES, MAX_SIZE
-from broker.core.tiles import TILE_WIDTH, Tile, hashes_of, subtree_root
+from broker.core.tiles import (
+    TILE_WIDTH,
+    Tile,
+    consistency_proof,
+    hashes_of,
+    subtree_root,
+    tiles_for_consistency,
+)
 
 _LEAVES = """
 select string_agg(sha256('\\x00'::bytea || leaf), ''::bytea order by idx) as hashes
@@ -29,6 +36,11 @@ class TileReader:
     async def read(self, tiles: Iterable[Tile]) -> dict[Tile, bytes]:
         """The bytes of each tile, `width` hashes of 32 bytes."""
         return {tile: await self._tile(tile) for tile in tiles}
+
+    async def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
+        """Proof that `old` entries are a prefix of `new` (RFC 6962 section 2.1.2)."""
+        tiles = await self.read(tiles_for_consistency(old, new))
+        return consistency_proof(old, new, tiles.__getitem__)
 
     async def bundle(self, index: int, width: int = TILE_WIDTH) -> list[bytes]:
         """The entries of one bundle. KeyError where there are fewer than `width`."""

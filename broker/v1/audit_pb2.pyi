@@ -237,12 +237,17 @@ class GetReceiptRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     OPEN_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    WITNESSED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Event id: the entry's own id. Or its index, below: exactly one of the two."""
     open: _builtins.bool
     """Open the view the caller may see: requester, provider or full. Without it, no entry is made."""
     index: _builtins.int
     """The entry's place in the current log, from 0."""
+    witnessed: _builtins.bool
+    """The proof leads to a checkpoint that a quorum of witnesses has cosigned. Waits for it, for some seconds;
+    UNAVAILABLE (NotWitnessed) where there is none by then.
+    """
     @_builtins.property
     def actor(self) -> _exchange_pb2.Actor:
         """Who looks and why, when the view is opened."""
@@ -257,10 +262,11 @@ class GetReceiptRequest(_message.Message):
         reason: _exchange_pb2.ReasonCode | None = ...,
         open: _builtins.bool = ...,
         index: _builtins.int | None = ...,
+        witnessed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "actor", b"actor", "index", b"index", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "actor", b"actor", "event_id", b"event_id", "index", b"index", "open", b"open", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "actor", b"actor", "event_id", b"event_id", "index", b"index", "open", b"open", "reason", b"reason", "witnessed", b"witnessed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
     _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015

@@ -21,6 +21,7 @@ from broker.errors import (
     IntegrityError,
     InvalidRequest,
     NotAllowed,
+    NotWitnessed,
     NotYetOffered,
     ProviderTimeout,
     ProviderUnavailable,
@@ -50,6 +51,7 @@ CASES: list[tuple[grpc.StatusCode, str, tuple[Message, ...], type[BrokerError]]]
     (Code.UNAVAILABLE, "ProviderUnavailable", (), ProviderUnavailable),
     (Code.UNAVAILABLE, "AuditUnavailable", (), AuditUnavailable),
     (Code.UNAVAILABLE, "Unsettled", (), Unsettled),
+    (Code.UNAVAILABLE, "NotWitnessed", (), NotWitnessed),
     (Code.DEADLINE_EXCEEDED, "ProviderTimeout", (), ProviderTimeout),
     (Code.DATA_LOSS, "IntegrityError", (), IntegrityError),
     (Code.UNIMPLEMENTED, "NotYetOffered", (), NotYetOffered),
@@ -176,3 +178,27 @@ async def test_files_that_do_not_hold_together_are_refused_before_dialling(
     with pytest.raises(SetupError, match="is not the key of"):
         await setup.client(key=setup.certs / "broker" / "key.pem").__aenter__()
     assert setup.broker.streams == 0
+
+
+@pytest.mark.parametrize("unary", [False, True], ids=["stream", "unary"])
+async def test_a_record_that_was_not_witnessed_in_time_can_be_had_later(setup: Setup, unary: bool) -> None:
+    """The error carries the verified receipt of the release that did not happen; asked again, it comes."""
+
+    def kept_back(request: wire.RecordRequest) -> wire.Outcome | None:
+        setup.broker.disclose(request)
+        receipt = setup.broker.receipt(setup.broker.claims[request.request_id])
+        receipt.checkpoint = setup.broker.log.note()
+        status = rich(Code.UNAVAILABLE, "NotWitnessed", receipt)
+        return wire.Outcome(request_id=request.request_id, error=status)
+
+    setup.broker.answer = kept_back
+    request_id = "3f0e8f5e-6f0a-4a53-9d37-0b8b2f7c1a11"
+    async with setup.client(unary=unary) as broker:
+        with pytest.raises(NotWitnessed) as caught:
+            await broker.request(**ASK, request_id=request_id)
+        assert caught.value.receipt is not None
+        setup.broker.answer = None
+        disclosure = await broker.request(**ASK, request_id=request_id)
+    assert disclosure.earlier is not None
+    assert disclosure.earlier.entry == caught.value.receipt.entry
+    assert setup.broker.requests[-1].retry_of == request_id

@@ -17,6 +17,12 @@ _UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "EAI_FAIL", "ECONNREFUSED", "ECONNRESE
 
 
 @pytest.fixture(scope="session")
+def node_alone() -> Path:
+    """The node binary without any package: what needs none is run wherever the environment is."""
+    return Path(sys.executable).parent / "node"
+
+
+@pytest.fixture(scope="session")
 def node() -> Path:
     """The node binary, its packages in place; skips, saying why, only where no registry can be reached."""
     binaries = Path(sys.executable).parent

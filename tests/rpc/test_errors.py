@@ -32,6 +32,7 @@ TABLE: list[tuple[BaseException, grpc.StatusCode]] = [
     (errors.AuditUnavailable("x"), Code.UNAVAILABLE),
     (errors.Draining("x"), Code.UNAVAILABLE),
     (errors.Unsettled("x"), Code.UNAVAILABLE),
+    (errors.NotWitnessed("x"), Code.UNAVAILABLE),
     (errors.ProviderTimeout("x"), Code.DEADLINE_EXCEEDED),
     (errors.IntegrityError("x"), Code.DATA_LOSS),
     (errors.NotYetOffered("x"), Code.UNIMPLEMENTED),

@@ -91,7 +91,7 @@ class Why:
     ) -> Why:
         """As the composition root puts them together."""
         replays = Replays(administration, past)
-        audits = Audits(administration, log)
+        audits = Audits(administration, log, clock)
         return cls(
             replays,
             Explanations(administration, audits, log, facts, reference, past, replays, clock),

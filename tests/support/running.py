@@ -106,13 +106,18 @@ class RunningBroker:
 
 
 @contextlib.contextmanager
-def serving(dsn: str, state: Path) -> Iterator[RunningBroker]:
-    """A broker of its own on an empty database, its state under `state`; ends with the block."""
+def serving(dsn: str, state: Path, **more: object) -> Iterator[RunningBroker]:
+    """A broker of its own on an empty database, its state under `state`; ends with the block.
+
+    `more` are further settings, such as `WITNESS_POLICY`.
+    """
     folder = CertificateFolder(state / "certs")
     now = datetime.now(UTC)
-    folder.init("blue-light.test", now)
-    folder.issue_client("operator", "cli", now)
+    if not folder.ca.exists():
+        folder.init("blue-light.test", now)
+        folder.issue_client("operator", "cli", now)
     ready = state / "ready.json"
+    ready.unlink(missing_ok=True)
     settings = {
         "DATABASE_URL": dsn,
         "CA": folder.ca,
@@ -125,6 +130,7 @@ def serving(dsn: str, state: Path) -> Iterator[RunningBroker]:
         "POOL_SIZE": 4,
         "READY_FILE": ready,
         "BOOTSTRAP_OPERATOR": folder.path / OPERATOR / "cert.pem",
+        **more,
     }
     env = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
     env |= {f"BROKER_{name}": str(value) for name, value in settings.items()}

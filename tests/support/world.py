@@ -27,7 +27,7 @@ from broker.directives import Directives
 from broker.exchange import Exchange
 from broker.links import Links
 from broker.overrides import Overrides
-from broker.ports import Change, Found
+from broker.ports import Change, Found, Witnesses
 from broker.referrals import Referrals
 from broker.referring import Referring
 from broker.registry import Registry
@@ -169,6 +169,7 @@ class World:
     # Where given, the exchange asks these instead of the scripted ones.
     links: Links | None = None
     tracing: Tracing = OFF
+    witnesses: Witnesses | None = None
 
     def __post_init__(self) -> None:
         self.store = MemoryStore(self.clock)
@@ -184,6 +185,7 @@ class World:
             self.clock,
             self.store.content,
             self.tracing,
+            self.witnesses,
         )
         self.administration = Administration(self.store.log, self.clock)
         self.registry = Registry(self.administration, reference, self.clock)
@@ -201,7 +203,7 @@ class World:
         self.overrides = Overrides(
             self.administration, queues.overrides, self.store.facts, reference, self.clock
         )
-        self.audits = Audits(self.administration, self.store.log)
+        self.audits = Audits(self.administration, self.store.log, self.clock, self.witnesses)
         self.searches = Searches(self.administration, MemorySearch(self.store))
         self.past = MemoryPast(self.store)
         self.why = Why.of(
