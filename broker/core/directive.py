@@ -66,20 +66,22 @@ class Directive:
 
     def speaks_to(self, *, purpose: str, record_type: str, requester: str, provider: str) -> bool:
         """Whether the scope covers this use, whatever the time."""
+        return self.speaks_to_any(purpose, record_type, frozenset({requester}), frozenset({provider}))
+
+    def speaks_to_any(
+        self, purpose: str, record_type: str, requesters: frozenset[str], providers: frozenset[str]
+    ) -> bool:
+        """As `speaks_to`, for any of these requesters and any of these providers."""
         return (
-            _covers(self.purposes, purpose)
-            and _covers(self.record_types, record_type)
-            and _covers(self.requesters, requester)
-            and _covers(self.providers, provider)
+            (not self.purposes or purpose in self.purposes)
+            and (not self.record_types or record_type in self.record_types)
+            and (not self.requesters or not self.requesters.isdisjoint(requesters))
+            and (not self.providers or not self.providers.isdisjoint(providers))
         )
 
     def in_force(self, now: datetime) -> bool:
         """Whether it has been said and has not run out at `now`."""
         return self.said_at <= now and (self.valid_until is None or now < self.valid_until)
-
-
-def _covers(scope: frozenset[str], value: str) -> bool:
-    return not scope or value in scope
 
 
 def why_not(directive: Directive, now: datetime) -> str | None:

@@ -91,30 +91,24 @@ class Walk:
     @cached_property
     def said(self) -> Sequence[Directive]:
         """What has been said about this use and is in force. A link carries all of it but consent."""
+        request = self.request
+        # What was said of an agency holds for whoever is in its place, and what was said against a processor
+        # also where it acts for another.
+        consented = against = self.before(request.requester)
+        if request.processor:
+            against |= {request.processor}
+        providers = self.before(request.provider)
         relevant = [
             d
             for d in (*self.directives, *(d for d in self.linked if d.kind != "consent"))
-            if self._speaks_to(d)
+            if d.speaks_to_any(
+                request.purpose, request.record_type, consented if d.kind == "consent" else against, providers
+            )
         ]
         if not relevant:
             return ()
         self.ends(next_change(relevant, self.now))
         return [d for d in relevant if d.in_force(self.now)]
-
-    def _speaks_to(self, directive: Directive) -> bool:
-        """Whether a directive is about this use. What was said of an agency holds for whoever is in its place,
-        and what was said against a processor also where it acts for another."""
-        request = self.request
-        requesters, providers = self.before(request.requester), self.before(request.provider)
-        if request.processor and directive.kind != "consent":
-            requesters |= {request.processor}
-        return any(
-            directive.speaks_to(
-                purpose=request.purpose, record_type=request.record_type, requester=r, provider=p
-            )
-            for r in requesters
-            for p in providers
-        )
 
     def before(self, agency: str) -> frozenset[str]:
         """An agency, and those whose place it has taken."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker.core import directive as words_of
-from broker.core.decision import is_subject_key, subject_key
+from broker.core.decision import as_decided, is_about_person, is_subject_key, subject_key
 from broker.core.directive import Directive, next_change
 from broker.core.directory import Agency, agency_key, record_type_key, system_key
 from broker.core.model import Decision, Outcome
@@ -15,7 +15,7 @@ from broker.core.steps import STEPS
 from broker.core.steps.person import counts
 from broker.core.walk import Walk, contact
 from tests.core.test_decision import BASE, NOW, agreed, word
-from tests.decisions.cases import Row, decided, rows
+from tests.decisions.cases import Row, decided, requested, rows
 from tests.support.values import replace
 from tests.support.world import HOME, flow, said
 
@@ -54,6 +54,45 @@ def test_a_decision_names_exactly_what_it_read() -> None:
     assert of(PLAIN, circumstances="").reads == STANDING | {"subject:nhs-number|9000000009"}
     by_traits = BY_NAME["a missing person by traits, agreed with the trust"]
     assert not any(is_subject_key(key) for key in of(by_traits).reads)
+
+
+def test_what_was_read_of_contracts_and_routes_is_named_too() -> None:
+    """So that a change of either is seen by the append; without one, nothing more."""
+    acted = of("a control room asks for the fire service that it works for")
+    assert {"acts:cfrs", agency_key("cumbria-police")} <= acted.reads
+    routed = of("whoever holds it for this place")
+    assert any(key.startswith("route:") for key in routed.reads)
+    assert not any(key.startswith(("acts:", "route:")) for key in of(PLAIN).reads)
+
+
+def test_the_request_is_carried_on_as_it_was_decided() -> None:
+    """With the controllers of both sides; untouched where it named them itself."""
+    for name, sides in (
+        (
+            "a control room asks for the fire service that it works for",
+            ("cfrs", "cumbria-police", "cumberland"),
+        ),
+        ("whoever holds it for this place", ("cfrs", "", "cumberland")),
+    ):
+        request = requested(BY_NAME[name])
+        carried = as_decided(request, of(name))
+        assert (carried.requester, carried.processor, carried.provider) == sides
+        assert replace(carried, requester=request.requester, processor="", provider=request.provider) == request
+    plain = requested(PLAIN)
+    assert as_decided(plain, of(PLAIN)) is plain
+
+
+def test_a_hypothetical_asks_nothing_about_anybody() -> None:
+    """The steps about the person are left out and say so; all others are walked."""
+    row = BY_NAME["an objection, respected"]
+    hypothetical = decided(row, nobody=True)[0]
+    assert hypothetical.outcome is Outcome.PERMIT
+    person = {step.rule for step in STEPS if step.rule.startswith("person.")}
+    assert verdicts(hypothetical) == dict.fromkeys(person, "left out")
+    assert not any(is_subject_key(key) for key in hypothetical.reads)
+    assert {rule for rule in person if is_about_person(rule)} == person
+    assert not is_about_person("judgement.taken")
+    assert decided(replace(row, role="visitor"), nobody=True)[0].rules[-1].rule == "role.named"
 
 
 def test_the_key_of_a_subject_is_known_as_one() -> None:
@@ -145,6 +184,7 @@ def test_each_rule_says_what_became_of_it() -> None:
     both = of("role by override, objection by the human: fewer of both")
     assert verdicts(both) == {"role.named": "waived by override", "person.not-against": "waived by grant"}
     assert both.waived == ("role.named", "person.not-against")
+    assert {r.detail for r in both.rules} == {""}
     told = of("a protected identity in MARAC research, granted")
     assert told.waived == ("person.protected-identity", "judgement.taken")
     noted = of("an objection in MARAC research is put before the human")
@@ -239,6 +279,31 @@ def test_a_refusal_says_whom_to_speak_to() -> None:
     refused = of("an objection, respected").refused
     assert refused is not None
     assert refused.remedy.startswith("Speak to Cumberland Council (Information governance). ")
+
+
+def test_a_refusal_says_who_took_the_place_of_an_agency() -> None:
+    """Each of its successors; and where there is none, how to look for the right id."""
+    gone = "the old county council is no party any more"
+    plain = of(gone).refused
+    assert plain is not None
+    assert plain.remedy.startswith("Check the provider's id with `broker agency list`")
+    heirs = "; ".join(f"cumbria-county-council succeeded by {name}" for name in ("cumberland", "wf"))
+    refused = of(gone, circumstances=heirs).refused
+    assert refused is not None
+    assert refused.remedy.startswith("It was replaced by cumberland, wf: name the one that has the place")
+    unknown = of("a provider that nobody knows").refused
+    assert unknown is not None
+    assert unknown.remedy == plain.remedy
+
+
+def test_the_agreement_of_one_that_ended_says_in_whose_place_the_parties_are() -> None:
+    """To the owner, beside the rule that found it; nothing where they signed themselves."""
+    both = {r.rule: r.detail for r in of("both parties have been replaced").rules}["agreement.in-force"]
+    assert "gp-derwent in the place of ncic since 2026-11-01T00:00:00+00:00" in both.split("; ")
+    assert "gwynedd in the place of cumberland since 2026-11-10T00:00:00+00:00" in both.split("; ")
+    assert {r.detail for r in of(PLAIN).rules} == {""}
+    objected = of("an objection, respected").rules
+    assert {r.rule: r.detail for r in objected}["agreement.in-force"] == ""
 
 
 def test_both_sides_of_the_law_stand_in_the_evidence() -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
 from broker.core import agreement as agreements
+from broker.core.acting import Acting
 from broker.core.agreement import Agreement
 from broker.core.decision import decide
-from broker.core.directory import Agency, System
+from broker.core.directory import Agency, Successor, System
+from broker.core.flow import FlowKey
 from broker.core.model import Actor, Decision, Function, Outcome, Reason, Request, SubjectRef, Traits
 from broker.core.reference import Reference
+from broker.core.routing import Routing
+from broker.core.steps.sides import resolved
 from broker.core.terms import level
 from broker.errors import InvalidRequest
 from broker.law import Gateway, Law, load
@@ -72,7 +76,7 @@ def rows() -> tuple[Row, ...]:
         return tuple(Row(**line) for line in csv.DictReader(file))
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
+COLUMNS = tuple(each.name for each in fields(Row))
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,8 @@ class Situation:
     now: datetime
     suspended: bool = False
     grant: str = ""
+    acting: list[Acting] = field(default_factory=list)
+    routings: list[Routing] = field(default_factory=list)
 
     def change(self, circumstance: str) -> None:
         """One circumstance."""
@@ -117,6 +123,8 @@ class Situation:
             self.suspended = True
         elif first == "system":
             self._system(rest)
+        elif first == "route":
+            self.routings.append(words.route(rest, self.law))
         elif first == "law":
             self._law(rest)
         else:
@@ -148,6 +156,13 @@ class Situation:
         word, _, value = rest.partition(" ")
         if word == "unknown":
             del self.known[name]
+            return
+        if word == "acts":
+            self.acting.append(words.acting(name, value, _SINCE))
+            return
+        if word == "succeeded":
+            heirs = (*self.known[name].successors, Successor(value.removeprefix("by ")))
+            self.known[name] = replace(self.known[name], successors=heirs)
             return
         assert word in ("is", "in", "from", "until"), f"circumstance {name!r} {rest!r} is not known"
         key = {"is": "kind", "in": "jurisdiction"}.get(word, f"valid_{word}")
@@ -187,8 +202,13 @@ def _usual(number: str, differs: str, who: str, of: str, record_type: str) -> Ag
     return agreements.parse(_file(number, differs, who, of, record_type), LAW)
 
 
-def decided(row: Row, law: Law = LAW) -> tuple[Decision, tuple[str, ...]]:
-    """The decision on a row under this law, and what the agreement permits at most.
+def requested(row: Row) -> Request:
+    """The request of a row, as it was asked."""
+    return _situation(row, LAW).request
+
+
+def decided(row: Row, law: Law = LAW, **how: bool) -> tuple[Decision, tuple[str, ...]]:
+    """The decision on a row under this law, and what the agreement permits at most; `how` is for `decide`.
 
     Raises InvalidRequest where this law cannot read the agreement, or does not know a kind of agency.
     """
@@ -209,20 +229,15 @@ def decided(row: Row, law: Law = LAW) -> tuple[Decision, tuple[str, ...]]:
         dict.fromkeys(LABELS, ""),
         labels=LABELS,
         suspended=[each.id for each in agreed] if made.suspended else (),
+        routings=made.routings,
+        acting=made.acting,
     )
-    asked = (row.who, row.of, row.record_type)
-    permitted = next(
-        (
-            tuple(sorted(f.permitted))
-            for each in agreed
-            for f in each.flows
-            if (f.requester, f.provider, f.record_type) == asked
-        ),
-        (),
-    )
+    asked = resolved(made.request, reference, made.now)
+    key = FlowKey(asked.requester, asked.provider, row.record_type, row.purpose)
+    permitted = next((tuple(sorted(flow.terms.permitted)) for flow in reference.flows(key)), ())
     here, elsewhere = words.said(row.said)
     grant = words.grant(made.grant, permitted, made.now) if made.grant else None
-    return decide(made.request, reference, here, made.now, elsewhere, grant), permitted
+    return decide(made.request, reference, here, made.now, elsewhere, grant, **how), permitted
 
 
 def came(decision: Decision) -> Came:

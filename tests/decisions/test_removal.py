@@ -119,7 +119,7 @@ def by_code() -> dict[str, list[Row]]:
         named = set(f"{row.differs} {row.purpose} {row.circumstances}".replace(";", " ").split())
         if row.agreement:
             named |= _strings(example(row.agreement))
-        named |= {agencies()[name].kind for name in (row.who, row.of)}
+        named |= {agencies()[name].kind for name in (row.who, row.of) if name}
         for code in named & codes:
             found[code].append(row)
     # A row that is about a code says so in its differences or in its name.

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from broker.core.acting import Acting
 from broker.core.directive import KINDS, Directive
 from broker.core.model import Grant, Override, Place
+from broker.core.routing import Routing, parse
+from broker.law import Law
 
 _LISTS = re.compile(r"other_gateways|recorders|permitted|roles|subject_schemes|flow\.override|override\.codes")
 _NUMBERS = re.compile(r"hours|review_hours|days")
@@ -157,3 +160,27 @@ def place(text: str) -> Place:
     """`district E06000063` or `uprn 100062990001`."""
     kind, value = text.split()
     return Place(uprn=value) if kind == "uprn" else Place(district=value)
+
+
+def acting(processor: str, text: str, since: datetime) -> Acting:
+    """`for cfrs`, `for cfrs until 2027-01-01`, `for cfrs in audit`, `for cfrs as N42`."""
+    pairs = dict(zip(text.split()[::2], text.split()[1::2], strict=True))
+    assert pairs.keys() <= {"for", "from", "until", "in", "as"}, f"{text!r} is not known"
+    return Acting(
+        "contract-1",
+        processor,
+        pairs["for"],
+        "contract 1",
+        moment(pairs["from"]) if "from" in pairs else since,
+        moment(pairs["until"]) if "until" in pairs else None,
+        purposes=frozenset({pairs["in"]} if "in" in pairs else ()),
+        crews=frozenset({pairs["as"]} if "as" in pairs else ()),
+    )
+
+
+def route(text: str, law: Law) -> Routing:
+    """`council E06000063 cumberland`: what councils hold for this district is held by that one."""
+    kind, district, holder = text.split()
+    head = f'id = "{kind}-{holder}"\nversion = 1\ntitle = "Who holds what"\n'
+    one = f'id = "r1"\nkind = "{kind}"\ndistricts = ["{district}"]\nholder = "{holder}"\n'
+    return parse(f"{head}[[routes]]\n{one}".encode(), law)

@@ -94,7 +94,8 @@ def _places(tree: ast.Module) -> Iterator[_Place]:
                 if not isinstance(node, ast.AST) or _idle(node):
                     continue
                 name = ".".join(part for part in (where, _name(node)) if part)
-                yield parent, field, index, node, name or where, inside and field != "defaults"
+                body = inside and field not in ("defaults", "kw_defaults")
+                yield parent, field, index, node, name or where, body
                 yield from walk(node, name, inside or isinstance(node, ast.FunctionDef))
 
     yield from walk(tree, "", False)
