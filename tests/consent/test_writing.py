@@ -42,14 +42,14 @@ spoken = st.builds(
 
 
 @given(spoken)
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_what_is_written_is_read_as_what_it_was(one: Understood) -> None:
     """Every directive there can be, whole, through JSON: kind, scope, times to the microsecond, who spoke."""
     assert read(json.loads(json.dumps(write(one, AGENCIES, LAW))), HERE) == [one]
 
 
 @given(spoken)
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_what_is_written_is_fhir(one: Understood) -> None:
     """By a validator of R4, and by the models of R4B, which knows the same Consent."""
     resource = write(one, AGENCIES, LAW)
@@ -148,7 +148,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @given(spoken, st.data())
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_a_damaged_consent_is_refused_or_means_no_more(one: Understood, data: st.DataObject) -> None:
     """Anything in any place: never another error, and never a consent where somebody stood against a use."""
     resource = json.loads(json.dumps(write(one, AGENCIES, LAW)))

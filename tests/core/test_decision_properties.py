@@ -126,7 +126,7 @@ def terms_of(request: Request) -> agreements.FlowTerms:
 
 
 @given(CASES, LISTS, LISTS, st.sampled_from([NOW, NOW.replace(year=1971), NOW.replace(year=2199)]))
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_it_never_raises_and_permits_only_what_an_agreement_names(
     case: tuple[Request, Grant | None], here: Said, elsewhere: Said, now: datetime
 ) -> None:
@@ -146,7 +146,7 @@ def test_it_never_raises_and_permits_only_what_an_agreement_names(
 
 
 @given(CASES, LISTS, LISTS, directives(AGAINST | SHIELDS | {"opt-out"}), st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_another_refusal_opens_nothing(
     case: tuple[Request, Grant | None], here: Said, elsewhere: Said, more: Directive, linked: bool
 ) -> None:

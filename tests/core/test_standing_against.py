@@ -123,7 +123,7 @@ against = (spoken | wide).filter(lambda d: d.kind != "consent")
 
 
 @given(cases(), against, st.booleans())
-@settings(max_examples=400, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.filter_too_much])
 def test_what_stands_against_a_use_never_opens_or_widens_it(case: Case, word: Directive, linked: bool) -> None:
     """Refusal, objection, restriction, opt-out or shield, under this identifier or another: whatever was not
     permitted stays so, and what was is no more than before."""

@@ -176,6 +176,7 @@ def strays(times: dict[str, list[float]]) -> dict[str, float]:
     return {kind: abs(area(times[kind], times["absent"]) - 0.5) for kind in times if kind != "absent"}
 
 
+@pytest.mark.long
 async def test_how_long_a_silence_takes_says_nothing_of_why(postgres: Server, tmp_path: Path) -> None:
     """Refused, restricted, protected, conflicted, referred and failed answers come when absent ones do."""
     start = datetime.now(UTC)
