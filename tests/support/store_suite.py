@@ -41,7 +41,7 @@ STORE = (
     workers.WorkerTable,
 )
 # Protocols of the use cases that no store implements.
-OTHERS = (ports.Providers, ports.Releases, ports.Clock)
+OTHERS = (ports.Providers, ports.Releases, ports.Clock, ports.Witnesses)
 SYSTEM = "nwas/cad"
 Place = tuple[int, bytes, str]
 
