@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv --no-config --no-progress -q
 LOCK   := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header
 ARGS   ?=
+JOBS   ?= 2
 export UV_COMPILE_BYTECODE = 1
 export UV_SYSTEM_CERTS = 1
 export UV_PYTHON_DOWNLOADS = never
@@ -34,8 +35,9 @@ $(VENV)/.ready: $(VENV)/bin/uv requirements/dev.txt pyproject.toml
 run: setup  ## everything on this machine: the demonstration, then it stays up until interrupted
 	@exec $(BIN)/broker up $(ARGS)
 
-test: setup  ## the tests, without the long ones (ARGS goes to pytest)
-	@$(BIN)/pytest -m "not long" $(ARGS)
+# A file's tests run one after the other, since they share servers.
+test: setup  ## the tests, without the long ones, JOBS files at a time (ARGS goes to pytest)
+	@$(BIN)/pytest -m "not long" -n $(JOBS) --dist loadfile $(ARGS)
 
 test-all: setup  ## all tests
 	@$(BIN)/pytest $(ARGS)
