@@ -15,15 +15,20 @@ from broker.core.agreement import Agreement
 from broker.core.directory import Agency
 from broker.core.recordtype import RecordType
 from broker.law import load
+from tests.support import world
 from tests.support.values import replace
-from tests.support.world import PERMITTED, flow, terms, toml
+from tests.support.world import flow, terms, toml
 
 LAW = load()
 TODAY = date(2026, 11, 21)
 SINCE = datetime(2020, 1, 1, tzinfo=UTC)
 SUMMARY = "records.nhs.v1.PatientSummary"
 WARNING = "records.police.v1.PersonWarning"
+CURRENCY = "warnings.items.currency"
+PLAN = "records.council.v1.ChildPlan"
+INCIDENT = "records.ambulance.v1.Incident"
 KEY_SAFE = "access.key_safe_code"
+PERMITTED = (*world.PERMITTED, "hazards.as_at")
 PAPERS = {"policy_document": "APD-7", "dpia": "DPIA-12", "dpia_status": "approved"}
 S18 = {"basis": "art6-1-e", "condition": "art9-2-g-sch1-para18", "gateway": "frsa-2004-s7"}
 PATIENT = ("nhs_number", "allergies.state", "allergies.items.substance.display")
@@ -57,7 +62,7 @@ def types() -> dict[str, RecordType]:
 
 def parsed(**changes: Any) -> Agreement:
     """The agreement of `terms` with these changes; its file is one that has no fault at all."""
-    return agreements.parse(toml(terms(**changes)), LAW)
+    return agreements.parse(toml(terms(**{"flows": [flow(permitted=list(PERMITTED))]} | changes)), LAW)
 
 
 def found(*others: Agreement, whole: bool = True, today: date = TODAY, **changes: Any) -> list[tuple[str, str]]:
@@ -101,7 +106,7 @@ def police(**more: Any) -> dict[str, Any]:
     made = {
         "legal": legal,
         "obligations": duties,
-        **asks("nwas", "cumbria-police", WARNING, *{*leaves, *states}),
+        **asks("nwas", "cumbria-police", WARNING, *sorted({*leaves, *states}), "warnings.as_at", CURRENCY),
     }
     return made | more
 
@@ -113,13 +118,38 @@ def test_a_good_file_has_nothing_against_it() -> None:
     assert found(**police()) == []
 
 
+def test_what_a_fact_goes_without_is_told_once() -> None:
+    """However many fields of one group are permitted without their date, there is one thing to mend."""
+    facts = ["uprn", "oxygen.kind", "oxygen.kept_in", "oxygen.state", "hoarding.state"]
+    told = [rule for rule, _ in found(flows=[flow(permitted=facts)])]
+    assert told.count("path.dated") == 1
+
+
 CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     ("agency.known", "parties.2.agency", {"parties": parties("nwas", "cfrs", "lancs")}),
     ("type.known", "flows.0.record_type", {"flows": [flow(record_type="records.fire.v1.PremisesRisks")]}),
     ("type.held", "flows.0.provider", asks("cfrs", "nwas", "records.fire.v1.PremisesRisk", *PERMITTED)),
-    ("path.leaf", "flows.0.permitted.6", {"flows": [flow(permitted=[*PERMITTED, "oxygen.knd"])]}),
+    ("path.leaf", "flows.0.permitted.7", {"flows": [flow(permitted=[*PERMITTED, "oxygen.knd"])]}),
     ("path.leaf", "flows.0.permitted.1", {"flows": [flow(permitted=["uprn", "oxygen"])]}),
     ("path.state", "flows.0.permitted.1", {"flows": [flow(permitted=["uprn", "oxygen.kind"])]}),
+    ("path.dated", "flows.0.permitted.1", {"flows": [flow(permitted=["uprn", "oxygen.kind", "oxygen.state"])]}),
+    (
+        "path.holds",
+        "flows.0.permitted.2",
+        asks("cfrs", "cumberland", PLAN, "plan.state", "plan.as_at", "plan.type"),
+    ),
+    (
+        "path.holds",
+        "flows.0.permitted.2",
+        asks("nwas", "cumbria-police", WARNING, "warnings.state", "warnings.as_at", "warnings.items.code"),
+    ),
+    ("path.point", "flows.0.permitted.0", asks("cfrs", "nwas", INCIDENT, "location.latitude")),
+    ("path.point", "flows.0.permitted.0", asks("cfrs", "nwas", INCIDENT, "location.longitude")),
+    (
+        "path.plotted",
+        "flows.0.permitted.0",
+        asks("cfrs", "nwas", INCIDENT, "location.latitude", "location.longitude", "location.status"),
+    ),
     ("scheme.known", "flows.0.subject_schemes.1", {"flows": [flow(subject_schemes=["uprn", "nhs-number"])]}),
     ("supersedes.known", "supersedes", {"supersedes": "nobody-heard-of-it"}),
     (
@@ -284,7 +314,7 @@ def test_the_opt_out_is_stated_as_it_is(said: str | None, confidentiality: str, 
 
 def test_an_opt_out_of_what_is_no_patient_information_is_needless() -> None:
     """The fire service's own records are not what it is about."""
-    changes = {
+    changes: dict[str, Any] = {
         "purpose": "emergency-planning",
         "directives": {"weight": "respected", "opt_out": "applies"},
         "obligations": [{"code": "no-onward-sharing"}, {"code": "retain-until", "days": 1}],

@@ -38,7 +38,7 @@ WITHHELD = {
     "06": Withheld("free-text third-party", "care|notes|address"),
     "07": Withheld("offence contact", "observations.words|birth_date|age"),
     "08": Withheld("contact safe-contact", "home|parties.*birth|intelligence"),
-    "09": Withheld("identifying third-party free-text", "unborn|team|_on$|case|file"),
+    "09": Withheld("identifying third-party free-text", "unborn|team|(?<!ended)_on$|case|file"),
     "10": Withheld("identifying contact safe-contact location", "address|uprn"),
     "11": Withheld("identifying offence free-text location", "history|conviction"),
     "12": Withheld("identifying contact free-text", "evacuation|medical|diagnos"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from broker.core.checks import among, conduct, dates, legal, named
+from broker.core.checks import among, conduct, dates, legal, named, whole
 from broker.core.checks.setting import ERROR, WARNING, Finding, Rule, Setting
 
 __all__ = ["ERROR", "RULES", "WARNING", "Finding", "Rule", "Setting", "check", "errors"]
@@ -22,6 +22,10 @@ RULES: tuple[Rule, ...] = (
     Rule("type.held", ERROR, named.type_held),
     Rule("path.leaf", ERROR, named.path_leaf),
     Rule("path.state", ERROR, named.path_state),
+    Rule("path.dated", WARNING, whole.path_dated),
+    Rule("path.holds", WARNING, whole.path_holds),
+    Rule("path.point", ERROR, whole.path_point),
+    Rule("path.plotted", WARNING, whole.path_plotted),
     Rule("scheme.known", ERROR, named.scheme_known),
     Rule("overlap", ERROR, among.overlap),
     Rule("supersedes.known", ERROR, among.supersedes_known),
