@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from broker.core import agreement as agreements
 from broker.core.acting import Acting
@@ -15,7 +16,7 @@ from broker.core.agreement import Agreement
 from broker.core.decision import decide
 from broker.core.directory import Agency, Successor, System
 from broker.core.flow import FlowKey
-from broker.core.model import Actor, Decision, Function, Outcome, Reason, Request, SubjectRef, Traits
+from broker.core.model import Actor, Decision, Function, Grant, Outcome, Reason, Request, SubjectRef, Traits
 from broker.core.reference import Reference
 from broker.core.routing import Routing
 from broker.core.steps.sides import resolved
@@ -115,6 +116,8 @@ class Situation:
             self.request = replace(request, reason=Reason(rest))
         elif first == "override":
             self.request = replace(request, override=words.override(rest, self.now))
+        elif first == "retry-of":
+            self.request = replace(request, retry_of=rest)
         elif first == "place":
             self.request = replace(request, place=words.place(rest))
         elif first == "grant":
@@ -207,8 +210,11 @@ def requested(row: Row) -> Request:
     return _situation(row, LAW).request
 
 
-def decided(row: Row, law: Law = LAW, **how: bool) -> tuple[Decision, tuple[str, ...]]:
-    """The decision on a row under this law, and what the agreement permits at most; `how` is for `decide`.
+def decided(
+    row: Row, law: Law = LAW, *, grant: Grant | None = None, **how: Any
+) -> tuple[Decision, tuple[str, ...]]:
+    """The decision on a row under this law, and what the agreement permits at most; `grant` stands instead
+    of the row's own, and `how` is for `decide`.
 
     Raises InvalidRequest where this law cannot read the agreement, or does not know a kind of agency.
     """
@@ -236,7 +242,8 @@ def decided(row: Row, law: Law = LAW, **how: bool) -> tuple[Decision, tuple[str,
     key = FlowKey(asked.requester, asked.provider, row.record_type, row.purpose)
     permitted = next((tuple(sorted(flow.terms.permitted)) for flow in reference.flows(key)), ())
     here, elsewhere = words.said(row.said)
-    grant = words.grant(made.grant, permitted, made.now) if made.grant else None
+    if made.grant:
+        grant = words.grant(made.grant, permitted, made.now)
     return decide(made.request, reference, here, made.now, elsewhere, grant, **how), permitted
 
 

@@ -22,8 +22,13 @@ from types import FunctionType, ModuleType
 from tests.support.mutants import ROOT, Mutant, mutants, source_of
 
 PAGE = ROOT / "docs" / "mutants.md"
-CORE = ("decision", "directive", "walk", "steps.who", "steps.law", "steps.person", "steps.moment", "lawfulness")
-TESTS = ("tests.core.test_decision_evidence", "tests.core.test_lawfulness")
+CORE = (
+    *("decision", "directive", "walk", "lawfulness"),
+    *("steps.sides", "steps.who", "steps.law", "steps.person", "steps.moment"),
+)
+TESTS = tuple(
+    f"tests.core.test_{name}" for name in ("decision_evidence", "lawfulness", "rulings", "routing", "sides")
+)
 # Seconds after which a change counts as one that never ends.
 LIMIT = 120
 
