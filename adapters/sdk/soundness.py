@@ -1,4 +1,5 @@
-"""Whether a record may leave the adapter: right type, nothing unknown, facts that say their state.
+"""Whether a record may leave the adapter: right type, nothing unknown, facts that say their state,
+places that are in the country.
 
 Owns the rules that hold for every record type, read from the type's own options. Refuses records; never
 repairs them. Faults name field paths, never values.
@@ -14,6 +15,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from broker.core import point
 from broker.v1 import labels_pb2
 from records.shared.v1 import fact_pb2
 
@@ -46,15 +48,17 @@ def faults(record: Message, record_type: str, permitted: Collection[str]) -> lis
 
 
 class _Node(NamedTuple):
-    """What is looked at of a message: its state, what may stand beside an empty one, and what lies below."""
+    """What is looked at of a message: its state, what may stand beside an empty one, whether it holds a point
+    of the map, and what lies below."""
 
     state: str
+    point: bool
     beside: frozenset[str]
     below: tuple[_Below, ...]
 
 
 class _Below(NamedTuple):
-    """A message field in which there are facts; `needed` where it must be there."""
+    """A message field in which there are facts or places; `needed` where it must be there."""
 
     name: str
     repeated: bool
@@ -80,12 +84,12 @@ def _looked_at(descriptor: Descriptor, path: str, asked: frozenset[str]) -> _Nod
         inner = f"{path}.{field.name}" if path else field.name
         fact = _state_field(field.message_type) is not None
         node = _looked_at(field.message_type, inner, frozenset() if fact else asked)
-        if node.state or node.below:
+        if node.state or node.point or node.below:
             needed = inner in asked and not field.is_repeated
             below.append(_Below(field.name, field.is_repeated, needed, node))
     beside = {f.name for f in descriptor.fields if f.message_type and f.message_type.full_name == _PROVENANCE}
     state = own.name if own else ""
-    return _Node(state, frozenset(beside | {state, "as_at"}), tuple(below))
+    return _Node(state, _is_point(descriptor), frozenset(beside | {state, "as_at"}), tuple(below))
 
 
 def _sound(message: Message, node: _Node) -> bool:
@@ -96,6 +100,8 @@ def _sound(message: Message, node: _Node) -> bool:
             return False
         if state in _EMPTY_STATES and any(f.name not in node.beside for f, _ in message.ListFields()):
             return False
+    if node.point and _point_problem(message):
+        return False
     for name, repeated, needed, below in node.below:
         if repeated:
             if not all(_sound(item, below) for item in getattr(message, name)):
@@ -146,6 +152,8 @@ def _message_faults(message: Message, path: str) -> list[str]:
     # An unknown field would be a value that no label describes.
     found = [f"{path or 'record'}: holds an unknown field"] if len(UnknownFieldSet(message)) else []
     found += _state_faults(message, path)
+    if _is_point(message.DESCRIPTOR) and (wrong := _point_problem(message)):
+        found.append(f"{path}.{wrong[0]}: {wrong[1]}" if path else f"{wrong[0]}: {wrong[1]}")
     for field, value in message.ListFields():
         if field.message_type is None:
             continue
@@ -173,6 +181,19 @@ def _state_faults(message: Message, path: str) -> list[str]:
         if field.name not in (state_field.name, "as_at")
         and (field.message_type is None or field.message_type.full_name != _PROVENANCE)
     ]
+
+
+@lru_cache(maxsize=1024)
+def _is_point(descriptor: Descriptor) -> bool:
+    return all(
+        (field := descriptor.fields_by_name.get(name)) is not None and field.has_presence
+        for name in ("latitude", "longitude")
+    )
+
+
+def _point_problem(message: Message) -> tuple[str, str] | None:
+    given = (getattr(message, n) if message.HasField(n) else None for n in ("latitude", "longitude"))
+    return point.problem(*given)
 
 
 @lru_cache(maxsize=1024)

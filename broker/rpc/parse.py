@@ -15,6 +15,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 from google.protobuf.message import Message
 
 from broker import law
+from broker.core import point
 from broker.core.directory import Agency
 from broker.core.model import (
     Actor,
@@ -56,9 +57,6 @@ _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII
 )
-# The United Kingdom with its waters: catches latitude and longitude given the wrong way round.
-_LATITUDES = (49.0, 61.5)
-_LONGITUDES = (-9.5, 2.5)
 _JURISDICTIONS = ("england", "wales", "scotland", "northern-ireland")
 _FUNCTIONS = {
     directory_pb2.SYSTEM_FUNCTION_PARTNER: Function.PARTNER,
@@ -306,15 +304,10 @@ _TRAITS = ("family_name", "given_name", "birth_date", "sex", "address_line", "po
 
 
 def _place(message: exchange_pb2.Place) -> Place:
-    if message.HasField("latitude") != message.HasField("longitude"):
-        raise InvalidRequest("place.latitude", "give both latitude and longitude, or neither")
     latitude = message.latitude if message.HasField("latitude") else None
     longitude = message.longitude if message.HasField("longitude") else None
-    for name, value, (low, high) in (("latitude", latitude, _LATITUDES), ("longitude", longitude, _LONGITUDES)):
-        if value is not None and not low <= value <= high:
-            raise InvalidRequest(
-                f"place.{name}", "outside the United Kingdom; are the two the wrong way round?"
-            )
+    if wrong := point.problem(latitude, longitude):
+        raise InvalidRequest(f"place.{wrong[0]}", wrong[1])
     if message.uprn:
         try:
             parse_subject("uprn", message.uprn)

@@ -14,6 +14,7 @@ from adapters.sdk.conformance import leaves
 from adapters.sdk.desk import Desk
 from adapters.sdk.soundness import faults
 from broker.v1 import adapter_pb2
+from records.ambulance.v1 import incident_pb2
 from records.fire.v1 import premises_risk_pb2 as fire
 from records.shared.v1 import fact_pb2 as shared
 
@@ -46,6 +47,31 @@ def test_a_fact_that_was_not_asked_for_may_be_left_out() -> None:
     """Neither a part that no agreement names nor a part without a state has to be there."""
     assert faults(record(*PARTS), RISK, ["uprn", "address.lines", "address.postcode", "crew_notes"]) == []
     assert faults(record("hazards"), RISK, [p for p in leaves(fire.PremisesRisk) if "hazards" not in p]) == []
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude", "fault"),
+    [
+        (54.5, -3.1, None),
+        (None, None, None),
+        (54.5, None, "location.latitude: give both latitude and longitude, or neither"),
+        (None, -3.1, "location.latitude: give both latitude and longitude, or neither"),
+        (-3.1, 54.5, "location.latitude: outside the United Kingdom; are the two the wrong way round?"),
+        (54.5, 31.0, "location.longitude: outside the United Kingdom; are the two the wrong way round?"),
+        (float("nan"), -3.1, "location.latitude: outside the United Kingdom; are the two the wrong way round?"),
+    ],
+)
+def test_a_point_is_whole_and_in_the_country(
+    latitude: float | None, longitude: float | None, fault: str | None
+) -> None:
+    """Whatever was asked for: a crew would be sent there."""
+    made = incident_pb2.Incident(incident="nwas/2026-11-21/0042")
+    made.location.uprn = "1"
+    if latitude is not None:
+        made.location.latitude = latitude
+    if longitude is not None:
+        made.location.longitude = longitude
+    assert faults(made, "records.ambulance.v1.Incident", ["incident"]) == ([fault] if fault else [])
 
 
 def test_a_state_that_is_not_set_is_a_fault_whoever_asked() -> None:
