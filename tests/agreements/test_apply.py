@@ -54,7 +54,7 @@ def test_joint_work_may_be_held_by_any_agency_and_the_rest_by_its_own_kind(
     joint = {
         "record_type": "records.incident.v1.MajorIncident",
         "scheme": "incident",
-        "permitted": ["incident"],
+        "permitted": ["incident", "exercise"],
     }
     file = agreement(**{**terms, **joint})  # type: ignore[arg-type]
     assert office.apply(file, *parties.both(file)).agreement.status == "in force"

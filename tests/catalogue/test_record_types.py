@@ -62,7 +62,7 @@ def _value(field: Any) -> Any:
     return {
         field.CPPTYPE_STRING: f"the {field.name}",
         field.CPPTYPE_BOOL: True,
-        field.CPPTYPE_DOUBLE: 54.5,
+        field.CPPTYPE_DOUBLE: -3.1 if field.name == "longitude" else 54.5,
         field.CPPTYPE_UINT32: 7,
     }[field.cpp_type]
 

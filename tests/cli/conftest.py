@@ -134,7 +134,7 @@ regime = "uk-gdpr"
 provider = "clinhs"
 requester = "clifire"
 record_type = "records.nhs.v1.PatientSummary"
-permitted = ["nhs_number", "allergies.state", "allergies.items.substance.display"]
+permitted = ["nhs_number", "allergies.state", "allergies.as_at", "allergies.items.substance.display"]
 roles = ["fire-crew"]
 subject_schemes = ["nhs-number"]
 """

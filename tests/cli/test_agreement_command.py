@@ -19,7 +19,10 @@ def test_what_was_applied_is_listed(broker: Run, parties: Parties) -> None:
     assert ours["status"] == "in force"
     assert ours["parties"] == ["clifire", "clinhs"]
     (flow,) = ours["flows"]
-    assert flow["permitted_paths"] == ["nhs_number", "allergies.state", "allergies.items.substance.display"]
+    assert flow["permitted_paths"] == [
+        *("nhs_number", "allergies.state", "allergies.as_at"),
+        "allergies.items.substance.display",
+    ]
     shown = broker("agreement", "list", "--as", parties.provider).out
     row = next(line for line in shown.splitlines() if "Patient summaries for fire crews" in line)
     cells = [cell.strip() for cell in row.split("│")]

@@ -17,7 +17,7 @@ from broker.core.recordtype import RecordType
 from broker.law import load
 from tests.support import world
 from tests.support.values import replace
-from tests.support.world import flow, terms, toml
+from tests.support.world import terms, toml
 
 LAW = load()
 TODAY = date(2026, 11, 21)
@@ -32,6 +32,11 @@ PERMITTED = (*world.PERMITTED, "hazards.as_at")
 PAPERS = {"policy_document": "APD-7", "dpia": "DPIA-12", "dpia_status": "approved"}
 S18 = {"basis": "art6-1-e", "condition": "art9-2-g-sch1-para18", "gateway": "frsa-2004-s7"}
 PATIENT = ("nhs_number", "allergies.state", "allergies.items.substance.display")
+
+
+def flow(**changes: Any) -> dict[str, Any]:
+    """The flow of `terms`, with all that its facts go with."""
+    return world.flow(**{"permitted": list(PERMITTED)} | changes)
 
 
 def agency(name: str, kind: str, jurisdiction: str = "england", **more: Any) -> Agency:
@@ -62,7 +67,7 @@ def types() -> dict[str, RecordType]:
 
 def parsed(**changes: Any) -> Agreement:
     """The agreement of `terms` with these changes; its file is one that has no fault at all."""
-    return agreements.parse(toml(terms(**{"flows": [flow(permitted=list(PERMITTED))]} | changes)), LAW)
+    return agreements.parse(toml(terms(**{"flows": [flow()]} | changes)), LAW)
 
 
 def found(*others: Agreement, whole: bool = True, today: date = TODAY, **changes: Any) -> list[tuple[str, str]]:
@@ -143,6 +148,8 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
         "flows.0.permitted.2",
         asks("nwas", "cumbria-police", WARNING, "warnings.state", "warnings.as_at", "warnings.items.code"),
     ),
+    ("path.exercise", "flows.0.permitted", asks("cfrs", "nwas", INCIDENT, "incident", "status")),
+    ("path.concern", "flows.0.permitted", asks("cfrs", "nwas", INCIDENT, "exercise", "safeguarding.state")),
     ("path.point", "flows.0.permitted.0", asks("cfrs", "nwas", INCIDENT, "location.latitude")),
     ("path.point", "flows.0.permitted.0", asks("cfrs", "nwas", INCIDENT, "location.longitude")),
     (

@@ -8,8 +8,7 @@ import pytest
 
 from broker.core import checks
 from broker.law import load
-from tests.core.test_checks import AGENCIES, S18, TODAY, found, parsed, parties, types
-from tests.support.world import flow
+from tests.core.test_checks import AGENCIES, S18, TODAY, flow, found, parsed, parties, types
 
 LAW = load()
 

@@ -26,6 +26,8 @@ RULES: tuple[Rule, ...] = (
     Rule("path.holds", WARNING, whole.path_holds),
     Rule("path.point", ERROR, whole.path_point),
     Rule("path.plotted", WARNING, whole.path_plotted),
+    Rule("path.exercise", ERROR, whole.path_exercise),
+    Rule("path.concern", WARNING, whole.path_concern),
     Rule("scheme.known", ERROR, named.scheme_known),
     Rule("overlap", ERROR, among.overlap),
     Rule("supersedes.known", ERROR, among.supersedes_known),

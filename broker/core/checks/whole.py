@@ -6,15 +6,18 @@ up to date). A date left out may be meant, so it is a warning; half a point is n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from broker.core.checks.setting import Problems, Setting
 from broker.core.leaves import Leaf
+from broker.core.terms import FlowTerms
 
 _ENDS = ("currency", "ended_on")
 _BESIDE = (*_ENDS, "state", "as_at")
 _POINT = ("latitude", "longitude")
+_EXERCISE = "exercise"
+_CONCERN = ("safeguarding.state", "safeguarding.concern")
 _PLOTTED = ("status", "accuracy_metres")
 
 
@@ -47,6 +50,23 @@ def path_plotted(setting: Setting) -> Problems:
     return _without(setting, _plotted, "a first report would read as the place itself")
 
 
+def path_exercise(setting: Setting) -> Problems:
+    """What may be of an exercise says so: a crew is sent, or is not, by that one word."""
+    for n, _, leaves, told in _flows(setting):
+        if _EXERCISE in leaves and _EXERCISE not in told:
+            problem = "an exercise would read as an emergency, and an emergency as an exercise"
+            yield f"flows.{n}.permitted", f"without {_EXERCISE!r}: {problem}", f"permit {_EXERCISE} too"
+
+
+def path_concern(setting: Setting) -> Problems:
+    """A safeguarding concern goes with the record that somebody wrote it in (NHS BaRS: always sent)."""
+    for n, _, leaves, told in _flows(setting):
+        missing = [path for path in _CONCERN if path in leaves and path not in told]
+        if missing:
+            problem = f"without {missing[0]!r}: a concern for somebody's safety would stay behind"
+            yield f"flows.{n}.permitted", problem, f"permit {', '.join(missing)} too"
+
+
 def _dated(leaf: _Permitted) -> Iterable[str]:
     return () if leaf.stated is None or leaf.name == "as_at" else (f"{leaf.stated}as_at",)
 
@@ -65,17 +85,21 @@ def _plotted(leaf: _Permitted) -> Iterable[str]:
 
 def _without(setting: Setting, wants: Callable[[_Permitted], Iterable[str]], why: str) -> Problems:
     """Leaves that go with another which the type has and the flow does not permit; the other once a flow."""
-    for n, flow in enumerate(setting.agreement.flows):
-        if flow.record_type not in setting.types:
-            continue
-        leaves = {leaf.path: leaf for leaf in setting.types[flow.record_type].leaves}
-        told = set(flow.permitted)
+    for n, flow, leaves, told in _flows(setting):
         for m, path in enumerate(flow.permitted):
             for other in wants(_permitted(leaves[path])) if path in leaves else ():
                 if other in leaves and other not in told:
                     told.add(other)
                     problem = f"{path!r} without {other!r}: {why}"
                     yield f"flows.{n}.permitted.{m}", problem, f"permit {other} too"
+
+
+def _flows(setting: Setting) -> Iterator[tuple[int, FlowTerms, dict[str, Leaf], set[str]]]:
+    """Each flow of a known type with its number, the type's leaves, and the paths that it permits."""
+    for n, flow in enumerate(setting.agreement.flows):
+        if flow.record_type in setting.types:
+            leaves = {leaf.path: leaf for leaf in setting.types[flow.record_type].leaves}
+            yield n, flow, leaves, set(flow.permitted)
 
 
 def _permitted(leaf: Leaf) -> _Permitted:
