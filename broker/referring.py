@@ -23,8 +23,19 @@ from broker.drafts import Case, Said, draft
 from broker.errors import AuditUnavailable, Denied, InvalidRequest, Unsettled
 from broker.handed import referred
 from broker.ids import entry_id
-from broker.ports import Appended, Asked, Claim, Clock, Facts, FactsSource, Log, Reads, ReferenceSource
-from broker.replay import same_content
+from broker.ports import (
+    Appended,
+    Asked,
+    Claim,
+    Claimed,
+    Clock,
+    Facts,
+    FactsSource,
+    Log,
+    Reads,
+    ReferenceSource,
+)
+from broker.replay import replay, same_content
 
 TRIES = 3
 
@@ -57,7 +68,10 @@ class Referring:
         self._content = content
 
     async def ask(self, request: Request) -> Referral:
-        """Queue it for a named human of the provider. Raises InvalidRequest, Denied (without an entry)."""
+        """Queue it for a named human of the provider.
+
+        Raises InvalidRequest, and Denied, its entry durable, where one of the two agencies takes no part today.
+        """
         if request.actor.assurance is Assurance.UNSPECIFIED:
             raise InvalidRequest("actor.assurance", "say how sure you are of who asks: a human decides on them")
         if not request.provider:
@@ -73,26 +87,34 @@ class Referring:
             known = facts.claims.get(request.request_id)
             if known is not None:
                 same_content(claim, known)
-                return await self._again(known.entry)
+                return await self._again(request, known)
             case = await self._case(request, facts)
             refused = case.decision.refused or Refused("referred", "", "")
-            said = Said("referral-asked", Outcome.REFER.value, refused=refused)
-            entry = replace(draft(entry_id(), case, said, None, claim), queued=referred(case), reads=None)
+            refers = case.decision.outcome is Outcome.REFER
+            said = Said("referral-asked" if refers else "refusal", case.decision.outcome.value, refused=refused)
+            entry = draft(entry_id(), case, said, None, claim)
+            entry = replace(entry, queued=referred(case) if refers else None, reads=None)
             # Nothing was decided here, so nobody can decide it again.
             entry = replace(entry, full={name: v for name, v in entry.full.items() if name != "decided"})
             committed = await self._log.append(entry)
             if isinstance(committed, Appended):
-                return Referral(entry.id, committed.receipt, case.decision.refer_by, refused)
+                if refers:
+                    return Referral(entry.id, committed.receipt, case.decision.refer_by, refused)
+                denied = Denied(refused)
+                denied.receipt = committed.receipt
+                raise denied
         raise Unsettled("this request id is in use elsewhere at this moment; try again")
 
-    async def _again(self, entry: str) -> Referral:
+    async def _again(self, request: Request, known: Claimed) -> Referral:
         try:
-            receipt, full = await self._log.receipt(entry, "requester")
+            receipt, full = await self._log.receipt(known.entry, "requester")
         except KeyError as e:
             raise AuditUnavailable("the entry of this request cannot be read at the moment") from e
+        if full.get("event") == "refusal":
+            await replay(self._log, request, known)
         if full.get("event") != "referral-asked":
             raise InvalidRequest("request_id", "was used before for another request; use a fresh UUID")
-        return Referral(entry, receipt, None, Refused("referred", "It waits for a human already.", ""))
+        return Referral(known.entry, receipt, None, Refused("referred", "It waits for a human already.", ""))
 
     async def _case(self, request: Request, facts: Facts) -> Case:
         """As if a walk had ended here, before it came to the person."""
@@ -100,9 +122,11 @@ class Referring:
         check_known(request, reference)
         now = self._clock.now()
         walk = Walk(request, reference, (), (), now)
-        for step in (identity, party):
+        for rule, step in (("identity.enrolled", identity), ("party.valid-today", party)):
             if ends := step(walk):
-                raise Denied(ends.refused)
+                refusal = RuleApplied(rule, "refuse", ends.owner)
+                decision = Decision(Outcome.REFUSE, (refusal,), frozenset(), now, refused=ends.refused)
+                return Case(request, decision, facts.policy, now, Reads(facts.policy, frozenset()))
         key = FlowKey(request.requester, request.provider, request.record_type, request.purpose)
         flow = reference.in_force(key, now)
         terms = flow.agreement.referral if flow else ReferralTerms()
