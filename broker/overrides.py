@@ -21,9 +21,11 @@ from broker.handed import request_from
 from broker.ids import entry_id
 from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSource
 from broker.queues import OverrideStore, StoredOverride, StoredRestriction
-from broker.referrals import escalation
+from broker.referrals import escalation, silent
 from broker.registry import require
 
+# Restrictions of one provider that are not lifted: as many as its list holds.
+MAX_RESTRICTIONS = 500
 VERDICTS = ("justified", "not-justified", "wrong-person")
 _NONE = "there is no such override that your agency may review"
 
@@ -62,13 +64,14 @@ class Overrides:
             Used(row, self._overdue(row), escalation(row.provider, row.used, reference))
             for row in await self._store.of(caller.agency)
         ]
-        now = self._clock.now()
-        standing = [
-            each
-            for each in await self._store.restrictions(caller.agency)
-            if each.lifted_at is None and (each.until is None or now < each.until)
-        ]
-        detail: dict[str, Json] = {"found": len(found), "overdue": sum(each.overdue for each in found)}
+        standing = self._standing(await self._store.restrictions(caller.agency))
+        detail: dict[str, Json] = {
+            "found": len(found),
+            "overdue": sum(each.overdue for each in found),
+            # Each is shown whole, person and actor: whose was looked at must be found again.
+            "overrides": [each.row.id for each in found],
+            "restrictions": [each.id for each in standing],
+        }
         made = await self._administration.note(caller, "overrides-viewed", detail, actor)
         return found, standing, made
 
@@ -92,7 +95,9 @@ class Overrides:
             )
             provider = ProviderView(view, {"id": actor.id, "role": actor.role}, override=row.code)
             detail = {**stored, "reviewed_by": by, "code": row.code}
-            parties = Parties(row.requester, view, row.provider, provider)
+            # That there was something to review says that the provider was asked.
+            hidden = silent(row.used, await self._reference.refresh())
+            parties = Parties(row.requester, None if hidden else view, row.provider, provider)
             return Plan("override-reviewed", detail, change, Reads(policy, _lock(row)), reasoning, parties)
 
         return await self._administration.make(caller, plan, actor)
@@ -116,6 +121,7 @@ class Overrides:
                 raise InvalidRequest("override_id", "is neither found unjustified nor overdue; review it first")
             if not row.used:
                 raise InvalidRequest("override_id", "who used it has been erased")
+            _check_room(await self._store.restrictions(caller.agency), row, what)
             asked: Any = row.used["request"]
             request = request_from(asked)
             who = {"actor": request.actor.id, "role": request.actor.role, "system": request.system}[what]
@@ -173,6 +179,10 @@ class Overrides:
             raise NotAllowed(_NONE)
         return row
 
+    def _standing(self, made: list[StoredRestriction]) -> list[StoredRestriction]:
+        now = self._clock.now()
+        return [e for e in made if e.lifted_at is None and (e.until is None or now < e.until)]
+
     def _overdue(self, row: StoredOverride) -> bool:
         return row.status == "open" and row.due_at <= self._clock.now()
 
@@ -180,6 +190,17 @@ class Overrides:
 def _lock(row: StoredOverride) -> frozenset[str | bytes]:
     """Two reviews of one override at the same moment must not both stand."""
     return frozenset({f"override-use:{row.id}"})
+
+
+def _check_room(made: list[StoredRestriction], row: StoredOverride, what: str) -> None:
+    """Requests by whoever is restricted read all that is not lifted: the same twice would only delay them."""
+    known = [each for each in made if each.lifted_at is None]
+    if any((each.override, each.what) == (row.id, what) for each in known):
+        raise InvalidRequest("what", f"this {what} is restricted for this override; lift that first")
+    if len(known) >= MAX_RESTRICTIONS:
+        raise InvalidRequest(
+            "override_id", f"{MAX_RESTRICTIONS} restrictions are not lifted; lift what is over"
+        )
 
 
 def _need_words(reasoning: str) -> None:

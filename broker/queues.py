@@ -39,7 +39,8 @@ class ReferralStore(Protocol):
     """Requests referred to humans."""
 
     async def of(self, provider: str) -> list[StoredReferral]:
-        """Those of one provider, what is due first; a bounded number. Raises AuditUnavailable."""
+        """Those of one provider: what is open first, in rounds of one of each requester, what is due first; a
+        bounded number, so that no requester's many hide another's few. Raises AuditUnavailable."""
 
     async def by_id(self, referral: str) -> StoredReferral | None:
         """One of them. Raises AuditUnavailable."""
@@ -81,13 +82,16 @@ class OverrideStore(Protocol):
     """Overrides that were used, and restrictions of further ones."""
 
     async def of(self, provider: str) -> list[StoredOverride]:
-        """Those of one provider, what is due first; a bounded number. Raises AuditUnavailable."""
+        """Those of one provider, in the order of referrals; a bounded number. Raises AuditUnavailable."""
 
     async def by_id(self, override: str) -> StoredOverride | None:
         """One of them. Raises AuditUnavailable."""
 
     async def restrictions(self, provider: str) -> list[StoredRestriction]:
-        """Those that one provider has made, newest first; a bounded number. Raises AuditUnavailable."""
+        """Those that one provider has made, what is not lifted first, then newest first; a bounded number.
+
+        Raises AuditUnavailable.
+        """
 
 
 class Notice(Struct, frozen=True):

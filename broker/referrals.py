@@ -99,7 +99,7 @@ class Referrals:
             reference = await self._reference.refresh()
             grant = Grant(row.id, (), now, granted=False, request=row.request)
             if ruling.granted:
-                grant = await self._grant(row, ruling, reference, now)
+                grant = await self._grant(caller, actor, row, ruling, reference, now)
             key = ruling_key(row.system, row.request)
             status = "granted" if ruling.granted else "refused"
             stored: dict[str, Json] = {
@@ -128,7 +128,7 @@ class Referrals:
                 change,
                 Reads(policy, frozenset({key})),
                 words_of(ruling),
-                _parties(row, status, actor, hidden=self._ncnd(row, reference)),
+                _parties(row, status, actor, hidden=silent(row.asked, reference)),
             )
 
         made = await self._administration.make(caller, plan, actor)
@@ -155,17 +155,19 @@ class Referrals:
             overdue,
             escalation(row.provider, row.asked, reference),
             flow.permitted if flow else (),
-            self._ncnd(row, reference),
+            silent(row.asked, reference),
             flow.agreement.label if flow else "",
         )
 
-    def _ncnd(self, row: StoredReferral, reference: Reference) -> bool:
-        if not row.asked:
-            return True  # what cannot be told any more is not told
-        flows = reference.flows(_flow_key(_asked(row)))
-        return any(flow.agreement.ncnd for flow in flows)
-
-    async def _grant(self, row: StoredReferral, ruling: Ruling, reference: Reference, now: datetime) -> Grant:
+    async def _grant(
+        self,
+        caller: Caller,
+        actor: Actor,
+        row: StoredReferral,
+        ruling: Ruling,
+        reference: Reference,
+        now: datetime,
+    ) -> Grant:
         """The grant, tried on the very request. Raises InvalidRequest where it would not let it through."""
         if not row.asked:
             raise InvalidRequest("referral_id", "what was asked has been erased, so it cannot be granted")
@@ -183,6 +185,9 @@ class Referrals:
         tried = decide(request, reference, directives, now, (), grant)
         if tried.outcome is not Outcome.PERMIT:
             last = tried.rules[-1]
+            # The rule may be about what others recorded of the person: that it was told is written down first.
+            tries: dict[str, Json] = {"referral": row.id, "refused_by": last.rule}
+            await self._administration.note(caller, "referral-tried", tries, actor)
             raise InvalidRequest("permitted", f"would still be refused by {last.rule}: {last.detail}")
         return grant
 
@@ -220,6 +225,16 @@ def escalation(provider: str, asked: dict[str, Json], reference: Reference) -> s
             if party.agency == provider and (who := party.caldicott_guardian or party.siro):
                 return who
     return f"the Caldicott guardian or SIRO of {provider}"
+
+
+def silent(asked: dict[str, Json], reference: Reference) -> bool:
+    """Whether the requester may not learn that a human looked at what is sealed here of its request: an
+    agreement neither confirms nor denies. What cannot be told any more is not told."""
+    if not asked:
+        return True
+    detail: Any = asked["request"]
+    flows = reference.flows(_flow_key(request_from(detail)))
+    return any(flow.agreement.ncnd for flow in flows)
 
 
 def _asked(row: StoredReferral) -> Request:

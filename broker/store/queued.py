@@ -23,6 +23,15 @@ OVERRIDE_RESTRICTION = "override-restriction"
 MOST = 500  # rows that are listed
 MAX_NOTICES = 12  # tries to tell the owner's software of one override
 _FORGET = "72 hours"
+# In rounds of one of each requester, so that the many of one hide nobody's few.
+_LISTED = """
+select * from {table} where provider = $1
+order by status <> 'open', row_number() over (partition by requester, status <> 'open' order by due_at), due_at
+limit $2
+"""
+_RESTRICTIONS = """
+select * from override_restriction where provider = $1 order by lifted_at is not null, made_at desc limit $2
+"""
 _CLAIM = f"""
 update override_use u
 set notices = u.notices + 1,
@@ -62,13 +71,9 @@ class ReferralRows:
         self._seals = seals
 
     async def of(self, provider: str) -> list[StoredReferral]:
-        """Those of one provider: open ones first, what is due first."""
+        """As `ReferralStore.of`."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                "select * from referral where provider = $1 order by status <> 'open', due_at limit $2",
-                provider,
-                MOST,
-            )
+            rows = await connection.fetch(_LISTED.format(table="referral"), provider, MOST)
         return [await self._read(row) for row in rows]
 
     async def by_id(self, referral: str) -> StoredReferral | None:
@@ -107,13 +112,9 @@ class OverrideRows:
         self._seals = seals
 
     async def of(self, provider: str) -> list[StoredOverride]:
-        """Those of one provider: open ones first, what is due first."""
+        """As `OverrideStore.of`."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                "select * from override_use where provider = $1 order by status <> 'open', due_at limit $2",
-                provider,
-                MOST,
-            )
+            rows = await connection.fetch(_LISTED.format(table="override_use"), provider, MOST)
         return [await self._read(row) for row in rows]
 
     async def by_id(self, override: str) -> StoredOverride | None:
@@ -123,13 +124,9 @@ class OverrideRows:
         return await self._read(row) if row is not None else None
 
     async def restrictions(self, provider: str) -> list[StoredRestriction]:
-        """Those that one provider has made, newest first."""
+        """As `OverrideStore.restrictions`."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                "select * from override_restriction where provider = $1 order by made_at desc limit $2",
-                provider,
-                MOST,
-            )
+            rows = await connection.fetch(_RESTRICTIONS, provider, MOST)
         found = []
         for row in rows:
             detail: dict[str, Json] = await opened(

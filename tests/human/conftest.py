@@ -21,6 +21,7 @@ from tests.support.world import ACTOR, caller, flow
 OWNER = caller("cfrs", "cad")
 GUARDIAN = replace(ACTOR, id="p.moss", role="caldicott-guardian", name="Pat Moss")
 JUDGED, OVERRIDDEN, SILENT = "safeguarding-adult", "home-fire-safety", "missing-person"
+SILENT_OVERRIDDEN = "domestic-abuse-marac"
 LEGAL = {"basis": "art6-1-e", "condition": "art9-2-g-sch1-para18"}
 OVERRIDE = {"codes": ["life-at-risk"], "hours": 4, "review_hours": 72}
 PARTIES = [
@@ -66,6 +67,14 @@ async def furnish(stage: Stage) -> Stage:
     )
     directives = {"weight": "respected", "recorders": ["cumberland"]}
     await stage.agree(id="silent", purpose=SILENT, ncnd=True, flows=[flow()], directives=directives, **more)
+    await stage.agree(
+        id="silent-overridden",
+        purpose=SILENT_OVERRIDDEN,
+        ncnd=True,
+        flows=[flow(override=["uprn"])],
+        override=OVERRIDE,
+        **more,
+    )
     return stage
 
 

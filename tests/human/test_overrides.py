@@ -13,7 +13,7 @@ from broker.core.views import RequesterView
 from broker.errors import Denied, InvalidRequest, NotAllowed, ProviderUnavailable, SubjectNotFound
 from broker.ports import Disclosed, NotFound, ProviderFailed
 from broker.queues import StoredOverride
-from tests.human.conftest import ASSERTED, GUARDIAN, OVERRIDDEN, OWNER, later, soon
+from tests.human.conftest import ASSERTED, GUARDIAN, OVERRIDDEN, OWNER, SILENT_OVERRIDDEN, later, soon
 from tests.support.stage import COUNCIL, Stage
 from tests.support.values import replace
 from tests.support.world import OPERATOR, caller, said
@@ -130,6 +130,49 @@ async def test_only_the_owner_sees_them_and_a_named_human_reviews_once(stage: St
     stored = await stage.overridden.by_id(row.id)
     assert stored is not None
     assert stored.review["reviewed_by"]["id"] == "p.moss"  # type: ignore[index,call-overload]
+
+
+async def test_a_silent_agreements_review_is_nothing_to_the_requester(stage: Stage) -> None:
+    """Under neither-confirm-nor-deny a review would tell that the provider was asked and what became of it."""
+    request = await objected(stage, breaks_glass(stage, purpose=SILENT_OVERRIDDEN))
+    stage.providers.answers(NotFound())
+    with pytest.raises(Denied) as caught:
+        await stage.exchange.answer(request)
+    assert caught.value.code == "no-answer"
+    row = await row_of(stage, request)
+    made = await stage.overrides.review(OWNER, row.id, "justified", "a life was at risk", GUARDIAN)
+    assert await stage.view.parties(made.event_id) == ("", "cfrs")
+    assert (await stage.view.receipt(made.event_id, "requester"))[0].opening is None
+    assert (await stage.view.receipt(made.event_id, "provider"))[0].opening is not None
+
+
+async def test_a_list_says_in_its_entry_which_overrides_were_shown(stage: Stage) -> None:
+    """Each is shown with its person and actor, so whose was looked at can be found from the log."""
+    _, row = await used(stage)
+    start = await stage.size()
+    found, standing, _ = await stage.overrides.listed(OWNER, GUARDIAN)
+    (full,) = await stage.since(start)
+    assert full["event"] == "overrides-viewed"
+    assert row.id in full["detail"]["overrides"]
+    assert full["detail"]["overrides"] == [each.row.id for each in found]
+    assert full["detail"]["restrictions"] == [each.id for each in standing]
+
+
+async def test_one_override_restricts_an_actor_once(stage: Stage) -> None:
+    """Requests by the restricted read every restriction of them: an owner cannot pile them up."""
+    _, row = await used(stage)
+    await stage.overrides.review(OWNER, row.id, "not-justified", "nobody was at risk", GUARDIAN)
+    restriction, _ = await stage.overrides.restrict(OWNER, row.id, "actor", soon(), "why", GUARDIAN)
+    with pytest.raises(InvalidRequest, match="restricted for this override; lift that first"):
+        await stage.overrides.restrict(OWNER, row.id, "actor", None, "why", GUARDIAN)
+    role, _ = await stage.overrides.restrict(OWNER, row.id, "role", soon(), "why", GUARDIAN)
+    await stage.overrides.lift(OWNER, restriction, "over", GUARDIAN)
+    again, _ = await stage.overrides.restrict(OWNER, row.id, "actor", None, "why", GUARDIAN)
+    made = await stage.overridden.restrictions("cfrs")
+    lifted = [each.lifted_at is not None for each in made]
+    assert lifted == sorted(lifted), "what is not lifted stands first, or it could not be lifted any more"
+    for each in (role, again):
+        await stage.overrides.lift(OWNER, each, "over", GUARDIAN)
 
 
 async def test_an_overdue_review_is_escalated(stage: Stage) -> None:

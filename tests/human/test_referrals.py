@@ -341,13 +341,16 @@ async def test_a_one_off_is_asked_granted_and_fetched(stage: Stage) -> None:
 async def test_what_the_law_does_not_bear_is_not_granted(
     stage: Stage, law: OneOff, field: str, says: str
 ) -> None:
-    """The human is told which rule would still refuse it, before anything stands in the log."""
+    """The human is told which rule would still refuse it; that they were told is an entry, and nothing else."""
     row = await asked(stage, unforeseen(stage))
     start = await stage.size()
     with pytest.raises(InvalidRequest, match=says) as caught:
         await stage.referrals.decide(OWNER, row.id, grants("oxygen.state", one_off=law), GUARDIAN)
     assert caught.value.field == field
-    assert await stage.size() == start
+    tried = [(full["event"], full["detail"]) for full in await stage.since(start)]
+    told = [("referral-tried", {"referral": row.id, "refused_by": says})] if field == "permitted" else []
+    assert tried == told
+    assert (await stage.referred.by_id(row.id)) == row
 
 
 async def test_a_one_off_names_leaves_of_its_record_type(stage: Stage) -> None:
@@ -371,6 +374,42 @@ async def test_what_was_refused_may_be_put_before_a_human(stage: Stage) -> None:
     stage.providers.answers(NotFound())
     with pytest.raises(SubjectNotFound):
         await stage.exchange.answer(again(request))
+
+
+async def test_who_takes_no_part_is_refused_with_evidence(stage: Stage) -> None:
+    """A refusal of the asking itself is an entry before it is told, binds its id, and puts nobody to work."""
+    request = replace(unforeseen(stage), key_digest="0" * 64)
+    start = await stage.size()
+    with pytest.raises(Denied) as caught:
+        await stage.referring.ask(request)
+    assert caught.value.code == "party"
+    assert caught.value.receipt is not None
+    (full,) = await stage.since(start)
+    assert (full["event"], full["outcome"], full["code"]) == ("refusal", "refuse", "party")
+    assert str(full["rules"][0]).startswith("identity.enrolled refuse")
+    with pytest.raises(Denied) as repeated:
+        await stage.referring.ask(request)
+    assert repeated.value.replayed
+    found, _ = await stage.referrals.listed(OWNER, GUARDIAN)
+    assert request.request_id not in {each.row.request for each in found}
+
+
+async def test_one_requesters_many_do_not_hide_anothers_few(stage: Stage) -> None:
+    """The list goes round the requesters, so that who asks for much delays nobody else."""
+    many = [unforeseen(stage) for _ in range(4)]
+    for each in many:
+        await stage.referring.ask(each)
+    few = unforeseen(stage, requester="cumberland", system="cad", key_digest=COUNCIL.key_digest)
+    await stage.referring.ask(few)
+    listed = [row for row in await stage.referred.of("cfrs") if row.status == "open"]
+    order = [row.request for row in listed]
+    assert order.index(few.request_id) < order.index(many[-1].request_id)
+    counts: dict[str, int] = {}
+    turns = []
+    for row in listed:
+        counts[row.requester] = counts.get(row.requester, 0) + 1
+        turns.append(counts[row.requester])
+    assert turns == sorted(turns)
 
 
 async def test_asking_binds_the_id_and_repeats_alike(stage: Stage) -> None:

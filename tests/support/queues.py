@@ -5,10 +5,11 @@ One suite runs over these and over PostgreSQL's.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from broker.core.canonical import encode
 from broker.core.granting import grant_from, restricted_by
@@ -16,6 +17,20 @@ from broker.core.model import Grant
 from broker.ports import Change, Claimed, Queued
 from broker.queues import Notice, StoredOverride, StoredReferral, StoredRestriction
 from tests.support.values import replace
+
+MOST = 500
+Row = TypeVar("Row", StoredReferral, StoredOverride)
+
+
+def in_rounds(rows: list[Row]) -> list[Row]:
+    """What is open first, in rounds of one of each requester, what is due first."""
+    turns: Counter[tuple[str, bool]] = Counter()
+    ordered = []
+    for row in sorted(rows, key=lambda row: row.due_at):
+        turn = row.requester, row.status != "open"
+        turns[turn] += 1
+        ordered.append((row.status != "open", turns[turn], row.due_at, row))
+    return [row for *_, row in sorted(ordered, key=lambda each: each[:3])][:MOST]
 
 
 @dataclass
@@ -26,8 +41,7 @@ class MemoryReferrals:
 
     async def of(self, provider: str) -> list[StoredReferral]:
         """Those of one provider."""
-        own = [row for row in self.rows.values() if row.provider == provider]
-        return sorted(own, key=lambda row: (row.status != "open", row.due_at))
+        return in_rounds([row for row in self.rows.values() if row.provider == provider])
 
     async def by_id(self, referral: str) -> StoredReferral | None:
         """One of them."""
@@ -45,8 +59,7 @@ class MemoryOverrides:
 
     async def of(self, provider: str) -> list[StoredOverride]:
         """Those of one provider."""
-        own = [row for row in self.rows.values() if row.provider == provider]
-        return sorted(own, key=lambda row: (row.status != "open", row.due_at))
+        return in_rounds([row for row in self.rows.values() if row.provider == provider])
 
     async def by_id(self, override: str) -> StoredOverride | None:
         """One of them."""
@@ -54,7 +67,8 @@ class MemoryOverrides:
 
     async def restrictions(self, provider: str) -> list[StoredRestriction]:
         """Those that one provider has made."""
-        return [row for _, row in self.restricted.values() if row.provider == provider][::-1]
+        own = [row for _, row in self.restricted.values() if row.provider == provider][::-1]
+        return sorted(own, key=lambda row: row.lifted_at is not None)[:MOST]
 
     async def claim(self, most: int, again_after: float) -> list[Notice]:
         """Each once, in memory: a crash loses all of it anyway."""
