@@ -37,6 +37,7 @@ from broker.rpc.identity import Identity
 from broker.rpc.session import LATE, Session, patience
 from broker.rpc.unary import unary
 from broker.rpc.underway import Answering, UnderWay
+from broker.rpc.wellformed import whole
 from broker.telemetry import Telemetry
 from broker.v1 import exchange_pb2, exchange_pb2_grpc
 
@@ -70,7 +71,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         caller: Caller | None = None
         try:
             caller = await self.identity.find(context)
-            asked = self.door.admit(request, caller)
+            asked = self.door.admit(whole(request), caller)
             if (remaining := context.time_remaining()) is not None:
                 asked = replace(asked, timeout=max(0.0, min(asked.timeout, remaining)))
             answering, heard = self.under_way.join(asked), False

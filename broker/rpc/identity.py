@@ -24,10 +24,13 @@ from broker.errors import InvalidRequest, QuotaExceeded, RevokedCertificate, Unk
 from broker.pki.identity import SpiffeId, key_digest, spiffe_id_of
 from broker.ports import ReferenceSource
 from broker.rpc.context import Context
+from broker.seats import Seats
 
 TLS = "TLSv1.3"
 # Calls of one system a second, and at once, beside requests for records: lists, changes, proofs.
 CALLS, CALLS_AT_ONCE = 500.0, 1000.0
+# Answers that come in pages (searches, plans, replays), of one system at a time at this worker.
+PAGED = 8
 RECHECK = 1.0  # seconds between looks at whether the other end of an open stream may still speak
 
 
@@ -61,6 +64,7 @@ class Identity:
         # One at a time, so that strangers who hold a certificate of ours cost one connection at most.
         self._looking = asyncio.Lock()
         self._calls = Buckets()
+        self.paged = Seats(PAGED, "searches, plans and replays")
         self._reviewed = asyncio.Event()
 
     @property

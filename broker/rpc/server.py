@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from broker.errors import SetupError
 from broker.pki.selfcheck import refuse_tls12
 from broker.pki.tls import TlsFiles, server_credentials
+from broker.rpc.wellformed import strict
 from broker.v1 import (
     adapter_pb2,
     agreement_pb2,
@@ -24,6 +25,8 @@ from broker.v1 import (
     exchange_pb2,
     override_pb2,
     referral_pb2,
+    routing_pb2,
+    standing_pb2,
 )
 
 _FILES = (
@@ -35,6 +38,8 @@ _FILES = (
     audit_pb2,
     referral_pb2,
     override_pb2,
+    routing_pb2,
+    standing_pb2,
 )
 SERVICES = tuple(service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values())
 # A message holds a batch of up to 1 MiB, or one record of 1 MiB and its evidence.
@@ -80,7 +85,7 @@ class GrpcServer:
         self._stopping: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=(*_OPTIONS, ("grpc.so_reuseport", int(shared))))
-        add(self._server)
+        add(strict(self._server))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from broker.core.model import Caller
+from broker.errors import Saturated
 from broker.rpc.context import Context
 from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
+from broker.rpc.wellformed import whole
 from broker.telemetry import Telemetry
 
 Servicer = TypeVar("Servicer")
@@ -17,6 +21,7 @@ Wanted = TypeVar("Wanted")
 Given = TypeVar("Given")
 
 Handler = Callable[[Any, Wanted, Caller], Awaitable[Given]]
+STALLED = 10.0  # seconds until a client that reads nothing is gone
 
 
 def unary(
@@ -32,7 +37,8 @@ def unary(
         identity: Identity = self.identity
         telemetry: Telemetry = self.telemetry
         try:
-            return await handler(self, request, await identity.fresh(context))
+            caller = await identity.fresh(context)
+            return await handler(self, whole(request), caller)
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             count(telemetry, e)
             await abort(context, e)
@@ -44,17 +50,46 @@ def unary(
 def streamed(
     handler: Callable[[Any, Any, Caller], AsyncIterator[Given]],
 ) -> Callable[[Any, Any, Context], AsyncIterator[Given]]:
-    """The same for one question with many answers: `def handler(self, request, caller)` gives them."""
+    """The same for one question with many answers: `def handler(self, request, caller)` gives them.
 
+    Ended are those whose client does not read, and whose system may no longer speak, silent or not.
+    """
+
+    # grpc.aio takes a coroutine that writes by itself as well; only so can a stalled write end.
     @wraps(handler)
-    async def handle(self: Any, request: Any, context: Context) -> AsyncIterator[Given]:
+    async def handle(self: Any, request: Any, context: Context) -> None:
         identity: Identity = self.identity
         try:
-            async for each in handler(self, request, await identity.fresh(context)):
-                identity.of(context)  # who may no longer speak hears no more
-                yield each
+            caller = await identity.fresh(context)
+            with identity.paged.one(caller.name):
+                await _while_it_may(identity, context, handler(self, whole(request), caller))
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             count(self.telemetry, e)
             await abort(context, e)
 
-    return handle
+    known: Any = handle  # the generated class knows generators only
+    return cast(Callable[[Any, Any, Context], AsyncIterator[Given]], known)
+
+
+async def _while_it_may(identity: Identity, context: Context, answers: AsyncIterator[Given]) -> None:
+    loop = asyncio.get_running_loop()
+    sides = [loop.create_task(_written(answers, context)), loop.create_task(identity.watch(context))]
+    try:
+        ended, _ = await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
+        for side in ended:
+            side.result()
+    finally:
+        for side in sides:
+            side.cancel()
+        await asyncio.gather(*sides, return_exceptions=True)
+
+
+async def _written(answers: AsyncIterator[Given], context: Context) -> None:
+    # Closed here and now: what it holds, a seat for instance, must not wait for the collector of garbage.
+    async with aclosing(answers) as every:  # type: ignore[type-var]  # each is an async generator
+        async for each in every:
+            try:
+                async with asyncio.timeout(STALLED):
+                    await context.write(each)
+            except TimeoutError:
+                raise Saturated(f"nothing was read for {STALLED:.0f} s") from None

@@ -33,6 +33,7 @@ from broker.rpc.exchange import add_to as add_exchange
 from broker.rpc.identity import Identity
 from broker.rpc.routing import RoutingServicer
 from broker.rpc.standing import StandingServicer
+from broker.rpc.wellformed import strict
 from broker.telemetry import Telemetry
 from broker.v1 import (
     agreement_pb2_grpc,
@@ -139,7 +140,8 @@ async def serving(
     for name, function in SYSTEMS.items():
         await edge.enrol(name, function)
     world.providers.answers(world.found())
-    server = grpc.aio.server()
+    bare = grpc.aio.server()
+    server = strict(bare)
     add_exchange(server, servicer)
     add_adapter(
         server,
@@ -179,14 +181,14 @@ async def serving(
         ),
         server,
     )
-    edge.port = server.add_secure_port("127.0.0.1:0", server_credentials(TlsFiles.within(certs.path, "broker")))
-    await server.start()
+    edge.port = bare.add_secure_port("127.0.0.1:0", server_credentials(TlsFiles.within(certs.path, "broker")))
+    await bare.start()
     try:
         yield edge
     finally:
         for channel in edge.channels:
             await channel.close()
-        await server.stop(0.2)
+        await bare.stop(0.2)
         async with asyncio.timeout(10):
             await world.acknowledgements.drain()
 

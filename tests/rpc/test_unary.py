@@ -1,0 +1,178 @@
+"""What every call with one question does: unreadable bytes, answers in pages, clients that do not read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from broker.core.model import Caller, Function
+from broker.errors import Saturated
+from broker.rpc import unary as module
+from broker.rpc.identity import PAGED
+from broker.rpc.server import SERVICES
+from broker.rpc.unary import streamed
+from broker.v1 import (
+    adapter_pb2_grpc,
+    agreement_pb2_grpc,
+    audit_pb2,
+    audit_pb2_grpc,
+    directive_pb2_grpc,
+    directory_pb2_grpc,
+    exchange_pb2,
+    exchange_pb2_grpc,
+    override_pb2_grpc,
+    referral_pb2_grpc,
+    routing_pb2_grpc,
+    standing_pb2_grpc,
+)
+from tests.rpc.conftest import SOON, Edge, eventually
+from tests.support.world import caller
+
+GARBAGE = b"\x0a\x05secret\xff\xff"
+_STUBS = (
+    *(adapter_pb2_grpc, agreement_pb2_grpc, audit_pb2_grpc, directive_pb2_grpc, directory_pb2_grpc),
+    *(exchange_pb2_grpc, override_pb2_grpc, referral_pb2_grpc, routing_pb2_grpc, standing_pb2_grpc),
+)
+
+
+def test_every_service_is_told_of_in_health_and_reflection() -> None:
+    """Each service that there is a stub for; one that is left out could not be found by grpcurl."""
+    there = {name for file in _STUBS for name in vars(file) if name.endswith("Service")}
+    assert {name.rpartition(".")[2] for name in SERVICES} == there
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        ("ExchangeService/Request", "unary_unary"),
+        ("ExchangeService/Explain", "unary_unary"),
+        ("DirectiveService/AddDirective", "unary_unary"),
+        ("AuditService/Search", "unary_stream"),
+        ("ExchangeService/Exchange", "stream_stream"),
+    ],
+)
+async def test_bytes_that_are_no_message_are_bad_input(edge: Edge, method: str, kind: str) -> None:
+    """The status of bad input, on calls and on streams; nothing of the bytes is repeated; and it is counted."""
+    before = edge.counted("malformed", edge="grpc")
+    call: Any = getattr(edge.channel(), kind)(f"/broker.v1.{method}")
+    sent = iter([GARBAGE]) if kind.startswith("stream") else GARBAGE
+    made = call(sent, timeout=SOON)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await (made.read() if kind.endswith("stream") else made)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "secret" not in str(caught.value.details())
+    assert edge.counted("malformed", edge="grpc") == before + 1
+
+
+async def test_strangers_hear_first_that_they_are_strangers(edge: Edge) -> None:
+    """Who is not enrolled learns nothing of what it sent."""
+    call = edge.channel("nwas-new").unary_unary("/broker.v1.ExchangeService/Request")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(GARBAGE, timeout=SOON)
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def following() -> audit_pb2.SearchRequest:
+    """A search that stays."""
+    return audit_pb2.SearchRequest(
+        facts=[audit_pb2.SearchFact(kind="event", value="nothing")],
+        actor=exchange_pb2.Actor(id="ann", role="auditor"),
+        reason=exchange_pb2.ReasonCode(code="complaint"),
+        follow=True,
+    )
+
+
+def free(edge: Edge) -> bool:
+    """Whether there is a seat."""
+    try:
+        with edge.servicer.identity.paged.one("nwas/cad"):
+            return True
+    except Saturated:
+        return False
+
+
+async def test_a_system_has_so_many_answers_in_pages_at_a_time(edge: Edge) -> None:
+    """A search that stays costs the database a look a second: the next one more is told to come later."""
+    stub = audit_pb2_grpc.AuditServiceStub(edge.channel())
+    calls = [stub.Search(following()) for _ in range(PAGED)]
+    for each in calls:
+        await each.read()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Search(following()).read()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    calls.pop().cancel()
+
+    await eventually(lambda: free(edge))
+    await stub.Search(following()).read()
+    for each in calls:
+        each.cancel()
+
+
+async def test_a_silent_answer_ends_when_its_system_is_suspended(edge: Edge) -> None:
+    """Nothing has to be found first."""
+    call = audit_pb2_grpc.AuditServiceStub(edge.channel()).Search(following())
+    await call.read()
+    await edge.enrol("nwas-cad", Function.PARTNER, suspended=True)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async with asyncio.timeout(SOON):
+            await call.read()
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+class _Stalled:
+    """A call whose client does not read; and what it was ended with."""
+
+    def __init__(self) -> None:
+        self.ended: list[Any] = []
+
+    async def write(self, _: object) -> None:
+        await asyncio.Event().wait()
+
+    async def abort_with_status(self, status: Any) -> None:
+        self.ended.append(status.code)
+
+
+class _Pages:
+    """A servicer of endless pages."""
+
+    def __init__(self, edge: Edge) -> None:
+        self.identity, self.telemetry = _Known(edge), edge.telemetry
+        self.closed = False
+
+    @streamed
+    async def pages(self, request: object, caller: object) -> AsyncIterator[bytes]:
+        """One after the other."""
+        try:
+            while True:
+                yield b"page"
+        finally:
+            self.closed = True
+
+
+class _Known:
+    """Everybody may speak."""
+
+    def __init__(self, edge: Edge) -> None:
+        self.paged = edge.servicer.identity.paged
+
+    async def fresh(self, _: object) -> Caller:
+        return caller()
+
+    def of(self, _: object) -> Caller:
+        return caller()
+
+    async def watch(self, _: object) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_client_that_reads_nothing_is_ended(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within its time, and what gave the answers is closed with it."""
+    monkeypatch.setattr(module, "STALLED", 0.05)
+    servicer, call = _Pages(edge), _Stalled()
+    await servicer.pages(None, call)  # type: ignore[arg-type]
+    assert call.ended == [grpc.StatusCode.RESOURCE_EXHAUSTED]
+    assert servicer.closed
