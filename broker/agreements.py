@@ -6,6 +6,7 @@ of every party) and nothing is stored unless all of it holds.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -23,8 +24,10 @@ from broker.core.reference import Reference
 from broker.core.signature import Signature, check_signed
 from broker.core.suspension import Suspension
 from broker.errors import InvalidRequest, NotAllowed
-from broker.ports import AgreementStore, Change, Clock, Reads, ReferenceSource
+from broker.ports import AgreementStore, Change, Clock, Reads, ReferenceSource, StoredAgreement
 from broker.registry import require
+
+_KEPT = 1024  # agreements that were read from their files
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Agreements:
         self._reference = reference
         self._store = store
         self._clock = clock
+        # By digest: any partner may list them all, as often as it may call, and reading one takes long.
+        self._read: OrderedDict[str, Agreement] = OrderedDict()
 
     async def apply(self, caller: Caller, file: bytes, signatures: Sequence[Signature]) -> tuple[Listed, Made]:
         """Put a version of an agreement in force from its first day.
@@ -99,7 +104,7 @@ class Agreements:
         reference = await self._reference.refresh()
         listed = []
         for row in await self._store.stored(all_versions=all_versions):
-            agreement = files.parse(row.file, reference.law)
+            agreement = self._parsed(row, reference)
             if self._may_see(caller, agreement):
                 signed, superseded = row.signatures, row.superseded
                 listed.append(self._listed(agreement, row.digest, signed, reference, superseded=superseded))
@@ -112,7 +117,7 @@ class Agreements:
         """
         reference = await self._reference.refresh()
         for row in await self._store.stored(all_versions=version != 0):
-            parsed = files.parse(row.file, reference.law)
+            parsed = self._parsed(row, reference)
             if parsed.id != agreement or version not in (0, parsed.version):
                 continue
             if self._may_see(caller, parsed):
@@ -120,6 +125,14 @@ class Agreements:
                 listed = self._listed(parsed, row.digest, signed, reference, superseded=superseded)
                 return replace(listed, file=row.file)
         raise not_theirs()
+
+    def _parsed(self, row: StoredAgreement, reference: Reference) -> Agreement:
+        known = self._read.get(row.digest)
+        if known is None:
+            known = self._read[row.digest] = files.parse(row.file, reference.law)
+            if len(self._read) > _KEPT:
+                self._read.popitem(last=False)
+        return known
 
     def _listed(
         self,

@@ -33,7 +33,10 @@ from broker.past import Leaf, Past
 from broker.ports import Asked, Clock, FactsSource, LogView, ReferenceSource
 from broker.registry import require
 from broker.replays import Replayed, Replays, opened
+from broker.seats import Seats
 
+# Of one agency: each may make everything anew that decisions read on a day long past.
+AT_ONCE = 4
 ERASED = "The entry's views have been erased: what is left is that it stands in the log."
 _INTENT = "Written before the provider was asked; the request's own entry says how it ended."
 _NOT_DECIDED = "No request was decided here: this entry is of another kind."
@@ -86,6 +89,7 @@ class Explanations:
         self._past = past
         self._replays = replays
         self._clock = clock
+        self._seats = Seats(AT_ONCE, "explanations")
 
     async def of_request(self, caller: Caller, request_id: str, actor: Actor, reason: Reason) -> Explained:
         """A request of this very system that came to an end. Raises InvalidRequest where there is none."""
@@ -137,6 +141,12 @@ class Explanations:
         )
 
     async def _told(
+        self, caller: Caller, event_id: str, audience: str, actor: Actor, reason: Reason
+    ) -> Explained:
+        with self._seats.one(caller.agency):
+            return await self._noted(caller, event_id, audience, actor, reason)
+
+    async def _noted(
         self, caller: Caller, event_id: str, audience: str, actor: Actor, reason: Reason
     ) -> Explained:
         detail: dict[str, Json] = {"entry": event_id, "audience": audience, "reason": reason.code or None}

@@ -7,6 +7,8 @@ on.
 
 from __future__ import annotations
 
+import asyncio
+
 from msgspec import Struct
 
 from broker.administration import Administration, subject_detail
@@ -23,6 +25,8 @@ _CHUNK = 200
 # Entries looked at for one page; where few of them may be seen, the page says where to go on.
 _MOST = 4000
 NEWEST = (1 << 63) - 1
+# Looks into the index at a time: each may read far, and requests for records come first.
+_LOOKS = 2
 
 
 class Seen(Struct, frozen=True):
@@ -47,6 +51,7 @@ class Searches:
     def __init__(self, administration: Administration, index: LogSearch) -> None:
         self._administration = administration
         self._index = index
+        self._looks = asyncio.Semaphore(_LOOKS)
 
     async def page(
         self,
@@ -57,17 +62,21 @@ class Searches:
         *,
         limit: int = PAGE,
         beyond: int | None = None,
+        wanted: int = 0,
+        follow: bool = False,
     ) -> Page:
         """The first page, newest entries first. `beyond` is where an earlier look ended.
 
-        That somebody looks is committed before anything is read.
+        That somebody looks is committed before anything is read: for how much (`wanted`; 0: this page), and
+        whether they stay for what comes.
 
         Raises InvalidRequest, NotAllowed, AuditUnavailable.
         """
         _check(caller, question, reason)
         # A search does not find itself.
         begins = min(
-            await self._note(caller, question, actor, reason, beyond), NEWEST if beyond is None else beyond
+            await self._note(caller, question, actor, reason, beyond, wanted or limit, follow),
+            NEWEST if beyond is None else beyond,
         )
         return await self._read(caller, question, limit, begins, newest_first=True)
 
@@ -86,9 +95,10 @@ class Searches:
         if caller.function is Function.PARTNER:
             terms |= {term("agency", caller.agency)}
         while True:
-            hits = await self._index.find(
-                terms, at, _CHUNK, newest_first=newest_first, since=question.since, until=question.until
-            )
+            async with self._looks:
+                hits = await self._index.find(
+                    terms, at, _CHUNK, newest_first=newest_first, since=question.since, until=question.until
+                )
             for hit in hits.found:
                 at = hit.index
                 if (seen := _seen(caller, question, hit)) is not None:
@@ -102,7 +112,14 @@ class Searches:
                 return Page(tuple(found), at, hits.done)
 
     async def _note(
-        self, caller: Caller, question: Question, actor: Actor, reason: Reason, beyond: int | None
+        self,
+        caller: Caller,
+        question: Question,
+        actor: Actor,
+        reason: Reason,
+        beyond: int | None,
+        wanted: int,
+        follow: bool,
     ) -> int:
         detail: dict[str, Json] = {
             "facts": [f"{kind} {value}" for kind, value in question.facts],
@@ -110,6 +127,8 @@ class Searches:
             "since": question.since.isoformat() if question.since else None,
             "until": question.until.isoformat() if question.until else None,
             "beyond": beyond,
+            "limit": wanted,
+            "follow": follow,
             "reason": reason.code,
         }
         made = await self._administration.note(caller, "log-searched", detail, actor, words=reason.words)

@@ -7,7 +7,7 @@ in the very versions that are approved.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 
 import grpc
@@ -273,7 +273,7 @@ def read_answer(answer: adapter_pb2.Answer) -> Answer:
         if kind == "not_found":
             return NotFound(_identifiers(answer.not_found.identifiers))
         if kind == "many_match":
-            return ManyMatch(tuple(sorted(t for t in answer.many_match.ask_for if t in _TRAITS)))
+            return ManyMatch(_traits(answer.many_match.ask_for))
         if kind == "not_agreed":
             return _failure("the provider's own copy of its agreements does not name this request")
         if kind == "failed" and answer.failed.timed_out:
@@ -295,15 +295,19 @@ def _found(found: adapter_pb2.Found) -> Found:
         digest=found.digest,
         identifiers=_identifiers(found.identifiers),
         as_at=parse.when("as_at", found, "as_at"),
-        traits_agreed=tuple(sorted(t for t in found.traits_agreed if t in _TRAITS)),
+        traits_agreed=_traits(found.traits_agreed),
     )
 
 
-def _identifiers(refs: Iterable[exchange_pb2.SubjectRef]) -> tuple[SubjectRef, ...]:
-    known = tuple(parse_subject(ref.scheme, ref.value, "identifiers") for ref in refs)
-    if len(known) > MAX_IDENTIFIERS:
+def _traits(names: Iterable[str]) -> tuple[str, ...]:
+    """Each once: they stand in the entry and in what the requester is told."""
+    return tuple(sorted(_TRAITS.intersection(names)))
+
+
+def _identifiers(refs: Sequence[exchange_pb2.SubjectRef]) -> tuple[SubjectRef, ...]:
+    if len(refs) > MAX_IDENTIFIERS:
         raise InvalidRequest("identifiers", f"more than {MAX_IDENTIFIERS}")
-    return known
+    return tuple(parse_subject(ref.scheme, ref.value, "identifiers") for ref in refs)
 
 
 def _failure(why: str) -> ProviderFailed:

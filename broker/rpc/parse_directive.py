@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from broker.core.directive import Directive
-from broker.core.directive_form import MAX_EXPLAINED, MAX_TEXT, check
+from broker.core.directive_form import MAX_EXPLAINED, MAX_NAMES, MAX_TEXT, check
 from broker.core.london import local
 from broker.core.model import Caller
 from broker.errors import InvalidRequest
@@ -62,7 +62,9 @@ def _made(message: directive_pb2.Directive, directive_id: str, recorder: str, sa
     )
 
 
-def _names(name: str, values: Iterable[str]) -> frozenset[str]:
+def _names(name: str, values: Sequence[str]) -> frozenset[str]:
+    if len(values) > MAX_NAMES:  # before any is looked at: a message may hold a million
+        raise InvalidRequest(f"directive.{name}", f"over {MAX_NAMES} names")
     return frozenset(_line(name, each) for each in values)
 
 

@@ -42,7 +42,16 @@ async def search(searches: Searches, request: pb.SearchRequest, caller: Caller) 
         raise InvalidRequest("beyond", "is no index of a log")
     done, _ = await searches.progress()
     newest = done - 1
-    page = await searches.page(caller, asked, actor, reason, limit=min(left, PAGE), beyond=beyond)
+    page = await searches.page(
+        caller,
+        asked,
+        actor,
+        reason,
+        limit=min(left, PAGE),
+        beyond=beyond,
+        wanted=left,
+        follow=request.follow,
+    )
     while True:
         if page.found:
             newest = max(newest, page.found[0].hit.index)

@@ -57,7 +57,7 @@ class WitnessClient:
                 ) as answer,
             ):
                 body = bytearray()
-                async for part in answer.aiter_bytes():
+                async for part in answer.aiter_raw():  # what is packed might be without end
                     body += part
                     if len(body) > _MAX_ANSWER:
                         return Refused("its answer is too long")

@@ -292,6 +292,17 @@ def test_only_traits_may_be_asked_for() -> None:
     assert under_test.read_answer(answer) == under_test.ManyMatch(("birth_date", "phone"))
 
 
+def test_what_an_adapter_says_often_is_said_once() -> None:
+    """Two MiB of one word would stand in the entry and in the refusal."""
+    many = pb.Answer(many_match=pb.ManyMatch(ask_for=["phone"] * 1000))
+    assert under_test.read_answer(many) == under_test.ManyMatch(("phone",))
+    record = {"type_url": f"type.googleapis.com/{RISK}"}
+    found = pb.Answer(found=pb.Found(record=record, traits_agreed=["phone"] * 1000))
+    answer = under_test.read_answer(found)
+    assert isinstance(answer, under_test.Found)
+    assert answer.traits_agreed == ("phone",)
+
+
 async def test_an_answer_for_another_ask_changes_nothing(attached: Edge, wanted: Wanted) -> None:
     """Unasked, late and second answers are counted and dropped."""
     async with adapter(attached) as call:

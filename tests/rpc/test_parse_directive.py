@@ -143,6 +143,15 @@ def test_what_was_taken_well_is_taken(good: dict[str, Any]) -> None:
     assert parsed(pb.Directive(**good), caller(), NOW).kind == good["kind"]
 
 
+def test_a_list_past_its_bound_is_refused_before_it_is_read() -> None:
+    """However often it says the same: a message of 2 MiB holds half a million names."""
+    for field in ("purposes", "record_types", "requesters", "providers", "actors"):
+        message = pb.Directive(kind="objection", **{field: ["x"] * (MAX_NAMES + 1)})
+        with pytest.raises(InvalidRequest, match=f"over {MAX_NAMES} names") as caught:
+            parsed(message, caller(), NOW)
+        assert caught.value.field == f"directive.{field}"
+
+
 def test_what_was_said_by_a_clock_ahead_holds_at_once() -> None:
     """An objection from a tablet whose clock is four minutes ahead must not sleep for four minutes."""
     message = pb.Directive(kind="objection", said_at=stamp(NOW + timedelta(minutes=4)))

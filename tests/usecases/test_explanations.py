@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from contextlib import suppress
 from typing import Any
@@ -11,11 +12,19 @@ import pytest
 from broker.core.explained import MEND, every_step
 from broker.core.model import Actor, Caller, Override, Reason, Request
 from broker.core.steps import STEPS
-from broker.errors import BrokerError, IntegrityError, InvalidRequest, NotAllowed, ProviderUnavailable
-from broker.explanations import ERASED, Explained
-from broker.ports import ManyMatch, NotFound, ProviderFailed
+from broker.errors import (
+    BrokerError,
+    IntegrityError,
+    InvalidRequest,
+    NotAllowed,
+    ProviderUnavailable,
+    Saturated,
+)
+from broker.explanations import AT_ONCE, ERASED, Explained
+from broker.ports import LogView, ManyMatch, NotFound, ProviderFailed
 from broker.replays import Verdict
 from tests.support.memory import all_texts
+from tests.support.past import MemoryPast, Why
 from tests.support.values import replace
 from tests.support.world import (
     ACTOR,
@@ -365,3 +374,38 @@ async def test_a_hypothetical_of_unknown_words(world: World) -> None:
         await supposed(world, purpose="curiosity")
     with pytest.raises(NotAllowed):
         await world.why.explanations.hypothetical(AUDITOR, ask())
+
+
+class _Slow:
+    """The log, with somebody else's turn before each answer."""
+
+    def __init__(self, log: LogView) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def receipt(self, event_id: str, audience: str) -> Any:
+        await asyncio.sleep(0)
+        return await self._log.receipt(event_id, audience)
+
+
+async def test_an_agency_has_so_many_explanations_at_a_time(world: World) -> None:
+    """Each may make a day long past anew: the next one more is told to come later, another agency is not."""
+    request = await asked(world)
+    why = Why.of(
+        world.administration,
+        world.agreements,
+        _Slow(world.store.log),
+        world.store.facts,
+        world.store.reference,
+        MemoryPast(world.store),
+        world.clock,
+    )
+    ask_why = why.explanations.of_request
+    told = await asyncio.gather(
+        *(ask_why(NWAS, request.request_id, LOOKS, WHY) for _ in range(AT_ONCE + 1)), return_exceptions=True
+    )
+    assert [isinstance(each, Explained) for each in told] == [True] * AT_ONCE + [False]
+    assert isinstance(told[-1], Saturated)
+    assert isinstance(await ask_why(NWAS, request.request_id, LOOKS, WHY), Explained)

@@ -299,3 +299,10 @@ async def test_a_past_decision_is_explained_by_the_suspension_of_its_time(stage:
     after = (await stage.reference.refresh()).policy
     stood = [(await stage.past.reference(policy)).suspended for policy in (before, during, after)]
     assert stood == [frozenset(), frozenset({ID}), frozenset()]
+
+
+async def test_what_was_read_once_is_not_read_again(stage: Stage) -> None:
+    """Any partner may list agreements as often as it may call: their files are parsed once."""
+    once, twice = [await stage.agreed.visible_to(OPERATOR, all_versions=True) for _ in range(2)]
+    assert once
+    assert all(a.agreement is b.agreement for a, b in zip(once, twice, strict=True))

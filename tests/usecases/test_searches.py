@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import suppress
 from typing import Any
@@ -14,7 +15,9 @@ from broker.core.model import Caller, Function, Reason, SubjectRef
 from broker.core.receipt import Audience
 from broker.core.searchterms import KINDS, Question
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
-from broker.searches import Page
+from broker.ports import LogSearch
+from broker.searches import Page, Searches
+from tests.support.memory import MemorySearch
 from tests.support.values import replace
 from tests.support.world import ACTOR, AUDITOR, HOME, OPERATOR, OTHER_HOME, World, ask, caller, said
 
@@ -177,6 +180,46 @@ async def test_the_look_is_an_entry_with_who_why_and_what() -> None:
     assert detail["facts"] == ["purpose audit"]
     assert detail["subject"] == {"scheme": "uprn", "value": HOME.value}
     assert detail["reason"] == "complaint"
+    assert (detail["limit"], detail["follow"]) == (200, False)
+
+
+async def test_the_entry_says_how_much_was_wanted_and_who_stayed() -> None:
+    """One entry stands for all that such a look will show: it says so before anything is shown."""
+    world = await furnished()
+    question = Question((("event", "disclosure"),))
+    await world.searches.page(NWAS, question, ACTOR, Reason("complaint"), wanted=9000, follow=True)
+    detail: Any = world.store.entries[-1].draft.full["detail"]
+    assert (detail["limit"], detail["follow"]) == (9000, True)
+
+
+class _Slow:
+    """The index, slowly; how many looks there were at a time."""
+
+    def __init__(self, index: LogSearch) -> None:
+        self._index = index
+        self.now = self.most = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+    async def find(self, *args: Any, **named: Any) -> Any:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0)
+        self.now -= 1
+        return await self._index.find(*args, **named)
+
+
+async def test_searches_take_two_of_the_stores_connections_at_most() -> None:
+    """However many come together, requests for records find the others."""
+    world = await furnished()
+    slow = _Slow(MemorySearch(world.store))
+    searches = Searches(world.administration, slow)
+    question = Question((("event", "disclosure"),))
+    await asyncio.gather(
+        *(searches.page(NWAS, question, ACTOR, Reason("complaint")) for _ in range(8)),
+    )
+    assert slow.most == 2
 
 
 async def test_a_look_that_cannot_be_written_down_does_not_happen() -> None:
