@@ -85,7 +85,7 @@ class Saturated(BrokerError):  # noqa: N818
 
 
 class QuotaExceeded(Saturated):
-    """An agency asked for more than it was granted; `quota` is `agency`, `agreement` or `subject`."""
+    """An agency asked for more than it was granted; `quota` is its name, as the metric has it."""
 
     def __init__(self, message: str, retry_after: float = 1.0, quota: str = "") -> None:
         super().__init__(message, retry_after)

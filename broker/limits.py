@@ -25,6 +25,8 @@ REFUSALS = 2000
 LONGEST = 10.0  # seconds that a stream is left unread for that
 # Changes a second, and at once, that one agency may make of what was said about one person or premises.
 CHANGES, CHANGES_AT_ONCE = 1.0, 20.0
+# Requests a second, and at once, that one agency may put before other agencies' humans.
+REFERRALS, REFERRALS_AT_ONCE = 1.0, 60.0
 
 
 class Limits:
@@ -38,6 +40,7 @@ class Limits:
         self._emergencies = Buckets()
         self._refusals = Buckets()
         self._changes = Buckets()
+        self._referrals = Buckets()
 
     def shared_by(self, workers: int) -> None:
         """From now on so many workers serve, this one among them."""
@@ -87,6 +90,13 @@ class Limits:
         if wait := self._changes.take(who, CHANGES, CHANGES_AT_ONCE, now):
             text = f"{agency} changes what was said about one subject too often"
             raise QuotaExceeded(text, wait, quota="subject")
+
+    def referral(self, agency: str, now: float) -> None:
+        """Count one request that an agency puts before a human: a row in their queue. Raises QuotaExceeded."""
+        if wait := self._referrals.take(agency, REFERRALS, REFERRALS_AT_ONCE, now):
+            raise QuotaExceeded(
+                f"{agency} puts more before humans than they can decide", wait, quota="referrals"
+            )
 
     def patience(self, agency: str, refused: int, now: float) -> float:
         """Seconds to leave an agency unread that was just refused so much at the door."""

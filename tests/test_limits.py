@@ -13,7 +13,7 @@ from broker.buckets import Buckets
 from broker.core.model import SubjectRef
 from broker.core.reference import Reference
 from broker.errors import QuotaExceeded, Saturated
-from broker.limits import LONGEST, REFUSALS, Limits
+from broker.limits import LONGEST, REFERRALS, REFERRALS_AT_ONCE, REFUSALS, Limits
 from broker.seats import Seats
 from broker.store.blind import Blind
 from tests.support.world import World, ask
@@ -67,6 +67,18 @@ def test_idle_keys_are_dropped() -> None:
     for n in range(10_000):
         buckets.take(f"agency-{n}", 10.0, 10.0, float(n))
     assert len(buckets) <= 64
+
+
+def test_humans_are_asked_no_more_than_they_can_decide() -> None:
+    """Each is a row in their queue, whoever it is about; another agency's are counted by themselves."""
+    limits = Limits()
+    for _ in range(int(REFERRALS_AT_ONCE)):
+        limits.referral("police", 0.0)
+    with pytest.raises(QuotaExceeded) as caught:
+        limits.referral("police", 0.0)
+    assert (caught.value.quota, caught.value.retry_after) == ("referrals", pytest.approx(1 / REFERRALS))
+    limits.referral("fire", 0.0)
+    limits.referral("police", 1 / REFERRALS)
 
 
 def test_a_debt_is_paid_at_its_rate_and_never_longer_than_said() -> None:

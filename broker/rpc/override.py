@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from broker.core.model import Caller
@@ -17,6 +18,7 @@ from broker.v1 import override_pb2 as pb
 from broker.v1 import override_pb2_grpc
 
 MAX_WORDS = 2000
+MAX_LIST = 1024 * 1024  # bytes; a message has room for twice as much
 
 
 class OverrideServicer(override_pb2_grpc.OverrideServiceServicer):
@@ -32,7 +34,7 @@ class OverrideServicer(override_pb2_grpc.OverrideServiceServicer):
         """Of what the caller's own agency holds."""
         used, standing, made = await self._overrides.listed(caller, parse.actor(request.actor))
         return pb.ListOverridesResponse(
-            overrides=[_used(each) for each in used],
+            overrides=_within(map(_used, used), MAX_LIST),
             restrictions=[_restriction(each) for each in standing],
             receipt=wire.receipt(made.receipt),
         )
@@ -76,6 +78,17 @@ class OverrideServicer(override_pb2_grpc.OverrideServiceServicer):
             caller, restriction, _reasoning(request.reasoning), parse.actor(request.actor)
         )
         return pb.LiftRestrictionResponse(receipt=wire.receipt(made.receipt))
+
+
+def _within(overrides: Iterable[pb.Override], most: int) -> list[pb.Override]:
+    """The first so many bytes: long words of whoever used them must not keep the owner from the list."""
+    found: list[pb.Override] = []
+    for each in overrides:
+        most -= each.ByteSize()
+        if most < 0:
+            break
+        found.append(each)
+    return found
 
 
 def _reasoning(value: str) -> str:

@@ -51,6 +51,7 @@ class ReferralServicer(referral_pb2_grpc.ReferralServiceServicer):
         asked = parse.request(request.request, caller)
         if asked.subject is not None:
             self._limits.change(caller.agency, asked.subject, now)
+        self._limits.referral(caller.agency, now)
         made = await self._referring.ask(asked)
         return pb.AskReferralResponse(
             referral_id=made.id,

@@ -11,9 +11,10 @@ import pytest
 
 from broker.core.model import Caller, Function
 from broker.errors import Saturated
+from broker.rpc import override
 from broker.rpc import unary as module
 from broker.rpc.identity import PAGED
-from broker.rpc.server import SERVICES
+from broker.rpc.server import MAX_MESSAGE, SERVICES
 from broker.rpc.unary import streamed
 from broker.v1 import (
     adapter_pb2_grpc,
@@ -24,6 +25,7 @@ from broker.v1 import (
     directory_pb2_grpc,
     exchange_pb2,
     exchange_pb2_grpc,
+    override_pb2,
     override_pb2_grpc,
     referral_pb2_grpc,
     routing_pb2_grpc,
@@ -176,3 +178,11 @@ async def test_a_client_that_reads_nothing_is_ended(edge: Edge, monkeypatch: pyt
     await servicer.pages(None, call)  # type: ignore[arg-type]
     assert call.ended == [grpc.StatusCode.RESOURCE_EXHAUSTED]
     assert servicer.closed
+
+
+def test_a_list_ends_before_its_message_is_too_large() -> None:
+    """Those that are due first; long words must not keep the owner from all of it."""
+    each = override_pb2.Override(id="1", words="x" * 1000)
+    assert override._within([each] * 10, 5 * each.ByteSize()) == [each] * 5
+    assert override._within([each], each.ByteSize() - 1) == []
+    assert override.MAX_LIST < MAX_MESSAGE
