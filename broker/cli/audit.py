@@ -53,7 +53,13 @@ Vkey = Annotated[
 ]
 ReasonCode = Annotated[str, typer.Option("--reason", metavar="CODE", help="Why it is opened.")]
 Words = Annotated[
-    str, typer.Option("--words", help="The same in words, up to 500 characters; kept apart, and erasable.")
+    str,
+    typer.Option(
+        "--words",
+        parser=inputs.words,
+        metavar="TEXT",
+        help="The same in words, up to 500 characters; kept apart, and erasable. `-`: from standard input.",
+    ),
 ]
 
 

@@ -65,7 +65,15 @@ def search(
     until: Annotated[
         datetime | None, typer.Option(parser=inputs.moment, metavar="TIME", help="Made before then.")
     ] = None,
-    words: Annotated[str, typer.Option("--words", help="The reason in words; kept apart, and erasable.")] = "",
+    words: Annotated[
+        str,
+        typer.Option(
+            "--words",
+            parser=inputs.words,
+            metavar="TEXT",
+            help="The reason in words; kept apart, and erasable. `-`: from standard input.",
+        ),
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most entries to show.")] = 50,
     beyond: Annotated[
         int | None,

@@ -119,7 +119,10 @@ def add(
     authority: Annotated[
         str,
         typer.Option(
-            rich_help_panel=_SPOKE, help="By what right they speak for another: a court order; needed if so."
+            parser=inputs.words,
+            metavar="TEXT",
+            rich_help_panel=_SPOKE,
+            help="By what right they speak for another: a court order; needed if so. `-`: from standard input.",
         ),
     ] = "",
     birth_date: Annotated[
@@ -146,7 +149,13 @@ def add(
         str, typer.Option(rich_help_panel=_TAKEN, help="Who took it down, where that is not the actor.")
     ] = "",
     explained: Annotated[
-        str, typer.Option(rich_help_panel=_TAKEN, help="What was explained, up to 500 characters; erasable.")
+        str,
+        typer.Option(
+            parser=inputs.words,
+            metavar="TEXT",
+            rich_help_panel=_TAKEN,
+            help="What was explained, up to 500 characters; erasable. `-`: from standard input.",
+        ),
     ] = "",
     company: Annotated[
         Company | None, typer.Option(rich_help_panel=_TAKEN, help="Whether somebody was with them.")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from broker.v1 import exchange_pb2
 
 _MAX_LINE = 256
+_MAX_WORDS = 8192
 # For the help of commands that talk to a broker; `broker.cli` owns what it says.
 EXIT_CODES = (
     "Exit codes: 0 done; 1 refused or failed, with what to do, and so also for a value that is not accepted; 2 "
@@ -94,6 +95,10 @@ ActorRole = Annotated[
         help="In which role they act; `broker agreement show` shows which may ask.",
     ),
 ]
+Named = Annotated[
+    Assurance,
+    typer.Option(help="How surely your system knows you; a decision needs personal-login or signed-token."),
+]
 Subject = Annotated[
     str,
     typer.Option(
@@ -122,6 +127,24 @@ def subject_of(text: str) -> SubjectRef:
     if not colon:
         raise typer.BadParameter("--subject is SCHEME:VALUE, such as uprn:100062990001")
     return parse_subject(scheme, value)
+
+
+def acting(actor_id: str, role: str, assurance: Assurance) -> exchange_pb2.Actor:
+    """Who is at the keyboard, for the wire."""
+    from broker.v1 import exchange_pb2
+
+    level = exchange_pb2.Assurance.Value(f"ASSURANCE_{assurance.name.upper()}")
+    return exchange_pb2.Actor(id=actor_id, role=role, assurance=level)
+
+
+def words(text: str) -> str:
+    """Free words, from one line of standard input where they are `-`: they may be about somebody, and others on
+    this machine can read a command line. Lines are taken as the options stand, and the subject's last."""
+    if text != "-":
+        return text
+    if sys.stdin.isatty():
+        sys.stderr.write("in words: ")
+    return sys.stdin.readline(_MAX_WORDS).strip()
 
 
 def wire_subject(subject: SubjectRef) -> exchange_pb2.SubjectRef:

@@ -13,7 +13,6 @@ import typer
 
 from broker.cli import evidence, inputs, output
 from broker.cli.connection import Link
-from broker.cli.referral import Named, acting
 from broker.cli.remote import remote
 
 if TYPE_CHECKING:
@@ -27,7 +26,12 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 OverrideId = Annotated[str, typer.Argument(metavar="OVERRIDE_ID", help="As list prints it.")]
-Reasoning = Annotated[str, typer.Option(help="Why, in words; erasable.")]
+Reasoning = Annotated[
+    str,
+    typer.Option(
+        parser=inputs.words, metavar="TEXT", help="Why, in words; erasable. `-`: from standard input."
+    ),
+]
 _COLUMNS = (
     *("id", "status", "due_at", "overdue", "escalate_to", "requester", "actor", "code", "words", "record_type"),
     *("given", "used_at"),
@@ -102,7 +106,7 @@ def review(
     reasoning: Reasoning,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
-    assurance: Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.personal_login,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Review an override, once, as a named human of the owner. Both agencies read what it came to."""
@@ -113,7 +117,7 @@ def review(
         override_id=override,
         verdict=verdict.value,
         reasoning=reasoning,
-        actor=acting(actor_id, role, assurance),
+        actor=inputs.acting(actor_id, role, assurance),
     )
     reply = link.call(OverrideServiceStub(link.channel).ReviewOverride, request)
     output.one(
@@ -137,7 +141,7 @@ def restrict(
         datetime | None,
         typer.Option(parser=inputs.moment, metavar="TIME", help="Until then; without it until it is lifted."),
     ] = None,
-    assurance: Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.personal_login,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Let whoever used it use no further override of what your agency holds.
@@ -153,7 +157,7 @@ def restrict(
         what=what.value,
         until=inputs.stamp(until),
         reasoning=reasoning,
-        actor=acting(actor_id, role, assurance),
+        actor=inputs.acting(actor_id, role, assurance),
     )
     reply = link.call(OverrideServiceStub(link.channel).RestrictOverrides, request)
     done = {"restriction": reply.restriction_id, "what": what.value}
@@ -168,7 +172,7 @@ def lift(
     reasoning: Reasoning,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
-    assurance: Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.personal_login,
     as_json: inputs.AsJson = False,
 ) -> None:
     """End a restriction at once."""
@@ -176,7 +180,7 @@ def lift(
     from broker.v1.override_pb2_grpc import OverrideServiceStub
 
     request = pb.LiftRestrictionRequest(
-        restriction_id=restriction, reasoning=reasoning, actor=acting(actor_id, role, assurance)
+        restriction_id=restriction, reasoning=reasoning, actor=inputs.acting(actor_id, role, assurance)
     )
     reply = link.call(OverrideServiceStub(link.channel).LiftRestriction, request)
     output.one({"lifted": restriction, **evidence.noted(reply.receipt, link.endpoint.vkey)}, as_json)

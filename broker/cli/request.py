@@ -66,7 +66,14 @@ def request(
         ),
     ] = inputs.Assurance.asserted,
     reason_code: Annotated[str, typer.Option(metavar="CODE", help="A reason in a code.")] = "",
-    reason: Annotated[str, typer.Option(help="The reason in words, up to 500 characters; erasable.")] = "",
+    reason: Annotated[
+        str,
+        typer.Option(
+            parser=inputs.words,
+            metavar="TEXT",
+            help="The reason in words, up to 500 characters; erasable. `-`: from standard input.",
+        ),
+    ] = "",
     override: Annotated[
         str,
         typer.Option(
@@ -75,7 +82,14 @@ def request(
             "told, and reviews it.",
         ),
     ] = "",
-    override_words: Annotated[str, typer.Option(help="With --override: why, in words.")] = "",
+    override_words: Annotated[
+        str,
+        typer.Option(
+            parser=inputs.words,
+            metavar="TEXT",
+            help="With --override: why, in words. `-`: from standard input.",
+        ),
+    ] = "",
     override_until: Annotated[
         datetime | None,
         typer.Option(parser=inputs.moment, metavar="TIME", help="With --override: not after this moment."),
