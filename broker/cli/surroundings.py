@@ -6,7 +6,6 @@ running broker they are those it knows. Refuses an agencies file that is not of 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -111,16 +110,18 @@ def _type(link: Link, full_name: str) -> RecordType | None:
 
 def _read(path: Path) -> list[Agency]:
     """Agencies of a TOML file: `[[agencies]]` with id and kind, and a jurisdiction and a name if wanted."""
+    from broker.core import tables
+
     data = inputs.read_bounded(path, _LARGEST, "a file of agencies")
     try:
-        tables = tomllib.loads(data.decode("utf-8")).get("agencies")
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SetupError(f"{path}: not TOML in UTF-8: {error}") from error
-    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+        found = tables.read(data, _LARGEST).get("agencies")
+    except InvalidRequest as error:
+        raise SetupError(f"{path}: {error.problem}") from error
+    if not isinstance(found, tuple) or not all(isinstance(each, dict) for each in found):
         raise SetupError(
             f'{path}: holds no [[agencies]], each with id and kind, such as id = "cfrs", kind = "fire"'
         )
-    return [_agency(path, n, each) for n, each in enumerate(tables)]
+    return [_agency(path, n, each) for n, each in enumerate(found)]
 
 
 def _agency(path: Path, n: int, table: dict[str, object]) -> Agency:

@@ -8,7 +8,6 @@ are what is signed and stored, so nothing here ever writes one.
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime, time
 from difflib import get_close_matches
@@ -16,6 +15,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from broker.core import tables
 from broker.core.condition import Condition
 from broker.core.terms import (
     Actors,
@@ -37,7 +37,7 @@ from broker.core.terms import (
 from broker.errors import InvalidRequest
 from broker.law import Law
 
-MAX_FILE = 256 * 1024
+MAX_FILE = tables.MAX_FILE
 # An agreement without an end is one nobody reviews; and arithmetic on dates stays inside what a date can be.
 _YEARS = range(1900, 2201)
 
@@ -164,7 +164,7 @@ def unknown_codes(agreement: Agreement, law: Law) -> Iterator[InvalidRequest]:
 def read(file: bytes) -> Agreement:
     """As `parse`, whatever its codes: for who holds no list of them, and only compares."""
     try:
-        return Agreement.model_validate(_tables(file))
+        return Agreement.model_validate(tables.read(file))
     except ValidationError as e:
         raise next(_told(e)) from None
 
@@ -172,25 +172,12 @@ def read(file: bytes) -> Agreement:
 def problems(file: bytes) -> list[InvalidRequest]:
     """All that keeps `read` from reading the file; empty where it reads it."""
     try:
-        Agreement.model_validate(_tables(file))
+        Agreement.model_validate(tables.read(file))
     except ValidationError as e:
         return list(_told(e))
     except InvalidRequest as e:
         return [e]
     return []
-
-
-def _tables(file: bytes) -> object:
-    if len(file) > MAX_FILE:
-        raise InvalidRequest("file", f"over {MAX_FILE // 1024} KiB")
-    try:
-        return _tupled(tomllib.loads(file.decode("utf-8")))
-    except UnicodeDecodeError as e:
-        raise InvalidRequest("file", "not UTF-8") from e
-    except tomllib.TOMLDecodeError as e:
-        raise InvalidRequest("file", f"not TOML: {e}") from e
-    except RecursionError as e:
-        raise InvalidRequest("file", "nested too deeply") from e
 
 
 def _told(error: ValidationError) -> Iterator[InvalidRequest]:
@@ -221,13 +208,6 @@ def _table(annotation: object) -> type[BaseModel]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(_table(each) for each in get_args(annotation) if each not in (None, type(None), ...))
-
-
-def _tupled(value: object) -> object:
-    """TOML arrays as tuples, which strict validation of a frozen model wants."""
-    if isinstance(value, dict):
-        return {k: _tupled(v) for k, v in value.items()}
-    return tuple(_tupled(v) for v in value) if isinstance(value, list) else value
 
 
 def _codes(agreement: Agreement, law: Law) -> Iterator[tuple[str, str, Collection[str]]]:

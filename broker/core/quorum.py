@@ -7,12 +7,12 @@ would then count twice.
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 
+from broker.core import tables
 from broker.core.checkpoint import OpenedCheckpoint, open_with_cosignatures
 from broker.core.keys import KeyKind, Verifier
-from broker.errors import IntegrityError
+from broker.errors import IntegrityError, InvalidRequest
 
 MAX_POLICY_BYTES = 64 * 1024
 MAX_WITNESSES = 16  # a note carries 32 signatures, and readers must take 16 (C2SP signed-note)
@@ -82,16 +82,14 @@ def parse_policy(data: bytes) -> WitnessPolicy:
     Raises:
         IntegrityError: saying what is wrong where.
     """
-    if len(data) > MAX_POLICY_BYTES:
-        raise IntegrityError(f"witness policy: more than {MAX_POLICY_BYTES} bytes")
     try:
-        found = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        raise IntegrityError(f"witness policy: not TOML: {e}") from e
-    quorum, tables = found.get("quorum"), found.get("witness")
-    if set(found) - {"quorum", "witness"} or type(quorum) is not int or not isinstance(tables, list):
+        found = tables.read(data, MAX_POLICY_BYTES)
+    except InvalidRequest as e:
+        raise IntegrityError(f"witness policy: {e.problem}") from e
+    quorum, named = found.get("quorum"), found.get("witness")
+    if set(found) - {"quorum", "witness"} or type(quorum) is not int or not isinstance(named, tuple):
         raise IntegrityError("witness policy: holds `quorum = N` and [[witness]] tables, and nothing else")
-    return WitnessPolicy(tuple(_witness(each, n) for n, each in enumerate(tables)), quorum)
+    return WitnessPolicy(tuple(_witness(each, n) for n, each in enumerate(named)), quorum)
 
 
 def _witness(table: object, n: int) -> Witness:

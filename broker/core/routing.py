@@ -8,7 +8,6 @@ apply; whether its agencies and record types exist is checked when it is applied
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -18,13 +17,14 @@ from typing import Annotated, Literal, Self
 from msgspec import Struct
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from broker.core import tables
 from broker.core.hours import NATIONS, WEEKDAYS, Hours, Timetable, When
 from broker.core.london import moment
 from broker.core.terms import Id, Part, Text
 from broker.errors import InvalidRequest
 from broker.law import Law
 
-MAX_FILE = 256 * 1024
+MAX_FILE = tables.MAX_FILE
 District = Annotated[str, StringConstraints(pattern=r"^[EWSN][0-9]{8}$")]
 _FIRST_DAY = date(1900, 1, 1)
 
@@ -155,14 +155,8 @@ class Routing(Struct, frozen=True, dict=True):
 
 def parse(data: bytes, law: Law) -> Routing:
     """The routes in a file, or InvalidRequest naming the key that is wrong (`routes.3.holder`)."""
-    if len(data) > MAX_FILE:
-        raise InvalidRequest("file", f"over {MAX_FILE // 1024} KiB")
     try:
-        file = RouteFile.model_validate(_tupled(tomllib.loads(data.decode("utf-8"))))
-    except UnicodeDecodeError as e:
-        raise InvalidRequest("file", "not UTF-8") from e
-    except (tomllib.TOMLDecodeError, RecursionError) as e:
-        raise InvalidRequest("file", f"not TOML: {e}") from e
+        file = RouteFile.model_validate(tables.read(data))
     except ValidationError as e:
         first = e.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -171,13 +165,6 @@ def parse(data: bytes, law: Law) -> Routing:
     routes = tuple(_compiled(file, terms, law) for terms in file.routes)
     refuse_meeting(routes, ())
     return Routing(file, data, routes)
-
-
-def _tupled(value: object) -> object:
-    """TOML arrays as tuples, which strict validation of a frozen model wants."""
-    if isinstance(value, dict):
-        return {k: _tupled(v) for k, v in value.items()}
-    return tuple(_tupled(v) for v in value) if isinstance(value, list) else value
 
 
 def _compiled(file: RouteFile, terms: RouteTerms, law: Law) -> Route:

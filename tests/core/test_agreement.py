@@ -115,23 +115,6 @@ def test_what_is_wrong_is_named(key: str, changes: dict[str, Any]) -> None:
     assert caught.value.field == key
 
 
-@pytest.mark.parametrize(
-    "file",
-    [
-        b"\xff\xfe",
-        b"id = ",
-        b"x" * (agreements.MAX_FILE + 1),
-        b"x = " + b"[" * 50_000,
-    ],
-    ids=["not UTF-8", "not TOML", "too large", "nested without end"],
-)
-def test_a_file_that_cannot_be_read_is_bad_input(file: bytes) -> None:
-    """Bytes of any kind give an InvalidRequest and nothing worse."""
-    with pytest.raises(InvalidRequest) as caught:
-        agreements.parse(file, LAW)
-    assert caught.value.field == "file"
-
-
 def test_a_long_unknown_key_is_named_in_bounds() -> None:
     """The name of the key that is wrong comes from the file, so it is cut."""
     with pytest.raises(InvalidRequest) as caught:
