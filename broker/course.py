@@ -9,24 +9,31 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from broker.core.model import Request, SubjectRef
+from broker.core.model import Outcome, Request, SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.reference import Reference
 from broker.core.steps.sides import needs_district
-from broker.drafts import Case, Said
+from broker.drafts import NO_ANSWER, Case, Said, ambiguous, decided
 from broker.errors import (
+    Ambiguous,
     BrokerError,
+    Denied,
+    IntegrityError,
     InvalidRequest,
     NotWitnessed,
     ProviderUnavailable,
+    Referred,
+    SubjectNotFound,
 )
 from broker.ports import (
     Answer,
     Claim,
     Disclosed,
     Found,
+    ManyMatch,
     NotFound,
     ProviderFailed,
+    Releases,
     Witnesses,
 )
 from broker.tracing import Span
@@ -124,6 +131,34 @@ def still_agreed(case: Case, answer: Answer | None, course: Course) -> Answer | 
     else:
         return answer
     return ProviderFailed(ProviderUnavailable(f"{why}; ask again"), why)
+
+
+def conclude(case: Case, answer: Answer | None, releases: Releases) -> tuple[Said, BrokerError | None]:
+    """What the requester is told, and as which failure; None where a record is released."""
+    decision = case.decision
+    outcome = decided(decision)
+    if decision.refused is not None:
+        kind = Referred if decision.refused.code == "referred" else Denied
+        failure: BrokerError = kind(decision.refused)
+        said = Said("refusal", outcome, refused=decision.refused)
+    elif isinstance(answer, Found):
+        try:
+            return Said("disclosure", outcome, release=releases.release(answer, decision)), None
+        except IntegrityError as e:
+            failure, said = ProviderUnavailable(str(e)), Said("provider-failure", outcome)
+    elif isinstance(answer, NotFound):
+        failure = SubjectNotFound("the provider holds no such record")
+        said = Said("not-found", outcome)
+    elif isinstance(answer, ManyMatch):
+        refused = ambiguous(answer)
+        failure, said = Ambiguous(refused), Said("refusal", outcome, refused=refused)
+    elif isinstance(answer, ProviderFailed):
+        failure, said = answer.error, Said("provider-failure", outcome)
+    else:
+        raise AssertionError("a permit without a question")
+    if decision.ncnd and decision.about_person:
+        return Said("refusal", Outcome.REFUSE.value, refused=NO_ANSWER), Denied(NO_ANSWER)
+    return said, failure
 
 
 def bucket(started: float, now: float) -> float:

@@ -21,27 +21,22 @@ from broker.course import (
     Course,
     bucket,
     check_known,
+    conclude,
     grain,
     naming_who_was_asked,
     reply,
     stage_two,
     still_agreed,
 )
-from broker.drafts import NO_ANSWER, Case, Said, ambiguous, decided, draft, intent
+from broker.drafts import NO_ANSWER, Case, draft, intent
 from broker.errors import (
-    Ambiguous,
-    BrokerError,
     Denied,
-    IntegrityError,
-    ProviderUnavailable,
-    Referred,
     SubjectNotFound,
     Unsettled,
 )
 from broker.handed import handed
 from broker.ids import entry_id
 from broker.ports import (
-    Answer,
     Appended,
     Asked,
     Claim,
@@ -50,12 +45,8 @@ from broker.ports import (
     Draft,
     Facts,
     FactsSource,
-    Found,
     Log,
-    ManyMatch,
     NotAppended,
-    NotFound,
-    ProviderFailed,
     Providers,
     Question,
     Reads,
@@ -167,7 +158,7 @@ class Exchange:
                         case = await self._decide(request, await self._read(request, learnt), learnt)
         answer = still_agreed(case, course.answer, course)
         case = naming_who_was_asked(case, course)
-        said, failure = self._conclude(case, answer)
+        said, failure = conclude(case, answer, self._releases)
         if said.refused is NO_ANSWER:
             await self._clock.until(bucket(course.started, self._clock.loop_time()))
         binding = course.claim if failure is None or isinstance(failure, Denied | SubjectNotFound) else None
@@ -267,33 +258,6 @@ class Exchange:
             decision.override,
             decision.signed,
         )
-
-    def _conclude(self, case: Case, answer: Answer | None) -> tuple[Said, BrokerError | None]:
-        """What the requester is told, and as which failure; None where a record is released."""
-        decision = case.decision
-        outcome = decided(decision)
-        if decision.refused is not None:
-            kind = Referred if decision.refused.code == "referred" else Denied
-            failure: BrokerError = kind(decision.refused)
-            said = Said("refusal", outcome, refused=decision.refused)
-        elif isinstance(answer, Found):
-            try:
-                return Said("disclosure", outcome, release=self._releases.release(answer, decision)), None
-            except IntegrityError as e:
-                failure, said = ProviderUnavailable(str(e)), Said("provider-failure", outcome)
-        elif isinstance(answer, NotFound):
-            failure = SubjectNotFound("the provider holds no such record")
-            said = Said("not-found", outcome)
-        elif isinstance(answer, ManyMatch):
-            refused = ambiguous(answer)
-            failure, said = Ambiguous(refused), Said("refusal", outcome, refused=refused)
-        elif isinstance(answer, ProviderFailed):
-            failure, said = answer.error, Said("provider-failure", outcome)
-        else:
-            raise AssertionError("a permit without a question")
-        if decision.ncnd and decision.about_person:
-            return Said("refusal", Outcome.REFUSE.value, refused=NO_ANSWER), Denied(NO_ANSWER)
-        return said, failure
 
     async def _commit(self, course: Course, entry: Draft) -> Appended | NotAppended:
         """Append, seen through: once sent, a cancelled request still ends as the log says it ended.

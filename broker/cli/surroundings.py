@@ -54,13 +54,13 @@ def at_hand(agencies: Path | None) -> Surroundings:
 
 def of_broker(link: Link, record_types: Iterable[str] = ()) -> Surroundings:
     """As a running broker knows them; `record_types` are those wanted beside what its agreements name."""
-    from broker.rpc import parse
+    from broker.rpc import parse_agency
     from broker.v1 import directory_pb2
     from broker.v1.directory_pb2_grpc import DirectoryServiceStub
 
     stub = DirectoryServiceStub(link.channel)
     listed = link.call(stub.ListAgencies, directory_pb2.ListAgenciesRequest())
-    agencies = {each.id: parse.agency(each, _ALWAYS) for each in listed.agencies}
+    agencies = {each.id: parse_agency.agency(each, _ALWAYS) for each in listed.agencies}
     told = applied(link)
     wanted = {flow.record_type for each in told for flow in each.terms.flows} | set(record_types)
     types = {name: found for name in sorted(wanted) if (found := _type(link, name)) is not None}
@@ -125,7 +125,7 @@ def _read(path: Path) -> list[Agency]:
 
 
 def _agency(path: Path, n: int, table: dict[str, object]) -> Agency:
-    from broker.rpc import parse
+    from broker.rpc import parse_agency
     from broker.v1 import directory_pb2
 
     keys = ("id", "kind", "jurisdiction", "name")
@@ -135,7 +135,7 @@ def _agency(path: Path, n: int, table: dict[str, object]) -> Agency:
     agency = directory_pb2.Agency(**table)  # type: ignore[arg-type]
     agency.name = agency.name or agency.id
     try:
-        return parse.agency(agency, _ALWAYS)
+        return parse_agency.agency(agency, _ALWAYS)
     except InvalidRequest as error:
         field = error.field.removeprefix("agency.")
         raise SetupError(f"{path}: agencies.{n}.{field}: {error.problem}") from None

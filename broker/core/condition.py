@@ -60,7 +60,7 @@ class Condition:
         try:
             self._program = cel.compile(text)
             names, functions = set(self._program.variables()), set(self._program.functions())
-        except Exception as e:  # the parser raises what it likes
+        except Exception as e:  # the library has no error of its own: whatever it raises, this is not CEL
             raise InvalidRequest(field, f"not a CEL expression: {str(e).splitlines()[0][:200]}") from e
         if unknown := sorted(names - _EXAMPLE.keys()):
             raise InvalidRequest(field, f"{unknown[0]} is not known here; one of {', '.join(sorted(_EXAMPLE))}")
@@ -69,7 +69,7 @@ class Condition:
             raise InvalidRequest(field, f"{unknown[0]} cannot be used here; functions are {allowed}")
         try:
             tried = self._program.execute(_EXAMPLE)
-        except Exception as e:
+        except Exception as e:  # nor here: whatever it raises, requests could not be decided by it
             raise InvalidRequest(field, f"cannot be decided: {str(e).splitlines()[0][:200]}") from e
         if not isinstance(tried, bool):
             raise InvalidRequest(field, "is neither true nor false")

@@ -91,7 +91,7 @@ class Memory:
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).replace(self._path)
-        except BaseException:
+        except BaseException:  # whatever ends it, nothing is left lying about
             Path(name).unlink(missing_ok=True)
             raise
         directory = os.open(folder, os.O_RDONLY)

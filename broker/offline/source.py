@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Protocol
 
@@ -47,13 +48,14 @@ class Source(Protocol):
         """An entry bundle's bytes; perhaps of a wider one, which the reader cuts."""
 
 
-class _Files:
+class _Files(ABC):
     """What both have in common: the names of things, and wider ones instead of narrower."""
 
-    name = ""
+    name: str
 
+    @abstractmethod
     def _get(self, path: str, most: int) -> bytes:
-        raise NotImplementedError
+        """A file of at most so many bytes. Raises as `Source`."""
 
     def checkpoint(self) -> bytes:
         """As `Source`."""

@@ -7,36 +7,32 @@ in the very versions that are approved.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import grpc
 
-from broker.core.model import Caller, Function, SubjectRef
-from broker.core.record import Record
+from broker.core.model import Caller, Function
 from broker.core.recordtype import RecordType
 from broker.core.reference import Reference
-from broker.core.subject import parse_subject
 from broker.errors import (
     BrokerError,
-    IntegrityError,
     InvalidRequest,
     NotAllowed,
-    ProviderTimeout,
-    ProviderUnavailable,
     Saturated,
 )
 from broker.links import Link, Links
-from broker.ports import Answer, Found, ManyMatch, NotFound, ProviderFailed, ReferenceSource
+from broker.ports import ReferenceSource
 from broker.registry import require
-from broker.rpc import parse, questions, wire
+from broker.rpc import questions, wire
+from broker.rpc.answers import read_answer
 from broker.rpc.context import Context
 from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
 from broker.rpc.written import as_bytes
 from broker.seats import Seats
 from broker.telemetry import Edge, Telemetry
-from broker.v1 import adapter_pb2, adapter_pb2_grpc, exchange_pb2
+from broker.v1 import adapter_pb2, adapter_pb2_grpc
 from broker.workers import Worker, Workers
 
 HEARTBEAT = 5.0  # seconds
@@ -46,7 +42,6 @@ MAX_AT_ONCE = 4096
 MAX_LINKS = 64  # of one system at one worker
 MAX_ITEMS = 256
 MAX_PROVIDES = 256
-MAX_IDENTIFIERS = 64  # of one subject; each is read for and stands in the entry
 MAX_BYTES = 1024 * 1024
 
 
@@ -262,53 +257,3 @@ def _answers(reference: Reference, agency: str, record_type: RecordType) -> bool
 
 def _worker(worker: Worker) -> adapter_pb2.Worker:
     return adapter_pb2.Worker(id=worker.id, address=worker.address)
-
-
-def read_answer(answer: adapter_pb2.Answer) -> Answer:
-    """An adapter's answer in our words; what cannot be read is a failure of the provider."""
-    try:
-        kind = answer.WhichOneof("result")
-        if kind == "found":
-            return _found(answer.found)
-        if kind == "not_found":
-            return NotFound(_identifiers(answer.not_found.identifiers))
-        if kind == "many_match":
-            return ManyMatch(_traits(answer.many_match.ask_for))
-        if kind == "not_agreed":
-            return _failure("the provider's own copy of its agreements does not name this request")
-        if kind == "failed" and answer.failed.timed_out:
-            return ProviderFailed(ProviderTimeout("the provider's system did not answer in time"), "timed out")
-        return _failure("the provider's system could not answer")
-    except (InvalidRequest, IntegrityError) as e:
-        return _failure(f"the provider's adapter sent an answer that does not hold: {e}")
-
-
-# What may be asked for next; anything else could be a way to list candidates.
-_TRAITS = frozenset(
-    {"family_name", "given_name", "birth_date", "approximate_age", "sex", "address_line", "postcode", "phone"}
-)
-
-
-def _found(found: adapter_pb2.Found) -> Found:
-    return Found(
-        record=Record(found.record.type_url, found.record.value),
-        digest=found.digest,
-        identifiers=_identifiers(found.identifiers),
-        as_at=parse.when("as_at", found, "as_at"),
-        traits_agreed=_traits(found.traits_agreed),
-    )
-
-
-def _traits(names: Iterable[str]) -> tuple[str, ...]:
-    """Each once: they stand in the entry and in what the requester is told."""
-    return tuple(sorted(_TRAITS.intersection(names)))
-
-
-def _identifiers(refs: Sequence[exchange_pb2.SubjectRef]) -> tuple[SubjectRef, ...]:
-    if len(refs) > MAX_IDENTIFIERS:
-        raise InvalidRequest("identifiers", f"more than {MAX_IDENTIFIERS}")
-    return tuple(parse_subject(ref.scheme, ref.value, "identifiers") for ref in refs)
-
-
-def _failure(why: str) -> ProviderFailed:
-    return ProviderFailed(ProviderUnavailable(why), why)

@@ -6,7 +6,7 @@ from broker.core.model import Caller, Function
 from broker.errors import InvalidRequest
 from broker.ports import Clock, ReferenceSource
 from broker.registry import Registry
-from broker.rpc import parse, signed, wire
+from broker.rpc import parse, parse_agency, signed, wire
 from broker.rpc.identity import Identity
 from broker.rpc.unary import unary
 from broker.signing import SigningKeys
@@ -37,7 +37,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
     @unary
     async def AddAgency(self, request: pb.AddAgencyRequest, caller: Caller) -> pb.AddAgencyResponse:
         """Operators only."""
-        made = await self._registry.add_agency(caller, parse.agency(request.agency, self._clock.now()))
+        made = await self._registry.add_agency(caller, parse_agency.agency(request.agency, self._clock.now()))
         return pb.AddAgencyResponse(event_id=made.event_id)
 
     @unary
@@ -54,7 +54,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
             caller,
             parse.agency_id("agency", request.agency),
             parse.agency_id("system", request.system),
-            parse.function(request.function),
+            parse_agency.function(request.function),
             parse.key_digest("key_digest", request.key_digest),
             parse.when("valid_from", request, "valid_from"),
             parse.when("valid_until", request, "valid_until"),

@@ -14,14 +14,11 @@ from unicodedata import category
 from google.protobuf import duration_pb2, timestamp_pb2
 from google.protobuf.message import Message
 
-from broker import law
 from broker.core import point
-from broker.core.directory import Agency
 from broker.core.model import (
     Actor,
     Assurance,
     Caller,
-    Function,
     Override,
     Place,
     Reason,
@@ -31,7 +28,7 @@ from broker.core.model import (
 )
 from broker.core.subject import parse_subject
 from broker.errors import InvalidRequest
-from broker.v1 import directory_pb2, exchange_pb2
+from broker.v1 import exchange_pb2
 
 MAX_REQUEST = 64 * 1024
 DEFAULT_TIMEOUT = 5.0
@@ -57,12 +54,6 @@ _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII
 )
-_JURISDICTIONS = ("england", "wales", "scotland", "northern-ireland")
-_FUNCTIONS = {
-    directory_pb2.SYSTEM_FUNCTION_PARTNER: Function.PARTNER,
-    directory_pb2.SYSTEM_FUNCTION_AUDITOR: Function.AUDITOR,
-    directory_pb2.SYSTEM_FUNCTION_OPERATOR: Function.OPERATOR,
-}
 
 
 def request(message: exchange_pb2.RecordRequest, caller: Caller) -> Request:
@@ -225,39 +216,6 @@ def when(field: str, message: Message, name: str) -> datetime | None:
     if not 1900 <= at.year <= 2200:
         raise InvalidRequest(field, "a year between 1900 and 2200")
     return at
-
-
-def agency(message: directory_pb2.Agency, now: datetime) -> Agency:
-    """An agency to be entered in the directory."""
-    kinds = law.load().kinds
-    if message.kind not in kinds:
-        raise InvalidRequest("agency.kind", f"one of {', '.join(kinds)}")
-    if message.jurisdiction and message.jurisdiction not in _JURISDICTIONS:
-        raise InvalidRequest("agency.jurisdiction", f"one of {', '.join(_JURISDICTIONS)}")
-    if not message.name:
-        raise InvalidRequest("agency.name", "is required")
-    valid_from = when("agency.valid_from", message, "valid_from") or now
-    valid_until = when("agency.valid_until", message, "valid_until")
-    if valid_until is not None and valid_until <= valid_from:
-        raise InvalidRequest("agency.valid_until", "ends before it begins")
-    return Agency(
-        id=agency_id("agency.id", message.id),
-        name=text("agency.name", message.name),
-        kind=message.kind,
-        jurisdiction=message.jurisdiction or "england",
-        valid_from=valid_from,
-        valid_until=valid_until,
-        code=text("agency.code", message.code, 32),
-        contact=text("agency.contact", message.contact),
-        phone=text("agency.phone", message.phone, 32),
-    )
-
-
-def function(value: directory_pb2.SystemFunction.ValueType) -> Function:
-    """What a system is to be enrolled as."""
-    if value not in _FUNCTIONS:
-        raise InvalidRequest("function", f"one of {', '.join(Function)}")
-    return _FUNCTIONS[value]
 
 
 def _optional(field: str, value: str, pattern: re.Pattern[str], what: str) -> str:

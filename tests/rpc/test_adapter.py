@@ -17,7 +17,9 @@ from grpc_status import rpc_status
 
 from broker.catalogue import standard_record_types
 from broker.core.model import Function
+from broker.ports import Found, ManyMatch
 from broker.rpc import adapter as under_test
+from broker.rpc import answers
 from broker.v1 import adapter_pb2 as pb
 from broker.v1 import adapter_pb2_grpc, exchange_pb2
 from tests.rpc.conftest import SOON, Edge, eventually
@@ -289,17 +291,17 @@ async def test_every_kind_of_answer_has_its_status_and_entry(
 def test_only_traits_may_be_asked_for() -> None:
     """Free text here would be a way to list candidates."""
     answer = pb.Answer(many_match=pb.ManyMatch(ask_for=["phone", "Joss Tyson of 1 Lake Road", "birth_date"]))
-    assert under_test.read_answer(answer) == under_test.ManyMatch(("birth_date", "phone"))
+    assert answers.read_answer(answer) == ManyMatch(("birth_date", "phone"))
 
 
 def test_what_an_adapter_says_often_is_said_once() -> None:
     """Two MiB of one word would stand in the entry and in the refusal."""
     many = pb.Answer(many_match=pb.ManyMatch(ask_for=["phone"] * 1000))
-    assert under_test.read_answer(many) == under_test.ManyMatch(("phone",))
+    assert answers.read_answer(many) == ManyMatch(("phone",))
     record = {"type_url": f"type.googleapis.com/{RISK}"}
     found = pb.Answer(found=pb.Found(record=record, traits_agreed=["phone"] * 1000))
-    answer = under_test.read_answer(found)
-    assert isinstance(answer, under_test.Found)
+    answer = answers.read_answer(found)
+    assert isinstance(answer, Found)
     assert answer.traits_agreed == ("phone",)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from broker.core.model import Assurance, Override
 from broker.errors import InvalidRequest
-from broker.rpc import parse
+from broker.rpc import parse, parse_agency
 from broker.v1 import directory_pb2
 from broker.v1 import exchange_pb2 as pb
 from tests.support.world import caller
@@ -229,10 +229,10 @@ def test_an_agency_that_is_wrong_is_named_by_field(
 ) -> None:
     """As it is entered in the directory."""
     message = directory_pb2.Agency(id="cfrs", name="Cumbria Fire", kind="fire")
-    assert parse.agency(message, NOW).jurisdiction == "england"
+    assert parse_agency.agency(message, NOW).jurisdiction == "england"
     spoil(message)
     with pytest.raises(InvalidRequest) as caught:
-        parse.agency(message, NOW)
+        parse_agency.agency(message, NOW)
     assert caught.value.field == field
 
 
@@ -240,7 +240,7 @@ def test_an_agency_that_is_wrong_is_named_by_field(
 def test_a_function_nobody_defined_is_refused(value: int) -> None:
     """An unspecified function is not a partner by default."""
     with pytest.raises(InvalidRequest):
-        parse.function(value)  # type: ignore[arg-type]
+        parse_agency.function(value)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", ["", "A" * 64, "a" * 63, "a" * 65, "g" * 64])

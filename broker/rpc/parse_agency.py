@@ -1,0 +1,52 @@
+"""Agencies and what systems are enrolled as, from the wire's types to ours."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from broker import law
+from broker.core.directory import Agency
+from broker.core.model import Function
+from broker.errors import InvalidRequest
+from broker.rpc.parse import agency_id, text, when
+from broker.v1 import directory_pb2
+
+_JURISDICTIONS = ("england", "wales", "scotland", "northern-ireland")
+_FUNCTIONS = {
+    directory_pb2.SYSTEM_FUNCTION_PARTNER: Function.PARTNER,
+    directory_pb2.SYSTEM_FUNCTION_AUDITOR: Function.AUDITOR,
+    directory_pb2.SYSTEM_FUNCTION_OPERATOR: Function.OPERATOR,
+}
+
+
+def agency(message: directory_pb2.Agency, now: datetime) -> Agency:
+    """An agency to be entered in the directory."""
+    kinds = law.load().kinds
+    if message.kind not in kinds:
+        raise InvalidRequest("agency.kind", f"one of {', '.join(kinds)}")
+    if message.jurisdiction and message.jurisdiction not in _JURISDICTIONS:
+        raise InvalidRequest("agency.jurisdiction", f"one of {', '.join(_JURISDICTIONS)}")
+    if not message.name:
+        raise InvalidRequest("agency.name", "is required")
+    valid_from = when("agency.valid_from", message, "valid_from") or now
+    valid_until = when("agency.valid_until", message, "valid_until")
+    if valid_until is not None and valid_until <= valid_from:
+        raise InvalidRequest("agency.valid_until", "ends before it begins")
+    return Agency(
+        id=agency_id("agency.id", message.id),
+        name=text("agency.name", message.name),
+        kind=message.kind,
+        jurisdiction=message.jurisdiction or "england",
+        valid_from=valid_from,
+        valid_until=valid_until,
+        code=text("agency.code", message.code, 32),
+        contact=text("agency.contact", message.contact),
+        phone=text("agency.phone", message.phone, 32),
+    )
+
+
+def function(value: directory_pb2.SystemFunction.ValueType) -> Function:
+    """What a system is to be enrolled as."""
+    if value not in _FUNCTIONS:
+        raise InvalidRequest("function", f"one of {', '.join(Function)}")
+    return _FUNCTIONS[value]
