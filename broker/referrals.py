@@ -100,36 +100,8 @@ class Referrals:
             grant = Grant(row.id, (), now, granted=False, request=row.request)
             if ruling.granted:
                 grant = await self._grant(caller, actor, row, ruling, reference, now)
-            key = ruling_key(row.system, row.request)
-            status = "granted" if ruling.granted else "refused"
-            stored: dict[str, Json] = {
-                "id": row.id,
-                "status": status,
-                "at": now.isoformat(),
-                "until": grant.until.isoformat() if ruling.granted else None,
-            }
-            said: dict[str, Json] = {
-                "person_refused": ruling.person_refused,
-                "told": ruling.told or None,
-                "decided_by": {"id": actor.id, "role": actor.role, "name": actor.name},
-            }
-            change = Change(
-                "referral-decision",
-                stored,
-                frozenset({key}),
-                reference=False,
-                sealed={**grant_detail(grant), **said},
-            )
-            law: Json = law_detail(grant.one_off) if grant.one_off else None
-            detail: dict[str, Json] = {**stored, **said, "permitted": [*grant.permitted], "law": law}
-            return Plan(
-                "referral-decided",
-                {**detail, "signed_with": grant.signed.key_id if grant.signed else None},
-                change,
-                Reads(policy, frozenset({key})),
-                words_of(ruling),
-                _parties(row, status, actor, hidden=silent(row.asked, reference)),
-            )
+            hidden = silent(row.asked, reference)
+            return _ruled(row, ruling, grant, actor, now, Reads(policy, _lock(row)), hidden=hidden)
 
         made = await self._administration.make(caller, plan, actor)
         return decided[0], made
@@ -244,6 +216,48 @@ def _asked(row: StoredReferral) -> Request:
 
 def _flow_key(request: Request) -> FlowKey:
     return FlowKey(request.requester, request.provider, request.record_type, request.purpose)
+
+
+def _lock(row: StoredReferral) -> frozenset[str | bytes]:
+    return frozenset({ruling_key(row.system, row.request)})
+
+
+def _ruled(
+    row: StoredReferral,
+    ruling: Ruling,
+    grant: Grant,
+    actor: Actor,
+    now: datetime,
+    reads: Reads,
+    *,
+    hidden: bool,
+) -> Plan:
+    """The change of a ruling, and its entry."""
+    status = "granted" if ruling.granted else "refused"
+    stored: dict[str, Json] = {
+        "id": row.id,
+        "status": status,
+        "at": now.isoformat(),
+        "until": grant.until.isoformat() if ruling.granted else None,
+    }
+    said: dict[str, Json] = {
+        "person_refused": ruling.person_refused,
+        "told": ruling.told or None,
+        "decided_by": {"id": actor.id, "role": actor.role, "name": actor.name},
+    }
+    sealed = {**grant_detail(grant), **said}
+    change = Change("referral-decision", stored, _lock(row), reference=False, sealed=sealed)
+    law: Json = law_detail(grant.one_off) if grant.one_off else None
+    signed_with = grant.signed.key_id if grant.signed else None
+    detail: dict[str, Json] = {
+        **stored,
+        **said,
+        "permitted": [*grant.permitted],
+        "law": law,
+        "signed_with": signed_with,
+    }
+    parties = _parties(row, status, actor, hidden=hidden)
+    return Plan("referral-decided", detail, change, reads, words_of(ruling), parties)
 
 
 def _parties(row: StoredReferral, outcome: str, actor: Actor, *, hidden: bool) -> Parties:

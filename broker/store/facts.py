@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import asyncpg
@@ -87,56 +88,23 @@ class FactsReader:
                 [self._blind.key(key) for key in restrictions],
             ]
         )
-        policy = reference_policy = 0
-        said: defaultdict[SubjectRef, list[Directive]] = defaultdict(list)
-        taken: dict[tuple[str, str], Claimed] = {}
-        ruled: dict[tuple[str, str], Grant] = {}
-        waiting: dict[tuple[str, str], str] = {}
-        restricted: dict[str, datetime | None] = {}
+        found = _Found()
         for row in rows:
-            if row["what"] == "head":
-                policy, reference_policy = row["a"], row["b"]
-            elif row["what"] == "directive":
-                said[subjects[row["n"] - 1]].append(
-                    directive_from(str(row["id"]), row["recorder"], row["detail"])
-                )
-            elif row["what"] == "ruling":
-                repeat = repeats[row["n"] - 1]
-                if row["recorder"] == "open":
-                    waiting[repeat] = str(row["id"])
-                elif (grant := await self._grant(row)) is not None:
-                    ruled[repeat] = grant
-            elif row["what"] == "restricted":
-                key, until = restrictions[row["n"] - 1], row["detail"]["until"]
-                key = restricted_by(key, row["recorder"])
-                # Of several the one that holds longest.
-                ends = datetime.fromisoformat(until) if until else None
-                before = restricted.get(key, ends)
-                restricted[key] = None if ends is None or before is None else max(before, ends)
-            else:
-                taken[ids[row["n"] - 1]] = Claimed(
-                    entry=str(row["id"]),
-                    content=bytes(row["content"]),
-                    retry_of=str(row["other"] or ""),
-                    settled=row["settled"],
-                    effect=str(row["effect"] or ""),
-                )
-        return [
-            Facts(
-                policy,
-                reference_policy,
-                {s: tuple(said[s]) for s in asked.subjects if s in said},
-                {r: taken[asked.system, r] for r in asked.request_ids if (asked.system, r) in taken},
-                ruled.get((asked.system, asked.retry_of)),
-                waiting.get((asked.system, asked.retry_of), ""),
-                {
-                    each: until
-                    for each, until in restricted.items()
-                    if each.rpartition("|")[0] in asked.restrictions
-                },
-            )
-            for asked in batch
-        ]
+            n, what = row["n"] - 1, row["what"]
+            if what == "head":
+                found.policy, found.reference_policy = row["a"], row["b"]
+            elif what == "directive":
+                directive = directive_from(str(row["id"]), row["recorder"], row["detail"])
+                found.said[subjects[n]].append(directive)
+            elif what == "claim":
+                found.taken[ids[n]] = _claimed(row)
+            elif what == "restricted":
+                found.restrict(restrictions[n], row)
+            elif row["recorder"] == "open":
+                found.waiting[repeats[n]] = str(row["id"])
+            elif (grant := await self._grant(row)) is not None:
+                found.ruled[repeats[n]] = grant
+        return [found.of(asked) for asked in batch]
 
     async def _grant(self, row: asyncpg.Record) -> Grant | None:
         """What a human decided; None where it cannot be opened any more, and so lets nothing through."""
@@ -145,3 +113,50 @@ class FactsReader:
         if not decision:
             return None
         return grant_from(referral, str(row["other"]), decision, granted=row["settled"])
+
+
+@dataclass
+class _Found:
+    """What one statement read, for all who asked together."""
+
+    policy: int = 0
+    reference_policy: int = 0
+    said: defaultdict[SubjectRef, list[Directive]] = field(default_factory=lambda: defaultdict(list))
+    taken: dict[tuple[str, str], Claimed] = field(default_factory=dict)
+    ruled: dict[tuple[str, str], Grant] = field(default_factory=dict)
+    waiting: dict[tuple[str, str], str] = field(default_factory=dict)
+    restricted: dict[str, datetime | None] = field(default_factory=dict)
+
+    def restrict(self, key: str, row: asyncpg.Record) -> None:
+        """One provider's restriction; of several the one that holds longest."""
+        key, until = restricted_by(key, row["recorder"]), row["detail"]["until"]
+        ends = datetime.fromisoformat(until) if until else None
+        before = self.restricted.get(key, ends)
+        self.restricted[key] = None if ends is None or before is None else max(before, ends)
+
+    def of(self, asked: Asked) -> Facts:
+        """What one of them asked for."""
+        repeat = asked.system, asked.retry_of
+        return Facts(
+            self.policy,
+            self.reference_policy,
+            {s: tuple(self.said[s]) for s in asked.subjects if s in self.said},
+            {r: self.taken[asked.system, r] for r in asked.request_ids if (asked.system, r) in self.taken},
+            self.ruled.get(repeat),
+            self.waiting.get(repeat, ""),
+            {
+                each: until
+                for each, until in self.restricted.items()
+                if each.rpartition("|")[0] in asked.restrictions
+            },
+        )
+
+
+def _claimed(row: asyncpg.Record) -> Claimed:
+    return Claimed(
+        entry=str(row["id"]),
+        content=bytes(row["content"]),
+        retry_of=str(row["other"] or ""),
+        settled=row["settled"],
+        effect=str(row["effect"] or ""),
+    )
