@@ -39,14 +39,7 @@ def plan(
     list_flips: Annotated[
         bool, typer.Option("--list", help="Name each decision that would come out otherwise, by its entry.")
     ] = False,
-    words: Annotated[
-        str,
-        typer.Option(
-            parser=inputs.words,
-            metavar="TEXT",
-            help="The reason in words, up to 500 characters; erasable. `-`: from standard input.",
-        ),
-    ] = "",
+    words: inputs.Words = "",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Say what applying these files together would change; nothing is applied, and no signature is needed yet.

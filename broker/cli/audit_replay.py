@@ -30,14 +30,7 @@ def replay(
     until: Annotated[
         int, typer.Option(min=0, metavar="N", help="End before this entry; 0: at the end of the log as it is.")
     ] = 0,
-    words: Annotated[
-        str,
-        typer.Option(
-            parser=inputs.words,
-            metavar="TEXT",
-            help="The reason in words, up to 500 characters; erasable. `-`: from standard input.",
-        ),
-    ] = "",
+    words: inputs.Words = "",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Make every recorded decision again, on what was true when it was made, and compare.

@@ -51,14 +51,7 @@ def explain(
         str, typer.Option(metavar="UUID", help="Instead: a request of this very system.")
     ] = "",
     reason: Annotated[str, typer.Option(metavar="CODE", help="Why it is looked at; needed with ENTRY.")] = "",
-    words: Annotated[
-        str,
-        typer.Option(
-            parser=inputs.words,
-            metavar="TEXT",
-            help="The same in words, up to 500 characters; erasable. `-`: from standard input.",
-        ),
-    ] = "",
+    words: inputs.Words = "",
     record_type: Annotated[
         str, typer.Option(metavar="NAME", help="Instead: a request that has not been made, for this record.")
     ] = "",

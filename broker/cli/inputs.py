@@ -99,6 +99,16 @@ Named = Annotated[
     Assurance,
     typer.Option(help="How surely your system knows you; a decision needs personal-login or signed-token."),
 ]
+District = Annotated[
+    str,
+    typer.Option("--place-district", metavar="CODE", help="Where: the district's ONS code, as E06000063."),
+]
+Authority = Annotated[
+    str,
+    typer.Option(
+        "--responsible-authority", metavar="AGENCY", help="The council that answers for a looked-after child."
+    ),
+]
 Subject = Annotated[
     str,
     typer.Option(
@@ -145,6 +155,17 @@ def words(text: str) -> str:
     if sys.stdin.isatty():
         sys.stderr.write("in words: ")
     return sys.stdin.readline(_MAX_WORDS).strip()
+
+
+# Needs `words`, so it stands here.
+Words = Annotated[
+    str,
+    typer.Option(
+        parser=words,
+        metavar="TEXT",
+        help="The reason in words, up to 500 characters; erasable. `-`: from standard input.",
+    ),
+]
 
 
 def wire_subject(subject: SubjectRef) -> exchange_pb2.SubjectRef:

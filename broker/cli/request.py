@@ -43,18 +43,8 @@ def request(
             metavar="AGENCY", help="The agency that holds the record; without, whoever holds it for the place."
         ),
     ] = "",
-    district: Annotated[
-        str,
-        typer.Option("--place-district", metavar="CODE", help="Where: the district's ONS code, as E06000063."),
-    ] = "",
-    authority: Annotated[
-        str,
-        typer.Option(
-            "--responsible-authority",
-            metavar="AGENCY",
-            help="The council that answers for a looked-after child.",
-        ),
-    ] = "",
+    district: inputs.District = "",
+    authority: inputs.Authority = "",
     on_behalf_of: Annotated[
         str, typer.Option(metavar="WHOM", help="For whom: a crew, or an agency that this system's acts for.")
     ] = "",
@@ -66,14 +56,7 @@ def request(
         ),
     ] = inputs.Assurance.asserted,
     reason_code: Annotated[str, typer.Option(metavar="CODE", help="A reason in a code.")] = "",
-    reason: Annotated[
-        str,
-        typer.Option(
-            parser=inputs.words,
-            metavar="TEXT",
-            help="The reason in words, up to 500 characters; erasable. `-`: from standard input.",
-        ),
-    ] = "",
+    reason: inputs.Words = "",
     override: Annotated[
         str,
         typer.Option(

@@ -90,18 +90,8 @@ def show(
 def ask(
     link: Link,
     record_type: Annotated[str, typer.Option("--type", metavar="NAME", help="The record type's full name.")],
-    district: Annotated[
-        str,
-        typer.Option("--place-district", metavar="CODE", help="ONS code of the district, such as E06000063."),
-    ] = "",
-    authority: Annotated[
-        str,
-        typer.Option(
-            "--responsible-authority",
-            metavar="AGENCY",
-            help="The council that answers for a looked-after child.",
-        ),
-    ] = "",
+    district: inputs.District = "",
+    authority: inputs.Authority = "",
     purpose: Annotated[
         str, typer.Option(metavar="CODE", help="Where life may depend on it, the place decides.")
     ] = "",
