@@ -11,6 +11,7 @@ import copy
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from math import prod
 from typing import Any
 
 import cel
@@ -46,6 +47,13 @@ _EXAMPLE: dict[str, Any] = {
 _FUNCTIONS = frozenset({"startsWith", "endsWith", "contains", "matches", "size"})
 # They walk lists, and one inside another may not end in our time.
 _WALKS = re.compile(r"\.\s*(all|exists|exists_one|filter|map)\s*\(")
+# A pattern is compiled each time it is asked, while others wait: as one plain string, so that what it costs can
+# be seen, without the classes that stand for all of Unicode, and with few repetitions.
+_CALLS = re.compile(r"\bmatches\b")
+_PLAIN = re.compile(r"""\.\s*matches\s*\(\s*(?:"((?:[^"\\]|\\\\.)*)"|'((?:[^'\\]|\\\\.)*)')\s*\)""")
+_WIDE = re.compile(r"\\\\[wdspWDSP]")
+_TIMES = re.compile(r"\{\s*(\d+)\s*(?:,\s*(\d*)\s*)?\}")
+_MOST_PATTERNS, _MOST_TIMES = 4, 256
 _NO_PLACE = {"uprn": "", "district": "", "known": False}
 _MINUTE = timedelta(minutes=1)
 
@@ -57,6 +65,8 @@ class Condition:
         """Raises InvalidRequest for `field`: not CEL, something unknown in it, or neither true nor false."""
         if walks := _WALKS.search(text):
             raise InvalidRequest(field, f"{walks[1]} cannot be used here")
+        if problem := _dear(text):
+            raise InvalidRequest(field, f"matches: {problem}")
         try:
             self._program = cel.compile(text)
             names, functions = set(self._program.variables()), set(self._program.functions())
@@ -109,6 +119,21 @@ class Condition:
     def until(self, now: datetime) -> datetime | None:
         """When time alone could change it: where it looks at the clock, the next minute."""
         return now.replace(second=0, microsecond=0) + _MINUTE if self._clock else None
+
+
+def _dear(text: str) -> str:
+    """Why the patterns of an expression might take long to compile; empty where they do not."""
+    patterns = [double or single for double, single in _PLAIN.findall(text)]
+    if len(_CALLS.findall(text)) != len(patterns):
+        return "its pattern is one plain string, such as incident.matches('^nwas/')"
+    if len(patterns) > _MOST_PATTERNS:
+        return f"at most {_MOST_PATTERNS} of them"
+    if any(map(_WIDE.search, patterns)):
+        return "\\w, \\d, \\s and \\p stand for all of Unicode; name the characters, as [A-Z0-9]"
+    counts = [max(int(low), int(high or 0)) for each in patterns for low, high in _TIMES.findall(each)]
+    if prod(max(1, count) for count in counts) > _MOST_TIMES:
+        return f"its repetitions multiply to more than {_MOST_TIMES}"
+    return ""
 
 
 def _members(name: str, text: str) -> frozenset[str] | None:

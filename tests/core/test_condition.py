@@ -100,3 +100,38 @@ def test_only_what_looks_at_the_clock_runs_out() -> None:
     """It may change at the next minute; anything else never changes by time alone."""
     assert Condition("now.hour >= 8").until(NOW) == datetime(2026, 6, 3, 7, 31, tzinfo=UTC)
     assert Condition('purpose == "audit"').until(NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [
+        ('actor.id.matches("\\\\w{20}")', "stand for all of Unicode"),
+        ('actor.id.matches("[\\\\pL]")', "stand for all of Unicode"),
+        ("actor.id.matches('(a{99}){9}')", "multiply to more than 256"),
+        ("actor.id.matches('a{257,}')", "multiply to more than 256"),
+        ("actor.id.matches('a' + 'b')", "one plain string"),
+        ("actor.id.matches(role)", "one plain string"),
+        ('actor.id.matches(r"a")', "one plain string"),
+        ('actor.id.matches("a\\x7b999}")', "one plain string"),
+        ("matches(actor.id, 'a')", "one plain string"),
+        ("actor.id.matches // (\n('a{999}')", "one plain string"),
+        (" || ".join(["actor.id.matches('a')"] * 5), "at most 4"),
+    ],
+)
+def test_a_pattern_that_would_take_long_is_refused(pattern: str, says: str) -> None:
+    """It is compiled anew for every decision, while all others wait."""
+    with pytest.raises(InvalidRequest, match=says) as caught:
+        Condition(pattern)
+    assert caught.value.field == "context"
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "incident.matches('^nwas/[0-9]{4}-[0-9]{2}-[0-9]{2}/')",
+        "actor.callsign.matches(\"^[A-Z]{2}[0-9]{1,3}$\") && actor.id.matches('a\\\\.b')",
+    ],
+)
+def test_a_plain_pattern_is_taken(pattern: str) -> None:
+    """What people write of call signs and numbers."""
+    assert Condition(pattern).text == pattern
