@@ -163,6 +163,9 @@ class Exchange:
             await self._clock.until(bucket(course.started, self._clock.loop_time()))
         binding = course.claim if failure is None or isinstance(failure, Denied | SubjectNotFound) else None
         entry = draft(entry_id(), case, said, answer, binding)
+        if said.refused is NO_ANSWER and course.asked_as is not None:
+            # Decided again on what was learnt, later than where nobody was asked: the entry must not tell.
+            entry = replace(entry, at=course.asked_as.now)
         committed = await self._commit(course, replace(entry, queued=handed(case, answer)))
         if isinstance(committed, NotAppended):
             return committed

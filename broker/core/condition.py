@@ -45,8 +45,11 @@ _EXAMPLE: dict[str, Any] = {
     "assurance": {level.name.lower(): level.value for level in Assurance},
 }
 _FUNCTIONS = frozenset({"startsWith", "endsWith", "contains", "matches", "size"})
-# They walk lists, and one inside another may not end in our time.
-_WALKS = re.compile(r"\.\s*(all|exists|exists_one|filter|map)\s*\(")
+# Whatever else is called on a value walks lists (`all`, `existsOne`, `map`), and one inside another may not end
+# in our time. The library does not list such macros among an expression's functions.
+_CALLED = re.compile(r"\.\s*(\w+)\s*\(")
+# What hides a call from the line above.
+_COMMENT = "//"
 # A pattern is compiled each time it is asked, while others wait: as one plain string, so that what it costs can
 # be seen, without the classes that stand for all of Unicode, and with few repetitions.
 _CALLS = re.compile(r"\bmatches\b")
@@ -63,10 +66,12 @@ class Condition:
 
     def __init__(self, text: str, field: str = "context") -> None:
         """Raises InvalidRequest for `field`: not CEL, something unknown in it, or neither true nor false."""
-        if walks := _WALKS.search(text):
-            raise InvalidRequest(field, f"{walks[1]} cannot be used here")
         if problem := _dear(text):
             raise InvalidRequest(field, f"matches: {problem}")
+        if _COMMENT in text:
+            raise InvalidRequest(field, f"{_COMMENT} cannot be used here; write a comment in the file's TOML")
+        if walks := next((m[1] for m in _CALLED.finditer(text) if m[1] not in _FUNCTIONS), None):
+            raise InvalidRequest(field, f"{walks} cannot be used here")
         try:
             self._program = cel.compile(text)
             names, functions = set(self._program.variables()), set(self._program.functions())

@@ -116,7 +116,7 @@ def _own(full: Mapping[str, Any]) -> Iterator[str]:
     yield from _actor(full)
     if (agency := full.get("requester")) and (system := full.get("system")):
         yield term("system", f"{agency}/{system}")
-    for kind in ("purpose", "incident", "override"):
+    for kind in ("purpose", "incident"):
         if value := full.get(kind):
             yield term(kind, str(value))
     asked = full.get("asked_by")
@@ -135,7 +135,10 @@ def _matched(full: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _whole(full: Mapping[str, Any]) -> Iterator[str]:
-    """What only auditors see: which rule refused, referred or was gone past."""
+    """What only auditors see: an override that was used, which rule refused, referred or was gone past."""
+    # That it was used says that something had to be gone past: under ncnd the requester may not learn it.
+    if value := full.get("override"):
+        yield term("override", str(value))
     for each in full.get("rules") or ():
         rule, _, verdict = str(each).partition(" ")
         if verdict != "pass":

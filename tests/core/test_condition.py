@@ -80,6 +80,8 @@ def test_what_is_not_there_is_empty() -> None:
         ("duration('1h') > duration('2h')", "duration cannot be used here"),
         ("[1, 2].all(x, x > 0)", "all cannot be used here"),
         ("[1].map(now, now).size() > 0", "map cannot be used here"),
+        ("[1].existsOne(now, true)", "existsOne cannot be used here"),
+        ("[1]. // hidden\nall(now, true)", "// cannot be used here"),
         ("1 / 0 == 1", "cannot be decided"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -25,7 +26,7 @@ from broker.errors import (
 )
 from broker.ports import Asked, Facts, ManyMatch, NotFound, ProviderFailed
 from records.fire.v1 import premises_risk_pb2
-from tests.support.memory import Kept, all_texts
+from tests.support.memory import FakeClock, Kept, all_texts
 from tests.support.values import replace
 from tests.support.world import (
     HOME,
@@ -634,6 +635,20 @@ async def test_under_ncnd_every_silence_is_the_same(
     assert one == await silent(record_type, SILENT[0][1])
     assert one["refusal"].code == "no-answer"  # type: ignore[attr-defined]
     assert one["seconds"] == pytest.approx(1.05)
+
+
+@pytest.mark.parametrize("case", [c[1] for c in SILENT], ids=[c[0] for c in SILENT])
+async def test_under_ncnd_the_time_in_the_entry_says_nothing(case: Callable[[World], object]) -> None:
+    """Asked just before a second is full, of a provider that takes a while: each entry has the second of asking."""
+    world = World(clock=FakeClock(datetime(2026, 11, 21, 10, 0, 0, 950_000, tzinfo=UTC)))
+    world.record_type = RISK  # type: ignore[attr-defined]
+    world.agree(ncnd=True)
+    await world.ready()
+    world.providers.takes = 0.1
+    world.providers.answers(world.found())
+    case(world)
+    await refused(world, "no-answer")
+    assert last(world).draft.at.replace(microsecond=0) == datetime(2026, 11, 21, 10, tzinfo=UTC)
 
 
 async def test_under_ncnd_the_auditor_still_sees_why() -> None:

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.core.model import Caller, Function, Reason, SubjectRef
+from broker.core.model import Caller, Function, Override, Reason, SubjectRef
 from broker.core.receipt import Audience
 from broker.core.searchterms import KINDS, Question
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
-from broker.ports import LogSearch
+from broker.ports import LogSearch, NotFound
 from broker.searches import Page, Searches
 from tests.support.memory import MemorySearch
 from tests.support.values import replace
-from tests.support.world import ACTOR, AUDITOR, HOME, OPERATOR, OTHER_HOME, World, ask, caller, said
+from tests.support.world import ACTOR, AUDITOR, HOME, OPERATOR, OTHER_HOME, World, ask, caller, flow, said
 
 NWAS, CFRS = caller("nwas"), caller("cfrs")
 WHY = Reason("complaint", "somebody asked")
@@ -51,6 +51,18 @@ async def look(world: World, who: Caller, *facts: tuple[str, str], person: Subje
 def events(page: Page) -> list[str]:
     """What was found, in its order."""
     return [json.loads(seen.view)["event"] for seen in page.found]
+
+
+async def test_whether_an_override_was_used_is_the_auditors_to_find() -> None:
+    """Under neither confirm nor deny it would tell the requester that somebody had objected."""
+    world = World()
+    world.agree(ncnd=True, flows=[flow(override=["uprn"])], override={"codes": ["life-at-risk"]})
+    world.say(HOME, said("objection"))
+    await world.ready()
+    world.providers.answers(NotFound())
+    await asked(world, override=Override("life-at-risk", "a reason"))
+    assert events(await look(world, AUDITOR, ("override", "life-at-risk"))) == ["refusal"]
+    assert events(await look(world, NWAS, ("override", "life-at-risk"))) == []
 
 
 async def test_a_person_is_found_by_any_identifier_that_was_matched() -> None:
