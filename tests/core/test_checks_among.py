@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 
 from broker.core import checks
+from broker.core.directory import Successor
 from broker.law import load
 from tests.core.test_checks import AGENCIES, S18, TODAY, flow, found, parsed, parties, types
+from tests.support.values import replace
 
 LAW = load()
 
@@ -53,6 +55,44 @@ def test_versions_are_numbered_upwards() -> None:
     assert ("version.higher", "version") in found(parsed())
     assert ("version.higher", "version") not in found(parsed(), version=2)
     assert ("version.higher", "version") not in found(parsed(), whole=False)
+
+
+def test_no_version_ends_an_agreement_for_a_party_that_does_not_sign() -> None:
+    """A new version of an id with other parties would; one that has ended anyway stands in nobody's way."""
+    older = parsed(parties=parties("nwas", "cfrs", "ncic"))
+    assert found(older, version=2) == [("version.signed", "parties")]
+    assert found(older, version=2, parties=parties("nwas", "cfrs", "ncic")) == []
+    assert found(older, version=2, whole=False) == []
+    ended = {"valid_until": date(2026, 3, 1), "review_on": date(2026, 2, 1)}
+    over = parsed(parties=parties("nwas", "cfrs", "ncic"), **ended)
+    assert found(over, version=2) == []
+
+
+def test_a_version_that_leaves_a_gap_is_told() -> None:
+    """The one before ends as it is applied, whatever its first day."""
+    later = {"version": 2, "valid_from": date(2027, 1, 1)}
+    assert found(parsed(), **later) == [("version.begins", "valid_from")]
+    assert found(parsed(valid_from=date(2026, 12, 31)), **later) == []
+    assert found(parsed(), version=2) == []
+
+
+def test_nobody_ends_an_agreement_for_who_has_taken_a_partys_place() -> None:
+    """One of two successors that signs anew ends it for itself alone: what it signs goes before anyway."""
+    begins = date(2026, 12, 1)
+    into = (Successor("cfrs"), Successor("ncic"))
+    ended = replace(AGENCIES["gone"], valid_until=datetime(2026, 6, 1, tzinfo=UTC), successors=into)
+    older = parsed(id="older", parties=parties("nwas", "gone"), flows=[flow(provider="gone")])
+    setting = checks.Setting(
+        parsed(supersedes="older", valid_from=begins, version=2),
+        LAW,
+        {**AGENCIES, "gone": ended},
+        types(),
+        TODAY,
+        (older,),
+        whole=True,
+    )
+    (told,) = checks.check(setting)
+    assert (told.rule, told.problem.split()[0]) == ("supersedes.signed", "ncic")
 
 
 def test_nobody_ends_an_agreement_for_a_party_that_does_not_sign() -> None:

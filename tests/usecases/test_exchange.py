@@ -639,7 +639,7 @@ async def test_under_ncnd_every_silence_is_the_same(
 
 @pytest.mark.parametrize("case", [c[1] for c in SILENT], ids=[c[0] for c in SILENT])
 async def test_under_ncnd_the_time_in_the_entry_says_nothing(case: Callable[[World], object]) -> None:
-    """Asked just before a second is full, of a provider that takes a while: each entry has the second of asking."""
+    """Asked just before a second is full, of a slow provider: each entry has the second of asking."""
     world = World(clock=FakeClock(datetime(2026, 11, 21, 10, 0, 0, 950_000, tzinfo=UTC)))
     world.record_type = RISK  # type: ignore[attr-defined]
     world.agree(ncnd=True)

@@ -16,6 +16,8 @@ __all__ = ["ERROR", "RULES", "WARNING", "Finding", "Rule", "Setting", "check", "
 
 RULES: tuple[Rule, ...] = (
     Rule("version.higher", ERROR, among.version_higher),
+    Rule("version.signed", ERROR, among.version_signed),
+    Rule("version.begins", WARNING, among.version_begins),
     Rule("agency.known", ERROR, named.agency_known),
     Rule("agency.assumed", WARNING, named.agency_assumed),
     Rule("type.known", ERROR, named.type_known),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, time
 from difflib import get_close_matches
 
 from broker.core import lineage
 from broker.core.agreement import Agreement
 from broker.core.checks.setting import Problems, Setting
 from broker.core.directory import valid
+from broker.core.succession import heirs
 
 _ALIKE = 0.8
 
@@ -20,6 +22,45 @@ def version_higher(setting: Setting) -> Problems:
         if each.id == agreement.id and each.version >= agreement.version and setting.whole:
             problem = f"version {each.version} is applied"
             yield "version", problem, f"the next needs a higher one: {each.version + 1}"
+
+
+def version_signed(setting: Setting) -> Problems:
+    """A version ends the one before it, so whoever is party to that one signs; one that has left need not."""
+    today = datetime.combine(setting.today, time.min, UTC)
+    for theirs in _before(setting):
+        for party in _not_asked(setting, theirs, today):
+            problem = f"{party} is party to version {theirs.version}, and would not sign its end"
+            yield "parties", problem, f"make {party} a party, or give this agreement an id of its own"
+
+
+def version_begins(setting: Setting) -> Problems:
+    """A version takes the place of the one before as it is applied: were its first day later, nothing would
+    flow until then."""
+    agreement = setting.agreement
+    for theirs in _before(setting):
+        if agreement.valid_from > setting.today >= theirs.valid_from:
+            problem = f"version {theirs.version}, in force, ends when this is applied: a gap until then"
+            fix = "name today or an earlier day, or give it an id of its own that supersedes this one"
+            yield "valid_from", problem, fix
+
+
+def _before(setting: Setting) -> Iterator[Agreement]:
+    """The version that a broker has applied, where it has not ended."""
+    by = lineage.successors(setting.others)
+    for each in setting.others if setting.whole else ():
+        same = each.id == setting.agreement.id and each.version < setting.agreement.version
+        if same and lineage.end(each, by).date() > setting.today:
+            yield each
+
+
+def _not_asked(setting: Setting, theirs: Agreement, at: datetime) -> Iterator[str]:
+    """Parties of an agreement, or those in their place, who take part then and are no party of this one."""
+    own, places = {party.agency for party in setting.agreement.parties}, heirs(setting.agencies)
+    for party in theirs.parties:
+        for name in (party.agency, *(each.new for each in places.get(party.agency, ()) if each.since <= at)):
+            agency = setting.agencies.get(name)
+            if name not in own and agency is not None and valid(agency, at):
+                yield name
 
 
 def overlap(setting: Setting) -> Problems:
@@ -62,13 +103,9 @@ def supersedes_signed(setting: Setting) -> Problems:
     """Nobody ends an agreement for a party that does not sign; one that has left need not."""
     for theirs in _others(setting):
         if theirs.id == setting.agreement.supersedes:
-            own = {party.agency for party in setting.agreement.parties}
-            for party in theirs.parties:
-                agency = setting.agencies.get(party.agency)
-                there = agency is not None and valid(agency, setting.agreement.begins)
-                if party.agency not in own and there:
-                    problem = f"{party.agency} is party to {theirs.id}, and would not sign its end"
-                    yield "supersedes", problem, f"make {party.agency} a party, or suspend {theirs.id} instead"
+            for party in _not_asked(setting, theirs, setting.agreement.begins):
+                problem = f"{party} is party to {theirs.id}, or in the place of one, and would not sign its end"
+                yield "supersedes", problem, f"make {party} a party, or suspend {theirs.id} instead"
 
 
 def supersedes_ends(setting: Setting) -> Problems:
