@@ -16,6 +16,11 @@ from broker.core.directory import Agency
 
 # Whose published code is an ODS code; councils' are the ONS's.
 _ODS_KINDS = frozenset({"nhs", "ambulance"})
+# What an organisation may say of itself here; who they are is in the directory.
+_ORGANIZATION = (
+    *("resourceType", "meta", "text", "identifier", "active", "type", "name", "alias", "telecom", "address"),
+    *("partOf", "contact"),
+)
 
 
 class Agencies:
@@ -38,12 +43,16 @@ class Agencies:
     def read(self, reference: Element, contained: dict[str, Element]) -> str:
         """The agency that a Reference names, by its identifier or by a contained Organization's."""
         reference.only("reference", "type", "identifier", "display")
-        if reference.has("identifier"):
-            return self._of(reference.child("identifier"))
         target = contained.get(str(reference.value.get("reference")))
+        if target is None and reference.has("identifier"):
+            return self._of(reference.child("identifier"))
         if target is None or target.value.get("resourceType") != "Organization":
             raise reference.refuse("names no agency by identifier (its ODS code, or its id here)")
+        if target.only(*_ORGANIZATION).value.get("active", True) is not True:
+            raise target.child("active").refuse("is not true")
         found = {self._of(each) for each in target.each("identifier")}
+        if reference.has("identifier"):
+            found.add(self._of(reference.child("identifier")))
         if len(found) != 1:
             raise reference.refuse("names no agency, or several")
         return found.pop()

@@ -102,6 +102,23 @@ class Element(NamedTuple):
         return meanings.pop()
 
 
+# What says of a whole resource that it is not all there (FHIR R4, 3.1.1.5.8), or about nobody.
+_UNUSABLE = {
+    "SUBSETTED": "is a part of the resource: what was left out may be the denial; ask for the whole",
+    "HTEST": "is test data",
+}
+
+
+def whole(resource: Element) -> None:
+    """Refused where its tags or security labels say that a resource is a part of one, or made up."""
+    if resource.has("meta"):
+        meta = resource.child("meta")
+        for label in (*meta.each("tag"), *meta.each("security")):
+            code = label.value.get("code") if isinstance(label.value, dict) else None
+            if code in _UNUSABLE:
+                raise label.refuse(_UNUSABLE[code])
+
+
 def shown(code: str) -> str:
     """A code as an error may repeat it."""
     return repr(code[:40])

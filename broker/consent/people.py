@@ -57,13 +57,22 @@ def read(consent: Element, subject: SubjectRef, contained: dict[str, Element], *
     target = contained.get(str(performer.value.get("reference")))
     if target is not None and target.value.get("resourceType") == "RelatedPerson":
         return _related(target, subject)
-    patient = consent.value.get("patient")
-    if _same(performer.value, patient) or _names(performer, subject):
+    if _is_patient(performer, consent.value.get("patient"), subject):
         return Spoke("self")
     raise performer.refuse(
         "is not the patient, and nothing says by what right they speak; give a contained RelatedPerson whose "
         "relationship does"
     )
+
+
+def _is_patient(performer: Element, patient: Any, subject: SubjectRef) -> bool:
+    """Whether all that it says of who spoke says that it was the patient."""
+    *_, kind, _ = ["Patient", *str(performer.value.get("reference", "")).split("/")]
+    if {kind, performer.value.get("type", "Patient")} != {"Patient"}:
+        return False
+    if performer.has("identifier") or performer.has("extension"):
+        return _names(performer, subject)
+    return _same(performer.value, patient)
 
 
 def _same(performer: dict[str, Any], patient: Any) -> bool:

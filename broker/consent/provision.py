@@ -132,6 +132,12 @@ def _until(rule: Element, now: datetime) -> datetime | None:
     if not rule.has("period"):
         return None
     period = rule.child("period").only("start", "end")
-    if period.has("start") and span(period.child("start"))[0] > now:
+    begins = span(period.child("start"))[0] if period.has("start") else None
+    if begins is not None and begins > now:
         raise period.child("start").refuse("lies in the future; record it when it begins")
-    return span(period.child("end"))[1] if period.has("end") else None
+    if not period.has("end"):
+        return None
+    ends = span(period.child("end"))[1]
+    if begins is not None and ends <= begins:
+        raise period.child("end").refuse("is before its start")
+    return ends

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from broker.consent import extras, people, subjects
 from broker.consent.agencies import Agencies
-from broker.consent.element import Code, Element, shown
+from broker.consent.element import Code, Element, shown, whole
 from broker.consent.names import ACT_CODE, DIRECTIVE_ID, KIND, LOINC, MATTER, SCOPE
 from broker.consent.provision import Rule, root_rule
 from broker.consent.times import span
@@ -75,12 +75,12 @@ def read(resource: object, here: Here) -> list[Understood]:
     consent = Element("Consent", resource)
     if not isinstance(resource, dict) or resource.get("resourceType") != "Consent":
         raise consent.refuse("is no Consent of FHIR R4")
-    consent.only(*_ELEMENTS)
+    whole(consent.only(*_ELEMENTS))
     _is_active(consent)
     matter = consent.child("scope").meaning(_SCOPES)
     kind, permit = _kind(consent)
-    subject = subjects.read(consent.child("patient"))
     contained = _contained(consent)
+    subject = subjects.patient(consent.child("patient"), contained)
     foreign = kind == _ANY
     rules = list(_rules(consent, here, contained, permit=permit, foreign=foreign))
     spoke = people.read(consent, subject, contained, permit=permit)

@@ -22,6 +22,20 @@ def write(subject: SubjectRef) -> dict[str, Any]:
     return {"type": "Patient", "identifier": {"system": system, "value": subject.value}}
 
 
+def patient(reference: Element, contained: dict[str, Element]) -> SubjectRef:
+    """Whom a Consent is about. Refused where the reference and what it leads to name two."""
+    subject = read(reference)
+    if reference.value.get("type", "Patient") != "Patient":
+        raise reference.child("type").refuse("is not Patient")
+    target = contained.get(str(reference.value.get("reference")))
+    own = reference.value.get("identifier") or {}
+    for other in target.each("identifier") if target is not None else ():
+        same = isinstance(other.value, dict) and other.value.get("system") == own.get("system")
+        if same and other.value.get("value") != own.get("value"):
+            raise other.refuse("is somebody else's than Consent.patient.identifier")
+    return subject
+
+
 def read(reference: Element) -> SubjectRef:
     """The one subject that a Reference names. Refused where it names none, or two."""
     reference.only("reference", "type", "identifier", "display")
@@ -37,6 +51,8 @@ def read(reference: Element) -> SubjectRef:
 
 def _identified(identifier: Element) -> SubjectRef:
     identifier.only("use", "type", "system", "value", "period", "assigner")
+    if identifier.value.get("use") == "old":
+        raise identifier.child("use").refuse("is old: whose number it is today is not said")
     system, value = identifier.child("system").text(), identifier.child("value")
     if system == NHS_NUMBER:
         return _parsed("nhs-number", value)
