@@ -46,7 +46,9 @@ class CatalogueReleases:
         if redactor.record_type.unknown_fields(found.record.value):
             raise IntegrityError("the provider's record has fields that its approved type does not have")
         redacted = redactor.redact(found.record.value)
-        return Release(Record(found.record.type_url, redacted.value), redacted.withheld)
+        # What is kept back for the person's sake must not show in what is said to be withheld.
+        shown = self._redactor(found.digest, decision.named or decision.permitted, label, bound)
+        return Release(Record(found.record.type_url, redacted.value), shown.withheld)
 
     def _compile(self, digest: str, permitted: tuple[str, ...], agreement: str, bound: Bound) -> Redactor:
         record_type = self._catalogue().by_digest(digest)

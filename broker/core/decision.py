@@ -136,6 +136,7 @@ def _concluded(
         condition=flow.condition,
         gateway=walk.gateway,
         permitted=() if refused else walk.permitted,
+        named=() if refused else walk.named,
         obligations=() if refused else _obligations(walk),
         ncnd=flow.agreement.ncnd,
         witnessed=flow.agreement.evidence.witnessed,

@@ -254,7 +254,8 @@ class Decision(Struct, frozen=True):
     where no agreement was asked, `override_due` where an override is to be reviewed.
 
     `requester`, `processor` and `provider` are the agencies it was made for; `answered_by` are those whose
-    adapters may answer in the provider's stead.
+    adapters may answer in the provider's stead. `named` are the permitted fields and those that are kept back
+    for the person's sake: the requester is told what neither holds.
     """
 
     outcome: Outcome
@@ -287,3 +288,4 @@ class Decision(Struct, frozen=True):
     one_off: OneOff | None = None
     signed: Signed | None = None
     override_due: datetime | None = None
+    named: tuple[str, ...] = ()

@@ -53,6 +53,8 @@ class Walk:
     about_person: bool = False
     gateway: str = ""
     permitted: tuple[str, ...] = ()
+    # As `permitted`, but for what is kept back for the person's sake.
+    named: tuple[str, ...] = ()
     # What went past, by rule: "override" or "grant".
     waived: dict[str, str] = field(default_factory=dict)
     # Rules that would have refused, but for a human who is to decide and is told of them; and what those

@@ -553,6 +553,29 @@ async def test_a_provider_that_was_asked_is_told_that_nothing_was_released(watch
     assert [released for _, _, released in watched.providers.settled] == [False, False, False]
 
 
+# What is kept back for the person's sake.
+
+
+async def test_what_is_withheld_says_nothing_of_a_safe_contact() -> None:
+    """The list is of type and agreement only; the record lacks what says how to reach somebody."""
+    lists, records = [], []
+    for words in ((), (said("safe-contact"),)):
+        world = World()
+        permitted = ["uprn", "oxygen.state", "oxygen.kind", "access.state", "access.directions"]
+        legal = {"basis": "art6-1-e", "condition": "art9-2-g-sch1-para18"}
+        world.agree(flows=[flow(permitted=permitted)], purpose="safeguarding-adult", legal=legal)
+        await world.ready()
+        for each in words:
+            world.say(HOME, each)
+        world.providers.answers(world.found())
+        disclosed = await world.exchange.answer(ask(purpose="safeguarding-adult"))
+        assert disclosed.record is not None
+        lists.append(disclosed.withheld)
+        records.append(premises_risk_pb2.PremisesRisk.FromString(disclosed.record.value).uprn)
+    assert lists[0] == lists[1]
+    assert records == [HOME.value, ""]
+
+
 # Neither confirm nor deny.
 
 SILENT: list[tuple[str, Callable[[World], object]]] = [

@@ -45,6 +45,7 @@ def fields(walk: Walk) -> Ends | None:
     if walk.grant is not None and "grant" in past:
         given = frozenset(walk.grant.permitted)
         paths = tuple(p for p in paths if p in given)
+    walk.named = paths
     if flow.reaching and shielded(walk):
         paths = tuple(p for p in paths if p not in flow.reaching)
         if not paths:
