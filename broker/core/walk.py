@@ -146,8 +146,10 @@ class Walk:
         if self.reference.law.purposes[self.request.purpose].vital:
             return ""
         for whose, what in override_keys(self.request).items():
-            key = restricted_by(whose, self.request.provider)
-            if key in self.restricted:
+            # What a provider restricted holds for whoever is in its place.
+            for key in (restricted_by(whose, name) for name in self.before(self.request.provider)):
+                if key not in self.restricted:
+                    continue
                 until = self.restricted[key]
                 if until is None or self.now < until:
                     self.ends(until)

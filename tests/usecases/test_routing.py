@@ -16,7 +16,7 @@ import pytest
 
 from broker.core.acting import Acting
 from broker.core.directory import Agency, Successor
-from broker.core.model import Caller, Function, Place, Request, SubjectRef
+from broker.core.model import Assurance, Caller, Function, Override, Place, Request, SubjectRef
 from broker.core.record import Record
 from broker.core.recorded import is_decision
 from broker.core.recordtype import RecordType
@@ -603,6 +603,31 @@ async def test_what_a_predecessor_recorded_is_the_successors_to_lift(world: Worl
         await world.directives.withdraw_one(caller("cfrs"), objection.id, ACTOR)
     await world.directives.withdraw_one(caller("cumberland"), objection.id, ACTOR)
     assert objection.id in world.store.withdrawn
+
+
+async def test_what_a_predecessor_restricted_holds_for_its_successor(stage: Stage) -> None:
+    """Whoever may override nothing more of a provider's may not of what another holds in its place."""
+    porter = replace(ACTOR, role="porter", assurance=Assurance.PERSONAL_LOGIN)
+    glass = Override("fire", "why")
+    asks: dict[str, Any] = {"purpose": "home-fire-safety", "actor": porter, "override": glass}
+    legal = {"basis": "art6-1-e", "condition": "art9-2-g-sch1-para18"}
+    flows = [flow(override=["uprn"])]
+    await stage.agree(
+        id="o", purpose="home-fire-safety", flows=flows, override={"codes": ["fire"]}, legal=legal
+    )
+    used = stage.asks(**asks)
+    stage.finds(used)
+    await stage.exchange.answer(used)
+    (row,) = (each.row for each in (await stage.overrides.listed(caller("cfrs"), ACTOR))[0])
+    await stage.overrides.review(caller("cfrs"), row.id, "not-justified", "no need", ACTOR)
+    await stage.overrides.restrict(caller("cfrs"), row.id, "actor", None, "never again", ACTOR)
+    await stage.registry.add_agency(OPERATOR, Agency("fire-two", "Two", "fire", "england", CHANGE))
+    await stage.standing.succeed(OPERATOR, "cfrs", (Successor("fire-two"),), stage.clock.now())
+    again = stage.asks(provider="fire-two", **asks)
+    stage.finds(again)
+    with pytest.raises(Denied) as caught:
+        await stage.exchange.answer(again)
+    assert caught.value.refusal.code == "role"
 
 
 async def test_an_agency_leaves(stage: Stage) -> None:

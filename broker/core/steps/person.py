@@ -35,8 +35,10 @@ def staff_conflict(walk: Walk) -> Ends | None:
     """The actor is none of those who are known to have a conflict of interest with the person."""
     walk.about_person = True
     actor = walk.request.actor
+    # Ids of people are the same however their capitals are written.
+    asks = {actor.id.casefold(), actor.on_behalf_of.casefold()}
     for directive in walk.said:
-        if directive.kind == "staff-conflict" and {actor.id, actor.on_behalf_of} & directive.actors:
+        if directive.kind == "staff-conflict" and not asks.isdisjoint(map(str.casefold, directive.actors)):
             owner = f"{directive.recorder} recorded that this actor has a conflict of interest."
             return against(walk, "person.staff-conflict", owner, frozenset())
     return None
