@@ -14,6 +14,8 @@ from broker.cli.connection import Link
 from broker.cli.remote import OPERATOR, remote
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from broker.v1 import standing_pb2 as pb
 
 On = Annotated[
@@ -150,7 +152,9 @@ def succeed(
         successors.append(pb.Successor(agency=new, districts=districts.split(",") if districts else ()))
     request = pb.SucceedRequest(agency=old, into=successors, on=on, dry_run=not yes)
     told = link.call(StandingServiceStub(link.channel).Succeed, request)
-    _tell(old, told.plan, told.event_id, as_json)
+    # What was typed stands in the plan: a slip in a code cannot be taken back.
+    places = [f"{s.agency}: {', '.join(s.districts) or 'everywhere'}" for s in successors]
+    _tell(old, told.plan, told.event_id, as_json, places)
 
 
 @remote(OPERATOR)
@@ -171,7 +175,9 @@ def leave(
     _tell(agency, told.plan, told.event_id, as_json)
 
 
-def _tell(agency: str, plan: pb.SuccessionPlan, event_id: str, as_json: bool) -> None:
+def _tell(
+    agency: str, plan: pb.SuccessionPlan, event_id: str, as_json: bool, places: Sequence[str] = ()
+) -> None:
     facts = {
         "agency": agency,
         "carried_out": bool(event_id),
@@ -179,6 +185,7 @@ def _tell(agency: str, plan: pb.SuccessionPlan, event_id: str, as_json: bool) ->
         "entry": event_id,
     }
     lists = {
+        "into": list(places),
         "systems": list(plan.systems),
         "agreements": list(plan.agreements),
         "routes": list(plan.routes),
@@ -190,6 +197,7 @@ def _tell(agency: str, plan: pb.SuccessionPlan, event_id: str, as_json: bool) ->
         return
     output.one(facts, False)
     titles = {
+        "into": "in its place",
         "systems": "systems that end",
         "agreements": "agreements",
         "routes": "routes",

@@ -140,7 +140,7 @@ def check_successors(
         if each.agency == name or each.agency in taken.values() or each.agency in [e.agency for e in into[:n]]:
             raise InvalidRequest(field, f"{each.agency} is named twice, or is the old agency")
         if not valid(there, at) or replaced(there, at):
-            raise InvalidRequest(field, f"{each.agency} does not take part on that day")
+            raise InvalidRequest(field, f"{each.agency} does not take part {_when(there, at)}")
         if there.kind != agency.kind:
             raise InvalidRequest(
                 field,
@@ -155,6 +155,14 @@ def check_successors(
     if any(heir.new == name for each in into for heir in reference.heirs.get(each.agency, ())):
         raise InvalidRequest("into", "would make an agency take its own place")
     _check_covered(reference, name, into, at, frozenset(taken))
+
+
+def _when(agency: Agency, at: datetime) -> str:
+    """From when and until when it does, beside the first moment that was asked about: hours matter here, since
+    a day in summer begins at 23:00 UTC."""
+    until = f" until {agency.valid_until.isoformat()}" if agency.valid_until else ""
+    since = agency.valid_from.isoformat()
+    return f"on that day: it does from {since}{until}, and the day begins {at.isoformat()}"
 
 
 def _check_covered(

@@ -113,6 +113,7 @@ def test_a_succession_is_shown_before_it_is_carried_out(broker: Run, running_bro
     on = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
     parts = ("--into", "cliwest=E07000026,E07000028", "--into", "clieast=E07000030", "--by", "district")
     shown = broker("agency", "succeed", "cliold", *parts, "--on", on)
+    assert "in its place\n  cliwest: E07000026, E07000028" in shown.out
     assert shown.code == 0, shown.err
     assert "cliold/mash" in shown.out
     assert "Give --yes to carry it out" in shown.out
