@@ -76,6 +76,16 @@ def test_a_version_that_leaves_a_gap_is_told() -> None:
     assert found(parsed(), version=2) == []
 
 
+def test_nobody_signs_for_a_party_that_has_ended() -> None:
+    """Its key would open what its successor holds, in a new agreement that the successor never signed."""
+    end = datetime(2026, 6, 1, tzinfo=UTC)
+    ended = replace(AGENCIES["cfrs"], valid_until=end, successors=(Successor("gone"),))
+    setting = checks.Setting(parsed(), LAW, {**AGENCIES, "cfrs": ended}, types(), TODAY, whole=True)
+    (told,) = checks.errors(setting)
+    assert (told.rule, told.key) == ("agency.ended", "parties.1.agency")
+    assert told.text == "cfrs ended on 2026-06-01; name who is in its place, gone"
+
+
 def test_nobody_ends_an_agreement_for_who_has_taken_a_partys_place() -> None:
     """One of two successors that signs anew ends it for itself alone: what it signs goes before anyway."""
     begins = date(2026, 12, 1)

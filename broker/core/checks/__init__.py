@@ -19,6 +19,7 @@ RULES: tuple[Rule, ...] = (
     Rule("version.signed", ERROR, among.version_signed),
     Rule("version.begins", WARNING, among.version_begins),
     Rule("agency.known", ERROR, named.agency_known),
+    Rule("agency.ended", ERROR, named.agency_ended),
     Rule("agency.assumed", WARNING, named.agency_assumed),
     Rule("type.known", ERROR, named.type_known),
     Rule("type.held", ERROR, named.type_held),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, time
 from difflib import get_close_matches
 
 from broker.core.checks.setting import Problems, Setting
@@ -17,6 +18,18 @@ def agency_known(setting: Setting) -> Problems:
         for key, agency in _agencies(setting):
             if agency not in setting.agencies:
                 yield key, f"{agency} is not in the directory", _near(agency, setting) or "add it first"
+
+
+def agency_ended(setting: Setting) -> Problems:
+    """No party has ended already: whoever is in its place signs, and not an old key in its name."""
+    if setting.whole:
+        today = datetime.combine(setting.today, time.min, UTC)
+        for n, party in enumerate(setting.agreement.parties):
+            agency = setting.agencies.get(party.agency)
+            if agency is not None and agency.valid_until is not None and agency.valid_until <= today:
+                new = ", ".join(each.agency for each in agency.successors)
+                fix = f"name who is in its place, {new}" if new else "leave it out"
+                yield f"parties.{n}.agency", f"{party.agency} ended on {agency.valid_until.date()}", fix
 
 
 def agency_assumed(setting: Setting) -> Problems:
