@@ -187,7 +187,7 @@ def _further_use(q: Question) -> Problems:
             f"{q.provider.agency} gives law-enforcement data for {purpose.code} under no law that authorises it"
         )
         yield key, problem, "name the gateway that does (DPA 2018 s.36(4))"
-    elif not law.further_use or purpose.code not in law.purposes:
+    elif not law.further_use:
         yield key, f"{law.code} does not authorise {purpose.code}", "name a gateway that does"
     elif why := shuts(law, q):
         yield key, f"{law.code} {why}", "name a gateway that authorises it here"

@@ -173,6 +173,8 @@ def test_parenthood_never_opens_a_childs_safe_contact() -> None:
         shielded = case.decide()
         assert shielded.outcome is Outcome.PERMIT
         assert set(shielded.permitted) == set(open_.permitted) - set(REACHING)
+        # What the requester is told is withheld goes by these, and so says nothing of the shield.
+        assert shielded.named == open_.named == open_.permitted
 
 
 def test_a_crew_on_its_way_to_save_a_life_is_told_where() -> None:
