@@ -65,6 +65,13 @@ def test_what_was_read_of_contracts_and_routes_is_named_too() -> None:
     assert not any(key.startswith(("acts:", "route:")) for key in of(PLAIN).reads)
 
 
+def test_what_is_kept_back_for_the_persons_sake_is_still_named() -> None:
+    """What the requester is told is withheld goes by these, and so says nothing of the shield."""
+    shielded = of("safe contact: the numbers to ring are left out")
+    assert shielded.named == of("safe contact: the numbers to ring are left out", said="").permitted
+    assert set(shielded.permitted) < set(shielded.named)
+
+
 def test_the_request_is_carried_on_as_it_was_decided() -> None:
     """With the controllers of both sides; untouched where it named them itself."""
     for name, sides in (
