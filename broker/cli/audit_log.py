@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from broker.cli import inputs, output
+from broker.cli import audit_database, inputs, output
 from broker.cli.progress import progress
 from broker.errors import SetupError
 
@@ -35,6 +35,14 @@ Where = Annotated[
         "https://localhost:8443/log.",
     ),
 ]
+Lies = Annotated[
+    str,
+    typer.Argument(
+        metavar="LOG",
+        help="A folder that holds `checkpoint` and `tile/`, the https address of one, or the broker's database "
+        "(postgresql://...; the password from PGPASSFILE or PGPASSWORD).",
+    ),
+]
 Keys = Annotated[Path, typer.Option("--vkey", metavar="FILE", help="The log's verifier keys, one a line.")]
 Ca = Annotated[
     Path | None, typer.Option("--ca", metavar="FILE", help="With an address: whose certificate it has.")
@@ -45,8 +53,21 @@ Folder = Annotated[Path, typer.Argument(metavar="RECEIPTS", help="A folder of ke
 
 
 def fsck(
-    log: Where,
+    log: Lies,
     vkey: Keys,
+    ring: Annotated[
+        Path | None,
+        typer.Option(
+            "--keys", metavar="DIR", help="With a database: the key folder, so that views are opened."
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="With a database: a checkpoint that was kept elsewhere. Repeatable."),
+    ] = None,
+    guard: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With a database: a node's guard file.")
+    ] = None,
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
@@ -54,14 +75,25 @@ def fsck(
 ) -> None:
     """Derive a whole log again from its entries and hold it against every tile and the signed root.
 
-    Names what is wrong, first things first, by the entry's index or the tile's path. Exit 0 good; 1
-    something is wrong; 6 the log cannot be read.
+    Names what is wrong, first things first, by the entry's index or the tile's path. Of a database also: its
+    head, ids, times, claims, the search index's reach, and with the key folder every view; what has been erased
+    is named as that. Exit 0 good; 1 something is wrong; 6 the log cannot be read.
     """
     from broker.offline.fsck import fsck as check
 
-    source, keys = _source(log, ca, cert, key), _keys(vkey)
+    keys = _keys(vkey)
+    if audit_database.is_database(log):
+        found = reading(lambda: audit_database.fsck(log, keys, ring, checkpoint or [], guard))
+        if as_json:
+            output.emit_json({**_told(found), **audit_database.told(found)})
+        else:
+            audit_database.say(found)
+        raise typer.Exit(0 if found.good else 1)
+    if ring or checkpoint or guard:
+        raise typer.BadParameter("--keys, --checkpoint and --guard go with a database (postgresql://...)")
+    source = _source(log, ca, cert, key)
     with progress("entries") as told:
-        report = _reading(lambda: check(source, keys, told))
+        report = reading(lambda: check(source, keys, told))
     if as_json:
         output.emit_json(_told(report))
     elif report.good:
@@ -132,7 +164,7 @@ def reconcile(
     from broker.offline.reconcile import reconcile as compare
 
     source, keys = _source(log, ca, cert, key), _keys(vkey)
-    found = _reading(lambda: list(compare(receipts, source, keys)))
+    found = reading(lambda: list(compare(receipts, source, keys)))
     bad = [each for each in found if each.problem]
     if as_json:
         rows = [{"file": str(e.path), "entry": e.entry, "index": e.index, "problem": e.problem} for e in found]
@@ -217,7 +249,7 @@ def _row(problem: Problem) -> dict[str, object]:
     return {"kind": problem.kind, "index": problem.index, "path": problem.path, "text": problem.text}
 
 
-def _reading(check: Callable[[], T]) -> T:
+def reading(check: Callable[[], T]) -> T:
     """What a check found; exit 6 where the log cannot be read."""
     from broker.offline.source import Unreadable
 
@@ -231,6 +263,8 @@ def _reading(check: Callable[[], T]) -> T:
 def _source(log: str, ca: Path | None, cert: Path | None, key: Path | None) -> Source:
     from broker.offline.source import Address, Folder
 
+    if audit_database.is_database(log):
+        raise SetupError("of a database only fsck is for; this reads a log as it is published")
     if not log.startswith(("https://", "http://")):
         if not Path(log).is_dir():
             raise SetupError(f"{log} is no folder, and no https address")

@@ -193,6 +193,17 @@ class Guard:
         return self._lane
 
 
+def remembered(path: Path) -> SignedHead | None:
+    """The greatest head that a guard file holds, for who only reads it. Raises SetupError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST * _LANE)
+    except OSError as e:
+        raise SetupError(f"cannot read the guard file {path}: {e.strerror}") from e
+    slots = range(0, len(data), _SLOT)
+    return _greatest({at: SignedHead.from_slot(data[at : at + _SLOT]) for at in slots})
+
+
 def _greatest(heads: dict[int, SignedHead | None]) -> SignedHead | None:
     # A later half-year's origin sorts after an earlier one's, and starts again from nothing.
     return max((h for h in heads.values() if h is not None), key=lambda h: (h.origin, h.size), default=None)

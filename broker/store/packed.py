@@ -6,7 +6,7 @@ again from the full view by its keys; one that differs, as under neither confirm
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -15,7 +15,7 @@ from broker.core.canonical import Json, decode_object
 from broker.core.entry import SALT_BYTES, Opening, SealedEntry
 from broker.core.views import ProviderView, RequesterView
 from broker.errors import IntegrityError
-from broker.store.fastjson import encode
+from broker.store.fastjson import encode, write
 
 # Keys as of layout 1: a view that gains one needs another layout, or old ones would be made with it.
 _LAYOUT = 1
@@ -54,15 +54,23 @@ def pack(
     return b"".join((bytes((_LAYOUT,)), asked, held, sealed.full.salt, sealed.full.view))
 
 
-def unpack(data: bytes) -> Openings:
-    """What `pack` wrote. Raises IntegrityError for anything else."""
+def unpack(data: bytes, *, committed: bool = False) -> Openings:
+    """What `pack` wrote. Raises IntegrityError for anything else.
+
+    `committed` says that the caller will hold every view's bytes against the entry's commitment: then their
+    form is not looked at, which takes most of the time.
+    """
     if data[:1] != bytes((_LAYOUT,)):
         raise IntegrityError("sealed views: of a layout that this release does not know")
     asked, at = _read(data, 1)
     held, at = _read(data, at)
     full = Opening.from_bytes(data[at:])
-    view = decode_object(full.view)
-    return Openings(_made(asked, view, _REQUESTER), _made(held, view, _PROVIDER), full, view)
+    if not committed:
+        view = decode_object(full.view)
+        return Openings(_made(asked, view, _REQUESTER), _made(held, view, _PROVIDER), full, view)
+    view = _read_json(full.view)
+    requester, provider = _made(asked, view, _REQUESTER, write), _made(held, view, _PROVIDER, write)
+    return Openings(requester, provider, full, view)
 
 
 def full_view(data: bytes) -> dict[str, Json]:
@@ -72,8 +80,12 @@ def full_view(data: bytes) -> dict[str, Json]:
         raise IntegrityError("sealed views: of a layout that this release does not know")
     _, at = _read(data, 1)
     _, at = _read(data, at)
+    return _read_json(data[at + SALT_BYTES :])
+
+
+def _read_json(view: bytes) -> dict[str, Json]:
     try:
-        return msgspec.json.decode(data[at + SALT_BYTES :], type=dict)
+        return msgspec.json.decode(view, type=dict)
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
         raise IntegrityError("sealed views: the full view is not JSON") from e
 
@@ -101,9 +113,12 @@ def _read(data: bytes, at: int) -> tuple[tuple[bytes, bytes | None] | None, int]
 
 
 def _made(
-    part: tuple[bytes, bytes | None] | None, full: Mapping[str, Json], keys: tuple[str, ...]
+    part: tuple[bytes, bytes | None] | None,
+    full: Mapping[str, Json],
+    keys: tuple[str, ...],
+    spelt: Callable[[object], bytes] = encode,
 ) -> Opening | None:
     if part is None:
         return None
     salt, view = part
-    return Opening(salt, encode({key: full[key] for key in keys}) if view is None else view)
+    return Opening(salt, spelt({key: full[key] for key in keys}) if view is None else view)

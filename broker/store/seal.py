@@ -97,7 +97,7 @@ class Seals:
                 row = await connection.fetchrow("select * from view_key where id = $1", key_id)
             if row is None:
                 raise KeyDestroyed("the key of this view has been destroyed")
-            kept = self._by_id[key_id] = _Kept(self._unwrap(row))
+            kept = self._by_id[key_id] = _Kept(unwrap(self._ring, row))
         return kept.key
 
     async def _load(self, month: str, retention: str) -> ViewKey:
@@ -116,19 +116,19 @@ class Seals:
                 row = await connection.fetchrow(_FIND, month, retention)
         if row is None:  # destroyed between the two statements, which only an erasure of this month does
             raise KeyDestroyed(f"the view key of {month}, {retention} was destroyed as it was made")
-        return self._unwrap(row)
+        return unwrap(self._ring, row)
 
     def _wrap(self, wrapping: bytes, month: str, retention: str) -> bytes:
         nonce = os.urandom(_NONCE)
         return nonce + AESGCM(wrapping).encrypt(nonce, os.urandom(32), f"{month}.{retention}".encode())
 
-    def _unwrap(self, row: asyncpg.Record) -> ViewKey:
-        month, retention, wrapped = row["month"], row["class"], row["wrapped"]
-        wrapping = AESGCM(self._ring.wrapping_key(month, retention))
-        try:
-            data = wrapping.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], f"{month}.{retention}".encode())
-        except InvalidTag as e:
-            raise IntegrityError(
-                f"the view key of {month}, {retention} does not unwrap: another key ring?"
-            ) from e
-        return ViewKey(row["id"], AESGCMSIV(data))
+
+def unwrap(ring: KeyRing, row: asyncpg.Record) -> ViewKey:
+    """The data key of a row of `view_key`. Raises KeyDestroyed, and IntegrityError under another ring's key."""
+    month, retention, wrapped = row["month"], row["class"], row["wrapped"]
+    wrapping = AESGCM(ring.wrapping_key(month, retention))
+    try:
+        data = wrapping.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], f"{month}.{retention}".encode())
+    except InvalidTag as e:
+        raise IntegrityError(f"the view key of {month}, {retention} does not unwrap: another key ring?") from e
+    return ViewKey(row["id"], AESGCMSIV(data))

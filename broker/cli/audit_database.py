@@ -1,0 +1,126 @@
+"""`broker audit fsck postgresql://...`: a whole log as it lies in the database, for who may read that.
+
+Owns the words of what was found. Reads in one snapshot and writes nothing; no view that it opens is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import typer
+
+from broker.cli import inputs, output
+from broker.cli.progress import progress
+from broker.errors import SetupError
+
+if TYPE_CHECKING:
+    from broker.core.keys import Verifier
+    from broker.keys import KeyRing
+    from broker.store.fsck.check import Kept
+    from broker.store.fsck.report import StoreReport
+
+SCHEMES = ("postgresql://", "postgres://")
+_MAX_NOTE = 128 * 1024
+
+
+def is_database(log: str) -> bool:
+    """Whether this names a database."""
+    return log.startswith(SCHEMES)
+
+
+def fsck(
+    dsn: str, keys: Sequence[Verifier], ring: Path | None, checkpoints: list[Path], guard: Path | None
+) -> StoreReport:
+    """What there is to say of this database's log. Raises Unreadable, SetupError."""
+    from broker.store.fsck.check import fsck_database
+
+    warn(dsn)
+    kept = _kept(checkpoints, guard)
+    with progress("entries") as told:
+        return asyncio.run(fsck_database(dsn, keys, ring_of(ring), kept, told))
+
+
+def warn(dsn: str) -> None:
+    """Others on the machine see a command's arguments."""
+    if urlsplit(dsn).password:
+        text = (
+            "a password in the address can be seen by everybody on this machine: use PGPASSFILE or PGPASSWORD"
+        )
+        typer.echo(text, err=True)
+
+
+def ring_of(folder: Path | None) -> KeyRing | None:
+    """The key ring of a folder that is one; none is ever made."""
+    from broker.keys import FolderKeys
+
+    if folder is None:
+        return None
+    if not (folder / "views").is_dir():
+        raise SetupError(f"--keys: {folder} is no key folder (it holds no folder `views`)")
+    return FolderKeys(folder)
+
+
+def say(report: StoreReport) -> None:
+    """The report for people."""
+    for problem in report.problems:
+        output.say(f"BAD {problem}")
+    if report.more:
+        output.say(f"and {report.more} more")
+    if report.good:
+        signed = f", and {report.signed} signed checkpoints agree" if report.signed else ""
+        output.say(f"GOOD {report.origin}: {report.entries} entries make the root of the head{signed}")
+    output.fields(
+        (
+            ("kept tiles", report.tiles),
+            ("views opened", report.opened),
+            ("erased", f"{report.erased} entries: {_stretches(report)}" if report.erased else 0),
+            ("words erased", report.words_erased),
+            ("claims", report.claims),
+            ("search index", None if report.indexed is None else f"reaches {report.indexed} of {report.size}"),
+        )
+    )
+    for each in report.unchecked:
+        output.say(f"NOT CHECKED: {each}")
+    if report.first is not None:
+        bound = (
+            "" if report.first.kind not in ("root", "head") else f" (all before {report.first.index} are good)"
+        )
+        output.say(f"First: {report.first}{bound}")
+
+
+def told(report: StoreReport) -> dict[str, object]:
+    """The same for scripts, beside what every fsck says."""
+    return {
+        "signed": report.signed,
+        "opened": report.opened,
+        "erased": report.erased,
+        "erased_stretches": [list(each) for each in report.stretches],
+        "words_erased": report.words_erased,
+        "claims": report.claims,
+        "indexed": report.indexed,
+        "unchecked": report.unchecked,
+        "first": None if report.first is None else report.first.index,
+    }
+
+
+def _stretches(report: StoreReport) -> str:
+    named = [str(first) if first == last else f"{first}-{last}" for first, last in report.stretches[:20]]
+    more = " and more" if len(report.stretches) > 20 else ""
+    return ", ".join(named) + more
+
+
+def _kept(checkpoints: list[Path], guard: Path | None) -> Kept:
+    from broker.store.fsck.check import Kept
+    from broker.store.guard import remembered
+
+    notes = tuple((str(each), inputs.read_bounded(each, _MAX_NOTE, "a checkpoint")) for each in checkpoints)
+    if guard is None:
+        return Kept(notes)
+    head = remembered(guard)
+    if head is None:
+        raise SetupError(f"--guard: {guard} remembers no signed head")
+    return Kept(notes, (head.origin, head.size, head.root))
