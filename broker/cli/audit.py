@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker.cli import audit_log, audit_search, audit_witness, evidence, inputs, output
+from broker.cli import audit_index, audit_log, audit_search, audit_witness, evidence, inputs, output
 from broker.cli.audit_replay import replay
 from broker.cli.connection import Link
 from broker.cli.remote import AUDITOR, remote
@@ -176,6 +176,7 @@ app.command()(audit_search.search)
 for check in (audit_log.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match, audit_witness.witness):
     app.command()(check)
 app.add_typer(audit_witness.key_app, name="witness-key")
+app.add_typer(audit_index.app, name="index")
 
 
 def _fetch(

@@ -59,8 +59,8 @@ def ring_of(folder: Path | None) -> KeyRing | None:
 
     if folder is None:
         return None
-    if not (folder / "views").is_dir():
-        raise SetupError(f"--keys: {folder} is no key folder (it holds no folder `views`)")
+    if not (folder / "views").is_dir() or not (folder / "index.key").is_file():
+        raise SetupError(f"--keys: {folder} is no key folder (it holds no `views` and `index.key`)")
     return FolderKeys(folder)
 
 

@@ -1,9 +1,10 @@
-"""`broker audit fsck postgresql://...` as it is typed: its words, its exits, what was not checked."""
+"""`broker audit fsck postgresql://...` and `broker audit index` as they are typed: their words and exits."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -85,3 +86,29 @@ async def test_what_cannot_be_read_or_makes_no_sense_is_told_apart(
     assert not (tmp_path / "nowhere").exists()
     folder = await deployment.run("--keys", "x", log=str(tmp_path))
     assert folder.returncode == 2
+
+
+async def test_the_index_is_checked_and_made_anew(deployment: Deployment) -> None:
+    """From the environment as the broker has it: exit 0, 1 with the entry named, 0 again; 6 where it is away."""
+
+    async def index(*args: str, dsn: str = "") -> subprocess.CompletedProcess[str]:
+        settings = {
+            **os.environ,
+            "BROKER_DATABASE_URL": dsn or deployment.dsn,
+            "BROKER_KEYS": str(deployment.folder / "keys"),
+        }
+        line = [sys.executable, "-m", "broker", "audit", "index", *args]
+        return await asyncio.to_thread(
+            subprocess.run, line, env=settings, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    made = await index("rebuild", "--json")
+    assert (made.returncode, json.loads(made.stdout)) == (0, {"indexed": 10}), made.stderr
+    assert "10 entries are in the index as they should be" in (await index("check")).stdout
+    await ask(deployment.dsn, "delete from search where idx = 6", "select 1")
+    found = await index("check", "--json")
+    assert found.returncode == 1
+    assert [each["index"] for each in json.loads(found.stdout)["problems"]] == [6]
+    assert (await index("rebuild")).returncode == 0
+    assert (await index("check")).returncode == 0
+    assert (await index("check", dsn="postgresql://127.0.0.1:1/x")).returncode == 6

@@ -11,7 +11,8 @@ from broker.core.model import SubjectRef
 from broker.core.receipt import Audience
 from broker.core.searchterms import person, term
 from broker.ports import Hits
-from broker.store.search import BATCH, SearchIndex
+from broker.store.indexing import BATCH
+from broker.store.search import SearchIndex
 from tests.support.evidence import Node
 
 SOMEBODY = SubjectRef("nhs-number", "9434765919")
@@ -84,16 +85,6 @@ async def test_one_worker_fills_it_at_a_time(worker: Node, other: Node) -> None:
         pass
     assert await first.progress() == await second.progress() == (20, 20)
     assert await first.missed() == []
-
-
-async def test_a_rebuild_finds_the_same(worker: Node) -> None:
-    """From nothing, entry by entry; meanwhile it says that it has not come far."""
-    await worker.grow(10)
-    index = await filled(worker)
-    before = await find(index, term("event", "disclosure"))
-    await index.rebuild()
-    assert await index.progress() == (0, 10)
-    assert (await find(await filled(worker), term("event", "disclosure"))) == before
 
 
 async def test_a_row_that_was_lost_is_missed(worker: Node, dsn: str) -> None:

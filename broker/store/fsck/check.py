@@ -17,6 +17,7 @@ from broker.errors import IntegrityError
 from broker.keys import KeyRing
 from broker.offline.marks import Judgement, Mark, unlike
 from broker.offline.source import Unreadable
+from broker.store.blind import Blind
 from broker.store.fsck import beside
 from broker.store.fsck.entries import Entries
 from broker.store.fsck.report import StoreReport
@@ -93,6 +94,12 @@ class _Fsck:
                 "what the views say, and whose they are: the key ring was not given (--keys)"
             )
         else:
+            known = await self._connection.fetchval("select index_check from head")
+            if known is not None and known != Blind(ring.index_key()).key("check"):
+                # Or every view whose key such a folder has not would pass for erased.
+                self._report.wrong(
+                    "key", -1, "key folder", "is not the one that this database was written with"
+                )
             views = Views(ring, await self._connection.fetch(_VIEW_KEYS))
             for why in views.wrong_keys():
                 self._report.wrong("key", -1, "view key", why)

@@ -4,9 +4,11 @@
 -- index key. A row stands for every entry up to `search_progress.done`, also where its views are gone.
 
 create table search_progress (
-    log   smallint primary key,
+    log    smallint primary key,
     -- Entries from 0 up to before this one are in the index.
-    done  bigint not null check (done >= 0)
+    done   bigint not null check (done >= 0),
+    -- While it is made anew: entries up to before this one have been.
+    again  bigint check (again >= 0)
 );
 
 create table search (

@@ -1,0 +1,121 @@
+"""Whether the search index holds what it should: the terms of every entry derived again from its full view.
+
+Read only, in one snapshot. Names entries that the index missed, has wrong, or still has although their views
+are gone. No view that it opens is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import asyncpg
+
+from broker.core.entry import Entry, parse_entry
+from broker.core.searchterms import terms_of
+from broker.errors import IntegrityError
+from broker.keys import KeyRing
+from broker.offline.source import Unreadable
+from broker.store.blind import Blind
+from broker.store.fsck.report import StoreReport
+from broker.store.fsck.snapshot import has, parts, place, snapshot
+from broker.store.fsck.views import Of, Views
+from broker.store.indexing import Reach, reach
+from broker.store.terms import BlindTerms
+
+_ROWS = """
+select e.idx, e.leaf, v.key, v.views, v.words, v.requester_agency, v.provider_agency,
+       s.idx is not null as indexed, s.at, s.terms
+from entry e
+left join view v on v.log = e.log and v.idx = e.idx
+left join search s on s.log = e.log and s.idx = e.idx
+where e.log = $1 and e.idx < $2 order by e.log, e.idx
+"""
+_FOREIGN = """
+select s.idx from search s where s.log = $1
+  and (s.idx >= $2 or not exists (select from entry e where e.log = s.log and e.idx = s.idx))
+order by s.idx limit 100
+"""
+
+
+@dataclass
+class IndexReport(StoreReport):
+    """`looked` entries were compared; `reach` is how far the index says it is."""
+
+    reach: Reach = Reach()
+    looked: int = 0
+
+
+async def check_index(dsn: str, ring: KeyRing, progress: Callable[[int, int], None]) -> IndexReport:
+    """Compare all of it. Raises Unreadable, IntegrityError where the ring is another than the database's."""
+    async with snapshot(dsn) as connection:
+        log = await connection.fetchrow(
+            "select l.id, l.origin, h.size, h.index_check from log l join head h on h.log = l.id"
+        )
+        if log is None or not await has(connection, "search"):
+            raise Unreadable(place(dsn), "holds no log with a search index yet")
+        if log["index_check"] is not None and log["index_check"] != Blind(ring.index_key()).key("check"):
+            raise IntegrityError(
+                "this key folder's index key is not the one that the database was written with"
+            )
+        report = IndexReport(log["origin"], log["size"], reach=await reach(connection, log["id"]))
+        check = _Check(connection, report, ring, await connection.fetch("select * from view_key"))
+        await check.run(log["id"], progress)
+        return report
+
+
+class _Check:
+    def __init__(
+        self, connection: asyncpg.Connection, report: IndexReport, ring: KeyRing, keys: list[asyncpg.Record]
+    ) -> None:
+        self._connection = connection
+        self._report = report
+        self._views = Views(ring, keys)
+        self._terms = BlindTerms(ring.index_key())
+
+    async def run(self, log: int, progress: Callable[[int, int], None]) -> None:
+        done = self._report.reach.done
+        async for rows in parts(self._connection, _ROWS, log, done):
+            for row in rows:
+                self._row(row)
+            progress(self._report.looked, done)
+        for row in await self._connection.fetch(_FOREIGN, log, done):
+            self._wrong(row["idx"], "is in it and should not be: there is no such entry, or not yet")
+
+    def _row(self, row: asyncpg.Record) -> None:
+        self._report.looked += 1
+        index = row["idx"]
+        try:
+            entry = parse_entry(bytes(row["leaf"]))
+        except IntegrityError:
+            self._wrong(index, "is no entry; see broker audit fsck")
+            return
+        checked = self._views.check(entry, row) if isinstance(entry, Entry) else None
+        if checked is not None and checked.of is Of.WRONG:
+            self._wrong(index, f"cannot be compared: {checked.why}; see broker audit fsck")
+            return
+        gone = checked is None or checked.full is None
+        if not row["indexed"]:
+            if gone:
+                self._report.gone(index)
+            else:
+                self._wrong(index, "is missed: it is not in the index")
+            return
+        if row["at"] != entry.at:
+            self._wrong(index, "is in it under another time than its own")
+        there = set(row["terms"])
+        if checked is None or checked.full is None:
+            if there:
+                self._wrong(index, f"is still found by {len(there)} terms although its views are gone")
+            self._report.gone(index)
+            return
+        wanted = set(self._terms.of(terms_of(checked.full)))
+        if missed := wanted - there:
+            self._wrong(index, f"is missed by {len(missed)} of its {len(wanted)} terms")
+        elif extra := there - wanted:
+            self._wrong(index, f"is found by {len(extra)} terms that are not its own")
+        else:
+            self._report.opened += 1
+
+    def _wrong(self, index: int, text: str) -> None:
+        self._report.wrong("index", index, f"entry {index}", text)

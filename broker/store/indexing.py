@@ -1,0 +1,166 @@
+"""The filling of the search index: behind the log, entry by entry, and all of it once more where that is wanted.
+
+Owns `search_progress`. Each step is one transaction under a lock that one worker has at a time, so that many may
+do this and any may die. Made anew, rows are replaced in their order while searches go on; `again` says how far,
+and whoever fills the index goes on with what another has left.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from broker.core.entry import parse_entry
+from broker.core.searchterms import terms_of
+from broker.errors import IntegrityError, KeyDestroyed
+from broker.store.packed import full_view
+from broker.store.pool import Database
+from broker.store.seal import Seals
+from broker.store.terms import BlindTerms
+
+BATCH = 64
+_LOCK = 0x736561  # "sea": one worker fills it at a time
+
+_ROWS = """
+select e.idx, e.id, e.leaf, v.key, v.views
+from entry e left join view v using (log, idx)
+where e.log = $1 and e.idx >= $2 and e.idx < $3 order by e.idx
+"""
+_KEYS = """
+select distinct v.key from view v where v.log = $1 and v.idx >= $2 and v.idx < $3 and v.key is not null
+"""
+_FILL = """
+insert into search (log, idx, at, terms)
+select $1, i.idx, i.at, i.terms::bigint[]
+from unnest($2::bigint[], $3::timestamptz[], $4::text[]) i(idx, at, terms)
+on conflict (log, idx) do update set at = excluded.at, terms = excluded.terms
+"""
+_DONE = """
+insert into search_progress (log, done) values ($1, $2)
+on conflict (log) do update set done = greatest(search_progress.done, excluded.done)
+"""
+# Of no entry any more, or of one that had no place there: what is made anew leaves nothing of before.
+_SWEEP = """
+delete from search s where s.log = $1 and s.idx >= $2 and s.idx < $3
+  and not exists (select from entry e where e.log = s.log and e.idx = s.idx)
+"""
+_AGAIN = "update search_progress set again = $2 where log = $1"
+_END = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far the index is: `done` entries are in it; where it is made anew, `again` of these are new."""
+
+    done: int = 0
+    again: int | None = None
+
+    @property
+    def sure(self) -> int:
+        """Up to here it holds what it should."""
+        return self.done if self.again is None else self.again
+
+
+class Indexing:
+    """Fills the index of one log."""
+
+    def __init__(self, database: Database, seals: Seals, terms: BlindTerms, log: int) -> None:
+        self._database = database
+        self._seals = seals
+        self._terms = terms
+        self._log = log
+
+    async def step(self, batch: int = BATCH) -> int:
+        """Take in the next entries, and where there is time left make old ones anew; how many.
+
+        None where another worker does it, or there is nothing to do. Raises AuditUnavailable.
+        """
+        return await self._next(batch) or await self._once_more(batch)
+
+    async def begin_again(self) -> None:
+        """From now on everything is made anew, from the first entry; where that had begun it begins again."""
+        async with self._database.connection() as connection:
+            await connection.execute(_AGAIN, self._log, 0)
+
+    async def reach(self) -> Reach:
+        """How far it is."""
+        async with self._database.connection() as connection:
+            return await reach(connection, self._log)
+
+    async def unsealed(self, row: asyncpg.Record) -> bytes | None:
+        """The views; None where they, or the key of their month, are gone."""
+        if row["key"] is None:
+            return None
+        try:
+            key = await self._seals.by_id(row["key"])
+            return key.open(row["views"], str(row["id"]), "views")
+        except (KeyDestroyed, IntegrityError):
+            return None  # what was changed is for `fsck` to name; a search must not stop at it
+
+    async def _next(self, batch: int) -> int:
+        begins = (await self.reach()).done
+        await self._unwrap(begins, begins + batch)
+        async with self._database.connection() as connection, connection.transaction():
+            if not await self._mine(connection):
+                return 0
+            begins = (await reach(connection, self._log)).done
+            made = await self._made(connection, begins, begins + batch)
+            if made:
+                await connection.execute(_DONE, self._log, begins + made)
+            return made
+
+    async def _once_more(self, batch: int) -> int:
+        so_far = await self.reach()
+        if so_far.again is None:
+            return 0
+        await self._unwrap(so_far.again, so_far.again + batch)
+        async with self._database.connection() as connection, connection.transaction():
+            if not await self._mine(connection):
+                return 0
+            so_far = await reach(connection, self._log)
+            if so_far.again is None:
+                return 0
+            ends = min(so_far.done, so_far.again + batch)
+            finished = ends >= so_far.done
+            await connection.execute(_SWEEP, self._log, so_far.again, _END if finished else ends)
+            made = await self._made(connection, so_far.again, ends)
+            await connection.execute(_AGAIN, self._log, None if finished else ends)
+            return made
+
+    async def _mine(self, connection: asyncpg.Connection) -> bool:
+        return bool(await connection.fetchval("select pg_try_advisory_xact_lock($1, $2)", _LOCK, self._log))
+
+    async def _unwrap(self, begins: int, ends: int) -> None:
+        """Get the keys here, where no connection is held while another is waited for."""
+        async with self._database.connection() as connection:
+            keys = await connection.fetch(_KEYS, self._log, begins, ends)
+        for row in keys:
+            with suppress(KeyDestroyed):
+                await self._seals.by_id(row["key"])
+
+    async def _made(self, connection: asyncpg.Connection, begins: int, ends: int) -> int:
+        """Write the rows of these entries; how many there are."""
+        rows = await connection.fetch(_ROWS, self._log, begins, ends)
+        if rows:
+            made = [await self._row(row) for row in rows]
+            columns = [list(column) for column in zip(*made, strict=True)]
+            await connection.execute(_FILL, self._log, *columns)
+        return len(rows)
+
+    async def _row(self, row: asyncpg.Record) -> tuple[int, datetime, str]:
+        unsealed = await self.unsealed(row)
+        try:
+            terms = terms_of(full_view(unsealed)) if unsealed else frozenset()
+        except IntegrityError:
+            terms = frozenset()
+        blind = ",".join(map(str, self._terms.of(terms)))  # arrays of arrays must all be of one length
+        return row["idx"], parse_entry(bytes(row["leaf"])).at, f"{{{blind}}}"
+
+
+async def reach(connection: asyncpg.Connection, log: int) -> Reach:
+    """How far the index of a log is, as this connection sees it."""
+    row = await connection.fetchrow("select done, again from search_progress where log = $1", log)
+    return Reach(row["done"], row["again"]) if row else Reach()
