@@ -45,8 +45,8 @@ Keys = Annotated[Path, typer.Option("--keys", metavar="DIR", envvar="BROKER_KEYS
 def check(database: Database, keys: Keys, as_json: inputs.AsJson = False) -> None:
     """Derive each entry's terms again from its full view and compare the index with them.
 
-    Names entries that it missed, has wrong, or still has although their views were erased. Reads one moment, and
-    shows no view. Exit 0 it covers what it says; 1 it does not; 6 the database cannot be read.
+    Names entries that it missed, has wrong, or still has although their views were erased. Reads one moment,
+    and shows no view. Exit 0 it covers what it says; 1 it does not; 6 the database cannot be read.
     """
     from broker.offline.source import Unreadable
     from broker.store.fsck.index import check_index
@@ -76,9 +76,9 @@ def rebuild(
 ) -> None:
     """Make the search index anew, entry by entry, while searches go on.
 
-    Meanwhile searches find what stands there, and say that the index reaches as far as it has been made anew. Where
-    this command is ended, the workers go on by themselves, more slowly; `--resume` joins them. Several may run.
-    Exit 0 done; 6 the database cannot be reached, and what was done stays done.
+    Meanwhile searches find what stands there, and say that the index reaches as far as it has been made anew.
+    Where this command is ended, the workers go on by themselves, more slowly; `--resume` joins them. Several
+    may run. Exit 0 done; 6 the database cannot be reached, and what was done stays done.
     """
     ring = _ring(database, keys)
     try:

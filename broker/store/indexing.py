@@ -1,8 +1,8 @@
-"""The filling of the search index: behind the log, entry by entry, and all of it once more where that is wanted.
+"""The filling of the search index: behind the log, entry by entry, and all of it once more where wanted.
 
-Owns `search_progress`. Each step is one transaction under a lock that one worker has at a time, so that many may
-do this and any may die. Made anew, rows are replaced in their order while searches go on; `again` says how far,
-and whoever fills the index goes on with what another has left.
+Owns `search_progress`. Each step is one transaction under a lock that one worker has at a time, so that many
+may do this and any may die. Made anew, rows are replaced in their order while searches go on; `again` says how
+far, and whoever fills the index goes on with what another has left.
 """
 
 from __future__ import annotations

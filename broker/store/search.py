@@ -1,8 +1,8 @@
 """The search index of the log: filled behind it (`indexing`), and asked in terms that nobody can read.
 
 It never decides what somebody may see: what it finds is opened, and looked at again by whoever asked. Rows are
-made in order and without gaps, so that what a search says of its reach is honest; `missed` looks for what is not
-there all the same.
+made in order and without gaps, so that what a search says of its reach is honest; `missed` looks for what is
+not there all the same.
 """
 
 from __future__ import annotations

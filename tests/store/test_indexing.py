@@ -1,4 +1,4 @@
-"""The search index made anew, and looked through: while searches go on, by several, and whoever dies meanwhile."""
+"""The search index made anew, and looked through: while searches go on, by several, whoever dies meanwhile."""
 
 from __future__ import annotations
 
