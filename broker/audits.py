@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from broker.administration import Administration
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Receipt
-from broker.errors import InvalidRequest, NotAllowed, NotWitnessed
-from broker.ports import Clock, LogView, Witnesses
+from broker.errors import InvalidRequest, NotAllowed, NotTimestamped, NotWitnessed
+from broker.ports import Clock, LogView, TimeStamps, Witnesses
 
 WITNESSED_WITHIN = 5.0  # seconds: witnesses cosign about once in one
 _NONE = "there is no such entry that you may see"
@@ -16,22 +16,30 @@ _NONE = "there is no such entry that you may see"
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A receipt, and which view its opening opens: requester, provider, full, or empty for none."""
+    """A receipt, and which view its opening opens: requester, provider, full, or empty for none. `timestamp` is
+    a time-stamp authority's response over the receipt's checkpoint, where one was asked for."""
 
     receipt: Receipt
     audience: str
+    timestamp: bytes = b""
 
 
 class Audits:
     """Reads the log for people."""
 
     def __init__(
-        self, administration: Administration, log: LogView, clock: Clock, witnesses: Witnesses | None = None
+        self,
+        administration: Administration,
+        log: LogView,
+        clock: Clock,
+        witnesses: Witnesses | None = None,
+        timestamps: TimeStamps | None = None,
     ) -> None:
         self._administration = administration
         self._log = log
         self._clock = clock
         self._witnesses = witnesses
+        self._timestamps = timestamps
 
     async def at(self, index: int) -> str:
         """The id of the entry at a place of the log, from 0: every entry's bytes are anybody's to read."""
@@ -71,6 +79,18 @@ class Audits:
         if receipt is None:
             raise NotWitnessed("no quorum of witnesses has cosigned this entry yet; ask again later")
         return Opened(receipt, opened.audience)
+
+    async def timestamped(self, opened: Opened) -> Opened:
+        """The same to the first checkpoint with the entry that was time-stamped, and the time stamp.
+
+        Raises NotTimestamped where there is none yet, InvalidRequest where this log is not time-stamped.
+        """
+        if self._timestamps is None:
+            raise InvalidRequest("timestamped", "this log is not time-stamped")
+        found = await self._timestamps.timestamped(opened.receipt)
+        if found is None:
+            raise NotTimestamped("no checkpoint with this entry has been time-stamped yet; ask again later")
+        return Opened(found[0], opened.audience, found[1])
 
     async def audience(self, caller: Caller, event_id: str) -> str:
         """Whose view of an entry the caller may see: requester, provider or full. Raises NotAllowed."""

@@ -18,6 +18,8 @@ from broker import __version__
 from broker.acknowledge import Acknowledgements
 from broker.administration import Administration
 from broker.agreements import Agreements
+from broker.anchor.authority import authority_of
+from broker.anchor.hourly import Anchoring
 from broker.audits import Audits
 from broker.bootstrap import enrol_first_operator
 from broker.clock import SystemClock
@@ -65,6 +67,7 @@ from broker.searches import Searches
 from broker.signing import SigningKeys
 from broker.standing import Standing
 from broker.store.agreements import AgreementReader
+from broker.store.anchors import AnchorRows
 from broker.store.blind import Blind
 from broker.store.directives import DirectiveReader
 from broker.store.facts import FactsReader
@@ -171,6 +174,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         store.reference.changed = identity.review
         links = Links()
         witnessing = _witnessing(store, own.id, clock, telemetry)
+        anchoring = _anchoring(settings, store, own.id, witnessing, telemetry, stack)
         acknowledgements = Acknowledgements(administration, store.facts)
         stack.push_async_callback(acknowledgements.drain)
         exchange = Exchange(
@@ -191,7 +195,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         directives = Directives(administration, store.facts, said, store.reference, clock)
         book = RouteBook(administration, store.reference, clock)
         standing = Standing(administration, store.reference, clock)
-        audits = Audits(administration, store.reader, clock, witnessing)
+        audits = Audits(administration, store.reader, clock, witnessing, anchoring)
         searches = Searches(administration, store.index)
         past, reference = store.past, store.reference
         replays = Replays(administration, past)
@@ -278,6 +282,8 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         upkeep = [_keep_fresh(store), _keep_tiles(store), store.index.watch(), notices.run()]
         if witnessing is not None:
             upkeep.append(witnessing.run())
+        if anchoring is not None:
+            upkeep.append(anchoring.run())
         for work in (workers.watch(), readiness.watch(), *upkeep):
             task = asyncio.get_running_loop().create_task(work)
             stack.push_async_callback(_cancel, task)
@@ -345,6 +351,26 @@ def _witnessing(store: _Store, own: str, clock: Clock, telemetry: Telemetry) -> 
     rows = WitnessedRows(store.database, store.notary.origin)
     made = Witnessing(own, policy, rows, store.reader, client, clock)
     telemetry.watch_witnesses(made.counts)
+    return made
+
+
+def _anchoring(
+    settings: Settings,
+    store: _Store,
+    own: str,
+    witnessing: Witnessing | None,
+    telemetry: Telemetry,
+    stack: AsyncExitStack,
+) -> Anchoring | None:
+    if not settings.timestamp_url:
+        return None
+    authority = authority_of(settings.timestamp_url, settings.timestamp_cert)
+    stack.push_async_callback(authority.close)
+    rows, reader = AnchorRows(store.database, store.reader.log), store.reader
+    published = witnessing.newest if witnessing else reader.head
+    every = settings.timestamp_seconds
+    made = Anchoring(own, rows, published, reader, authority, every, telemetry.stamped)
+    telemetry.watch_anchors(made.counts)
     return made
 
 

@@ -32,6 +32,13 @@ class Settings(BaseSettings):
     witness_ca: Path | None = Field(
         None, description="root certificates of the witnesses' servers (PEM); by default `ca`"
     )
+    timestamp_url: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="time-stamp authority (RFC 3161) that dates checkpoints; empty: none",
+    )
+    timestamp_cert: Path | None = Field(None, description="root certificates of the time-stamp authority (PEM)")
+    timestamp_seconds: float = Field(3600, ge=1, description="seconds between two time stamps")
     bootstrap_operator: Path | None = Field(
         None, description="certificate enrolled as the first operator when the directory is empty"
     )

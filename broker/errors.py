@@ -134,6 +134,10 @@ class NotWitnessed(AuditUnavailable):
     """The evidence is committed, and no quorum of witnesses has cosigned it in time; nothing was released."""
 
 
+class NotTimestamped(AuditUnavailable):
+    """The evidence is committed, and no checkpoint with it has been time-stamped yet."""
+
+
 class IntegrityError(BrokerError):
     """Evidence does not hold: a proof, signature, digest or guard does not match. Nothing was released."""
 

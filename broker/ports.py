@@ -234,6 +234,16 @@ class Witnesses(Protocol):
         """
 
 
+class TimeStamps(Protocol):
+    """What a time-stamp authority has dated of the log."""
+
+    async def timestamped(self, receipt: Receipt) -> tuple[Receipt, bytes] | None:
+        """The receipt, proven to the first time-stamped checkpoint with its entry, and the time stamp.
+
+        None where there is none yet. Raises AuditUnavailable.
+        """
+
+
 class StoredDirective(Struct, frozen=True):
     """A directive by id: whose identifier it is about only as a blind key."""
 

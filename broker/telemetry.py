@@ -52,6 +52,16 @@ class WitnessCounts:
     witnesses: Mapping[str, tuple[int, bool]]
 
 
+@dataclass(frozen=True, slots=True)
+class AnchorCounts:
+    """Entries of the newest time-stamped checkpoint, when it was stamped (POSIX seconds, 0: never), and whether
+    the last try succeeded."""
+
+    size: int
+    stamped_at: float
+    up: bool
+
+
 class Telemetry:
     """The metrics of one process, in one registry.
 
@@ -87,6 +97,7 @@ class Telemetry:
         self._notices = self._counter(
             "override_notices", "Tries to tell an owner's software of an override.", ["outcome"]
         )
+        self._stamps = self._counter("timestamps", "Time stamps asked for.", ["outcome"])
         self._malformed = self._counter("malformed", "Calls refused for their form.", ["edge"])
         self._unauthenticated = self._counter(
             "unauthenticated", "Calls without a certificate that is enrolled now.", ["edge"]
@@ -121,6 +132,10 @@ class Telemetry:
         """Count a try to tell an owner's software of an override."""
         self._notices.labels("told" if told else "failed").inc()
 
+    def stamped(self, *, stamped: bool) -> None:
+        """Count a time stamp that was asked for."""
+        self._stamps.labels("stamped" if stamped else "failed").inc()
+
     def malformed(self, edge: Edge) -> None:
         """Count a call that was refused for its form."""
         self._malformed.labels(edge).inc()
@@ -144,6 +159,10 @@ class Telemetry:
     def watch_witnesses(self, read: Callable[[], WitnessCounts]) -> None:
         """Show how far the witnesses are."""
         self._watched.witnesses = read
+
+    def watch_anchors(self, read: Callable[[], AnchorCounts]) -> None:
+        """Show how far the log is time-stamped."""
+        self._watched.anchors = read
 
     def watch_links(self, read: Callable[[], Mapping[str, int]]) -> None:
         """Show how many adapters of each agency (id) are attached."""
@@ -179,6 +198,7 @@ class _Watched(Collector):
         self.log: Callable[[], LogCounts] | None = None
         self.links: Callable[[], Mapping[str, int]] | None = None
         self.witnesses: Callable[[], WitnessCounts] | None = None
+        self.anchors: Callable[[], AnchorCounts] | None = None
         self.queues: dict[str, Callable[[], int]] = {}
         self._agencies = agencies
 
@@ -201,10 +221,22 @@ class _Watched(Collector):
             yield links
         if self.witnesses is not None:
             yield from _witness_families(self.witnesses())
+        if self.anchors is not None:
+            yield from _anchor_families(self.anchors())
         waiting = GaugeMetricFamily("broker_queue_waiting", "Items that wait.", labels=["queue"])
         for queue, read in self.queues.items():
             waiting.add_metric([queue], read())
         yield waiting
+
+
+def _anchor_families(counts: AnchorCounts) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "broker_timestamp_size", "Entries of the newest time-stamped checkpoint.", counts.size
+    )
+    yield GaugeMetricFamily(
+        "broker_timestamp_at", "When it was time-stamped, POSIX seconds.", counts.stamped_at
+    )
+    yield GaugeMetricFamily("broker_timestamp_up", "1 if the last time stamp asked for came.", int(counts.up))
 
 
 def _witness_families(counts: WitnessCounts) -> Iterator[Metric]:

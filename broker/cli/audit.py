@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker.cli import audit_index, audit_log, audit_search, audit_witness, evidence, inputs, output
+from broker.cli import (
+    audit_anchor,
+    audit_index,
+    audit_log,
+    audit_search,
+    audit_witness,
+    evidence,
+    inputs,
+    output,
+)
 from broker.cli.audit_replay import replay
 from broker.cli.connection import Link
 from broker.cli.remote import AUDITOR, remote
@@ -82,6 +91,13 @@ def prove(
             help="To a checkpoint that a quorum of witnesses has cosigned; waits some seconds for it.",
         ),
     ] = False,
+    timestamped: Annotated[
+        bool,
+        typer.Option(
+            "--timestamped",
+            help="To the first checkpoint with the entry that was time-stamped; writes x.tsr too.",
+        ),
+    ] = False,
     opened: Annotated[
         bool, typer.Option("--open", help="Write x.opening too; needs --reason, --actor-id and --role.")
     ] = False,
@@ -99,9 +115,15 @@ def prove(
     """
     if opened and not (reason and actor_id and role):
         raise typer.BadParameter("--open needs --reason, --actor-id and --role: the look is itself an entry")
-    receipt, audience = _fetch(link, event_id, opened, reason, words, actor_id, role, witnessed)
+    if witnessed and timestamped:
+        raise typer.BadParameter(
+            "--witnessed and --timestamped lead to different checkpoints: give one of them"
+        )
+    receipt, audience, stamp = _fetch(
+        link, event_id, opened, reason, words, actor_id, role, witnessed=witnessed, timestamped=timestamped
+    )
     verified = evidence.verify(receipt, vkey or link.endpoint.vkey, audience)
-    files = evidence.save(receipt, out)
+    files = evidence.save(receipt, out, stamp)
     place: dict[str, object] = {
         "entry": verified.entry.id,
         "index": verified.index,
@@ -134,7 +156,7 @@ def show(
     """
     from broker.core import canonical
 
-    receipt, audience = _fetch(link, event_id, True, reason, words, actor_id, role)
+    receipt, audience, _ = _fetch(link, event_id, True, reason, words, actor_id, role)
     verified = evidence.verify(receipt, vkey or link.endpoint.vkey, audience)
     if receipt.opening is None or audience is None:
         raise NotAllowed("this entry's view has been erased: what is left is its proof (broker audit prove)")
@@ -158,21 +180,39 @@ def verify(
         Path | None,
         typer.Option(metavar="FILE", help="Which witnesses, and how many of them, must have cosigned (TOML)."),
     ] = None,
+    timestamp: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A time stamp (RFC 3161) over the proof's checkpoint; with --tsa-cert."
+        ),
+    ] = None,
+    tsa_cert: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Root certificates of time-stamp authorities that are believed (PEM)."
+        ),
+    ] = None,
 ) -> None:
     """Verify a receipt's files offline and print one line: GOOD with what was proven, or BAD with what failed.
 
     Proven is that the entry stands at its place in the log whose key you hold; with the opening, what the
     entry says; with the record, that it is the one released; with a witness policy, that the quorum has seen
-    it too. Exit 0 good; 1 bad; 2 a missing file or option; 3 good, but not yet witnessed by the quorum.
+    it too; with a time stamp, that it existed then. Exit 0 good; 1 bad; 2 a missing file or option; 3 good, but
+    not yet witnessed by the quorum.
     """
     from broker.cli.audit_verify import verify_files
 
+    if (timestamp is None) is not (tsa_cert is None):
+        raise typer.BadParameter("--timestamp and --tsa-cert go together")
     code, verdict = verify_files(proof, entry, vkey, opening, record, witness_policy)
+    if timestamp is not None and tsa_cert is not None and code != 2:
+        code, verdict = audit_anchor.with_stamp(code, verdict, proof, timestamp, tsa_cert)
     typer.echo(verdict, err=code == 2)
     raise typer.Exit(code)
 
 
 app.command()(audit_search.search)
+app.command()(audit_anchor.anchor)
 for check in (audit_log.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match, audit_witness.witness):
     app.command()(check)
 app.add_typer(audit_witness.key_app, name="witness-key")
@@ -187,9 +227,11 @@ def _fetch(
     words: str,
     actor_id: str,
     role: str,
+    *,
     witnessed: bool = False,
-) -> tuple[Receipt, Audience | None]:
-    """The receipt of that entry, unverified, and whose view it opens."""
+    timestamped: bool = False,
+) -> tuple[Receipt, Audience | None, bytes]:
+    """The receipt of that entry, unverified, whose view it opens, and the time stamp that was asked for."""
     from broker.core.receipt import Audience
     from broker.v1 import audit_pb2 as pb
     from broker.v1 import exchange_pb2
@@ -197,7 +239,11 @@ def _fetch(
 
     index = int(event_id) if _INDEX.fullmatch(event_id) else None
     request = pb.GetReceiptRequest(
-        event_id=event_id if index is None else "", index=index, open=opened, witnessed=witnessed
+        event_id=event_id if index is None else "",
+        index=index,
+        open=opened,
+        witnessed=witnessed,
+        timestamped=timestamped,
     )
     if opened:
         request.actor.CopyFrom(exchange_pb2.Actor(id=actor_id, role=role))
@@ -206,9 +252,9 @@ def _fetch(
     receipt = evidence.read(reply.receipt)
     evidence.require_entry(receipt, event_id if index is None else index)
     if receipt.opening is None:
-        return receipt, None
+        return receipt, None, reply.timestamp
     try:
-        return receipt, Audience(reply.audience)
+        return receipt, Audience(reply.audience), reply.timestamp
     except ValueError as error:
         raise IntegrityError("opening: of no audience that is known here") from error
 

@@ -81,7 +81,7 @@ def fsck(
     """
     from broker.offline.fsck import fsck as check
 
-    keys = _keys(vkey)
+    keys = keys_of(vkey)
     if audit_database.is_database(log):
         found = reading(lambda: audit_database.fsck(log, keys, ring, checkpoint or [], guard))
         if as_json:
@@ -91,7 +91,7 @@ def fsck(
         raise typer.Exit(0 if found.good else 1)
     if ring or checkpoint or guard:
         raise typer.BadParameter("--keys, --checkpoint and --guard go with a database (postgresql://...)")
-    source = _source(log, ca, cert, key)
+    source = source_of(log, ca, cert, key)
     with progress("entries") as told:
         report = reading(lambda: check(source, keys, told))
     if as_json:
@@ -134,7 +134,7 @@ def monitor(
     """
     from broker.offline.monitor import EXITS, Memory, Verdict, look
 
-    source, keys, memory = _source(log, ca, cert, key), _keys(vkey), Memory(state)
+    source, keys, memory = source_of(log, ca, cert, key), keys_of(vkey), Memory(state)
     while True:
         found = look(source, keys, memory)
         _say(found, as_json)
@@ -163,7 +163,7 @@ def reconcile(
     """
     from broker.offline.reconcile import reconcile as compare
 
-    source, keys = _source(log, ca, cert, key), _keys(vkey)
+    source, keys = source_of(log, ca, cert, key), keys_of(vkey)
     found = reading(lambda: list(compare(receipts, source, keys)))
     bad = [each for each in found if each.problem]
     if as_json:
@@ -190,7 +190,7 @@ def match(
     """
     from broker.offline.reconcile import MAX_RECORD_FILE, matches
 
-    keys = _keys(vkey)
+    keys = keys_of(vkey)
     found = matches(_bytes(record, MAX_RECORD_FILE), receipts, keys)
     if as_json:
         rows = [{"file": str(e.path), "entry": e.entry, "index": e.index} for e in found]
@@ -260,7 +260,8 @@ def reading(check: Callable[[], T]) -> T:
         raise typer.Exit(UNREADABLE) from e
 
 
-def _source(log: str, ca: Path | None, cert: Path | None, key: Path | None) -> Source:
+def source_of(log: str, ca: Path | None, cert: Path | None, key: Path | None) -> Source:
+    """The published log that the arguments name. Raises SetupError."""
     from broker.offline.source import Address, Folder
 
     if audit_database.is_database(log):
@@ -283,7 +284,8 @@ def _source(log: str, ca: Path | None, cert: Path | None, key: Path | None) -> S
     return Address(log, context)
 
 
-def _keys(vkey: Path) -> tuple[Verifier, ...]:
+def keys_of(vkey: Path) -> tuple[Verifier, ...]:
+    """The verifier keys in a file. Raises SetupError, IntegrityError."""
     from broker.cli.audit_verify import parse_vkeys
 
     return parse_vkeys(_bytes(vkey, 1 << 20))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from broker.core.receipt import Audience, Receipt, VerifiedReceipt
     from broker.v1 import exchange_pb2
 
-PROOF, ENTRY, OPENING = ".tlog-proof", ".entry", ".opening"
+PROOF, ENTRY, OPENING, STAMP = ".tlog-proof", ".entry", ".opening", ".tsr"
 
 
 def read(message: exchange_pb2.Receipt) -> Receipt:
@@ -66,10 +66,11 @@ def noted(message: exchange_pb2.Receipt, vkey: Path) -> dict[str, object]:
     return {"entry": entry_id(receipt), "index": receipt.index, "verified": verified}
 
 
-def save(receipt: Receipt, proof: Path) -> list[Path]:
-    """Write the proof as a C2SP tlog-proof, and beside it the entry and the opening if there is one.
+def save(receipt: Receipt, proof: Path, timestamp: bytes = b"") -> list[Path]:
+    """Write the proof as a C2SP tlog-proof, and beside it the entry, and opening and time stamp if there are.
 
-    `x.tlog-proof`, or `x` for short, is joined by `x.entry` and `x.opening`, mode 0600. Returns the paths.
+    `x.tlog-proof`, or `x` for short, is joined by `x.entry`, `x.opening` and `x.tsr`, mode 0600. Returns the
+    paths.
     Raises SetupError.
     """
     from broker.core.proof_file import ProofFile
@@ -84,6 +85,8 @@ def save(receipt: Receipt, proof: Path) -> list[Path]:
     }
     if receipt.opening is not None:
         files[stem.with_name(stem.name + OPENING)] = receipt.opening.to_bytes()
+    if timestamp:
+        files[stem.with_name(stem.name + STAMP)] = timestamp
     for path in files:  # all or none: evidence in pieces helps nobody
         if path.exists():
             raise SetupError(f"{path} already exists: it is never overwritten; choose another name")

@@ -55,6 +55,8 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     async def GetReceipt(self, request: pb.GetReceiptRequest, caller: Caller) -> pb.GetReceiptResponse:
         """An entry with its proof; opened, where the caller may see a view and says why."""
         event_id = await self._named(request)
+        if request.witnessed and request.timestamped:
+            raise InvalidRequest("timestamped", "ask for one of witnessed and timestamped at a time")
         if request.open:
             actor, reason = parse.actor(request.actor), parse.reason(request.reason)
             opened = await self._audits.open(caller, event_id, actor, reason)
@@ -62,7 +64,11 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             opened = await self._audits.receipt(caller, event_id)
         if request.witnessed:
             opened = await self._audits.witnessed(opened)
-        return pb.GetReceiptResponse(receipt=wire.receipt(opened.receipt), audience=opened.audience)
+        elif request.timestamped:
+            opened = await self._audits.timestamped(opened)
+        return pb.GetReceiptResponse(
+            receipt=wire.receipt(opened.receipt), audience=opened.audience, timestamp=opened.timestamp
+        )
 
     @streamed
     def Search(self, request: pb.SearchRequest, caller: Caller) -> AsyncIterator[pb.SearchPage]:

@@ -238,6 +238,7 @@ class GetReceiptRequest(_message.Message):
     OPEN_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     WITNESSED_FIELD_NUMBER: _builtins.int
+    TIMESTAMPED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Event id: the entry's own id. Or its index, below: exactly one of the two."""
     open: _builtins.bool
@@ -247,6 +248,10 @@ class GetReceiptRequest(_message.Message):
     witnessed: _builtins.bool
     """The proof leads to a checkpoint that a quorum of witnesses has cosigned. Waits for it, for some seconds;
     UNAVAILABLE (NotWitnessed) where there is none by then.
+    """
+    timestamped: _builtins.bool
+    """The proof leads to the first checkpoint with the entry that was time-stamped (RFC 3161), and `timestamp` is
+    the time stamp. UNAVAILABLE (NotTimestamped) where there is none yet. Not together with `witnessed`.
     """
     @_builtins.property
     def actor(self) -> _exchange_pb2.Actor:
@@ -263,10 +268,11 @@ class GetReceiptRequest(_message.Message):
         open: _builtins.bool = ...,
         index: _builtins.int | None = ...,
         witnessed: _builtins.bool = ...,
+        timestamped: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "actor", b"actor", "index", b"index", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "actor", b"actor", "event_id", b"event_id", "index", b"index", "open", b"open", "reason", b"reason", "witnessed", b"witnessed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "actor", b"actor", "event_id", b"event_id", "index", b"index", "open", b"open", "reason", b"reason", "timestamped", b"timestamped", "witnessed", b"witnessed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
     _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
@@ -280,8 +286,11 @@ class GetReceiptResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     AUDIENCE_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
     audience: _builtins.str
     """Which view `receipt.opening` opens."""
+    timestamp: _builtins.bytes
+    """A TimeStampResp (DER) over the exact bytes of `receipt.checkpoint`."""
     @_builtins.property
     def receipt(self) -> _exchange_pb2.Receipt: ...
     def __init__(
@@ -289,10 +298,11 @@ class GetReceiptResponse(_message.Message):
         *,
         receipt: _exchange_pb2.Receipt | None = ...,
         audience: _builtins.str = ...,
+        timestamp: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "receipt", b"receipt", "timestamp", b"timestamp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -146,8 +146,10 @@ class _Fsck:
             row = await self._connection.fetchrow("select note, published from witnessed where log = $1", log)
             named = ("the cosigned checkpoint", "the published checkpoint")
             notes += [(name, bytes(note)) for name, note in zip(named, row or (), strict=False) if note]
-        if await has(self._connection, "timestamp"):
-            rows = await self._connection.fetch("select size, note from timestamp where log = $1", log)
+        if await has(self._connection, "anchor"):
+            rows = await self._connection.fetch(
+                "select size, note from anchor where log = $1 order by size", log
+            )
             notes += [(f"the time-stamped checkpoint of {row['size']}", bytes(row["note"])) for row in rows]
         return [mark for name, note in notes if (mark := self._opened(name, note)) is not None]
 

@@ -7,7 +7,7 @@ are gone. No view that it opens is shown.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncpg
 
@@ -42,7 +42,7 @@ order by s.idx limit 100
 class IndexReport(StoreReport):
     """`looked` entries were compared; `reach` is how far the index says it is."""
 
-    reach: Reach = Reach()
+    reach: Reach = field(default_factory=Reach)
     looked: int = 0
 
 

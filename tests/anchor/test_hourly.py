@@ -1,0 +1,180 @@
+"""The hourly time stamp: whose turn it is, what is kept, and that an authority's moods hurt nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from broker.anchor.authority import NotStamped
+from broker.anchor.hourly import Anchoring
+from broker.anchor.token import Stamp
+from broker.core.receipt import NOT_AT_HAND, verify_receipt
+from broker.store.anchors import AnchorRows
+from broker.store.fsck.check import fsck_database
+from broker.store.pool import migrate
+from tests.support.evidence import Node, a_draft, node
+from tests.support.postgres import Server, ask
+
+HOUR = 3600.0
+
+
+@dataclass
+class Scripted:
+    """An authority by hand: each answer is a time stamp, or why there is none."""
+
+    why: list[str] = field(default_factory=list)
+    asked: list[bytes] = field(default_factory=list)
+
+    async def stamp(self, data: bytes) -> tuple[bytes, Stamp]:
+        """As `Stamps`."""
+        self.asked.append(data)
+        if self.why:
+            raise NotStamped(self.why.pop(0))
+        return b"response over " + data[:40], Stamp(datetime.now(UTC), "CN=By hand")
+
+
+@dataclass
+class Deployment:
+    """Two workers on one database, and one authority."""
+
+    dsn: str
+    one: Node
+    authority: Scripted
+    counted: list[bool] = field(default_factory=list)
+
+    def worker(self, name: str = "a", every: float = HOUR) -> Anchoring:
+        """A worker's part."""
+        rows = AnchorRows(self.one.database, self.one.reader.log)
+        reader = self.one.reader
+        return Anchoring(
+            name,
+            rows,
+            reader.head,
+            reader,
+            self.authority,
+            every,
+            lambda stamped: self.counted.append(stamped),
+        )
+
+    async def an_hour_later(self) -> None:
+        """What the next look meets then."""
+        await ask(self.dsn, "update anchoring set due = due - interval '1 hour'", "select 1")
+
+
+@pytest.fixture
+async def deployment(any_postgres: Server, tmp_path: Path) -> AsyncIterator[Deployment]:
+    """Five entries, no time stamp yet."""
+    template = await any_postgres.template("migrated", migrate)
+    async with any_postgres.fresh(template) as dsn, node(dsn, tmp_path / "state") as one:
+        await one.grow(5)
+        yield Deployment(dsn, one, Scripted())
+
+
+async def test_once_an_hour_by_one_of_the_workers(deployment: Deployment) -> None:
+    """The newest checkpoint, whoever looks first; nobody asks twice, and all see what came of it."""
+    workers = [deployment.worker(name) for name in "abc"]
+    await asyncio.gather(*(each.look() for each in workers))
+    await asyncio.gather(*(each.look() for each in workers))
+    assert len(deployment.authority.asked) == 1
+    assert {(each.counts().size, each.counts().up) for each in workers} == {(5, True)}
+    await deployment.one.grow(3)
+    await workers[1].look()
+    assert len(deployment.authority.asked) == 1
+    await deployment.an_hour_later()
+    await workers[2].look()
+    assert [deployment.one.opened(note).size for note in deployment.authority.asked] == [5, 8]
+    assert deployment.counted == [True, True]
+
+
+async def test_a_log_that_has_not_grown_is_not_stamped_again(deployment: Deployment) -> None:
+    """There would be nothing new to say."""
+    worker = deployment.worker()
+    await worker.look()
+    await deployment.an_hour_later()
+    await worker.look()
+    assert len(deployment.authority.asked) == 1
+
+
+async def test_a_failure_is_named_and_tried_again_less_and_less_often(deployment: Deployment) -> None:
+    """After one minute, two, four; then it is forgotten."""
+    deployment.authority.why = ["it answers 503", "it does not answer in time", "it answers 503"]
+    worker, pauses = deployment.worker(), []
+    for _ in range(3):
+        await worker.look()
+        assert not worker.counts().up
+        pauses.append(await ask(deployment.dsn, "select round(extract(epoch from due - until)) from anchoring"))
+        await worker.look()  # not yet
+        await deployment.an_hour_later()
+    assert pauses == [60, 120, 240]
+    assert await ask(deployment.dsn, "select problem from anchoring") == "it answers 503"
+    await worker.look()
+    assert (worker.counts().size, worker.counts().up) == (5, True)
+    assert deployment.counted == [False, False, False, True]
+
+
+async def test_a_worker_that_dies_as_it_asks_leaves_it_to_another(deployment: Deployment) -> None:
+    """When its lease is over, not before."""
+    rows = AnchorRows(deployment.one.database, deployment.one.reader.log)
+    assert await rows.claim("dead", 60) == 0
+    worker = deployment.worker()
+    await worker.look()
+    assert deployment.authority.asked == []
+    await ask(deployment.dsn, "update anchoring set until = until - interval '1 minute'", "select 1")
+    await worker.look()
+    assert len(deployment.authority.asked) == 1
+
+
+async def test_an_authority_that_never_answers_holds_up_nothing(deployment: Deployment) -> None:
+    """Appends, receipts and checkpoints go on while it is waited for."""
+    forever = asyncio.Event()
+
+    async def stamp(data: bytes) -> tuple[bytes, Stamp]:
+        await forever.wait()
+        raise AssertionError(data)
+
+    deployment.authority.stamp = stamp  # type: ignore[method-assign]
+    task = asyncio.create_task(deployment.worker().run())
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(5):
+        deployment.one.check(await deployment.one.append())
+        assert (await deployment.one.reader.head())[0] == 6
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_receipt_is_proven_to_the_first_stamped_checkpoint_with_it(deployment: Deployment) -> None:
+    """The earliest time that can be shown; none where there is no such checkpoint yet."""
+    worker, one = deployment.worker(), deployment.one
+    draft = a_draft()
+    await one.append(draft)
+    receipt, _ = await one.reader.receipt(draft.id, "requester")
+    assert await worker.timestamped(receipt) is None
+    await worker.look()
+    await one.grow(4)
+    await deployment.an_hour_later()
+    await worker.look()
+    found = await worker.timestamped(receipt)
+    assert found is not None
+    proven, response = found
+    assert verify_receipt(proven, [one.verifier], record=NOT_AT_HAND).checkpoint.size == 6
+    assert response == b"response over " + proven.checkpoint[:40]
+
+
+async def test_fsck_holds_the_log_against_what_was_stamped(deployment: Deployment) -> None:
+    """Each kept checkpoint is one more that the entries must make; a changed one is named."""
+    worker, one = deployment.worker(), deployment.one
+    await worker.look()
+    await one.grow(3)
+    await deployment.an_hour_later()
+    await worker.look()
+    report = await fsck_database(deployment.dsn, [one.verifier], one.ring)
+    assert (report.good, report.signed, report.unchecked) == (True, 2, [])
+    await ask(deployment.dsn, "update anchor set note = set_byte(note, 30, 55) where size = 5", "select 1")
+    report = await fsck_database(deployment.dsn, [one.verifier], one.ring)
+    assert [each.kind for each in report.problems] == ["checkpoint"]
+    assert report.problems[0].path == "the time-stamped checkpoint of 5"
