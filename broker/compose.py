@@ -366,7 +366,7 @@ def _anchoring(
         return None
     authority = authority_of(settings.timestamp_url, settings.timestamp_cert)
     stack.push_async_callback(authority.close)
-    rows, reader = AnchorRows(store.database, store.reader.log), store.reader
+    rows, reader = AnchorRows(store.database, lambda: store.reader.log), store.reader
     published = witnessing.newest if witnessing else reader.head
     every = settings.timestamp_seconds
     made = Anchoring(own, rows, published, reader, authority, every, telemetry.stamped)

@@ -66,13 +66,21 @@ def ring_of(folder: Path | None) -> KeyRing | None:
 
 def say(report: StoreReport) -> None:
     """The report for people."""
+    for each in report.earlier:
+        _say(each)
+        output.say("")
+    _say(report)
+
+
+def _say(report: StoreReport) -> None:
     for problem in report.problems:
         output.say(f"BAD {problem}")
     if report.more:
         output.say(f"and {report.more} more")
-    if report.good:
+    if not report.problems:
         signed = f", and {report.signed} signed checkpoints agree" if report.signed else ""
-        output.say(f"GOOD {report.origin}: {report.entries} entries make the root of the head{signed}")
+        root = "the root of the head" if report.root else "one tree"
+        output.say(f"GOOD {report.origin}: {report.entries} entries make {root}{signed}")
     output.fields(
         (
             ("kept tiles", report.tiles),
@@ -104,6 +112,15 @@ def told(report: StoreReport) -> dict[str, object]:
         "indexed": report.indexed,
         "unchecked": report.unchecked,
         "first": None if report.first is None else report.first.index,
+        "earlier": [
+            {
+                "log": each.origin,
+                "size": each.size,
+                "problems": [str(one) for one in each.problems],
+                **told(each),
+            }
+            for each in report.earlier
+        ],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from broker.anchor.hourly import Anchor, Standing
@@ -33,9 +34,9 @@ select size, note, response, stamped_at from anchor where log = $1 and size > $2
 
 
 class AnchorRows:
-    """Implements `anchor.hourly.AnchorTable` for one log."""
+    """Implements `anchor.hourly.AnchorTable` for the current log, whose number `log` gives."""
 
-    def __init__(self, database: Database, log: int) -> None:
+    def __init__(self, database: Database, log: Callable[[], int]) -> None:
         self._database = database
         self._log = log
 
@@ -50,7 +51,7 @@ class AnchorRows:
         async with self._database.connection() as connection, connection.transaction():
             if anchor is not None:
                 kept = (anchor.size, anchor.note, anchor.response, anchor.stamped_at)
-                await connection.execute(_KEEP, self._log, *kept)
+                await connection.execute(_KEEP, self._log(), *kept)
             await connection.execute(_NEXT, timedelta(seconds=every), "")
 
     async def failed(self, problem: str, pause: float) -> None:
@@ -61,13 +62,13 @@ class AnchorRows:
     async def standing(self) -> Standing:
         """As `AnchorTable`."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_STANDING, self._log)
+            row = await connection.fetchrow(_STANDING, self._log())
         return Standing(row["size"] or 0, row["stamped_at"], row["problem"]) if row else Standing()
 
     async def covering(self, index: int) -> Anchor | None:
         """As `AnchorTable`."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_COVERING, self._log, index)
+            row = await connection.fetchrow(_COVERING, self._log(), index)
         if row is None:
             return None
         return Anchor(row["size"], bytes(row["note"]), bytes(row["response"]), row["stamped_at"])

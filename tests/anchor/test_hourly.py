@@ -49,7 +49,7 @@ class Deployment:
 
     def worker(self, name: str = "a", every: float = HOUR) -> Anchoring:
         """A worker's part."""
-        rows = AnchorRows(self.one.database, self.one.reader.log)
+        rows = AnchorRows(self.one.database, lambda: self.one.reader.log)
         reader = self.one.reader
         return Anchoring(
             name,
@@ -119,7 +119,7 @@ async def test_a_failure_is_named_and_tried_again_less_and_less_often(deployment
 
 async def test_a_worker_that_dies_as_it_asks_leaves_it_to_another(deployment: Deployment) -> None:
     """When its lease is over, not before."""
-    rows = AnchorRows(deployment.one.database, deployment.one.reader.log)
+    rows = AnchorRows(deployment.one.database, lambda: deployment.one.reader.log)
     assert await rows.claim("dead", 60) == 0
     worker = deployment.worker()
     await worker.look()

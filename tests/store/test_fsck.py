@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -382,3 +383,61 @@ async def test_a_role_that_may_only_read_suffices(whole: Whole, copy: str) -> No
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             await connection.execute("delete from tile")
     await connection.close()
+
+
+async def test_the_logs_of_earlier_half_years_are_checked_too(postgres: Server, tmp_path: Path) -> None:
+    """Each by what was signed of it; a problem in an old one makes the whole bad."""
+    template = await postgres.template("migrated", migrate)
+    async with postgres.fresh(template) as dsn:
+        async with node(dsn, tmp_path / "old", origin="blue-light.test/log/2026h1") as one:
+            await one.grow(300)
+            old, note = one.verifier, (await one.reader.head())[1]
+        columns = (
+            "select count(*) from information_schema.columns where table_name = 'log' and column_name = 'final'"
+        )
+        closing = ", entries = 300, final = 'x'" if await ask(dsn, columns) else ""
+        await ask(
+            dsn,
+            f"update log set closed_at = now() {closing}",
+            "insert into log (origin) values ('blue-light.test/log/2026h2')",
+            "update head set log = (select max(id) from log), size = 0, range = '{}'",
+            "select 1",
+        )
+        shutil.copytree(tmp_path / "old" / "keys", tmp_path / "new" / "keys")
+        async with node(dsn, tmp_path / "new") as one:
+            await one.grow(20)
+            keys, ring = [old, one.verifier], one.ring
+        if closing:
+            await ask(
+                dsn, f"update log set final = decode('{note.hex()}', 'hex') where final is not null", "select 1"
+            )
+        kept = Kept((("monitor", note),))
+        report = await fsck_database(dsn, keys, ring, kept)
+        assert report.good, [str(each) for each in (*report.problems, *report.earlier[0].problems)]
+        assert (report.size, report.opened) == (20, 20)
+        (before,) = report.earlier
+        assert (before.origin, before.size, before.opened) == ("blue-light.test/log/2026h1", 300, 300)
+        await ask(
+            dsn, "update entry set leaf = '{}' where idx = 7 and log = (select min(id) from log)", "select 1"
+        )
+        report = await fsck_database(dsn, keys, ring, kept)
+        (before,) = report.earlier
+        assert (report.good, report.problems) == (False, [])
+        assert before.first is not None
+        assert before.first.index == 7
+
+
+async def test_an_agency_that_gave_up_its_part_is_no_fault_and_another_in_its_place_is(
+    postgres: Server, tmp_path: Path
+) -> None:
+    """Who may read an entry is what its full view says, or nobody any more."""
+    template = await postgres.template("migrated", migrate)
+    async with postgres.fresh(template) as dsn, node(dsn, tmp_path / "state") as one:
+        for _ in range(3):
+            await one.append(a_draft(requester="cfrs", decided="permit"))
+        await ask(dsn, "update view set requester_agency = null where idx = 1", "select 1")
+        assert (await fsck_database(dsn, [one.verifier], one.ring)).good
+        await ask(dsn, "update view set requester_agency = 'nwas' where idx = 2", "select 1")
+        report = await fsck_database(dsn, [one.verifier], one.ring)
+        assert [(each.kind, each.index) for each in report.problems] == [("view", 2)]
+        assert "the agency that may read it as its requester" in report.problems[0].text

@@ -11,6 +11,9 @@ from broker.offline.fsck import MOST
 from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import has
 
+_ANY_PLAN = "set local enable_sort = on; set local enable_hashjoin = on"
+_IN_ORDER = "set local enable_sort = off; set local enable_hashjoin = off"
+
 # Sorted by the server, not by an index: an index that was changed would say that all is well.
 _IDS = """
 select id::text, min(idx) as first, max(idx) as other, count(*) as times from entry
@@ -44,20 +47,26 @@ order by s.idx limit $2
 
 async def check(connection: asyncpg.Connection, log: int, size: int, report: StoreReport) -> None:
     """Everything that is to be said of them."""
-    await connection.execute("set local enable_sort = on; set local enable_hashjoin = on")
-    await _ids(connection, report)
+    await connection.execute(_ANY_PLAN)
     for row in await connection.fetch(_ORPHANS, log, MOST):
         report.wrong("view", row["idx"], f"view {row['idx']}", "belongs to no entry")
     for row in await connection.fetch(_TILES, log, size, MOST):
         first = row["n"] << 8 * (row["level"] + 1)
         report.wrong("tile", first, f"tile/{row['level']}/{row['n']}", f"is of no tree of {size} entries")
-    report.claims = await connection.fetchval("select count(*) from claim") or 0
-    for row in await connection.fetch(_CLAIMS, MOST):
-        report.wrong("claim", size, "claim", f"leads to entry {row['entry']}, which there is not")
     if await has(connection, "search"):
         await _index(connection, log, size, report)
     else:
         report.unchecked.append("the search index: this database has none")
+    await connection.execute(_IN_ORDER)  # another log may follow
+
+
+async def check_all(connection: asyncpg.Connection, report: StoreReport) -> None:
+    """What is of no single log: ids, and the claims that lead to them."""
+    await connection.execute(_ANY_PLAN)
+    await _ids(connection, report)
+    report.claims = await connection.fetchval("select count(*) from claim") or 0
+    for row in await connection.fetch(_CLAIMS, MOST):
+        report.wrong("claim", report.size, "claim", f"leads to entry {row['entry']}, which there is not")
 
 
 async def _ids(connection: asyncpg.Connection, report: StoreReport) -> None:

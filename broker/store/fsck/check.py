@@ -7,11 +7,13 @@ and the guard's memory of the last one, wherever they come from; without any, th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import asyncpg
 
 from broker.core.checkpoint import Verifier, open_checkpoint
+from broker.core.entry import Rotation, parse_entry
 from broker.core.merkle import CompactRange
 from broker.errors import IntegrityError
 from broker.keys import KeyRing
@@ -25,6 +27,7 @@ from broker.store.fsck.snapshot import has, place, snapshot
 from broker.store.fsck.views import Views
 
 _VIEW_KEYS = "select id, month, class, wrapped from view_key"
+_NEXT = "select leaf from entry where idx = 0 and log = (select min(id) from log where id > $1)"
 Progress = Callable[[int, int], None]
 
 
@@ -44,33 +47,39 @@ async def fsck_database(
     kept: Kept | None = None,
     progress: Progress = lambda _done, _of: None,
 ) -> StoreReport:
-    """Check the current log of a database. Raises Unreadable where it cannot be read to the end."""
+    """Check every log of a database: the report is the current one's, and has those of `earlier` logs.
+
+    Raises Unreadable where it cannot be read to the end.
+    """
     async with snapshot(dsn) as connection:
-        return await _Fsck(connection, place(dsn), verifiers, kept or Kept()).run(ring, progress)
+        logs = await connection.fetch("select *, clock_timestamp() as now from log order by id")
+        if not logs:
+            raise Unreadable(place(dsn), "holds no log yet")
+        marks = _Notes(connection, verifiers, kept or Kept(), frozenset(log["origin"] for log in logs))
+        reports = [await _Fsck(connection, log, verifiers, marks).run(ring, progress) for log in logs]
+        *earlier, current = reports
+        await beside.check_all(connection, current)
+        current.earlier = earlier
+        return current
 
 
 class _Fsck:
+    """Checks one log."""
+
     def __init__(
-        self, connection: asyncpg.Connection, name: str, verifiers: Sequence[Verifier], kept: Kept
+        self, connection: asyncpg.Connection, log: asyncpg.Record, verifiers: Sequence[Verifier], notes: _Notes
     ) -> None:
         self._connection = connection
-        self._name = name
+        self._log = log
         self._verifiers = verifiers
-        self._kept = kept
-        self._report = StoreReport()
+        self._notes = notes
+        self._report = StoreReport(log["origin"])
 
     async def run(self, ring: KeyRing | None, progress: Progress) -> StoreReport:
-        report = self._report
-        log = await self._connection.fetchrow(
-            "select id, origin, vkey, clock_timestamp() as now from log where closed_at is null"
-        )
-        head = await self._connection.fetchrow("select log, size, range from head")
-        if log is None or head is None:
-            raise Unreadable(self._name, "holds no log yet")
-        report.origin, report.size = log["origin"], head["size"]
-        self._key(log["vkey"])
-        compact = self._head(head, log["id"])
-        marks = [*await self._signed(log["id"]), *self._guarded()]
+        report, log = self._report, self._log["id"]
+        self._key(self._log["vkey"])
+        compact = await self._head(log)
+        marks = await self._notes.of(self._log, report)
         if not any(mark.size for mark in marks):
             report.unchecked.append(
                 "that these are the entries that were signed: no signed checkpoint is at hand; give "
@@ -79,9 +88,9 @@ class _Fsck:
         if compact is not None:
             report.root = compact.root()
             marks.append(Mark(compact.size, compact.root(), "the database's head", vouched=False))
-        entries = await self._entries(log, ring, marks, progress)
+        entries = await self._entries(self._log, ring, marks, progress)
         await self._judge(entries, marks, compact)
-        await beside.check(self._connection, log["id"], report.size, report)
+        await beside.check(self._connection, log, report.size, report)
         report.problems.sort(key=lambda each: (each.index, each.kind))
         return report
 
@@ -129,59 +138,102 @@ class _Fsck:
             text = f"the database names another key than was given: {vkey[:200]}"
             self._report.wrong("key", -1, "log", text)
 
-    def _head(self, head: asyncpg.Record, log: int) -> CompactRange | None:
-        if head["log"] != log:
-            self._report.wrong("head", -1, "head", "is that of another log")
+    async def _head(self, log: int) -> CompactRange | None:
+        """The head where it is this log's; of one that is closed only how long it was."""
+        head = await self._connection.fetchrow("select size, range from head where log = $1", log)
+        if head is None:
+            size = dict(self._log).get("entries")
+            if size is None:
+                size = await self._connection.fetchval(
+                    "select coalesce(max(idx) + 1, 0) from entry where log = $1", log
+                )
+            self._report.size = size
+            if self._log["closed_at"] is None:
+                self._report.wrong("head", -1, "head", "is that of another log")
             return None
+        self._report.size = head["size"]
         try:
             return CompactRange(head["size"], tuple(bytes(each) for each in head["range"]))
         except IntegrityError as e:
             self._report.wrong("head", -1, "head", str(e))
             return None
 
-    async def _signed(self, log: int) -> list[Mark]:
-        """Every signed note at hand: those in the database, and those that were kept elsewhere."""
-        notes = list(self._kept.notes)
+
+class _Notes:
+    """Everything signed that is at hand, by the log that it is of."""
+
+    def __init__(
+        self,
+        connection: asyncpg.Connection,
+        verifiers: Sequence[Verifier],
+        kept: Kept,
+        origins: frozenset[str],
+    ) -> None:
+        self._connection = connection
+        self._verifiers = verifiers
+        self._kept = kept
+        self._origins = origins
+
+    async def of(self, log: asyncpg.Record, report: StoreReport) -> list[Mark]:
+        """The marks of one log; what does not hold is named in its report."""
+        notes = [*self._kept.notes, *await self._in_database(log)]
+        marks = [mark for name, note in notes if (mark := self._opened(name, note, report)) is not None]
+        if self._kept.guard is not None:
+            origin, size, root = self._kept.guard
+            if origin == report.origin:
+                marks.append(_within(Mark(size, root, "the guard"), report))
+            elif origin not in self._origins:
+                report.wrong(
+                    "checkpoint", -1, "the guard", f"remembers {origin}, which is not in this database"
+                )
+        return marks
+
+    async def _in_database(self, log: asyncpg.Record) -> list[tuple[str, bytes]]:
+        """Signed notes that lie beside the log, and what the next log begins with."""
+        notes: list[tuple[str, bytes]] = []
+        if final := dict(log).get("final"):
+            notes.append(("the final checkpoint", bytes(final)))
+        leaf = await self._connection.fetchval(_NEXT, log["id"])
+        if leaf is not None:
+            with suppress(IntegrityError):  # that it is no entry is said where it stands
+                first = parse_entry(bytes(leaf))
+                notes += (
+                    [("the next log's first entry", first.log.encode())] if isinstance(first, Rotation) else []
+                )
         if await has(self._connection, "witnessed"):
-            row = await self._connection.fetchrow("select note, published from witnessed where log = $1", log)
+            row = await self._connection.fetchrow(
+                "select note, published from witnessed where log = $1", log["id"]
+            )
             named = ("the cosigned checkpoint", "the published checkpoint")
             notes += [(name, bytes(note)) for name, note in zip(named, row or (), strict=False) if note]
         if await has(self._connection, "anchor"):
             rows = await self._connection.fetch(
-                "select size, note from anchor where log = $1 order by size", log
+                "select size, note from anchor where log = $1 order by size", log["id"]
             )
             notes += [(f"the time-stamped checkpoint of {row['size']}", bytes(row["note"])) for row in rows]
-        return [mark for name, note in notes if (mark := self._opened(name, note)) is not None]
+        return notes
 
-    def _opened(self, name: str, note: bytes) -> Mark | None:
+    def _opened(self, name: str, note: bytes, report: StoreReport) -> Mark | None:
         try:
             checkpoint = open_checkpoint(note, self._verifiers)
         except IntegrityError as e:
-            self._report.wrong("checkpoint", -1, name, str(e).removeprefix("checkpoint: "))
+            report.wrong("checkpoint", -1, name, str(e).removeprefix("checkpoint: "))
             return None
-        if checkpoint.origin != self._report.origin:
-            text = f"is of {checkpoint.origin}, and this log is {self._report.origin}"
-            self._report.wrong("checkpoint", -1, name, text)
+        if checkpoint.origin != report.origin:
+            if checkpoint.origin not in self._origins:
+                report.wrong(
+                    "checkpoint", -1, name, f"is of {checkpoint.origin}, which is not in this database"
+                )
             return None
-        self._report.signed += 1
-        return self._within(Mark(checkpoint.size, checkpoint.root, name))
+        report.signed += 1
+        return _within(Mark(checkpoint.size, checkpoint.root, name), report)
 
-    def _guarded(self) -> list[Mark]:
-        if self._kept.guard is None:
-            return []
-        origin, size, root = self._kept.guard
-        if origin != self._report.origin:
-            text = f"remembers {origin}, and this log is {self._report.origin}"
-            self._report.wrong("checkpoint", -1, "the guard", text)
-            return []
-        return [self._within(Mark(size, root, "the guard"))]
 
-    def _within(self, mark: Mark) -> Mark:
-        size = self._report.size
-        if mark.size > size:
-            text = f"{mark.who} says {mark.size} entries, the head {size}: the log was cut or set back"
-            self._report.wrong("entry", size, "entry", f"is not there: {text}")
-        return mark
+def _within(mark: Mark, report: StoreReport) -> Mark:
+    if mark.size > report.size:
+        text = f"{mark.who} says {mark.size} entries, the head {report.size}: the log was cut or set back"
+        report.wrong("entry", report.size, "entry", f"is not there: {text}")
+    return mark
 
 
 def _said(report: StoreReport, index: int, kind: str) -> bool:

@@ -22,6 +22,13 @@ class StoreReport(Report):
     signed: int = 0
     stretches: list[tuple[int, int]] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+    # Of the half-years before, oldest first.
+    earlier: list[StoreReport] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong, in this log and those before it."""
+        return not self.problems and all(each.good for each in self.earlier)
 
     @property
     def first(self) -> Problem | None:

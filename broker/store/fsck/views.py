@@ -45,6 +45,9 @@ class Views:
     def __init__(self, ring: KeyRing, keys: Sequence[asyncpg.Record]) -> None:
         self._keys: dict[int, ViewKey | KeyDestroyed | IntegrityError] = {}
         for row in keys:
+            if row["wrapped"] is None:
+                self._keys[row["id"]] = KeyDestroyed("the key of this month and class has been destroyed")
+                continue
             try:
                 self._keys[row["id"]] = unwrap(ring, row)
             except (KeyDestroyed, IntegrityError) as e:
@@ -104,13 +107,16 @@ def _commitments(entry: Entry, opened: Openings) -> str:
 
 
 def _parties(opened: Openings, row: asyncpg.Record) -> str:
-    """The agencies that may read it, where the full view of a request says which they are."""
+    """The agencies that may read it, where the full view of a request says which they are.
+
+    One that has given up its part stands there no more; another in its place is wrong.
+    """
     full = opened.view
     if _DECIDED not in full:
         return ""
     provider = full.get("provider") if opened.provider else None
-    if (row["requester_agency"] or None) != (full.get("requester") or None):
+    if row["requester_agency"] and row["requester_agency"] != full.get("requester"):
         return "the agency that may read it as its requester is not the one that asked"
-    if (row["provider_agency"] or None) != (provider or None):
+    if row["provider_agency"] and row["provider_agency"] != provider:
         return "the agency that may read it as its provider is not the one that was asked"
     return ""
