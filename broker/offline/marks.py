@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from broker.core.merkle import CompactRange
+from broker.core.tiles import TILE_WIDTH
 from broker.offline.derive import Derivation, Difference
 from broker.offline.fsck import Problem
 
@@ -35,9 +36,10 @@ class Judgement:
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong with entries and tiles, as far as the tree tells."""
-        for tile in self._derived.spoilt:
+        changed = {each.tile for each in self._derived.differences}  # whose own hash so is another too
+        for tile in (each for each in self._derived.spoilt if each not in changed):
             text = "the hash kept of it for the level above is not its own"
-            yield Problem("tile", tile.index * 256 ** (tile.level + 1), tile.path, text)
+            yield Problem("tile", tile.index * TILE_WIDTH ** (tile.level + 1), tile.path, text)
         told: list[Difference] = []
         for each in self._derived.differences:
             below = [d for d in told if each.first <= d.first < each.first + each.span]

@@ -126,6 +126,8 @@ class Seals:
 def unwrap(ring: KeyRing, row: asyncpg.Record) -> ViewKey:
     """The data key of a row of `view_key`. Raises KeyDestroyed, and IntegrityError under another ring's key."""
     month, retention, wrapped = row["month"], row["class"], row["wrapped"]
+    if wrapped is None:
+        raise KeyDestroyed(f"the key of {month}, {retention} has been destroyed")
     wrapping = AESGCM(ring.wrapping_key(month, retention))
     try:
         data = wrapping.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], f"{month}.{retention}".encode())

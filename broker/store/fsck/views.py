@@ -45,9 +45,6 @@ class Views:
     def __init__(self, ring: KeyRing, keys: Sequence[asyncpg.Record]) -> None:
         self._keys: dict[int, ViewKey | KeyDestroyed | IntegrityError] = {}
         for row in keys:
-            if row["wrapped"] is None:
-                self._keys[row["id"]] = KeyDestroyed("the key of this month and class has been destroyed")
-                continue
             try:
                 self._keys[row["id"]] = unwrap(ring, row)
             except (KeyDestroyed, IntegrityError) as e:
