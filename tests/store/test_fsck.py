@@ -17,6 +17,7 @@ from broker.keys import FolderKeys
 from broker.offline.source import Unreadable
 from broker.store.fsck.check import Kept, fsck_database
 from broker.store.fsck.report import StoreReport
+from broker.store.fsck.snapshot import snapshot
 from broker.store.pool import migrate
 from broker.store.search import SearchIndex
 from tests.support.evidence import a_claim, a_draft, node
@@ -441,3 +442,19 @@ async def test_an_agency_that_gave_up_its_part_is_no_fault_and_another_in_its_pl
         report = await fsck_database(dsn, [one.verifier], one.ring)
         assert [(each.kind, each.index) for each in report.problems] == [("view", 2)]
         assert "the agency that may read it as its requester" in report.problems[0].text
+
+
+async def test_what_takes_too_long_is_named_and_ends(whole: Whole, copy: str) -> None:
+    """A statement has its limit; somebody's lock on a table is waited for two seconds."""
+    with pytest.raises(Unreadable, match="a statement took too long"):
+        async with snapshot(copy, 0.2) as connection:
+            await connection.execute("select pg_sleep(5)")
+    holder = await asyncpg.connect(copy)
+    try:
+        async with holder.transaction():
+            await holder.execute("lock table view in access exclusive mode")
+            with pytest.raises(Unreadable, match="LockNotAvailable"):
+                await look(whole, copy)
+    finally:
+        await holder.close()
+    assert (await look(whole, copy)).good

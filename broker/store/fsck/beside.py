@@ -11,8 +11,12 @@ from broker.offline.fsck import MOST
 from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import has
 
-_ANY_PLAN = "set local enable_sort = on; set local enable_hashjoin = on"
-_IN_ORDER = "set local enable_sort = off; set local enable_hashjoin = off"
+# What must see a whole table at once may take longer than a part of one; in seconds.
+WHOLE = 1800
+_ANY_PLAN = (
+    f"set local enable_sort = on; set local enable_hashjoin = on; set local statement_timeout = '{WHOLE}s'"
+)
+_IN_ORDER = "set local enable_sort = off; set local enable_hashjoin = off; set local statement_timeout = '60s'"
 
 # Sorted by the server, not by an index: an index that was changed would say that all is well.
 _IDS = """
@@ -48,9 +52,9 @@ order by s.idx limit $2
 async def check(connection: asyncpg.Connection, log: int, size: int, report: StoreReport) -> None:
     """Everything that is to be said of them."""
     await connection.execute(_ANY_PLAN)
-    for row in await connection.fetch(_ORPHANS, log, MOST):
+    for row in await connection.fetch(_ORPHANS, log, MOST, timeout=WHOLE):
         report.wrong("view", row["idx"], f"view {row['idx']}", "belongs to no entry")
-    for row in await connection.fetch(_TILES, log, size, MOST):
+    for row in await connection.fetch(_TILES, log, size, MOST, timeout=WHOLE):
         first = row["n"] << 8 * (row["level"] + 1)
         report.wrong("tile", first, f"tile/{row['level']}/{row['n']}", f"is of no tree of {size} entries")
     if await has(connection, "search"):
@@ -64,15 +68,15 @@ async def check_all(connection: asyncpg.Connection, report: StoreReport) -> None
     """What is of no single log: ids, and the claims that lead to them."""
     await connection.execute(_ANY_PLAN)
     await _ids(connection, report)
-    report.claims = await connection.fetchval("select count(*) from claim") or 0
-    for row in await connection.fetch(_CLAIMS, MOST):
+    report.claims = await connection.fetchval("select count(*) from claim", timeout=WHOLE) or 0
+    for row in await connection.fetch(_CLAIMS, MOST, timeout=WHOLE):
         report.wrong("claim", report.size, "claim", f"leads to entry {row['entry']}, which there is not")
 
 
 async def _ids(connection: asyncpg.Connection, report: StoreReport) -> None:
     await connection.execute("set local enable_indexscan = off; set local enable_indexonlyscan = off")
     await connection.execute("set local enable_bitmapscan = off")
-    for row in await connection.fetch(_IDS, MOST):
+    for row in await connection.fetch(_IDS, MOST, timeout=WHOLE):
         text = f"has the id of entry {row['first']}"
         report.wrong("entry", row["other"], "entry", text)
     await connection.execute("set local enable_indexscan = on; set local enable_indexonlyscan = on")
@@ -84,8 +88,8 @@ async def _index(connection: asyncpg.Connection, log: int, size: int, report: St
     report.indexed = done
     if done > size:
         report.wrong("index", size, "search index", f"says that it reaches {done}, beyond the log's {size}")
-    for row in await connection.fetch(_UNINDEXED, log, done, MOST):
+    for row in await connection.fetch(_UNINDEXED, log, done, MOST, timeout=WHOLE):
         text = "is not in it although it says that it reaches further; run `broker audit index rebuild`"
         report.wrong("index", row["idx"], f"search index: entry {row['idx']}", text)
-    for row in await connection.fetch(_FOREIGN, log, MOST):
+    for row in await connection.fetch(_FOREIGN, log, MOST, timeout=WHOLE):
         report.wrong("index", row["idx"], f"search index: row {row['idx']}", "belongs to no entry")
