@@ -6,6 +6,7 @@ among those believed, and whatever cannot be read. No I/O: whoever has the files
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,11 @@ from broker.errors import IntegrityError
 
 MAX_RESPONSE = 64 * 1024
 _GRANTED = 0
+_HASHES = {
+    "sha256": x509.ObjectIdentifier("2.16.840.1.101.3.4.2.1"),
+    "sha384": x509.ObjectIdentifier("2.16.840.1.101.3.4.2.2"),
+    "sha512": x509.ObjectIdentifier("2.16.840.1.101.3.4.2.3"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +82,28 @@ def verify(
         builder.build().verify_message(decoded, data)
     except (VerificationError, ValueError) as e:
         raise IntegrityError(f"time stamp: {_said(str(e))}") from e
-    at = decoded.tst_info.gen_time
-    return Stamp(at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC), _signer(decoded))
+    return Stamp(_utc(decoded.tst_info.gen_time), _signer(decoded))
+
+
+def over(response: bytes, data: bytes) -> datetime:
+    """The time that a response states of `data`, whoever signed it. Raises IntegrityError: it is of others."""
+    decoded = _decode(response)
+    if decoded.status != _GRANTED:
+        raise IntegrityError(f"time stamp: it was not granted (status {decoded.status})")
+    try:
+        imprint, at = decoded.tst_info.message_imprint, decoded.tst_info.gen_time
+    except ValueError as e:
+        raise IntegrityError("time stamp: it cannot be read") from e
+    hashed = {each.dotted_string: name for name, each in _HASHES.items()}.get(
+        imprint.hash_algorithm.dotted_string
+    )
+    if hashed is None or hashlib.new(hashed, data).digest() != imprint.message:
+        raise IntegrityError("time stamp: it is over other bytes")
+    return _utc(at)
+
+
+def _utc(at: datetime) -> datetime:
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _decode(response: bytes) -> TimeStampResponse:

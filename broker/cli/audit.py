@@ -14,6 +14,7 @@ import typer
 
 from broker.cli import (
     audit_anchor,
+    audit_fsck,
     audit_index,
     audit_log,
     audit_search,
@@ -213,7 +214,7 @@ def verify(
 
 app.command()(audit_search.search)
 app.command()(audit_anchor.anchor)
-for check in (audit_log.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match, audit_witness.witness):
+for check in (audit_fsck.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match, audit_witness.witness):
     app.command()(check)
 app.add_typer(audit_witness.key_app, name="witness-key")
 app.add_typer(audit_index.app, name="index")

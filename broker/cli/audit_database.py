@@ -20,7 +20,7 @@ from broker.errors import SetupError
 if TYPE_CHECKING:
     from broker.core.keys import Verifier
     from broker.keys import KeyRing
-    from broker.store.fsck.check import Kept
+    from broker.store.fsck.notes import Kept
     from broker.store.fsck.report import StoreReport
 
 SCHEMES = ("postgresql://", "postgres://")
@@ -33,13 +33,18 @@ def is_database(log: str) -> bool:
 
 
 def fsck(
-    dsn: str, keys: Sequence[Verifier], ring: Path | None, checkpoints: list[Path], guard: Path | None
+    dsn: str,
+    keys: Sequence[Verifier],
+    ring: Path | None,
+    checkpoints: list[Path],
+    guard: Path | None,
+    tsa_cert: Path | None,
 ) -> StoreReport:
     """What there is to say of this database's log. Raises Unreadable, SetupError."""
     from broker.store.fsck.check import fsck_database
 
     warn(dsn)
-    kept = _kept(checkpoints, guard)
+    kept = _kept(checkpoints, guard, tsa_cert)
     with progress("entries") as told:
         return asyncio.run(fsck_database(dsn, keys, ring_of(ring), kept, told))
 
@@ -130,14 +135,18 @@ def _stretches(report: StoreReport) -> str:
     return ", ".join(named) + more
 
 
-def _kept(checkpoints: list[Path], guard: Path | None) -> Kept:
-    from broker.store.fsck.check import Kept
+def _kept(checkpoints: list[Path], guard: Path | None, tsa_cert: Path | None) -> Kept:
+    from broker.anchor.token import certificates
+    from broker.store.fsck.notes import Kept
     from broker.store.guard import remembered
 
     notes = tuple((str(each), inputs.read_bounded(each, _MAX_NOTE, "a checkpoint")) for each in checkpoints)
+    believed = (
+        () if tsa_cert is None else certificates(inputs.read_bounded(tsa_cert, _MAX_NOTE, "certificates"))
+    )
     if guard is None:
-        return Kept(notes)
+        return Kept(notes, None, believed)
     head = remembered(guard)
     if head is None:
         raise SetupError(f"--guard: {guard} remembers no signed head")
-    return Kept(notes, (head.origin, head.size, head.root))
+    return Kept(notes, (head.origin, head.size, head.root), believed)

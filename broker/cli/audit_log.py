@@ -1,4 +1,4 @@
-"""`broker audit fsck | monitor | reconcile | match`: a whole log, checked by whoever holds its verifier keys.
+"""`broker audit monitor | reconcile | match`: a whole log, checked by whoever holds its verifier keys.
 
 Owns these commands' words and exit codes. They read a published log from a folder or over HTTPS, need no broker
 of ours to be honest, and write nothing but a monitor's own state.
@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from broker.cli import audit_database, inputs, output
-from broker.cli.progress import progress
 from broker.errors import SetupError
 
 if TYPE_CHECKING:
     from broker.core.keys import Verifier
-    from broker.offline.fsck import Problem, Report
     from broker.offline.monitor import Look
     from broker.offline.source import Source
 
@@ -35,14 +33,6 @@ Where = Annotated[
         "https://localhost:8443/log.",
     ),
 ]
-Lies = Annotated[
-    str,
-    typer.Argument(
-        metavar="LOG",
-        help="A folder that holds `checkpoint` and `tile/`, the https address of one, or the broker's database "
-        "(postgresql://...; the password from PGPASSFILE or PGPASSWORD).",
-    ),
-]
 Keys = Annotated[Path, typer.Option("--vkey", metavar="FILE", help="The log's verifier keys, one a line.")]
 Ca = Annotated[
     Path | None, typer.Option("--ca", metavar="FILE", help="With an address: whose certificate it has.")
@@ -50,63 +40,6 @@ Ca = Annotated[
 Cert = Annotated[Path | None, typer.Option("--cert", metavar="FILE", help="With an address: our certificate.")]
 Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="With an address: our private key.")]
 Folder = Annotated[Path, typer.Argument(metavar="RECEIPTS", help="A folder of kept receipts (x.tlog-proof).")]
-
-
-def fsck(
-    log: Lies,
-    vkey: Keys,
-    ring: Annotated[
-        Path | None,
-        typer.Option(
-            "--keys", metavar="DIR", help="With a database: the key folder, so that views are opened."
-        ),
-    ] = None,
-    checkpoint: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="With a database: a checkpoint that was kept elsewhere. Repeatable."),
-    ] = None,
-    guard: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With a database: a node's guard file.")
-    ] = None,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    as_json: inputs.AsJson = False,
-) -> None:
-    """Derive a whole log again from its entries and hold it against every tile and the signed root.
-
-    Names what is wrong, first things first, by the entry's index or the tile's path. Of a database also: its
-    head, ids, times, claims, the search index's reach, and with the key folder every view; what has been erased
-    is named as that. Exit 0 good; 1 something is wrong; 6 the log cannot be read.
-    """
-    from broker.offline.fsck import fsck as check
-
-    keys = keys_of(vkey)
-    if audit_database.is_database(log):
-        found = reading(lambda: audit_database.fsck(log, keys, ring, checkpoint or [], guard))
-        if as_json:
-            output.emit_json({**_told(found), **audit_database.told(found)})
-        else:
-            audit_database.say(found)
-        raise typer.Exit(0 if found.good else 1)
-    if ring or checkpoint or guard:
-        raise typer.BadParameter("--keys, --checkpoint and --guard go with a database (postgresql://...)")
-    source = source_of(log, ca, cert, key)
-    with progress("entries") as told:
-        report = reading(lambda: check(source, keys, told))
-    if as_json:
-        output.emit_json(_told(report))
-    elif report.good:
-        output.say(
-            f"GOOD {report.origin}: {report.entries} entries and {report.tiles} tiles make the signed root"
-        )
-    else:
-        for problem in report.problems:
-            output.say(f"BAD {problem}")
-        if report.more:
-            output.say(f"and {report.more} more")
-        output.say(f"First: {report.first}")
-    raise typer.Exit(0 if report.good else 1)
 
 
 def monitor(
@@ -231,22 +164,6 @@ def _write_metrics(path: Path, found: Look) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
     partial.replace(path)
-
-
-def _told(report: Report) -> dict[str, object]:
-    return {
-        "log": report.origin,
-        "size": report.size,
-        "entries": report.entries,
-        "tiles": report.tiles,
-        "good": report.good,
-        "problems": [_row(each) for each in report.problems],
-        "more": report.more,
-    }
-
-
-def _row(problem: Problem) -> dict[str, object]:
-    return {"kind": problem.kind, "index": problem.index, "path": problem.path, "text": problem.text}
 
 
 def reading(check: Callable[[], T]) -> T:

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from broker.anchor.authority import NotStamped
+from broker.anchor.authority import Authority, NotStamped
 from broker.anchor.hourly import Anchoring
-from broker.anchor.token import Stamp
+from broker.anchor.token import Stamp, certificates
 from broker.core.receipt import NOT_AT_HAND, verify_receipt
 from broker.store.anchors import AnchorRows
 from broker.store.fsck.check import fsck_database
+from broker.store.fsck.notes import Kept
 from broker.store.pool import migrate
+from tests.support.authority import TestAuthority
 from tests.support.evidence import Node, a_draft, node
 from tests.support.postgres import Server, ask
 
@@ -165,16 +167,48 @@ async def test_a_receipt_is_proven_to_the_first_stamped_checkpoint_with_it(deplo
     assert response == b"response over " + proven.checkpoint[:40]
 
 
-async def test_fsck_holds_the_log_against_what_was_stamped(deployment: Deployment) -> None:
-    """Each kept checkpoint is one more that the entries must make; a changed one is named."""
-    worker, one = deployment.worker(), deployment.one
+async def test_fsck_holds_the_log_against_what_was_stamped(
+    deployment: Deployment, authority: TestAuthority
+) -> None:
+    """Each kept checkpoint is one more that the entries must make, and each time stamp is over its own."""
+    one, roots = deployment.one, certificates(authority.root.read_bytes())
+    deployment.authority = asked = Authority(authority.url, roots)  # type: ignore[assignment]
+    worker = deployment.worker()
     await worker.look()
     await one.grow(3)
     await deployment.an_hour_later()
     await worker.look()
+    await asked.close()
+
+    async def named(kept: Kept) -> list[str]:
+        report = await fsck_database(deployment.dsn, [one.verifier], one.ring, kept)
+        assert report.signed == 2 - (len(report.problems) and "checkpoint of" in report.problems[0].path)
+        assert len(report.unchecked) == (not kept.authorities)
+        return [f"{each.kind} {each}" for each in report.problems]
+
+    believed = Kept(authorities=roots)
+    assert await named(believed) == await named(Kept()) == []
+    stranger = Kept(authorities=certificates(TestAuthority(authority.folder / "other").root.read_bytes()))
+    assert len(await named(stranger)) == 2
+    await ask(
+        deployment.dsn,
+        "update anchor set stamped_at = stamped_at - interval '1 day' where size = 5",
+        "select 1",
+    )
+    (said,) = await named(believed)
+    assert "the time stamp of 5: states" in said
+    await ask(
+        deployment.dsn,
+        "update anchor a set response = o.response from anchor o where o.size <> a.size",
+        "select 1",
+    )
+    assert [each.count("it is over other bytes") for each in await named(Kept())] == [1, 1]
+
+
+async def test_fsck_names_a_stamped_checkpoint_that_was_changed(deployment: Deployment) -> None:
+    """By its size."""
+    await deployment.worker().look()
+    one = deployment.one
+    await ask(deployment.dsn, "update anchor set note = set_byte(note, 30, 55)", "select 1")
     report = await fsck_database(deployment.dsn, [one.verifier], one.ring)
-    assert (report.good, report.signed, report.unchecked) == (True, 2, [])
-    await ask(deployment.dsn, "update anchor set note = set_byte(note, 30, 55) where size = 5", "select 1")
-    report = await fsck_database(deployment.dsn, [one.verifier], one.ring)
-    assert [each.kind for each in report.problems] == ["checkpoint"]
-    assert report.problems[0].path == "the time-stamped checkpoint of 5"
+    assert "the time-stamped checkpoint of 5" in {each.path for each in report.problems}

@@ -15,7 +15,8 @@ import pytest
 from broker.core.keys import Signer, Verifier
 from broker.keys import FolderKeys
 from broker.offline.source import Unreadable
-from broker.store.fsck.check import Kept, fsck_database
+from broker.store.fsck.check import fsck_database
+from broker.store.fsck.notes import Kept
 from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import snapshot
 from broker.store.pool import migrate

@@ -12,7 +12,8 @@ import pytest
 from broker.core.keys import Verifier
 from broker.core.tiles import Tile
 from broker.offline.fsck import Problem
-from broker.store.fsck.check import Kept, fsck_database
+from broker.store.fsck.check import fsck_database
+from broker.store.fsck.notes import Kept
 from broker.store.pool import migrate
 from tests.store.test_fsck import FLIP, TILE_AGAIN
 from tests.support.evidence import node

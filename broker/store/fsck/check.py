@@ -7,13 +7,10 @@ and the guard's memory of the last one, wherever they come from; without any, th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 
 import asyncpg
 
-from broker.core.checkpoint import Verifier, open_checkpoint
-from broker.core.entry import Rotation, parse_entry
+from broker.core.checkpoint import Verifier
 from broker.core.merkle import CompactRange
 from broker.errors import IntegrityError
 from broker.keys import KeyRing
@@ -22,22 +19,13 @@ from broker.offline.source import Unreadable
 from broker.store.blind import Blind
 from broker.store.fsck import beside
 from broker.store.fsck.entries import Entries
+from broker.store.fsck.notes import Kept, Notes
 from broker.store.fsck.report import StoreReport
-from broker.store.fsck.snapshot import has, place, snapshot
+from broker.store.fsck.snapshot import place, snapshot
 from broker.store.fsck.views import Views
 
 _VIEW_KEYS = "select id, month, class, wrapped from view_key"
-_NEXT = "select leaf from entry where idx = 0 and log = (select min(id) from log where id > $1)"
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What is kept outside the database: signed notes by the name of their file, and a guard's last head."""
-
-    notes: tuple[tuple[str, bytes], ...] = ()
-    guard: tuple[str, int, bytes] | None = None
-    """Origin, size and root."""
 
 
 async def fsck_database(
@@ -55,7 +43,7 @@ async def fsck_database(
         logs = await connection.fetch("select *, clock_timestamp() as now from log order by id")
         if not logs:
             raise Unreadable(place(dsn), "holds no log yet")
-        marks = _Notes(connection, verifiers, kept or Kept(), frozenset(log["origin"] for log in logs))
+        marks = Notes(connection, verifiers, kept or Kept(), frozenset(log["origin"] for log in logs))
         reports = [await _Fsck(connection, log, verifiers, marks).run(ring, progress) for log in logs]
         *earlier, current = reports
         await beside.check_all(connection, current)
@@ -67,7 +55,7 @@ class _Fsck:
     """Checks one log."""
 
     def __init__(
-        self, connection: asyncpg.Connection, log: asyncpg.Record, verifiers: Sequence[Verifier], notes: _Notes
+        self, connection: asyncpg.Connection, log: asyncpg.Record, verifiers: Sequence[Verifier], notes: Notes
     ) -> None:
         self._connection = connection
         self._log = log
@@ -157,83 +145,6 @@ class _Fsck:
         except IntegrityError as e:
             self._report.wrong("head", -1, "head", str(e))
             return None
-
-
-class _Notes:
-    """Everything signed that is at hand, by the log that it is of."""
-
-    def __init__(
-        self,
-        connection: asyncpg.Connection,
-        verifiers: Sequence[Verifier],
-        kept: Kept,
-        origins: frozenset[str],
-    ) -> None:
-        self._connection = connection
-        self._verifiers = verifiers
-        self._kept = kept
-        self._origins = origins
-
-    async def of(self, log: asyncpg.Record, report: StoreReport) -> list[Mark]:
-        """The marks of one log; what does not hold is named in its report."""
-        notes = [*self._kept.notes, *await self._in_database(log)]
-        marks = [mark for name, note in notes if (mark := self._opened(name, note, report)) is not None]
-        if self._kept.guard is not None:
-            origin, size, root = self._kept.guard
-            if origin == report.origin:
-                marks.append(_within(Mark(size, root, "the guard"), report))
-            elif origin not in self._origins:
-                report.wrong(
-                    "checkpoint", -1, "the guard", f"remembers {origin}, which is not in this database"
-                )
-        return marks
-
-    async def _in_database(self, log: asyncpg.Record) -> list[tuple[str, bytes]]:
-        """Signed notes that lie beside the log, and what the next log begins with."""
-        notes: list[tuple[str, bytes]] = []
-        if final := dict(log).get("final"):
-            notes.append(("the final checkpoint", bytes(final)))
-        leaf = await self._connection.fetchval(_NEXT, log["id"])
-        if leaf is not None:
-            with suppress(IntegrityError):  # that it is no entry is said where it stands
-                first = parse_entry(bytes(leaf))
-                notes += (
-                    [("the next log's first entry", first.log.encode())] if isinstance(first, Rotation) else []
-                )
-        if await has(self._connection, "witnessed"):
-            row = await self._connection.fetchrow(
-                "select note, published from witnessed where log = $1", log["id"]
-            )
-            named = ("the cosigned checkpoint", "the published checkpoint")
-            notes += [(name, bytes(note)) for name, note in zip(named, row or (), strict=False) if note]
-        if await has(self._connection, "anchor"):
-            rows = await self._connection.fetch(
-                "select size, note from anchor where log = $1 order by size", log["id"]
-            )
-            notes += [(f"the time-stamped checkpoint of {row['size']}", bytes(row["note"])) for row in rows]
-        return notes
-
-    def _opened(self, name: str, note: bytes, report: StoreReport) -> Mark | None:
-        try:
-            checkpoint = open_checkpoint(note, self._verifiers)
-        except IntegrityError as e:
-            report.wrong("checkpoint", -1, name, str(e).removeprefix("checkpoint: "))
-            return None
-        if checkpoint.origin != report.origin:
-            if checkpoint.origin not in self._origins:
-                report.wrong(
-                    "checkpoint", -1, name, f"is of {checkpoint.origin}, which is not in this database"
-                )
-            return None
-        report.signed += 1
-        return _within(Mark(checkpoint.size, checkpoint.root, name), report)
-
-
-def _within(mark: Mark, report: StoreReport) -> Mark:
-    if mark.size > report.size:
-        text = f"{mark.who} says {mark.size} entries, the head {report.size}: the log was cut or set back"
-        report.wrong("entry", report.size, "entry", f"is not there: {text}")
-    return mark
 
 
 def _said(report: StoreReport, index: int, kind: str) -> bool:
