@@ -129,7 +129,10 @@ def _signer(response: TimeStampResponse) -> str:
     """The name of the certificate that signed."""
     signer = next(iter(response.signed_data.signer_infos))
     for der in response.signed_data.certificates:
-        certificate = x509.load_der_x509_certificate(der)
+        try:
+            certificate = x509.load_der_x509_certificate(der)
+        except ValueError:  # beside the one that counts anything may stand there
+            continue
         if certificate.issuer == signer.issuer and certificate.serial_number == signer.serial_number:
             return certificate.subject.rfc4514_string()
     return signer.issuer.rfc4514_string()

@@ -50,6 +50,7 @@ def test_what_does_not_hold_says_why(authority: TestAuthority, tmp_path: Path) -
         certificates(b"x")
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 def test_no_spoilt_response_is_more_than_refused(authority: TestAuthority) -> None:
     """Cut or changed anywhere it is refused by name, or what it says of these bytes still holds; never another
     error. Only what nobody signed may change unseen, and the time is signed."""
