@@ -57,7 +57,7 @@ def test_no_spoilt_response_is_more_than_refused(authority: TestAuthority) -> No
     right = authority.reply(ask(NOTE).der)
     roots = certificates(authority.root.read_bytes())
     stamp, chance, refused = verify(right, NOTE, roots), random.Random(3161), 0
-    for n in range(1200):
+    for n in range(400):
         spoilt = bytearray(right)
         if n % 3:
             spoilt[chance.randrange(len(right))] ^= 1 << chance.randrange(8)
@@ -67,7 +67,7 @@ def test_no_spoilt_response_is_more_than_refused(authority: TestAuthority) -> No
             assert verify(bytes(spoilt), NOTE, roots).at == stamp.at
         except IntegrityError:
             refused += 1
-    assert refused > 800
+    assert refused > 250
 
 
 def test_certificates_in_any_order_are_read(authority: TestAuthority) -> None:
