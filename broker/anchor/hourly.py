@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -107,8 +106,12 @@ class Anchoring:
     async def run(self) -> None:
         """For as long as the worker lives."""
         while True:
-            with suppress(BrokerError):  # readiness says why
+            try:
                 await self.look()
+            except BrokerError:
+                pass  # readiness says why
+            except Exception as e:  # noqa: BLE001 - what a stranger answered must not be the last we ask for
+                _diagnostics.error("a flaw as a time stamp was asked for", kind=type(e).__name__)
             await asyncio.sleep(min(POLL, self._every))
 
     async def look(self) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from rfc3161_client import (
     HashAlgorithm,
     TimestampRequestBuilder,
@@ -26,6 +27,15 @@ from broker.errors import IntegrityError
 
 MAX_RESPONSE = 64 * 1024
 _GRANTED = 0
+# What comes of a certificate or a stamp that is none: `cryptography` has names of its own for some of it.
+_UNSOUND = (
+    VerificationError,
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _HASHES = {
     "sha256": x509.ObjectIdentifier("2.16.840.1.101.3.4.2.1"),
     "sha384": x509.ObjectIdentifier("2.16.840.1.101.3.4.2.2"),
@@ -80,7 +90,7 @@ def verify(
         builder = builder.nonce(nonce)
     try:
         builder.build().verify_message(decoded, data)
-    except (VerificationError, ValueError) as e:
+    except _UNSOUND as e:
         raise IntegrityError(f"time stamp: {_said(str(e))}") from e
     return Stamp(_utc(decoded.tst_info.gen_time), _signer(decoded))
 
@@ -131,7 +141,7 @@ def _signer(response: TimeStampResponse) -> str:
     for der in response.signed_data.certificates:
         try:
             certificate = x509.load_der_x509_certificate(der)
-        except ValueError:  # beside the one that counts anything may stand there
+        except _UNSOUND:  # beside the one that counts anything may stand there
             continue
         if certificate.issuer == signer.issuer and certificate.serial_number == signer.serial_number:
             return certificate.subject.rfc4514_string()

@@ -149,6 +149,26 @@ async def test_an_authority_that_never_answers_holds_up_nothing(deployment: Depl
     await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_flaw_does_not_end_it(deployment: Deployment) -> None:
+    """Whatever an answer makes of us, the next time stamp is asked for when it is due."""
+    asked = 0
+
+    async def stamp(data: bytes) -> tuple[bytes, Stamp]:
+        nonlocal asked
+        asked += 1
+        raise ZeroDivisionError(data)
+
+    deployment.authority.stamp = stamp  # type: ignore[method-assign]
+    task = asyncio.create_task(deployment.worker(every=0.05).run())
+    async with asyncio.timeout(10):
+        while asked < 2:
+            await ask(deployment.dsn, "update anchoring set until = until - interval '1 hour'", "select 1")
+            await asyncio.sleep(0.05)
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_receipt_is_proven_to_the_first_stamped_checkpoint_with_it(deployment: Deployment) -> None:
     """The earliest time that can be shown; none where there is no such checkpoint yet."""
     worker, one = deployment.worker(), deployment.one
