@@ -17,7 +17,7 @@ from broker.audits import Audits
 from broker.core.canonical import Json
 from broker.core.decision import as_decided, decide
 from broker.core.entry import Entry, parse_entry
-from broker.core.explained import Line, every_step, for_requester
+from broker.core.explained import Line, every_step, for_owner, for_requester
 from broker.core.flow import Flow
 from broker.core.model import Actor, Caller, Decision, Function, Outcome, Reason, Refused, Request
 from broker.core.recorded import Recorded, is_decision
@@ -167,7 +167,7 @@ class Explanations:
             if own.opening is None:
                 return replace(told, notes=(ERASED,))
             return await self._to_requester(told, full, RequesterView.parse(own.opening.view), _at(own.entry))
-        return await self._to_owner(told, full)
+        return await self._to_owner(caller, told, full)
 
     async def _to_requester(
         self, told: Explained, full: dict[str, Json], view: RequesterView, at: datetime
@@ -196,8 +196,8 @@ class Explanations:
         withheld = self._withheld(reference, recorded.request, paths)
         return replace(told, permitted=paths, withheld=withheld)
 
-    async def _to_owner(self, told: Explained, full: dict[str, Json]) -> Explained:
-        """Every step with the owner's sentence; for an auditor the inputs too, and the decision made again."""
+    async def _to_owner(self, caller: Caller, told: Explained, full: dict[str, Json]) -> Explained:
+        """The steps as the owner may read them; for an auditor all, the inputs, and the decision again."""
         recorded = Recorded.of(full)
         told = replace(
             told,
@@ -207,7 +207,7 @@ class Explanations:
             permitted=recorded.ruling.permitted,
         )
         if told.audience != "full":
-            return told
+            return replace(told, lines=for_owner(recorded.rules, caller.agency))
         replayed = await self._replays.one(full)
         return replace(told, replay=replayed, inputs=inputs_of(recorded, replayed))
 

@@ -1,8 +1,9 @@
 """A walk as people read it: each step's question, law and verdict, and who can mend what ended it.
 
-Owns what each audience is told of a walk. An auditor and the owner read every step with the owner's sentence. A
-requester reads the stages of it, never which step about the person ended it or went past it, nor whether one
-was looked at where that would tell: the code of the refusal is as fine as it gets.
+Owns what each audience is told of a walk. An auditor and the owner read every step with the owner's sentence,
+the owner but for what others have recorded. A requester reads the stages of it, never which step about the
+person ended it or went past it, nor whether one was looked at where that would tell: the code of the refusal is
+as fine as it gets.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from broker.core.steps import STEPS
 NOT_TOLD = "not told"
 # Refusals behind which anything about the person may lie.
 _VEILED = frozenset({"person", "referred", "no-answer"})
+# How the sentences of `steps/person.py` go on after the id of whoever recorded it.
+_RECORDED = ("recorded ", "protects ")
 _MADE = {step.rule: step for step in STEPS}
 
 
@@ -98,6 +101,39 @@ def every_step(rules: Iterable[tuple[str, str, str]]) -> tuple[Line, ...]:
         asks, law = (step.asks, step.law) if step else ("", "")
         lines.append(Line(rule, verdict, asks, law, sentence, MEND.get(rule, "") if ended else ""))
     return tuple(lines)
+
+
+def for_owner(rules: Iterable[tuple[str, str, str]], own: str) -> tuple[Line, ...]:
+    """Each step for the agency that holds the record.
+
+    What another agency has recorded about somebody is that agency's: an adapter that gave a stranger's number
+    as one of its own subject's would read it otherwise. There is then one row about the person, with whom to
+    ask.
+    """
+    walked = tuple(rules)
+    theirs = next((n for n, each in enumerate(walked) if _of_another(each, own)), None)
+    if theirs is None:
+        return every_step(walked)
+    _, verdict, sentence = walked[theirs]
+    recorder = sentence.partition(" ")[0]
+    lines = every_step(each for each in walked if not is_about_person(each[0]))
+    place = sum(not is_about_person(rule) for rule, _, _ in walked[:theirs])
+    ended = _ends(verdict)
+    told = Line(
+        "person",
+        verdict,
+        _STAGES[_PERSON][1],
+        "",
+        f"{recorder} has recorded something that stands against it.",
+        f"{recorder} says what, to whom it may." if ended else "",
+    )
+    return (*lines[:place], told, *lines[place:])
+
+
+def _of_another(rule: tuple[str, str, str], own: str) -> bool:
+    """Whether the owner's sentence of a step tells what an agency other than `own` has recorded."""
+    who, _, rest = rule[2].partition(" ")
+    return is_about_person(rule[0]) and rest.startswith(_RECORDED) and who != own
 
 
 def for_requester(

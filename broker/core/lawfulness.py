@@ -113,6 +113,9 @@ def _regime(q: Question) -> Problems:
             yield key, f"{each.agency} is not a competent authority", "name uk-gdpr"
         elif regime.law_enforcement and not purpose.law_enforcement:
             yield key, f"{purpose.code} is not a law-enforcement purpose", "name uk-gdpr"
+        elif not regime.law_enforcement and purpose.only_law_enforcement and each.kind.competent_authority:
+            problem = f"{each.agency} is a competent authority, and {purpose.code} falls under Part 3 alone"
+            yield key, problem, "name dpa-2018-part-3, with a basis and conditions of its own in parties.legal"
 
 
 def _basis(q: Question) -> Problems:

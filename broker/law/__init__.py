@@ -36,6 +36,8 @@ class Purpose(Row, frozen=True, kw_only=True):
     dpv: str
     # DPA 2018 s.31: processing for it may fall under Part 3.
     law_enforcement: bool = False
+    # And falls under nothing else: a competent authority has no other regime for it (DPA 2018 s.29(1)).
+    only_law_enforcement: bool = False
     # Care of the very person: the national data opt-out never stands in its way, and consent may be implied.
     individual_care: bool = False
     # Life may depend on the answer: what restricts a person or a site after an override never blocks it.

@@ -19,7 +19,7 @@ from tests.support.values import replace
 
 # What the walk of a decision reads of each row.
 READ = {
-    "purposes": ("law_enforcement", "individual_care", "vital"),
+    "purposes": ("law_enforcement", "only_law_enforcement", "individual_care", "vital"),
     "regimes": ("law_enforcement",),
     "bases": ("regime", "private_only", "consent"),
     "conditions": ("regime", "covers", "secrecy", "consent"),
@@ -41,6 +41,8 @@ READ = {
         "not_confidential",
         "outweighs_opt_out",
     ),
+    # A nation's holidays of a year are one row; which days they are, who publishes them says.
+    "bank_holidays": (),
     "kinds": ("public_authority", "competent_authority", "secrecy", "holds_confidential"),
 }
 _OTHER = {
@@ -120,6 +122,7 @@ def by_code() -> dict[str, list[Row]]:
         if row.agreement:
             named |= _strings(example(row.agreement))
         named |= {agencies()[name].kind for name in (row.who, row.of) if name}
+        named |= {f"{word}-{row.when[:4]}" for word in named}  # holidays: a nation's, of a year
         for code in named & codes:
             found[code].append(row)
     # A row that is about a code says so in its differences or in its name.
@@ -167,7 +170,7 @@ def test_a_named_row_fails_with_two_rules_exchanged(first: int, monkeypatch: pyt
 
 def test_no_attribute_is_forgotten() -> None:
     """What the law files say of a row beyond its meaning is read by the walk, or is for people and checks."""
-    for_others = {"hl7", "dpv", "policy_document"}
+    for_others = {"hl7", "dpv", "policy_document", "nation", "year", "days"}
     texts = {"code", "meaning", "source", "read_on"}
     for file, attributes in READ.items():
         for row in getattr(LAW, file).values():

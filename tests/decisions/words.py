@@ -13,6 +13,7 @@ from typing import Any
 
 from broker.core.acting import Acting
 from broker.core.directive import KINDS, Directive
+from broker.core.hours import WEEKDAYS
 from broker.core.model import Grant, Override, Place
 from broker.core.routing import Routing, parse
 from broker.law import Law
@@ -179,8 +180,16 @@ def acting(processor: str, text: str, since: datetime) -> Acting:
 
 
 def route(text: str, law: Law) -> Routing:
-    """`council E06000063 cumberland`: what councils hold for this district is held by that one."""
-    kind, district, holder = text.split()
+    """`council E06000063 cumberland`: what councils hold for this district is held by that one.
+
+    `council E06000063 wf closed england-and-wales`: outside of nine to five on the weekdays of this nation.
+    """
+    kind, district, holder, *closed = text.split()
     head = f'id = "{kind}-{holder}"\nversion = 1\ntitle = "Who holds what"\n'
     one = f'id = "r1"\nkind = "{kind}"\ndistricts = ["{district}"]\nholder = "{holder}"\n'
+    if closed:
+        days = ", ".join(f'"{day}"' for day in WEEKDAYS[:5])
+        office = f"days = [{days}]\nopens = 09:00:00\ncloses = 17:00:00"
+        head += f'[timetables.office]\n{office}\nbank_holidays = "{closed[1]}"\n'
+        one += 'hours = "out-of-hours"\ntimetable = "office"\n'
     return parse(f"{head}[[routes]]\n{one}".encode(), law)

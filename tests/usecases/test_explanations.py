@@ -211,14 +211,28 @@ async def test_an_override_is_told_as_one(world: World) -> None:
 async def test_the_provider_reads_every_step(world: World) -> None:
     """Each with the owner's sentence, and who can mend the one that ended it; but no inputs and no replay."""
     world.providers.answers(world.found("records.fire.v1.PremisesRisk", OTHER_HOME))
-    world.say(OTHER_HOME, said("objection"))
+    world.say(OTHER_HOME, said("objection", recorder="cfrs"))
     await asked(world)
     explained = await newest(world, CFRS)
     last = explained.lines[-1]
     assert (last.rule, last.verdict) == ("person.not-against", "refuse")
-    assert last.sentence == "cumberland recorded a objection (self)."
+    assert last.sentence == "cfrs recorded a objection (self)."
     assert last.mend == MEND["person.not-against"]
     assert (explained.audience, explained.inputs, explained.replay) == ("provider", (), None)
+
+
+@pytest.mark.parametrize("kind", ["objection", "refusal", "protected-identity"])
+async def test_what_another_agency_recorded_is_not_the_providers_to_read(world: World, kind: str) -> None:
+    """An adapter may say that a stranger's number is its own subject's: it learns whom to ask, no more."""
+    world.providers.answers(world.found("records.fire.v1.PremisesRisk", OTHER_HOME))
+    world.say(OTHER_HOME, said(kind))
+    await asked(world)
+    lines = (await newest(world, CFRS)).lines
+    (about,) = (line for line in lines if line.rule.startswith("person"))
+    assert about is lines[-1]
+    assert (about.rule, about.verdict) == ("person", "refuse")
+    assert about.sentence == "cumberland has recorded something that stands against it."
+    assert kind not in str(lines)
 
 
 async def test_a_provider_that_was_not_asked_is_told_nothing(world: World) -> None:

@@ -231,8 +231,11 @@ async def test_files_are_planned_together(world: World) -> None:
 async def test_a_version_that_begins_later_is_planned_as_if_it_had_begun(world: World) -> None:
     """Its dates are looked away from, and so are those of today's; one that has ended gives nothing."""
     await asked(world)
-    soon = toml(terms(version=2, valid_from=date(2027, 3, 1), flows=[flow(permitted=["uprn"])]))
+    next_one = {"valid_from": date(2027, 3, 1), "flows": [flow(permitted=["uprn"])]}
+    soon = toml(terms(id="nwas-cfrs-next", supersedes="nwas-cfrs-premises", **next_one))
     assert (await planned(world.why, [soon])).counts == {"fields": 1}
+    with pytest.raises(InvalidRequest, match="a gap until then"):  # the version in force would end at once
+        await planned(world.why, [toml(terms(version=2, **next_one))])
     over = toml(terms(version=2, valid_until=date(2026, 11, 20), review_on=date(2026, 11, 1)))
     assert (await planned(world.why, [over])).counts == {"permit-to-refuse": 1}
 

@@ -17,7 +17,7 @@ __all__ = ["ERROR", "RULES", "WARNING", "Finding", "Rule", "Setting", "check", "
 RULES: tuple[Rule, ...] = (
     Rule("version.higher", ERROR, among.version_higher),
     Rule("version.signed", ERROR, among.version_signed),
-    Rule("version.begins", WARNING, among.version_begins),
+    Rule("version.begins", ERROR, among.version_begins),
     Rule("agency.known", ERROR, named.agency_known),
     Rule("agency.ended", ERROR, named.agency_ended),
     Rule("agency.assumed", WARNING, named.agency_assumed),
