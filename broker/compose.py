@@ -33,6 +33,7 @@ from broker.edge import Edge
 from broker.errors import BrokerError, UnknownSystem
 from broker.exchange import Exchange
 from broker.explanations import Explanations
+from broker.exports import Exports
 from broker.keys import FolderKeys
 from broker.limits import Limits
 from broker.links import Links
@@ -70,6 +71,7 @@ from broker.store.agreements import AgreementReader
 from broker.store.anchors import AnchorRows
 from broker.store.blind import Blind
 from broker.store.directives import DirectiveReader
+from broker.store.entryrows import PostgresEntryRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
 from broker.store.log import PostgresLog
@@ -144,6 +146,7 @@ class _Store:
     facts: FactsReader
     reference: ReferenceReader
     index: SearchIndex
+    entries: PostgresEntryRows
     past: PastReader
     referrals: ReferralRows
     overrides: OverrideRows
@@ -197,6 +200,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         standing = Standing(administration, store.reference, clock)
         audits = Audits(administration, store.reader, clock, witnessing, anchoring)
         searches = Searches(administration, store.index)
+        exports = Exports(administration, store.reader, store.entries, clock)
         past, reference = store.past, store.reference
         replays = Replays(administration, past)
         explanations = Explanations(
@@ -249,7 +253,9 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
                 StandingServicer(standing, clock, identity, telemetry), server
             )
             audit_pb2_grpc.add_AuditServiceServicer_to_server(
-                AuditServicer(audits, searches, store.reader, identity, telemetry, explanations, replays),
+                AuditServicer(
+                    audits, searches, store.reader, identity, telemetry, explanations, replays, exports
+                ),
                 server,
             )
 
@@ -337,10 +343,22 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
     for coalescer in (log.appends, facts.reads):
         await stack.enter_async_context(coalescer)
     index = SearchIndex(database, seals, ring.index_key(), reader.log)
+    entries = PostgresEntryRows(database, seals, index, reader.log)
     past = PastReader(database, blind, seals)
     queues = ReferralRows(database, seals), OverrideRows(database, seals)
     return _Store(
-        database, blind, notary, reader, log, facts, ReferenceReader(database), index, past, *queues, asked
+        database,
+        blind,
+        notary,
+        reader,
+        log,
+        facts,
+        ReferenceReader(database),
+        index,
+        entries,
+        past,
+        *queues,
+        asked,
     )
 
 

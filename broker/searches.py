@@ -72,7 +72,7 @@ class Searches:
 
         Raises InvalidRequest, NotAllowed, AuditUnavailable.
         """
-        _check(caller, question, reason)
+        check(caller, question, reason)
         # A search does not find itself.
         begins = min(
             await self._note(caller, question, actor, reason, beyond, wanted or limit, follow),
@@ -101,8 +101,8 @@ class Searches:
                 )
             for hit in hits.found:
                 at = hit.index
-                if (seen := _seen(caller, question, hit)) is not None:
-                    found.append(seen)
+                if (shown := seen(caller, question, hit)) is not None:
+                    found.append(shown)
                     if len(found) == limit:
                         return Page(tuple(found), at, hits.done)
             looked += len(hits.found)
@@ -135,7 +135,8 @@ class Searches:
         return made.receipt.index
 
 
-def _check(caller: Caller, question: Question, reason: Reason) -> None:
+def check(caller: Caller, question: Question, reason: Reason) -> None:
+    """Who may look, for what, and why. Raises InvalidRequest, NotAllowed."""
     if caller.function is Function.OPERATOR:
         raise NotAllowed("operators run the broker and do not read what it carried; auditors and parties do")
     if not reason.code:
@@ -149,9 +150,9 @@ def _check(caller: Caller, question: Question, reason: Reason) -> None:
         raise InvalidRequest("until", "is not after since")
 
 
-def _seen(caller: Caller, question: Question, hit: Hit) -> Seen | None:
+def seen(caller: Caller, question: Question, hit: Hit) -> Seen | None:
     """The entry as this caller may see it, if it may and if it is really what was asked for."""
-    audience = _audience(caller, hit)
+    audience = audience_of(caller, hit)
     if audience is None or (view := hit.views.get(audience.value)) is None:
         return None
     own = None if audience is Audience.FULL else canonical.decode_object(view)
@@ -163,7 +164,8 @@ def _seen(caller: Caller, question: Question, hit: Hit) -> Seen | None:
     return Seen(hit, audience, view)
 
 
-def _audience(caller: Caller, hit: Hit) -> Audience | None:
+def audience_of(caller: Caller, hit: Hit) -> Audience | None:
+    """Whose view of an entry the caller may see, by who its parties are; None: nobody's."""
     if caller.function is Function.AUDITOR:
         return Audience.FULL
     if caller.function is not Function.PARTNER:

@@ -14,6 +14,7 @@ import typer
 
 from broker.cli import (
     audit_anchor,
+    audit_export,
     audit_fsck,
     audit_index,
     audit_log,
@@ -36,7 +37,7 @@ app = typer.Typer(
         "The log: every entry can be proven to anybody, and is opened only for who may see it. Every opening "
         "is itself an entry.\n\nExit codes of verify: 0 good; 1 bad, files that cannot be parsed included; 2 a "
         "missing file or a command line that cannot be read; 3 not yet witnessed, only with "
-        "--witness-policy. fsck, monitor, reconcile and match say theirs in "
+        "--witness-policy. fsck, monitor, reconcile, match and export say theirs in "
         "their own help. Of the others: " + inputs.EXIT_CODES
     ),
     no_args_is_help=True,
@@ -216,6 +217,7 @@ app.command()(audit_search.search)
 app.command()(audit_anchor.anchor)
 for check in (audit_fsck.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match, audit_witness.witness):
     app.command()(check)
+app.add_typer(audit_export.app, name="export", help="Entries as a file, each row with what proves it.")
 app.add_typer(audit_witness.key_app, name="witness-key")
 app.add_typer(audit_index.app, name="index")
 

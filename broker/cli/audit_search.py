@@ -36,44 +36,41 @@ FACTS = (
     "request",
 )
 
+# What the log can be searched, and exported, by.
+Reason = Annotated[str, typer.Option("--reason", metavar="CODE", help="Why the log is read.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="KIND=VALUE",
+        help=f"What must stand in an entry; repeat for more. Kinds: {', '.join(FACTS)}.",
+    ),
+]
+Person = Annotated[
+    str,
+    typer.Option(
+        "--person",
+        metavar="SCHEME:VALUE",
+        help="About one person or premises; - reads it from standard input, where no one else sees it.",
+    ),
+]
+
 
 @remote(AUDITOR, timeout=None)
 def search(
     link: Link,
-    reason: Annotated[str, typer.Option("--reason", metavar="CODE", help="Why the log is searched.")],
+    reason: Reason,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
-    facts: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--where",
-            metavar="KIND=VALUE",
-            help=f"What must stand in an entry; repeat for more. Kinds: {', '.join(FACTS)}.",
-        ),
-    ] = None,
-    person: Annotated[
-        str,
-        typer.Option(
-            "--person",
-            metavar="SCHEME:VALUE",
-            help="About one person or premises; - reads it from standard input, where no one else sees it.",
-        ),
-    ] = "",
+    facts: Where = None,
+    person: Person = "",
     since: Annotated[
         datetime | None, typer.Option(parser=inputs.moment, metavar="TIME", help="Made then or later.")
     ] = None,
     until: Annotated[
         datetime | None, typer.Option(parser=inputs.moment, metavar="TIME", help="Made before then.")
     ] = None,
-    words: Annotated[
-        str,
-        typer.Option(
-            "--words",
-            parser=inputs.words,
-            metavar="TEXT",
-            help="The reason in words; kept apart, and erasable. `-`: from standard input.",
-        ),
-    ] = "",
+    words: inputs.Words = "",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most entries to show.")] = 50,
     beyond: Annotated[
         int | None,
@@ -92,7 +89,7 @@ def search(
     from broker.v1.audit_pb2_grpc import AuditServiceStub
 
     request = pb.SearchRequest(
-        facts=[_fact(each) for each in facts or ()],
+        facts=[fact(each) for each in facts or ()],
         limit=limit,
         follow=follow,
         beyond=beyond,
@@ -114,7 +111,8 @@ def search(
         _end(found, page)
 
 
-def _fact(text: str) -> pb.SearchFact:
+def fact(text: str) -> pb.SearchFact:
+    """A fact for the wire."""
     from broker.v1 import audit_pb2 as pb
 
     kind, equals, value = text.partition("=")

@@ -84,6 +84,11 @@ def terms_of(
     return frozenset(found)
 
 
+def parties(*agencies: str | None) -> frozenset[str]:
+    """The terms by which whoever may read an entry finds it, also where its full view names others."""
+    return frozenset(term("agency", each) for each in agencies if each)
+
+
 def _shared(full: Mapping[str, Any]) -> Iterator[str]:
     """What stands in every view."""
     for kind, key in (

@@ -201,9 +201,20 @@ def tiles_for_inclusion(index: int, size: int) -> tuple[Tile, ...]:
     return _tiles(_inclusion_ranges(index, size), size)
 
 
-def inclusion_proof(index: int, size: int, read: Read) -> tuple[bytes, ...]:
-    """Return the proof of leaf `index` in the tree of `size` leaves, sibling first (RFC 6962 2.1.1)."""
-    return tuple(_root(low, high, size, read) for low, high in _inclusion_ranges(index, size))
+def inclusion_proof(
+    index: int, size: int, read: Read, known: dict[tuple[int, int], bytes] | None = None
+) -> tuple[bytes, ...]:
+    """Return the proof of leaf `index` in the tree of `size` leaves, sibling first (RFC 6962 2.1.1).
+
+    `known` keeps roots of ranges of this very tree from one proof to the next; whoever gives it bounds it.
+    """
+    if known is None:
+        return tuple(_root(low, high, size, read) for low, high in _inclusion_ranges(index, size))
+    ranges = _inclusion_ranges(index, size)
+    for low, high in ranges:
+        if (low, high) not in known:
+            known[low, high] = _root(low, high, size, read)
+    return tuple(known[each] for each in ranges)
 
 
 def tiles_for_consistency(size1: int, size2: int) -> tuple[Tile, ...]:

@@ -8,9 +8,11 @@ from broker.audits import Audits
 from broker.core.model import Caller
 from broker.errors import InvalidRequest
 from broker.explanations import Explanations
+from broker.exports import Exports
 from broker.ports import LogView
 from broker.replays import Replays
 from broker.rpc import explain, parse, wire
+from broker.rpc.export import export
 from broker.rpc.identity import Identity
 from broker.rpc.search import search
 from broker.rpc.unary import streamed, unary
@@ -32,6 +34,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         telemetry: Telemetry,
         explanations: Explanations,
         replays: Replays,
+        exports: Exports,
     ) -> None:
         self.identity = identity
         self.telemetry = telemetry
@@ -40,6 +43,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         self._log = log
         self._explanations = explanations
         self._replays = replays
+        self._exports = exports
 
     @unary
     async def Consistency(self, request: pb.ConsistencyRequest, caller: Caller) -> pb.ConsistencyResponse:
@@ -74,6 +78,11 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     def Search(self, request: pb.SearchRequest, caller: Caller) -> AsyncIterator[pb.SearchPage]:
         """What the caller may see, in pages."""
         return search(self._searches, request, caller)
+
+    @streamed
+    def Export(self, request: pb.ExportRequest, caller: Caller) -> AsyncIterator[pb.ExportPage]:
+        """What the caller may see, to take away."""
+        return export(self._exports, request, caller)
 
     @unary
     async def ExplainEntry(self, request: pb.ExplainEntryRequest, caller: Caller) -> pb.ExplainEntryResponse:

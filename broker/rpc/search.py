@@ -19,7 +19,7 @@ _MAX_FACTS = 16
 _MESSAGE = 256 * 1024
 
 
-def question(request: pb.SearchRequest) -> Question:
+def question(request: pb.SearchRequest | pb.ExportRequest) -> Question:
     """What is asked. Raises InvalidRequest."""
     if len(request.facts) > _MAX_FACTS:
         raise InvalidRequest("facts", f"at most {_MAX_FACTS}")

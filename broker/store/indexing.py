@@ -14,7 +14,7 @@ from datetime import datetime
 import asyncpg
 
 from broker.core.entry import parse_entry
-from broker.core.searchterms import terms_of
+from broker.core.searchterms import parties, terms_of
 from broker.errors import IntegrityError, KeyDestroyed
 from broker.store.packed import full_view
 from broker.store.pool import Database
@@ -25,7 +25,7 @@ BATCH = 64
 _LOCK = 0x736561  # "sea": one worker fills it at a time
 
 _ROWS = """
-select e.idx, e.id, e.leaf, v.key, v.views
+select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency
 from entry e left join view v using (log, idx)
 where e.log = $1 and e.idx >= $2 and e.idx < $3 order by e.idx
 """
@@ -156,6 +156,8 @@ class Indexing:
             terms = terms_of(full_view(unsealed)) if unsealed else frozenset()
         except IntegrityError:
             terms = frozenset()
+        if terms:
+            terms |= parties(row["requester_agency"], row["provider_agency"])
         blind = ",".join(map(str, self._terms.of(terms)))  # arrays of arrays must all be of one length
         return row["idx"], parse_entry(bytes(row["leaf"])).at, f"{{{blind}}}"
 

@@ -43,6 +43,16 @@ select h.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agenc
 from hit h join entry e using (log, idx) left join view v using (log, idx)
 order by h.idx {order}
 """
+# One statement, so one moment: a rebuild takes away rows and the count of them together.
+_WITHIN = """
+with hit as materialized (
+    select s.idx from search s
+    where s.log = $1 and s.terms @> $2 and s.idx >= $3 and s.idx < $4 order by s.log, s.idx limit $5
+)
+select (select count(*) from search where log = $1 and idx >= $3 and idx < $4) as rows,
+       (select coalesce(again, done) from search_progress where log = $1) as sure,
+       (select coalesce(array_agg(idx order by idx), '{}') from hit) as found
+"""
 _MISSED = """
 select n from generate_series($2::bigint, $3::bigint - 1) n
 where not exists (select from search s where s.log = $1 and s.idx = n.n) order by n limit $4
@@ -105,6 +115,15 @@ class SearchIndex:
             rows = await connection.fetch(sql, self._log, self._terms.of(terms), beyond, since, until, limit)
             sure = (await reach(connection, self._log)).sure
         return Hits(tuple([await self._hit(row) for row in rows]), sure)
+
+    async def within(self, terms: frozenset[str], start: int, end: int, limit: int) -> list[int] | None:
+        """Places in [start, end) of entries that may have all these terms, in order; None where the index is
+        not sure of every one of these places."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_WITHIN, self._log, self._terms.of(terms), start, end, limit)
+        if row is None or row["sure"] is None or row["sure"] < end or row["rows"] != end - start:
+            return None
+        return list(row["found"])
 
     async def _hit(self, row: asyncpg.Record) -> Hit:
         opened = await self._opened(row)

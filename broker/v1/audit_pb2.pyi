@@ -460,3 +460,186 @@ class SearchHit(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SearchHit: _TypeAlias = SearchHit  # noqa: Y015
+
+@_typing.final
+class ExportRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACTS_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    RESUMES_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    """The place of the first entry, from 0, and the place after the last; 0: to the end of the log as it is. An
+    export does not hold its own entry.
+    """
+    before: _builtins.int
+    size: _builtins.int
+    """The checkpoint is that of so many entries; 0: of all there are, the export's own entry among them."""
+    format: _builtins.str
+    """What is made of it, as it stands in the entry: a code of at most 32 characters, such as `csv`."""
+    resumes: _builtins.str
+    """The id of the entry of an export that this one goes on with."""
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchFact]:
+        """As in SearchRequest: all of them must hold."""
+
+    @_builtins.property
+    def person(self) -> _exchange_pb2.SubjectRef: ...
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who takes it away and why: the export is an entry."""
+
+    @_builtins.property
+    def reason(self) -> _exchange_pb2.ReasonCode: ...
+    def __init__(
+        self,
+        *,
+        facts: _abc.Iterable[Global___SearchFact] | None = ...,
+        person: _exchange_pb2.SubjectRef | None = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+        reason: _exchange_pb2.ReasonCode | None = ...,
+        first: _builtins.int = ...,
+        before: _builtins.int = ...,
+        size: _builtins.int = ...,
+        format: _builtins.str = ...,
+        resumes: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "person", b"person", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "before", b"before", "facts", b"facts", "first", b"first", "format", b"format", "person", b"person", "reason", b"reason", "resumes", b"resumes", "since", b"since", "size", b"size", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRequest: _TypeAlias = ExportRequest  # noqa: Y015
+
+@_typing.final
+class ExportPage(_message.Message):
+    """The first has a head and no rows; the last has `looked` = `head.before`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    LOOKED_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    looked: _builtins.int
+    """Every entry below this place has been looked at: where to go on."""
+    closed: _builtins.int
+    """Entries looked at since the last page whose views are gone. They are rows only where nothing but a range
+    was asked for, by an auditor; whether they would have been found otherwise, nobody can say any more.
+    """
+    @_builtins.property
+    def head(self) -> Global___ExportHead: ...
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExportRow]:
+        """In the log's order."""
+
+    def __init__(
+        self,
+        *,
+        head: Global___ExportHead | None = ...,
+        rows: _abc.Iterable[Global___ExportRow] | None = ...,
+        looked: _builtins.int = ...,
+        closed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "head", b"head", "looked", b"looked", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportPage: _TypeAlias = ExportPage  # noqa: Y015
+
+@_typing.final
+class ExportHead(_message.Message):
+    """What is the same for every row."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    checkpoint: _builtins.bytes
+    """Signed by the log. Every proof leads to it."""
+    first: _builtins.int
+    """The places that are looked at: from `first`, and before `before`."""
+    before: _builtins.int
+    event_id: _builtins.str
+    """The export's own entry."""
+    index: _builtins.int
+    agency: _builtins.str
+    """Whose views these are."""
+    whole: _builtins.bool
+    """Every entry of the range is a row."""
+    def __init__(
+        self,
+        *,
+        checkpoint: _builtins.bytes = ...,
+        first: _builtins.int = ...,
+        before: _builtins.int = ...,
+        event_id: _builtins.str = ...,
+        index: _builtins.int = ...,
+        agency: _builtins.str = ...,
+        whole: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "before", b"before", "checkpoint", b"checkpoint", "event_id", b"event_id", "first", b"first", "index", b"index", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportHead: _TypeAlias = ExportHead  # noqa: Y015
+
+@_typing.final
+class ExportRow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    OPENING_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    entry: _builtins.bytes
+    """Exactly the bytes that were hashed."""
+    audience: _builtins.str
+    """Whose view `opening` opens: requester, provider or full. Empty, and no opening, where the views are gone."""
+    opening: _builtins.bytes
+    @_builtins.property
+    def proof(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Inclusion proof, sibling first."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        entry: _builtins.bytes = ...,
+        audience: _builtins.str = ...,
+        opening: _builtins.bytes = ...,
+        proof: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "entry", b"entry", "index", b"index", "opening", b"opening", "proof", b"proof"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRow: _TypeAlias = ExportRow  # noqa: Y015

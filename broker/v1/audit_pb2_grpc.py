@@ -49,6 +49,11 @@ class AuditServiceStub:
                 request_serializer=broker_dot_v1_dot_audit__pb2.SearchRequest.SerializeToString,
                 response_deserializer=broker_dot_v1_dot_audit__pb2.SearchPage.FromString,
                 _registered_method=True)
+        self.Export = channel.unary_stream(
+                '/broker.v1.AuditService/Export',
+                request_serializer=broker_dot_v1_dot_audit__pb2.ExportRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_audit__pb2.ExportPage.FromString,
+                _registered_method=True)
         self.ExplainEntry = channel.unary_unary(
                 '/broker.v1.AuditService/ExplainEntry',
                 request_serializer=broker_dot_v1_dot_audit__pb2.ExplainEntryRequest.SerializeToString,
@@ -85,6 +90,14 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Export(self, request, context):
+        """The same entries to take away: in the log's order, each with its bytes, its opening and its proof, all to one
+        checkpoint. The export is an entry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainEntry(self, request, context):
         """Why an entry's request was decided so: to its requester, its provider, or an auditor. The look is an entry.
         """
@@ -116,6 +129,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.Search,
                     request_deserializer=broker_dot_v1_dot_audit__pb2.SearchRequest.FromString,
                     response_serializer=broker_dot_v1_dot_audit__pb2.SearchPage.SerializeToString,
+            ),
+            'Export': grpc.unary_stream_rpc_method_handler(
+                    servicer.Export,
+                    request_deserializer=broker_dot_v1_dot_audit__pb2.ExportRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_audit__pb2.ExportPage.SerializeToString,
             ),
             'ExplainEntry': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainEntry,
@@ -209,6 +227,33 @@ class AuditService:
             '/broker.v1.AuditService/Search',
             broker_dot_v1_dot_audit__pb2.SearchRequest.SerializeToString,
             broker_dot_v1_dot_audit__pb2.SearchPage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Export(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/broker.v1.AuditService/Export',
+            broker_dot_v1_dot_audit__pb2.ExportRequest.SerializeToString,
+            broker_dot_v1_dot_audit__pb2.ExportPage.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class AuditServiceStub:
     """An entry and its proof to the newest checkpoint, with the opening of the caller's own view."""
     Search: _grpc.UnaryStreamMultiCallable[_audit_pb2.SearchRequest, _audit_pb2.SearchPage]
     """Entries by what stands in them, in pages: those that the caller is party to, in its view; auditors find all."""
+    Export: _grpc.UnaryStreamMultiCallable[_audit_pb2.ExportRequest, _audit_pb2.ExportPage]
+    """The same entries to take away: in the log's order, each with its bytes, its opening and its proof, all to one
+    checkpoint. The export is an entry.
+    """
     ExplainEntry: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ExplainEntryRequest, _audit_pb2.ExplainEntryResponse]
     """Why an entry's request was decided so: to its requester, its provider, or an auditor. The look is an entry."""
     ReplayDecisions: _grpc.UnaryStreamMultiCallable[_audit_pb2.ReplayDecisionsRequest, _audit_pb2.ReplayDecisionsResponse]
@@ -51,6 +55,10 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """An entry and its proof to the newest checkpoint, with the opening of the caller's own view."""
     Search: _aio.UnaryStreamMultiCallable[_audit_pb2.SearchRequest, _audit_pb2.SearchPage]  # type: ignore[assignment]
     """Entries by what stands in them, in pages: those that the caller is party to, in its view; auditors find all."""
+    Export: _aio.UnaryStreamMultiCallable[_audit_pb2.ExportRequest, _audit_pb2.ExportPage]  # type: ignore[assignment]
+    """The same entries to take away: in the log's order, each with its bytes, its opening and its proof, all to one
+    checkpoint. The export is an entry.
+    """
     ExplainEntry: _aio.UnaryUnaryMultiCallable[_audit_pb2.ExplainEntryRequest, _audit_pb2.ExplainEntryResponse]  # type: ignore[assignment]
     """Why an entry's request was decided so: to its requester, its provider, or an auditor. The look is an entry."""
     ReplayDecisions: _aio.UnaryStreamMultiCallable[_audit_pb2.ReplayDecisionsRequest, _audit_pb2.ReplayDecisionsResponse]  # type: ignore[assignment]
@@ -80,6 +88,16 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_audit_pb2.SearchPage], _abc.AsyncIterator[_audit_pb2.SearchPage]]:
         """Entries by what stands in them, in pages: those that the caller is party to, in its view; auditors find all."""
+
+    @_abc_1.abstractmethod
+    def Export(
+        self,
+        request: _audit_pb2.ExportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_audit_pb2.ExportPage], _abc.AsyncIterator[_audit_pb2.ExportPage]]:
+        """The same entries to take away: in the log's order, each with its bytes, its opening and its proof, all to one
+        checkpoint. The export is an entry.
+        """
 
     @_abc_1.abstractmethod
     def ExplainEntry(

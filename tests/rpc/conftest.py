@@ -178,6 +178,7 @@ async def serving(
             telemetry,
             world.why.explanations,
             world.why.replays,
+            world.exports,
         ),
         server,
     )

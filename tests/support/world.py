@@ -25,6 +25,7 @@ from broker.core.record import Record
 from broker.core.recordtype import RecordType
 from broker.directives import Directives
 from broker.exchange import Exchange
+from broker.exports import Exports
 from broker.links import Links
 from broker.overrides import Overrides
 from broker.ports import Change, Found, Witnesses
@@ -41,6 +42,7 @@ from broker.tracing import OFF, Tracing
 from broker.v1 import labels_pb2
 from records.fire.v1 import premises_risk_pb2
 from records.shared.v1 import fact_pb2
+from tests.support.exported import MemoryRows
 from tests.support.memory import FakeClock, MemorySearch, MemoryStore, ScriptedProviders
 from tests.support.past import MemoryPast, Why
 from tests.support.signing import Signatory
@@ -205,6 +207,8 @@ class World:
         )
         self.audits = Audits(self.administration, self.store.log, self.clock, self.witnesses)
         self.searches = Searches(self.administration, MemorySearch(self.store))
+        self.rows = MemoryRows(self.store)
+        self.exports = Exports(self.administration, self.store.log, self.rows, self.clock)
         self.past = MemoryPast(self.store)
         self.why = Why.of(
             self.administration,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import asyncpg
 
 from broker.core.entry import Entry, parse_entry
-from broker.core.searchterms import terms_of
+from broker.core.searchterms import parties, terms_of
 from broker.errors import IntegrityError
 from broker.keys import KeyRing
 from broker.offline.source import Unreadable
@@ -109,7 +109,8 @@ class _Check:
                 self._wrong(index, f"is still found by {len(there)} terms although its views are gone")
             self._report.gone(index)
             return
-        wanted = set(self._terms.of(terms_of(checked.full)))
+        found_by = terms_of(checked.full) | parties(row["requester_agency"], row["provider_agency"])
+        wanted = set(self._terms.of(found_by))
         if missed := wanted - there:
             self._wrong(index, f"is missed by {len(missed)} of its {len(wanted)} terms")
         elif extra := there - wanted:

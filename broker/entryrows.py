@@ -1,0 +1,59 @@
+"""Entries as they stand in the log, opened and proven, many at a time: the port for whoever takes them away.
+
+Never asked while somebody waits for a record; every call is bounded by its arguments and gives at most MOST.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from msgspec import Struct
+
+from broker.core.entry import Opening
+from broker.ports import Hit
+
+# Entries that one call gives.
+MOST = 128
+
+
+class Wanted(Struct, frozen=True):
+    """Which entries may be of interest: those with all these terms, of this party (empty: of any), made in
+    [since, until). More may be given; never fewer."""
+
+    terms: frozenset[str] = frozenset()
+    party: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class EntryRow(Struct, frozen=True):
+    """An entry's exact bytes, and what opens it by audience: nothing where its views are gone or damaged."""
+
+    hit: Hit
+    entry: bytes
+    openings: dict[str, Opening]
+
+
+class Looked(Struct, frozen=True):
+    """Rows in the log's order; every entry of interest below `up_to` is among them."""
+
+    rows: tuple[EntryRow, ...]
+    up_to: int
+
+
+class EntryRows(Protocol):
+    """The entries of the current log."""
+
+    async def size(self) -> int:
+        """Entries committed. Raises AuditUnavailable."""
+
+    async def span(self, wanted: Wanted, start: int, end: int) -> tuple[int, int]:
+        """The part of [start, end) outside of which nothing was made in the time that is wanted."""
+
+    async def rows(self, wanted: Wanted, start: int, end: int) -> Looked:
+        """The next entries of interest from `start` on, before `end`. Raises AuditUnavailable."""
+
+    async def proofs(self, indices: Sequence[int], size: int) -> list[tuple[bytes, ...]]:
+        """Inclusion proofs in the tree of the first `size` entries. Raises AuditUnavailable."""

@@ -1,0 +1,204 @@
+"""Use case of taking entries away: what a search would show, with everything that proves it, to one checkpoint.
+
+Who may see what is decided by the search's own rule, entry by entry. Refuses to read before the export itself
+is an entry; and it holds every entry of its range that the caller may see, whatever the search index has come
+to, or fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from msgspec import Struct
+
+from broker.administration import Administration, subject_detail
+from broker.core.canonical import Json
+from broker.core.checkpoint import Checkpoint
+from broker.core.entry import Entry, Opening, parse_entry
+from broker.core.model import Actor, Caller, Function, Reason
+from broker.core.note import Note
+from broker.core.receipt import Audience
+from broker.core.searchterms import Question
+from broker.entryrows import EntryRow, EntryRows, Wanted
+from broker.errors import IntegrityError, InvalidRequest
+from broker.ports import Clock, LogView
+from broker.searches import audience_of, check, seen
+from broker.seats import Seats
+
+AT_ONCE = 2  # exports of one system at a worker: a broken one may still be ending when it is resumed
+
+
+class Range(Struct, frozen=True):
+    """Places [first, before) of the log (0: to its end), proven in its first `size` entries (0: in all)."""
+
+    first: int = 0
+    before: int = 0
+    size: int = 0
+
+
+class Head(Struct, frozen=True):
+    """What is the same for every row. `range` is settled; `whole` says that every entry of it is a row."""
+
+    checkpoint: bytes
+    range: Range
+    entry: str
+    index: int
+    agency: str
+    whole: bool
+
+
+class Row(Struct, frozen=True):
+    """An entry to take away: no audience and no opening where its views are gone."""
+
+    index: int
+    entry: bytes
+    audience: Audience | None
+    opening: Opening | None
+    proof: tuple[bytes, ...]
+
+
+class Part(Struct, frozen=True):
+    """The next rows. Every entry below `looked` has been looked at; `closed` of them could not be opened."""
+
+    rows: tuple[Row, ...]
+    looked: int
+    closed: int = 0
+
+
+class Exports:
+    """Gives entries to people who take them away."""
+
+    def __init__(self, administration: Administration, log: LogView, entries: EntryRows, clock: Clock) -> None:
+        self._administration = administration
+        self._log = log
+        self._entries = entries
+        self._clock = clock
+        self._seats = Seats(AT_ONCE, "exports")
+
+    async def export(
+        self,
+        caller: Caller,
+        question: Question,
+        within: Range,
+        actor: Actor,
+        reason: Reason,
+        *,
+        form: str = "",
+        resumes: str = "",
+    ) -> AsyncIterator[Head | Part]:
+        """The head, then every row in the log's order, a part at a time.
+
+        That somebody takes them is committed before anything is read.
+
+        Raises InvalidRequest, NotAllowed, Saturated, AuditUnavailable.
+        """
+        check(caller, question, reason)
+        _fits(within, await self._entries.size())
+        with self._seats.one(caller.name):
+            head = await self._head(caller, question, within, actor, reason, form, resumes)
+            yield head
+            async for part in self._parts(caller, question, head):
+                yield part
+
+    async def _head(
+        self,
+        caller: Caller,
+        question: Question,
+        within: Range,
+        actor: Actor,
+        reason: Reason,
+        form: str,
+        resumes: str,
+    ) -> Head:
+        detail: dict[str, Json] = {
+            "facts": [f"{kind} {value}" for kind, value in question.facts],
+            "subject": subject_detail(question.person) if question.person else None,
+            "since": question.since.isoformat() if question.since else None,
+            "until": question.until.isoformat() if question.until else None,
+            "first": within.first,
+            "before": within.before or None,
+            "size": within.size or None,
+            "format": form or None,
+            "resumes": resumes or None,
+            "reason": reason.code,
+        }
+        made = await self._administration.note(caller, "log-exported", detail, actor, words=reason.words)
+        _, note = await self._log.consistency(within.size, within.size)
+        size = Checkpoint.parse(Note.parse(note).text).size
+        if size <= made.receipt.index and not within.size:
+            raise IntegrityError("the log is smaller than the entry that was just made")
+        # An export does not hold its own entry, nor what has come since it began.
+        before = min(within.before or made.receipt.index, size, made.receipt.index)
+        return Head(
+            note,
+            Range(within.first, max(before, within.first), size),
+            made.event_id,
+            made.receipt.index,
+            caller.agency,
+            _whole(caller, question),
+        )
+
+    async def _parts(self, caller: Caller, question: Question, head: Head) -> AsyncIterator[Part]:
+        party = caller.agency if caller.function is Function.PARTNER else ""
+        wanted = Wanted(question.terms(), party, question.since, question.until)
+        last, told = head.range.before, -1
+        at, end = await self._entries.span(wanted, head.range.first, last)
+        while at < end:
+            begun = self._clock.loop_time()
+            looked = await self._entries.rows(wanted, at, end)
+            at = looked.up_to
+            part = await self._part(caller, question, head, looked.rows, at)
+            if part.rows or part.closed or at >= end:
+                told = at
+                yield part
+            # Requests go first: at most half of a worker's time.
+            spent = self._clock.loop_time() - begun
+            await self._clock.until(self._clock.loop_time() + spent)
+        if told != last:
+            yield Part((), last)
+
+    async def _part(
+        self, caller: Caller, question: Question, head: Head, rows: tuple[EntryRow, ...], looked: int
+    ) -> Part:
+        shown: list[tuple[EntryRow, Audience | None]] = []
+        closed = 0
+        for row in rows:
+            if not _in_time(question, row):
+                continue
+            if not row.openings:
+                closed += audience_of(caller, row.hit) is not None and _opens(row.entry)
+                if head.whole:
+                    shown.append((row, None))
+            elif (found := seen(caller, question, row.hit)) is not None:
+                shown.append((row, found.audience))
+        proofs = await self._entries.proofs([row.hit.index for row, _ in shown], head.range.size)
+        made = tuple(
+            Row(row.hit.index, row.entry, audience, row.openings.get(audience or ""), proof)
+            for (row, audience), proof in zip(shown, proofs, strict=True)
+        )
+        return Part(made, looked, closed)
+
+
+def _whole(caller: Caller, question: Question) -> bool:
+    return caller.function is Function.AUDITOR and question == Question()
+
+
+def _opens(entry: bytes) -> bool:
+    """Whether it ever opened to anything: one that links two half-years is in clear."""
+    return isinstance(parse_entry(entry), Entry)
+
+
+def _in_time(question: Question, row: EntryRow) -> bool:
+    at = row.hit.at
+    return (question.since is None or at >= question.since) and (question.until is None or at < question.until)
+
+
+def _fits(within: Range, size: int) -> None:
+    if within.size > size:
+        raise InvalidRequest("size", f"the log has {size} entries")
+    if within.before and within.before < within.first:
+        raise InvalidRequest("before", "is less than first")
+    if within.first > (within.size or size):
+        raise InvalidRequest("first", f"the log has {within.size or size} entries; places are counted from 0")
+    if within.before > (within.size or size):
+        raise InvalidRequest("before", f"the checkpoint is of {within.size or size} entries")
