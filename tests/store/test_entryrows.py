@@ -137,6 +137,20 @@ async def test_an_index_that_is_behind_or_has_lost_a_row_leaves_nothing_out(
     assert [row.hit.index for row in await everything(worker, BY_ACTOR)] == [0, 1]
 
 
+async def test_an_index_that_is_made_anew_is_not_relied_on(local: Node) -> None:
+    """Its rows are there and may be of before; once it is made, it is asked again."""
+    for actor in ("a.hill", "x"):
+        await local.append(a_draft(actor={"id": actor}))
+    await filled(local)
+    index = index_of(local)
+    await index.filling.begin_again()
+    async with local.database.connection() as connection:
+        await connection.execute("update search set terms = '{}'")
+    assert [row.hit.index for row in await everything(local, BY_ACTOR)] == [0, 1]
+    await filled(local)
+    assert [row.hit.index for row in await everything(local, BY_ACTOR)] == [0]
+
+
 async def test_a_long_range_is_looked_up_by_windows(worker: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """One in which the index has a gap is read; the others are not."""
     monkeypatch.setattr(entryrows, "WINDOW", 4)
