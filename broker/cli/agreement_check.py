@@ -167,7 +167,14 @@ def _checked(
     ]
     today = datetime.now(UTC).date()
     setting = checks.Setting(
-        agreement, law.load(), around.agencies, around.types, today, tuple(others), whole=around.whole
+        agreement,
+        law.load(),
+        around.agencies,
+        around.types,
+        today,
+        tuple(others),
+        whole=around.whole,
+        roles=law.roles(),
     )
     findings = list(checks.check(setting))
     unsigned = _unsigned(path, data, agreement)

@@ -178,6 +178,12 @@ def digest(texts: Iterable[str]) -> str:
 
 
 @cache
+def roles() -> frozenset[str]:
+    """Roles that people usually act in. Not law, and no decision reads them: for the check of an agreement."""
+    return frozenset(role for group in tomllib.loads(text("roles")).values() for role in group)
+
+
+@cache
 def load() -> Law:
     """The law files of this release."""
     return Law(

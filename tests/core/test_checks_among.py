@@ -7,8 +7,10 @@ from datetime import UTC, date, datetime
 import pytest
 
 from broker.core import checks
+from broker.core.agreement import Agreement
 from broker.core.directory import Successor
 from broker.law import load
+from broker.law import roles as usual_roles
 from tests.core.test_checks import AGENCIES, S18, TODAY, flow, found, parsed, parties, types
 from tests.support.values import replace
 
@@ -128,6 +130,21 @@ def test_a_version_that_comes_too_late_is_told() -> None:
     late = {"valid_from": date(2026, 6, 1)}
     assert ("supersedes.never", "id") in found(successor, **late)
     assert "supersedes.never" not in dict(found(successor))
+
+
+def test_a_role_that_nobody_has_is_told() -> None:
+    """Unless it is a usual one, or another agreement has it; where none are at hand, none are asked for."""
+
+    def told(*others: Agreement, roles: frozenset[str] = usual_roles()) -> list[tuple[str, str, str]]:
+        made = parsed(flows=[flow(roles=["xyzzy", "ambulance-crew", "dispatchr"])])
+        setting = checks.Setting(made, LAW, AGENCIES, types(), TODAY, others, whole=True, roles=roles)
+        return [(e.rule, e.key, e.fix) for e in checks.check(setting) if e.rule == "roles.known"]
+
+    unknown = ("roles.known", "flows.0.roles.0", "ask the requester's system what it sends")
+    assert told() == [unknown, ("roles.known", "flows.0.roles.2", "did you mean dispatcher?")]
+    other = parsed(id="other", flows=[flow(roles=["xyzzy"])])
+    assert [key for _, key, _ in told(other)] == ["flows.0.roles.2"]
+    assert told(roles=frozenset()) == []
 
 
 def test_a_role_spelt_nearly_as_another_is_told() -> None:

@@ -62,6 +62,7 @@ RULES: tuple[Rule, ...] = (
     Rule("obligations.due", WARNING, conduct.obligations_due),
     Rule("lane.vital", WARNING, conduct.lane_vital),
     Rule("type.fits", WARNING, conduct.type_fits),
+    Rule("roles.known", WARNING, among.roles_known),
     Rule("roles.alike", WARNING, among.roles_alike),
     Rule("dates.over", WARNING, dates.over),
     Rule("review.inside", ERROR, dates.review_inside),

@@ -125,6 +125,18 @@ def superseded(setting: Setting) -> Problems:
         yield "id", problem, f"change {successor.id}, or give this one an id of its own"
 
 
+def roles_known(setting: Setting) -> Problems:
+    """A role that is not a usual one, and that no other agreement names, nor one nearly like it: no system may
+    ever send it."""
+    others = {role for other in _others(setting) for flow in other.flows for role in flow.roles}
+    for n, flow in enumerate(setting.agreement.flows):
+        for m, role in enumerate(flow.roles if setting.roles else ()):
+            if role not in setting.roles and not get_close_matches(role, others, n=1, cutoff=_ALIKE):
+                near = get_close_matches(role, setting.roles, n=1, cutoff=_ALIKE)
+                fix = f"did you mean {near[0]}?" if near else "ask the requester's system what it sends"
+                yield f"flows.{n}.roles.{m}", f"{role} is not a usual role, and no other agreement has it", fix
+
+
 def roles_alike(setting: Setting) -> Problems:
     """A role that nobody else uses, spelt nearly as one that somebody does."""
     elsewhere = {role for other in _others(setting) for flow in other.flows for role in flow.roles}

@@ -35,6 +35,8 @@ class Setting(Struct, frozen=True, dict=True):
     today: date
     others: tuple[Agreement, ...] = ()
     whole: bool = False
+    # Roles that people usually act in; empty: none are asked for.
+    roles: frozenset[str] = frozenset()
 
     @cached_property
     def labels(self) -> Labels:
