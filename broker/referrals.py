@@ -179,7 +179,10 @@ class Referrals:
             return f"{one_off_id(referral)}/1", law
         flow = reference.in_force(_flow_key(request), now)
         if flow is None:
-            raise InvalidRequest("one_off", "no agreement in force foresees this: name the law it stands on")
+            raise InvalidRequest(
+                "one_off",
+                "no agreement in force foresees this: name the law it stands on (--basis, --condition ...)",
+            )
         if beyond := sorted(set(ruling.permitted) - set(flow.permitted)):
             raise InvalidRequest(
                 "permitted",

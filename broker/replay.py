@@ -40,7 +40,11 @@ def check_retry(request: Request, claim: Claim, facts: Facts) -> None:
         if earlier is None or not earlier.settled:
             raise InvalidRequest("retry_of", "names no request of this system that came to an end")
         if earlier.content != claim.content:
-            raise InvalidRequest("retry_of", "names a request that asked something else")
+            raise InvalidRequest(
+                "retry_of",
+                "names a request that asked something else: all but the id must be as it was, the "
+                "actor and the reason too",
+            )
 
 
 def effect_of(request: Request, facts: Facts) -> str:

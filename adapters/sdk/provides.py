@@ -37,7 +37,8 @@ async def resolve(
         try:
             listed = await stub.ListRecordTypes(directory_pb2.ListRecordTypesRequest(), timeout=timeout)
         except grpc.aio.AioRpcError as e:
-            raise ProviderUnavailable(f"the broker's record types cannot be read: {e.code().name}") from e
+            why = f"{e.code().name}: {e.details()}" if e.details() else e.code().name
+            raise ProviderUnavailable(f"the broker's record types cannot be read: {why}") from e
         # Listed in the order of their approval: the newest counts, unless a version was told.
         newest = {record_type.full_name: record_type.digest for record_type in listed.record_types}
         digests = newest | digests

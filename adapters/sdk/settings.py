@@ -69,7 +69,7 @@ class AdapterSettings(BaseSettings):
     @model_validator(mode="after")
     def _check_is_whole(self) -> Self:
         if (self.agreements is None) != (self.agreement_keys is None):
-            raise ValueError("AGREEMENTS and AGREEMENT_KEYS go together: set both, or neither")
+            raise ValueError("AGREEMENTS and BROKER_ADAPTER_AGREEMENT_KEYS go together: set both, or neither")
         if self.agreements is not None and not self.expected_broker:
             raise ValueError("EXPECTED_BROKER must name the broker whose questions are answered")
         if self.agreements is None and (self.predecessors or self.acts_for or self.successors):

@@ -6,6 +6,7 @@ goes to the operator.
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,6 +42,10 @@ def day(text: str | date) -> date:
         raise typer.BadParameter("a day is written 2026-11-21") from error
 
 
+_PROPOSED = (
+    "not in force yet: enrol it with --endorsement (`broker agency key endorse`), or have a second operator "
+    "enrol the same within seven days"
+)
 Agency = Annotated[str, typer.Argument(metavar="AGENCY", help="Agency id, such as cfrs.")]
 PublicFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="The (new) key's .pub file.", exists=True, dir_okay=False)
@@ -145,6 +150,8 @@ def enrol(
         _endorse(request, endorsement)
     made = link.call(DirectoryServiceStub(link.channel).EnrolAgencyKey, request)
     output.one({**_described(made.key), "entry": made.event_id}, as_json)
+    if made.key.status == "proposed":
+        sys.stderr.write(f"note: {_PROPOSED}\n")
 
 
 @app.command("list")

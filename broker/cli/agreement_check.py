@@ -90,7 +90,10 @@ def check(
     With --state or --as, the directory, record types and agreements are those of that broker.
     """
     if agencies is not None and link.asked:
-        raise typer.BadParameter("give either --agencies or a broker, which knows its own")
+        raise typer.BadParameter(
+            "give either --agencies or a broker, which knows its own (--state or --as, or as BROKER_STATE or "
+            "BROKER_AS in the environment)"
+        )
     checked = check_files(files, link, agencies)
     rows = [row for each in checked for row in each.told()]
     errors = sum(row["severity"] == "error" for row in rows)

@@ -101,6 +101,7 @@ def _show(terms: Agreement, told: pb.Agreement) -> None:
             "minimum assurance": terms.actors.minimum_assurance,
             "neither confirm nor deny": terms.ncnd,
             **_limits(terms),
+            **_humans(terms),
             "lineage": "\n".join(told.lineage),
             "impact assessment": ", ".join(filter(None, (terms.governance.dpia, terms.governance.dpia_status))),
             "policy document": terms.governance.policy_document,
@@ -154,6 +155,21 @@ def _limits(terms: Agreement) -> dict[str, object]:
     }
 
 
+def _humans(terms: Agreement) -> dict[str, object]:
+    """Who may go past a refusal, and who decides what is referred; nothing where no flow has that."""
+    override, referral = terms.override, terms.referral
+    told: dict[str, object] = {}
+    if override is not None:
+        told["override"] = (
+            f"for {', '.join(override.codes)}; known by {override.minimum_assurance} at least; at most "
+            f"{override.hours} h, reviewed within {override.review_hours} h"
+        )
+    if any(flow.judgement for flow in terms.flows):
+        who = ", ".join(filter(None, (referral.role, referral.phone)))
+        told["referral"] = f"within {referral.hours} h" + (f"; {who}" if who else "")
+    return told
+
+
 def _section(found: list[dict[str, Any]], columns: tuple[str, ...], title: str, none: str = "") -> None:
     """A list under its name, without the columns in which nothing stands."""
     output.say("")
@@ -170,7 +186,10 @@ def _flow(number: int, of: int, flow: FlowTerms) -> dict[str, object]:
         "record type": flow.record_type,
         "roles that may ask": flow.roles,
         "subjects named by": named,
+        "only where": flow.context,
+        "a human decides each": "yes" if flow.judgement else "",
         "permitted fields": "\n".join(flow.permitted),
+        "fields of an override": "\n".join(flow.override),
     }
 
 

@@ -30,7 +30,7 @@ Where = Annotated[
     typer.Argument(
         metavar="LOG",
         help="A folder that holds `checkpoint` and `tile/`, or the https address of one, such as "
-        "https://localhost:8443/log.",
+        "https://localhost:7444/log.",
     ),
 ]
 Keys = Annotated[Path, typer.Option("--vkey", metavar="FILE", help="The log's verifier keys, one a line.")]

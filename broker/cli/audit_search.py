@@ -131,8 +131,9 @@ def _show(hit: pb.SearchHit, as_json: bool) -> None:
         output.say(json.dumps(line, ensure_ascii=True))
         return
     told = [view.get(key) for key in ("event", "outcome", "code", "record_type", "provider", "agreement")]
-    who = view.get("requester") or ""
-    output.say(f"{hit.index:>8}  {at}  {who:<12} {' '.join(str(each) for each in told if each)}")
+    who, actor = view.get("requester") or "", view.get("actor") or {}
+    by = f" by {actor['id']} ({actor.get('role') or 'no role'})" if actor.get("id") else ""
+    output.say(f"{hit.index:>8}  {at}  {who:<12} {' '.join(str(each) for each in told if each)}{by}")
 
 
 def _end(found: int, page: pb.SearchPage) -> None:

@@ -71,7 +71,7 @@ def explain(
     --record-type, about one that has not been made: whom it is about is then not looked at, and it binds
     nothing. Every explanation is itself an entry of the log.
 
-    For example: `broker explain 41 --reason complaint --actor-id r.audit --role auditor`
+    For example: `broker explain 49 --reason complaint --actor-id r.audit --role auditor`
     """
     from broker.v1 import audit_pb2, exchange_pb2
     from broker.v1.audit_pb2_grpc import AuditServiceStub

@@ -110,7 +110,11 @@ def ropa(
         "The operator of the broker is each controller's processor (UK GDPR Article 28, section 59).",
     )
     none = "There is no agreement under which anything is or will be processed."
-    _put(Report("Record of processing activities", about, tables, none, _today()), form, to)
+    _put(
+        Report("Record of processing activities", about, tables, none, _today(), stewardship.Processing),
+        form,
+        to,
+    )
 
 
 @app.command()
@@ -129,7 +133,7 @@ def reviews(
     rows = stewardship.reviews([_standing(each) for each in surroundings.applied(link)], _today(), within)
     table = Table(f"Overdue, or within {within} days of {_today()}", _REVIEWS, rows)
     none = f"No agreement is to be reviewed, and none ends, within {within} days."
-    _put(Report("Reviews of agreements", (), [table], none, _today()), form, to)
+    _put(Report("Reviews of agreements", (), [table], none, _today(), stewardship.Review), form, to)
 
 
 @app.command()
@@ -146,7 +150,7 @@ def dpia(link: Link, form: Form = Format.html, to: Out = None) -> None:
     about = (f"{len(rows) - lacking} of {len(rows)} agreements are covered, or need no assessment.",)
     table = Table("Agreements that are not over, those without cover first", _DPIA, rows)
     title = "Data protection impact assessments"
-    _put(Report(title, about, [table], "There are no agreements.", _today()), form, to)
+    _put(Report(title, about, [table], "There are no agreements.", _today(), stewardship.Assessment), form, to)
 
 
 def _of_controller(rows: Sequence[Processing]) -> Table:

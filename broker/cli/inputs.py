@@ -92,7 +92,7 @@ ActorRole = Annotated[
         "--role",
         envvar="BROKER_ACTOR_ROLE",
         metavar="CODE",
-        help="In which role they act; `broker agreement show` shows which may ask.",
+        help="In which role they act; to ask, one that `broker agreement show` lists.",
     ),
 ]
 Named = Annotated[

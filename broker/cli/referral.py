@@ -62,8 +62,8 @@ def ask(
 ) -> None:
     """Put a request before a named human of the provider: no agreement foresaw it, or it was refused.
 
-    Nothing about the person is looked at. Once it is granted, `broker request` with the very same options, and
-    `--retry-of` with the request id that is printed, gets the record.
+    Nothing about the person is looked at. Once it is granted, `broker request` with the very same options,
+    --reason among them, and `--retry-of` with the request id that is printed, gets the record.
     """
     from broker.client.asking import write_request
     from broker.core.model import Actor, Assurance, Reason

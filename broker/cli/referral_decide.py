@@ -6,6 +6,7 @@ signed with the agency's own key, so that its adapter need not take the broker's
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     from broker.v1 import adapter_pb2, exchange_pb2
     from broker.v1 import referral_pb2 as pb
 
-Code = Annotated[str, typer.Option(metavar="CODE")]
+Code = Annotated[str, typer.Option(metavar="CODE", help="As in an agreement.")]
+_UNSIGNED = (
+    "without --sign-with an adapter whose own check is on will not answer; a grant is not signed afterwards: "
+    "--refuse it, and have it asked anew"
+)
 
 
 class Told(StrEnum):
@@ -156,6 +161,8 @@ def _send(link: Link, request: pb.DecideReferralRequest, as_json: bool) -> None:
         done["until"] = output.when(request, "until") or ""
         done["signed_with"] = request.signed.key_id
     output.one({**done, **evidence.noted(reply.receipt, link.endpoint.vkey)}, as_json)
+    if request.granted and not request.HasField("signed"):
+        sys.stderr.write(f"note: {_UNSIGNED}\n")
 
 
 def _signed(found: pb.Referral, request: pb.DecideReferralRequest, key: Path) -> adapter_pb2.Grant:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from broker.errors import BrokerError, Denied, Saturated
+from broker.errors import BrokerError, Denied, ProviderTimeout, ProviderUnavailable, Saturated
 
 
 def remedy(error: BrokerError) -> str | None:
@@ -13,4 +13,6 @@ def remedy(error: BrokerError) -> str | None:
         return error.refusal.remedy or None
     if isinstance(error, Saturated):
         return f"Ask again in {max(1, math.ceil(error.retry_after))} s."
+    if isinstance(error, ProviderUnavailable | ProviderTimeout):
+        return "Ask again; in an emergency, telephone whoever holds the record."
     return None

@@ -58,6 +58,8 @@ class Report:
     # Said where there is no row at all.
     none: str
     made_on: date
+    # What every row is.
+    kind: type[msgspec.Struct]
 
 
 def write(report: Report, form: Format) -> str:
@@ -75,12 +77,11 @@ def as_json(report: Report) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """One table (RFC 4180) of every row, all fields, keys as heads."""
+    """One table (RFC 4180) of every row, all fields, keys as heads, which are there without a row too."""
     text = io.StringIO()
     writer = csv.writer(text)
     rows = [row for table in report.tables for row in table.rows]
-    if rows:
-        writer.writerow(rows[0].__struct_fields__)
+    writer.writerow(report.kind.__struct_fields__)
     for row in rows:
         writer.writerow([harmless(_plain(getattr(row, name))) for name in row.__struct_fields__])
     return text.getvalue()

@@ -6,6 +6,7 @@ Owns the words of this command. Refuses to show an answer whose evidence does no
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from broker.client import Disclosure
     from broker.core.model import Obligation
     from broker.core.receipt import Receipt
+
+# The same whatever refused, so that it says nothing of the person.
+_NOT_PAST = (
+    "the override did not go past this. It counts only with a code that the agreement has and the assurance it "
+    "asks for (`broker agreement show`), and never past a protected identity, a conflict of interest or the law"
+)
 
 
 @remote(None, timeout=None)
@@ -164,6 +171,8 @@ def request(
         disclosure = asyncio.run(ask())
     except BrokerError as error:
         _tell_failure(error, request_id, save, as_json)
+        if override and isinstance(error, Denied):
+            sys.stderr.write(f"note: {_NOT_PAST}\n")
         raise
     _tell(disclosure, save, as_json)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _LARGEST = 256 * 1024
 _ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
+# Of a directory's file, such as docs/agreements/agencies.toml: passed over, since no check reads it.
+_BEARS_NO_LAW = frozenset({"code", "contact", "valid_from", "valid_until"})
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def _agency(path: Path, n: int, table: dict[str, object]) -> Agency:
     from broker.v1 import directory_pb2
 
     keys = ("id", "kind", "jurisdiction", "name")
+    table = {key: value for key, value in table.items() if key not in _BEARS_NO_LAW}
     for key, value in table.items():
         if key not in keys or not isinstance(value, str):
             raise SetupError(f"{path}: agencies.{n}.{key}: the keys are {', '.join(keys)}, each a text")

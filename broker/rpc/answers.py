@@ -30,7 +30,10 @@ def read_answer(answer: adapter_pb2.Answer) -> Answer:
         if kind == "many_match":
             return ManyMatch(_traits(answer.many_match.ask_for))
         if kind == "not_agreed":
-            return _failure("the provider's own copy of its agreements does not name this request")
+            return _failure(
+                "the provider's own copy of its agreements does not name this request: the provider must "
+                "give its adapter the agreement with its own signature, or sign its decision"
+            )
         if kind == "failed" and answer.failed.timed_out:
             return ProviderFailed(ProviderTimeout("the provider's system did not answer in time"), "timed out")
         return _failure("the provider's system could not answer")

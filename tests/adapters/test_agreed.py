@@ -397,8 +397,8 @@ async def test_another_broker_than_the_expected_one_gets_no_answer(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"AGREEMENTS": "/a"}, "BROKER_ADAPTER_AGREEMENTS and AGREEMENT_KEYS go together"),
-        ({"AGREEMENT_KEYS": "/a"}, "BROKER_ADAPTER_AGREEMENTS and AGREEMENT_KEYS go together"),
+        ({"AGREEMENTS": "/a"}, "BROKER_ADAPTER_AGREEMENTS and BROKER_ADAPTER_AGREEMENT_KEYS go together"),
+        ({"AGREEMENT_KEYS": "/a"}, "BROKER_ADAPTER_AGREEMENTS and BROKER_ADAPTER_AGREEMENT_KEYS go together"),
         ({"AGREEMENTS": "/a", "AGREEMENT_KEYS": "/b"}, "BROKER_ADAPTER_EXPECTED_BROKER must name the broker"),
     ],
 )

@@ -67,6 +67,13 @@ def test_files_without_a_fault(file: Path, agencies: Path) -> None:
     assert (ours.code, len(DEMONSTRATION)) == (0, 3), ours.out
 
 
+def test_the_agencies_of_the_examples_are_a_file_to_check_with() -> None:
+    """What a directory holds and no check reads is passed over; no party of an example is unknown then."""
+    examples = Path("docs/agreements").resolve()
+    result = run("agreement", "check", *examples.glob("*-*.toml"), "--agencies", examples / "agencies.toml")
+    assert (result.code, "agency.assumed" in result.out) == (0, False), result.out
+
+
 def test_each_message_has_its_file_line_key_rule_and_fix(file: Path, agencies: Path) -> None:
     """For people as compilers write it; the same for scripts, and exit code 1."""
     changed(file, '"allergies.state"', '"allergis.state"')

@@ -25,7 +25,7 @@ def _midnight(day: date, more: int = 0) -> datetime:
 @cache
 def agencies() -> dict[str, Agency]:
     """Those of agencies.toml, whose `valid_until` is a last day, by id."""
-    listed = tomllib.loads((FOLDER / "agencies.toml").read_text(encoding="utf-8"))["agency"]
+    listed = tomllib.loads((FOLDER / "agencies.toml").read_text(encoding="utf-8"))["agencies"]
     return {
         each["id"]: Agency(
             each["id"],

@@ -85,7 +85,11 @@ def test_what_the_provider_takes_back_is_refused_by_its_own_adapter(
     copy = signing.copies(deployment.state, "cfrs") / PREMISES
     whole = copy.read_bytes()
     copy.unlink()
-    until(stub, "UNAVAILABLE: the provider's own copy of its agreements does not name this request")
+    until(
+        stub,
+        "UNAVAILABLE: the provider's own copy of its agreements does not name this request: the provider "
+        "must give its adapter the agreement with its own signature, or sign its decision",
+    )
     log = (deployment.state.logs / "adapters.fire.log").read_text()
     assert "cfrs has signed nothing that names this" in log
     assert "check is OFF" not in log

@@ -93,7 +93,8 @@ def require_free(host: str, port: int, option: str) -> None:
             probe.bind((host, port))
         except OSError as e:
             raise SetupError(
-                f"port {port} on {host} cannot be had ({e.strerror}); choose another with {option} (0: any)"
+                f"port {port} on {host} cannot be had ({e.strerror}); stop the `broker up` (`make run`) that "
+                f"has it, or choose another with {option} (0: any)"
             ) from e
 
 
