@@ -8,6 +8,7 @@ on.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from msgspec import Struct
 
@@ -85,6 +86,16 @@ class Searches:
     ) -> Page:
         """More of the same look, or what has come since it began: it was noted then."""
         return await self._read(caller, question, limit, beyond, newest_first)
+
+    async def every(self, caller: Caller, question: Question, below: int) -> AsyncIterator[Seen]:
+        """Every entry below a place that the caller may see, newest first, a page in memory at a time. Whoever
+        asks has noted the look."""
+        at: int | None = below
+        while at is not None:
+            page = await self._read(caller, question, PAGE, at, newest_first=True)
+            for seen in page.found:
+                yield seen
+            at = page.beyond
 
     async def progress(self) -> tuple[int, int]:
         """Entries in the index, and in the log."""

@@ -62,6 +62,7 @@ from broker.ports import (
     StoredDirective,
 )
 from broker.workers import Beat
+from tests.support.cases import MemoryCases
 from tests.support.queues import MemoryQueues
 
 ORIGIN = "blue-light.test/log/2026h2"
@@ -125,6 +126,7 @@ class MemoryStore:
     def __post_init__(self) -> None:
         self.signer = Signer.from_seed(ORIGIN, bytes(range(32)))
         self.calls: list[str] = []
+        self.cases = MemoryCases(lambda entry: self.log._find(entry).index)
         self.log = MemoryLog(self)
         self.facts = MemoryFacts(self)
         self.reference = MemoryReference(self)
@@ -324,7 +326,11 @@ class MemoryLog:
             store.withdrawn.update(ids)
         else:
             # What a human decided stands in the entries that heard of it: nothing to be built again.
-            store.queues.apply(change)
+            if not store.cases.apply(change):
+                store.queues.apply(change)
+            used = store.queues.overrides.rows.get(str(detail["id"]))
+            if change.kind == "override-review" and used is not None and used.status == "wrong-person":
+                store.cases.breaches.begins(used)
             store.moved(*change.writes, reference=change.reference)
             return
         store.journal.append((store.moved(*change.writes, reference=change.reference), change))

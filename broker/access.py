@@ -1,0 +1,351 @@
+"""Use cases of a request for access (UK GDPR Art. 15, DPA 2018 s.45): begun, cleared, answered.
+
+Owns who may do what, and what is told: an entry only where every agency that is party to it has cleared it for
+this very request. Each controller sees its own entries, by the search that it could make itself. Whoever began
+it learns from the answer what was cleared and nothing else; it comes at a multiple of a second, so that how
+long it took does not tell either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from broker import law
+from broker.administration import Administration, Made, Plan, named, subject_detail
+from broker.cases import AccessStore, StoredAccess
+from broker.core import canonical
+from broker.core.canonical import Json
+from broker.core.checkpoint import Checkpoint
+from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
+from broker.core.reports import subject
+from broker.core.reports.document import MOST, Document
+from broker.core.reports.subject import Scope, Told
+from broker.core.reports.times import month_after
+from broker.core.searchterms import Question
+from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
+from broker.ids import entry_id
+from broker.law import exemptions
+from broker.ports import Asked, Change, Clock, FactsSource, LogView, Reads, ReferenceSource
+from broker.searches import Searches, Seen
+
+OPEN = 100  # that are listed
+MOST_CLEARED = 500  # entries in one clearing
+MOST_SUBJECTS = 8
+BUCKET = 1.0  # seconds
+_NONE = "there is no such request for access that your agency may see"
+
+
+class Wanted(Struct, frozen=True):
+    """What a person asks about: identifiers that are theirs, and the time [since, until)."""
+
+    subjects: tuple[SubjectRef, ...]
+    received_at: datetime | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    deceased: bool = False
+
+
+class Ruling(Struct, frozen=True):
+    """What a controller decides of its entries: told where `code` is empty, left out under that exemption else.
+
+    `opinion` says whose opinion it rests on and of when, for serious harm to health. Both are erasable words.
+    """
+
+    code: str = ""
+    words: str = ""
+    opinion: str = ""
+
+
+class Accesses:
+    """Requests for access."""
+
+    def __init__(
+        self,
+        administration: Administration,
+        store: AccessStore,
+        searches: Searches,
+        log: LogView,
+        facts: FactsSource,
+        reference: ReferenceSource,
+        clock: Clock,
+    ) -> None:
+        self._administration = administration
+        self._store = store
+        self._searches = searches
+        self._log = log
+        self._facts = facts
+        self._reference = reference
+        self._clock = clock
+
+    async def start(
+        self, caller: Caller, wanted: Wanted, actor: Actor, reason: Reason
+    ) -> tuple[str, datetime, Made]:
+        """Begin one: its id, and when it is to be answered. Raises InvalidRequest, NotAllowed."""
+        _may(caller)
+        _check(wanted, reason)
+        now = self._clock.now()
+        received = wanted.received_at or now
+        if received > now:
+            raise InvalidRequest("received_at", "is still to come")
+        access, due = entry_id(), month_after(received)
+        asked: dict[str, Json] = {
+            "subjects": [subject_detail(each) for each in wanted.subjects],
+            "since": wanted.since.isoformat() if wanted.since else None,
+            "until": wanted.until.isoformat() if wanted.until else None,
+            "deceased": wanted.deceased,
+        }
+        stored: dict[str, Json] = {
+            "id": access,
+            "agency": caller.agency,
+            "at": now.isoformat(),
+            "due": due.isoformat(),
+        }
+        change = Change("access-start", stored, _lock(access), reference=False, sealed=asked)
+        # By its first identifier this entry is found as every other look is.
+        detail: dict[str, Json] = {
+            **stored,
+            **asked,
+            "subject": subject_detail(wanted.subjects[0]),
+            "reason": reason.code,
+        }
+
+        async def plan() -> Plan:
+            return Plan("access-started", detail, change, words=reason.words, id=access)
+
+        return access, due, await self._administration.make(caller, plan, actor)
+
+    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[StoredAccess], Made]:
+        """Those that are open, by every controller: nothing says whom they are about, or who has entries."""
+        _may(caller)
+        found = await self._store.open(OPEN)
+        return found, await self._administration.note(caller, "access-listed", {"found": len(found)}, actor)
+
+    async def draft(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> tuple[Document, Made]:
+        """The caller's own entries, each as it would be told, and how it stands. The look is an entry."""
+        _may(caller)
+        row = await self._row(access)
+        _need(reason)
+        made = await self._administration.note(
+            caller, "access-viewed", {"access": access, "reason": reason.code}, actor, words=reason.words
+        )
+        scope, own = await self._scope(row), await self._own(caller, row)
+        cleared = {each.entry: each.code for each in await self._store.cleared(access, caller.agency)}
+        reasons = exemptions.load()
+
+        def status(entry: str) -> str:
+            code = cleared.get(entry)
+            if code is None:
+                return "not cleared"
+            return f"left out: {code}, {reasons[code].source}" if code else "to be told"
+
+        rows = [(await self._told(seen), status(seen.hit.id)) for seen in own.values()]
+        return subject.draft(scope, rows), made
+
+    async def clear(
+        self, caller: Caller, access: str, entries: Sequence[str], ruling: Ruling, actor: Actor
+    ) -> tuple[int, Made]:
+        """Decide that these of the caller's entries are told, or left out; without any, all not decided yet.
+
+        How many. May be decided again until the answer is given. Raises InvalidRequest, NotAllowed.
+        """
+        named(actor)
+        _may(caller)
+        _check_ruling(ruling)
+        if len(entries) > MOST_CLEARED:
+            raise InvalidRequest("entries", f"more than {MOST_CLEARED} at once")
+        counted: list[int] = []
+
+        async def plan() -> Plan:
+            policy = (await self._facts.read(Asked((), caller.name, ()))).policy
+            row = await self._row(access)
+            if row.issued_at is not None:
+                raise InvalidRequest("access_id", "was answered already; begin another")
+            own = await self._own(caller, row)
+            chosen = list(dict.fromkeys(entries)) or await self._left(caller, access, own)
+            counted[:] = [len(chosen)]
+            await self._check_entries(caller, chosen, own, ruling.code)
+            now = self._clock.now()
+            stored: dict[str, Json] = {
+                "id": access,
+                "access": access,
+                "agency": caller.agency,
+                "entries": [*chosen],
+                "code": ruling.code,
+                "at": now.isoformat(),
+            }
+            change = Change("access-clearing", stored, _lock(access), reference=False)
+            detail: dict[str, Json] = {**stored, "by": {"id": actor.id, "role": actor.role, "name": actor.name}}
+            words = "\n".join(part for part in (ruling.words, ruling.opinion) if part)
+            return Plan("access-cleared", detail, change, Reads(policy, _lock(access)), words)
+
+        made = await self._administration.make(caller, plan, actor)
+        return counted[0], made
+
+    async def issue(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> tuple[Document, Made]:
+        """The answer: what every controller concerned has cleared. From the first time on nothing more is.
+
+        Only whoever began it, and auditors. Raises InvalidRequest, NotAllowed, AuditUnavailable.
+        """
+        begun = self._clock.loop_time()
+        _may(caller)
+        _need(reason)
+        row = await self._row(access)
+        if caller.function is not Function.AUDITOR and row.agency != caller.agency:
+            raise NotAllowed(_NONE)
+        scope = await self._scope(row)
+        made = await self._close(caller, access, actor, reason)
+        whose: dict[str, set[str]] = {}
+        for entry, agency in await self._store.told(access):
+            whose.setdefault(entry, set()).add(agency)
+        told = [each for entry in whose if (each := await self._cleared(entry, whose[entry])) is not None]
+        document = subject.answer(scope, told)
+        spent = self._clock.loop_time() - begun
+        await self._clock.until(begun + math.ceil(spent / BUCKET) * BUCKET)
+        return document, made
+
+    async def _close(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> Made:
+        async def plan() -> Plan:
+            policy = (await self._facts.read(Asked((), caller.name, ()))).policy
+            row = await self._row(access)
+            detail: dict[str, Json] = {"access": access, "reason": reason.code}
+            if row.issued_at is not None:
+                return Plan("access-answer-viewed", detail, None, words=reason.words)
+            stored = {**detail, "id": access, "at": self._clock.now().isoformat()}
+            change = Change("access-issue", stored, _lock(access), reference=False)
+            return Plan("access-answered", detail, change, Reads(policy, _lock(access)), reason.words)
+
+        return await self._administration.make(caller, plan, actor)
+
+    async def _row(self, access: str) -> StoredAccess:
+        row = await self._store.by_id(access)
+        if row is None or not row.asked:
+            raise NotAllowed(_NONE)
+        return row
+
+    async def _scope(self, row: StoredAccess) -> Scope:
+        done, _ = await self._searches.progress()
+        size = row.index + 1
+        if done < size:
+            raise AuditUnavailable(f"the search index reaches {done} of {size} entries; try again in a moment")
+        _, note = await self._log.consistency(size, size)
+        checkpoint = Checkpoint.parse(note.partition(b"\n\n")[0].decode() + "\n")
+        asked: Any = row.asked
+        return Scope(
+            checkpoint.origin,
+            checkpoint.size,
+            checkpoint.root.hex(),
+            _when(asked["since"]),
+            _when(asked["until"]),
+            asked["deceased"],
+        )
+
+    async def _own(self, caller: Caller, row: StoredAccess) -> dict[str, Seen]:
+        """The caller's agency's entries, by id, as a partner of it would find them."""
+        asked: Any = row.asked
+        as_party = Caller(caller.agency, caller.system, Function.PARTNER, caller.key_digest)
+        found: dict[str, Seen] = {}
+        for each in asked["subjects"]:
+            question = Question((), SubjectRef(**each), _when(asked["since"]), _when(asked["until"]))
+            async for seen in self._searches.every(as_party, question, row.index):
+                found[seen.hit.id] = seen
+                if len(found) > MOST:
+                    raise InvalidRequest("access_id", f"over {MOST} entries: begin one for a shorter time")
+        return found
+
+    async def _left(self, caller: Caller, access: str, own: dict[str, Seen]) -> list[str]:
+        done = {each.entry for each in await self._store.cleared(access, caller.agency)}
+        left = [entry for entry in own if entry not in done][:MOST_CLEARED]
+        if not left:
+            raise InvalidRequest("entries", "nothing of yours is left to decide")
+        return left
+
+    async def _check_entries(
+        self, caller: Caller, chosen: Sequence[str], own: dict[str, Seen], code: str
+    ) -> None:
+        reference = await self._reference.refresh()
+        agency = reference.agencies.get(caller.agency)
+        kind = reference.law.kinds.get(agency.kind) if agency else None
+        for n, entry in enumerate(chosen):
+            seen = own.get(entry)
+            if seen is None:
+                raise NotAllowed(f"entries.{n}: there is no such entry that your agency may clear")
+            if not code:
+                continue
+            reason = exemptions.load()[code]
+            side = "regime" if seen.hit.requester == caller.agency else "provider_regime"
+            regime = seen.hit.full.get(side)
+            competent = kind is not None and kind.competent_authority
+            police = reference.law.regimes[reason.regime].law_enforcement
+            # Where no agreement was found, no regime was decided on: whoever may be under Part 3 may say so.
+            if not (regime == reason.regime if regime else competent or not police):
+                raise InvalidRequest("code", f"{code} ({reason.source}) is not open to this entry")
+
+    async def _cleared(self, entry: str, by: set[str]) -> Told | None:
+        """What is told of an entry; None where an agency that is party to it has not cleared it."""
+        try:
+            concerned = {agency for agency in await self._log.parties(entry) if agency}
+            if not concerned or not concerned <= by:
+                return None
+            receipt, full = await self._log.receipt(entry, "requester")
+        except KeyError:
+            return None
+        if not full:
+            return None  # erased since
+        view = canonical.decode_object(receipt.opening.view) if receipt.opening else None
+        at = datetime.fromisoformat(str(full["now"]))
+        return subject.told(entry, at, view, full, self._names(), law.load())
+
+    async def _told(self, seen: Seen) -> Told:
+        view = seen.hit.views.get("requester")
+        opened = canonical.decode_object(view) if view else None
+        full = seen.hit.full
+        at = datetime.fromisoformat(str(full["now"]))
+        return subject.told(seen.hit.id, at, opened, full, self._names(), law.load())
+
+    def _names(self) -> dict[str, str]:
+        return {each.id: each.name for each in self._reference.current.agencies.values()}
+
+
+def _may(caller: Caller) -> None:
+    if caller.function is Function.OPERATOR:
+        raise NotAllowed("operators run the broker; controllers answer requests for access")
+
+
+def _need(reason: Reason) -> None:
+    if not reason.code:
+        raise InvalidRequest("reason.code", "say why")
+
+
+def _check(wanted: Wanted, reason: Reason) -> None:
+    _need(reason)
+    if not 1 <= len(wanted.subjects) <= MOST_SUBJECTS:
+        raise InvalidRequest("subjects", f"1 to {MOST_SUBJECTS} identifiers of the one person")
+    if wanted.since and wanted.until and wanted.until <= wanted.since:
+        raise InvalidRequest("until", "is not after since")
+
+
+def _check_ruling(ruling: Ruling) -> None:
+    if not ruling.code:
+        return
+    known = exemptions.load().get(ruling.code)
+    if known is None:
+        raise InvalidRequest("code", f"one of {', '.join(exemptions.load())}")
+    if not ruling.words.strip():
+        raise InvalidRequest("words", f"record the reasons for leaving it out ({known.source})")
+    if known.opinion and not ruling.opinion.strip():
+        raise InvalidRequest(
+            "opinion", f"say which health professional gave their opinion, and when ({known.source})"
+        )
+
+
+def _lock(access: str) -> frozenset[str | bytes]:
+    return frozenset({f"access:{access}"})
+
+
+def _when(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

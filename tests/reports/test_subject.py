@@ -1,0 +1,240 @@
+"""Requests for access: each controller clears its own entries, and what is told shows only what all cleared."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.access import Accesses, Ruling, Wanted
+from broker.core.model import Reason, SubjectRef
+from broker.core.reports.document import Document
+from broker.errors import InvalidRequest, NotAllowed
+from broker.law import exemptions
+from tests.human.conftest import ASSERTED, GUARDIAN, OWNER
+from tests.reports.conftest import WHY, asked, indexed, rows, text
+from tests.support.stage import COUNCIL, Stage
+from tests.support.values import replace
+from tests.support.world import ACTOR, AUDITOR, HOME, OPERATOR, World, ask, caller
+
+NWAS, NCIC = caller("nwas"), caller("ncic")
+LEFT_OUT = Ruling("third-party", "the neighbour who rang is named")
+
+
+async def begun(stage: Stage, *people: SubjectRef, deceased: bool = False) -> str:
+    """A request for access that the council has received."""
+    access, _, _ = await stage.access.start(COUNCIL, Wanted(people, deceased=deceased), GUARDIAN, WHY)
+    await indexed(stage)
+    return access
+
+
+async def issued(stage: Stage, access: str) -> Document:
+    """The answer to it."""
+    document, _ = await stage.access.issue(COUNCIL, access, GUARDIAN, WHY)
+    return document
+
+
+async def test_an_entry_is_told_once_every_party_to_it_has_cleared_it(stage: Stage) -> None:
+    """The requester alone does not do; with the provider too it says who, what, why and on what basis."""
+    person = stage.person()
+    entry, theirs = await asked(stage, person), await asked(stage, person, provider="cfrs")
+    other = await asked(stage)
+    access = await begun(stage, person)
+    counted, _ = await stage.access.clear(NWAS, access, (), Ruling(), GUARDIAN)
+    assert counted == 2
+    await stage.access.clear(OWNER, access, [entry], Ruling(), GUARDIAN)
+    found = rows(await issued(stage, access))
+    assert [each["entry"] for each in found] == [entry]
+    assert (found[0]["by"], found[0]["asked"], found[0]["role"]) == ("NWAS", "CFRS", "ambulance-crew")
+    assert found[0]["what"] == "A record was given"
+    assert "oxygen.kind" in found[0]["fields"]
+    assert "UK GDPR" in found[0]["basis"]
+    assert not {theirs, other} & {each["entry"] for each in found}
+
+
+async def test_a_draft_holds_a_controllers_own_entries_and_nobody_elses(stage: Stage) -> None:
+    """Each party sees its own; the council that received the request sees that it has none."""
+    person = stage.person()
+    entry = await asked(stage, person)
+    refused = await asked(stage, person, actor=replace(ACTOR, role="visitor"))
+    access = await begun(stage, person)
+    drafts = {
+        who.agency: {each["entry"] for each in rows((await stage.access.draft(who, access, GUARDIAN, WHY))[0])}
+        for who in (NWAS, OWNER, COUNCIL)
+    }
+    assert drafts == {"nwas": {entry, refused}, "cfrs": {entry}, "cumberland": set()}
+    with pytest.raises(NotAllowed, match="no such entry that your agency may clear"):
+        await stage.access.clear(OWNER, access, [refused], Ruling(), GUARDIAN)
+    with pytest.raises(NotAllowed):
+        await stage.access.draft(OPERATOR, access, GUARDIAN, WHY)
+
+
+async def test_an_answer_with_something_left_out_is_that_of_somebody_with_nothing(stage: Stage) -> None:
+    """Word for word: all left out, one of two left out by one party, nothing decided, nothing there at all."""
+    told: dict[str, Document] = {}
+    for case in ("left out", "by one", "undecided", "nothing"):
+        person = stage.person()
+        access_to = [] if case == "nothing" else [await asked(stage, person)]
+        access = await begun(stage, person)
+        if case in ("left out", "by one"):
+            await stage.access.clear(OWNER, access, access_to, LEFT_OUT, GUARDIAN)
+            ruling = Ruling() if case == "by one" else LEFT_OUT
+            await stage.access.clear(NWAS, access, access_to, ruling, GUARDIAN)
+        told[case] = await issued(stage, access)
+    shapes = {(each.title, each.about, each.tables, each.none) for each in told.values()}
+    assert len(shapes) == 1
+    names = {tuple(name for name, _ in each.facts) for each in told.values()}
+    assert len(names) == 1
+    assert rows(told["nothing"]) == []
+
+
+async def test_reasons_are_needed_to_leave_something_out(stage: Stage) -> None:
+    """Words for each; an opinion for serious harm; police codes only where Part 3 was the regime."""
+    person = stage.person()
+    entry = await asked(stage, person)
+    access = await begun(stage, person)
+    for ruling, field in (
+        (Ruling("because", "words"), "code"),
+        (Ruling("third-party"), "words"),
+        (Ruling("serious-harm-health", "it would"), "opinion"),
+        (Ruling("police-restriction", "an inquiry"), "code"),
+        (Ruling("neither-confirm-nor-deny", "an inquiry"), "code"),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            await stage.access.clear(NWAS, access, [entry], ruling, GUARDIAN)
+        assert caught.value.field == field
+    with pytest.raises(InvalidRequest, match=r"actor\.assurance"):
+        await stage.access.clear(NWAS, access, [entry], Ruling(), ASSERTED)
+    start = await stage.size()
+    ruling = Ruling("serious-harm-health", "it would", "Dr Bell, consultant psychiatrist, 2026-11-01")
+    await stage.access.clear(NWAS, access, [entry], ruling, GUARDIAN)
+    (full,) = await stage.since(start)
+    assert (full["event"], full["detail"]["code"]) == ("access-cleared", "serious-harm-health")
+    assert "Dr Bell" not in str(full), "words are kept apart, and erasable"
+    draft, _ = await stage.access.draft(NWAS, access, GUARDIAN, WHY)
+    assert [each["status"] for each in rows(draft)] == [
+        "left out: serious-harm-health, DPA 2018 Sch. 3 para. 5 and 6"
+    ]
+
+
+async def test_nothing_is_cleared_after_the_answer(stage: Stage) -> None:
+    """A decision may be changed until then; afterwards the same answer comes again."""
+    person = stage.person()
+    entry = await asked(stage, person)
+    access = await begun(stage, person)
+    for who in (NWAS, OWNER):
+        await stage.access.clear(who, access, [entry], LEFT_OUT, GUARDIAN)
+        await stage.access.clear(who, access, [entry], Ruling(), GUARDIAN)
+    first = await issued(stage, access)
+    assert [each["entry"] for each in rows(first)] == [entry]
+    with pytest.raises(InvalidRequest, match="was answered already"):
+        await stage.access.clear(NWAS, access, [entry], LEFT_OUT, GUARDIAN)
+    assert await issued(stage, access) == first
+    assert access not in {each.id for each in (await stage.access.listed(NWAS, GUARDIAN))[0]}
+
+
+async def test_what_came_after_the_beginning_is_not_answered_about(stage: Stage) -> None:
+    """The checkpoint is that of the beginning, and names the log, its size and its root."""
+    person = stage.person()
+    await asked(stage, person)
+    access = await begun(stage, person)
+    later = await asked(stage, person)
+    await indexed(stage)
+    draft, _ = await stage.access.draft(NWAS, access, GUARDIAN, WHY)
+    assert later not in text(draft)
+    facts = dict((await issued(stage, access)).facts)
+    assert facts["Log"] == "blue-light.test/log/2026h2"
+    assert facts["Checkpoint"].split(" entries, root ")[0].isdigit()
+
+
+async def test_only_who_began_it_has_the_answer(stage: Stage) -> None:
+    """Others hear the same words as for none; an auditor may see it; each step is an entry with who and why."""
+    person = stage.person()
+    start = await stage.size()
+    access = await begun(stage, person)
+    for who in (NWAS, NCIC):
+        with pytest.raises(NotAllowed, match="no such request for access"):
+            await stage.access.issue(who, access, GUARDIAN, WHY)
+    with pytest.raises(InvalidRequest, match="say why"):
+        await stage.access.issue(COUNCIL, access, GUARDIAN, Reason())
+    await stage.access.issue(AUDITOR, access, GUARDIAN, WHY)
+    fulls = await stage.since(start)
+    assert [each["event"] for each in fulls] == ["access-started", "access-answered"]
+    assert {each["actor"]["id"] for each in fulls} == {GUARDIAN.id}
+    assert {each["detail"]["reason"] for each in fulls} == {"complaint"}
+
+
+async def test_of_the_dead_it_says_that_there_is_no_such_right(stage: Stage) -> None:
+    """By the word of whoever begins it; what is told is still what was cleared."""
+    access = await begun(stage, stage.person(), deceased=True)
+    document = await issued(stage, access)
+    assert "no right of access to what is held about the dead" in text(document)
+    assert "complain to the Information" not in text(document)
+
+
+async def test_it_is_due_in_a_month(stage: Stage) -> None:
+    """From the day it was received; one that is still to come is refused."""
+    received = stage.clock.now()
+    _, due, _ = await stage.access.start(COUNCIL, Wanted((stage.person(),), received), GUARDIAN, WHY)
+    assert 28 <= (due - received).days <= 31
+    ahead = received.replace(year=received.year + 1)
+    with pytest.raises(InvalidRequest, match="still to come"):
+        await stage.access.start(COUNCIL, Wanted((stage.person(),), ahead), GUARDIAN, WHY)
+
+
+DECIDED = st.sampled_from([None, Ruling(), LEFT_OUT])
+
+
+async def answered(entries: list[tuple[Ruling | None, Ruling | None]]) -> Document:
+    """The answer in a world of its own about somebody with these entries, as requester and provider decided."""
+    world = World()
+    world.agree()
+    await world.ready()
+    world.providers.answers(world.found())
+    access = Accesses(
+        world.administration,
+        world.store.cases.accesses,
+        world.searches,
+        world.store.log,
+        world.store.facts,
+        world.store.reference,
+        world.clock,
+    )
+    ids = []
+    for _ in entries:
+        ids.append(len(world.store.entries))
+        await world.exchange.answer(ask())
+    wanted, _, _ = await access.start(COUNCIL, Wanted((HOME,)), GUARDIAN, WHY)
+    for index, decided in zip(ids, entries, strict=True):
+        for who, ruling in zip((NWAS, OWNER), decided, strict=True):
+            if ruling is not None:
+                await access.clear(who, wanted, [world.store.entries[index].draft.id], ruling, GUARDIAN)
+    document, _ = await access.issue(COUNCIL, wanted, GUARDIAN, WHY)
+    return document
+
+
+@given(entries=st.lists(st.tuples(DECIDED, DECIDED), max_size=5))
+@settings(max_examples=40, deadline=None)
+async def test_what_is_not_cleared_by_all_leaves_no_trace(
+    entries: list[tuple[Ruling | None, Ruling | None]],
+) -> None:
+    """The answer is that of a log in which there are only the entries that both have cleared, but for the log's
+    size and root and the entries' random ids."""
+    cleared = [each for each in entries if each == (Ruling(), Ruling())]
+    told, alone = await answered(entries), await answered(cleared)
+    assert shape(told) == shape(alone)
+    assert len(rows(told)) == len(cleared)
+
+
+def shape(document: Document) -> object:
+    """Everything but ids and what every log has of its own."""
+    cells = [[{**row, "entry": ""} for row in rows(document)], [name for name, _ in document.facts]]
+    tables = [(each.caption, each.columns, each.heading, each.notes, each.chart) for each in document.tables]
+    return document.name, document.title, document.about, document.none, tables, cells
+
+
+def test_every_exemption_names_its_law() -> None:
+    """Code, source and regime of each; police codes are Part 3's."""
+    part3 = {code for code, each in exemptions.load().items() if each.regime == "dpa-2018-part-3"}
+    assert part3 == {"police-restriction", "neither-confirm-nor-deny"}
+    assert all("DPA 2018" in each.source for each in exemptions.load().values())
