@@ -18,15 +18,15 @@ from msgspec import Struct
 from broker import law
 from broker.administration import Administration, Made, Plan, named, subject_detail
 from broker.cases import AccessStore, StoredAccess
+from broker.clearing import Holdings, Ruling, check_ruling, when
 from broker.core import canonical
 from broker.core.canonical import Json
 from broker.core.checkpoint import Checkpoint
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.core.reports import subject
-from broker.core.reports.document import MOST, Document
+from broker.core.reports.document import Document
 from broker.core.reports.subject import Scope, Told
 from broker.core.reports.times import month_after
-from broker.core.searchterms import Question
 from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
 from broker.ids import entry_id
 from broker.law import exemptions
@@ -50,17 +50,6 @@ class Wanted(Struct, frozen=True):
     deceased: bool = False
 
 
-class Ruling(Struct, frozen=True):
-    """What a controller decides of its entries: told where `code` is empty, left out under that exemption else.
-
-    `opinion` says whose opinion it rests on and of when, for serious harm to health. Both are erasable words.
-    """
-
-    code: str = ""
-    words: str = ""
-    opinion: str = ""
-
-
 class Accesses:
     """Requests for access."""
 
@@ -77,9 +66,9 @@ class Accesses:
         self._administration = administration
         self._store = store
         self._searches = searches
+        self._holdings = Holdings(searches, reference)
         self._log = log
         self._facts = facts
-        self._reference = reference
         self._clock = clock
 
     async def start(
@@ -133,7 +122,7 @@ class Accesses:
         made = await self._administration.note(
             caller, "access-viewed", {"access": access, "reason": reason.code}, actor, words=reason.words
         )
-        scope, own = await self._scope(row), await self._own(caller, row)
+        scope, own = await self._scope(row), await self._holdings.of(caller, row)
         cleared = {each.entry: each.code for each in await self._store.cleared(access, caller.agency)}
         reasons = exemptions.load()
 
@@ -143,7 +132,7 @@ class Accesses:
                 return "not cleared"
             return f"left out: {code}, {reasons[code].source}" if code else "to be told"
 
-        rows = [(await self._told(seen), status(seen.hit.id)) for seen in own.values()]
+        rows = [(self._holdings.told(seen), status(seen.hit.id)) for seen in own.values()]
         return subject.draft(scope, rows), made
 
     async def clear(
@@ -155,7 +144,7 @@ class Accesses:
         """
         named(actor)
         _may(caller)
-        _check_ruling(ruling)
+        check_ruling(ruling)
         if len(entries) > MOST_CLEARED:
             raise InvalidRequest("entries", f"more than {MOST_CLEARED} at once")
         counted: list[int] = []
@@ -165,10 +154,10 @@ class Accesses:
             row = await self._row(access)
             if row.issued_at is not None:
                 raise InvalidRequest("access_id", "was answered already; begin another")
-            own = await self._own(caller, row)
+            own = await self._holdings.of(caller, row)
             chosen = list(dict.fromkeys(entries)) or await self._left(caller, access, own)
             counted[:] = [len(chosen)]
-            await self._check_entries(caller, chosen, own, ruling.code)
+            await self._holdings.check(caller, chosen, own, ruling.code)
             now = self._clock.now()
             stored: dict[str, Json] = {
                 "id": access,
@@ -239,23 +228,10 @@ class Accesses:
             checkpoint.origin,
             checkpoint.size,
             checkpoint.root.hex(),
-            _when(asked["since"]),
-            _when(asked["until"]),
+            when(asked["since"]),
+            when(asked["until"]),
             asked["deceased"],
         )
-
-    async def _own(self, caller: Caller, row: StoredAccess) -> dict[str, Seen]:
-        """The caller's agency's entries, by id, as a partner of it would find them."""
-        asked: Any = row.asked
-        as_party = Caller(caller.agency, caller.system, Function.PARTNER, caller.key_digest)
-        found: dict[str, Seen] = {}
-        for each in asked["subjects"]:
-            question = Question((), SubjectRef(**each), _when(asked["since"]), _when(asked["until"]))
-            async for seen in self._searches.every(as_party, question, row.index):
-                found[seen.hit.id] = seen
-                if len(found) > MOST:
-                    raise InvalidRequest("access_id", f"over {MOST} entries: begin one for a shorter time")
-        return found
 
     async def _left(self, caller: Caller, access: str, own: dict[str, Seen]) -> list[str]:
         done = {each.entry for each in await self._store.cleared(access, caller.agency)}
@@ -263,27 +239,6 @@ class Accesses:
         if not left:
             raise InvalidRequest("entries", "nothing of yours is left to decide")
         return left
-
-    async def _check_entries(
-        self, caller: Caller, chosen: Sequence[str], own: dict[str, Seen], code: str
-    ) -> None:
-        reference = await self._reference.refresh()
-        agency = reference.agencies.get(caller.agency)
-        kind = reference.law.kinds.get(agency.kind) if agency else None
-        for n, entry in enumerate(chosen):
-            seen = own.get(entry)
-            if seen is None:
-                raise NotAllowed(f"entries.{n}: there is no such entry that your agency may clear")
-            if not code:
-                continue
-            reason = exemptions.load()[code]
-            side = "regime" if seen.hit.requester == caller.agency else "provider_regime"
-            regime = seen.hit.full.get(side)
-            competent = kind is not None and kind.competent_authority
-            police = reference.law.regimes[reason.regime].law_enforcement
-            # Where no agreement was found, no regime was decided on: whoever may be under Part 3 may say so.
-            if not (regime == reason.regime if regime else competent or not police):
-                raise InvalidRequest("code", f"{code} ({reason.source}) is not open to this entry")
 
     async def _cleared(self, entry: str, by: set[str]) -> Told | None:
         """What is told of an entry; None where an agency that is party to it has not cleared it."""
@@ -298,17 +253,7 @@ class Accesses:
             return None  # erased since
         view = canonical.decode_object(receipt.opening.view) if receipt.opening else None
         at = datetime.fromisoformat(str(full["now"]))
-        return subject.told(entry, at, view, full, self._names(), law.load())
-
-    async def _told(self, seen: Seen) -> Told:
-        view = seen.hit.views.get("requester")
-        opened = canonical.decode_object(view) if view else None
-        full = seen.hit.full
-        at = datetime.fromisoformat(str(full["now"]))
-        return subject.told(seen.hit.id, at, opened, full, self._names(), law.load())
-
-    def _names(self) -> dict[str, str]:
-        return {each.id: each.name for each in self._reference.current.agencies.values()}
+        return subject.told(entry, at, view, full, self._holdings.names(), law.load())
 
 
 def _may(caller: Caller) -> None:
@@ -329,23 +274,5 @@ def _check(wanted: Wanted, reason: Reason) -> None:
         raise InvalidRequest("until", "is not after since")
 
 
-def _check_ruling(ruling: Ruling) -> None:
-    if not ruling.code:
-        return
-    known = exemptions.load().get(ruling.code)
-    if known is None:
-        raise InvalidRequest("code", f"one of {', '.join(exemptions.load())}")
-    if not ruling.words.strip():
-        raise InvalidRequest("words", f"record the reasons for leaving it out ({known.source})")
-    if known.opinion and not ruling.opinion.strip():
-        raise InvalidRequest(
-            "opinion", f"say which health professional gave their opinion, and when ({known.source})"
-        )
-
-
 def _lock(access: str) -> frozenset[str | bytes]:
     return frozenset({f"access:{access}"})
-
-
-def _when(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None

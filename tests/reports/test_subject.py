@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.access import Accesses, Ruling, Wanted
+from broker.access import Accesses, Wanted
+from broker.clearing import Ruling
 from broker.core.model import Reason, SubjectRef
 from broker.core.reports.document import Document
 from broker.errors import InvalidRequest, NotAllowed

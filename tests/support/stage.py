@@ -18,6 +18,7 @@ from broker.administration import Administration
 from broker.agreements import Agreements, Listed
 from broker.cases import AccessStore, BreachStore, ComplaintStore
 from broker.clock import SystemClock
+from broker.complaints import Complaints
 from broker.core.directive import Directive
 from broker.core.directory import Agency
 from broker.core.keys import Signer
@@ -42,6 +43,7 @@ from broker.referrals import Referrals
 from broker.referring import Referring
 from broker.registry import Registry
 from broker.release import CatalogueReleases
+from broker.reports import Reports
 from broker.routes import RouteBook
 from broker.searches import Searches
 from broker.signing import SigningKeys
@@ -138,6 +140,17 @@ class Stage:
         self.overrides = Overrides(self.administration, self.overridden, *queues)
         self.searches = Searches(self.administration, self.search)
         self.access = Accesses(self.administration, self.accesses, self.searches, self.view, *queues)
+        self.complaints = Complaints(self.administration, self.complained, self.facts, self.clock)
+        self.reports = Reports(
+            self.administration,
+            self.searches,
+            self.overridden,
+            self.breaches,
+            self.complained,
+            self.reference,
+            self.clock,
+            lambda: (("half", "5 ms"),),
+        )
 
     async def furnish(self) -> None:
         """Agencies, systems, record types, and one agreement for a type without effects and one with."""

@@ -7,8 +7,10 @@ from broker.core.reports.line import Line
 from broker.core.reports.tally import Tally
 
 _ABOUT = (
-    "Counted from the entries of the log, law-enforcement ones included: for a controller's monitoring of itself "
-    "(DPA 2018 s.62(4)(b)), and not for publication. Counts are not rounded and none is left out.",
+    (
+        "Counted from the entries of the log, law-enforcement ones included: for a controller's monitoring of "
+        "itself (DPA 2018 s.62(4)(b)), and not for publication. Counts are not rounded and none is left out."
+    ),
 )
 
 
@@ -60,4 +62,6 @@ class Dealings:
                 ("A request that was refused before its provider was asked stands with the requester alone.",),
             ),
         )
-        return Document("agency", "What was asked for and given", _ABOUT, facts, tables, "Nothing was asked for.")
+        return Document(
+            "agency", "What was asked for and given", _ABOUT, facts, tables, "Nothing was asked for."
+        )

@@ -1,6 +1,6 @@
-"""Who and what was affected: the figures that a notification of a breach needs (UK GDPR Art. 33, DPA 2018 s.67).
+"""Who and what was affected: the figures that a notification of a breach needs (UK GDPR Art. 33, DPA s.67).
 
-A draft: numbers are of what went through the broker, and whether there is a risk to anybody is for people to say.
+A draft: numbers are of what went through the broker; whether there is a risk to anybody is for people to say.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from broker.core.lawfulness import EVERYTHING
 from broker.core.london import local
 from broker.core.reports.distinct import Distinct
 from broker.core.reports.document import MOST, Cell, Document, Table, columns
@@ -18,9 +19,15 @@ from broker.core.reports.times import BREACH, shown
 # Identifiers of what is no person.
 _THINGS = {"uprn": "premises", "incident": "incidents"}
 _ABOUT = (
-    "DRAFT for the controllers concerned: what went through the broker, and nothing that happened elsewhere. "
-    "Whether rights and freedoms are at risk, and whether people must be told (Art. 34, s.68), is yours to judge.",
-    "A person known by several identifiers may be counted once for each; numbers are approximate (Art. 33(3)(a)).",
+    (
+        "DRAFT for the controllers concerned: what went through the broker, and nothing that happened "
+        "elsewhere. Whether rights and freedoms are at risk, and whether people must be told (Art. 34, s.68), "
+        "is yours to judge."
+    ),
+    (
+        "A person known by several identifiers may be counted once for each; numbers are approximate (Art. "
+        "33(3)(a))."
+    ),
 )
 _FIELDS = Mapping[str, Mapping[str, frozenset[str]]]
 
@@ -52,7 +59,7 @@ class Affected:
         if line.released:
             self._records.add(line.record_type, line.provider)
             known = self._labels.get(line.record_type, {})
-            given = {label for path in line.permitted for label in known.get(path, frozenset())}
+            given = {label for path in line.permitted for label in known.get(path, EVERYTHING)}
             self._kinds.setdefault(line.record_type, set()).update(given)
         for agency, part in ((line.requester, "asked"), (line.provider, "held the record")):
             if agency:
@@ -91,7 +98,9 @@ class Affected:
             ),
             Table(
                 "Agencies affected",
-                columns(agency="Agency", part="Part", asked="Requests", given="Records given", people="Subjects"),
+                columns(
+                    agency="Agency", part="Part", asked="Requests", given="Records given", people="Subjects"
+                ),
                 tuple(
                     (agency, part, counts[0], counts[1], people.shown())
                     for (agency, part), (people, counts) in sorted(self._agencies.items())

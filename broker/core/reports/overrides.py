@@ -12,8 +12,10 @@ from broker.core.reports.tally import Tally
 from broker.core.reports.times import shown
 
 _ABOUT = (
-    "Overrides that a provider answered, 'not found' included. A review is due within the time that the agreement "
-    "names; each is by a named human of the provider.",
+    (
+        "Overrides that a provider answered, 'not found' included. A review is due within the time that the "
+        "agreement names; each is by a named human of the provider."
+    ),
 )
 
 
