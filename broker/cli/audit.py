@@ -17,6 +17,8 @@ from broker.cli import (
     audit_export,
     audit_fsck,
     audit_index,
+    audit_access,
+    audit_complaint,
     audit_log,
     audit_search,
     audit_witness,
@@ -220,6 +222,8 @@ for check in (audit_fsck.fsck, audit_log.monitor, audit_log.reconcile, audit_log
 app.add_typer(audit_export.app, name="export", help="Entries as a file, each row with what proves it.")
 app.add_typer(audit_witness.key_app, name="witness-key")
 app.add_typer(audit_index.app, name="index")
+app.add_typer(audit_access.app, name="report")
+app.add_typer(audit_complaint.app, name="complaint")
 
 
 def _fetch(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -36,6 +38,14 @@ async def indexed(stage: Stage) -> None:
     """Everything that stands can be found."""
     while await stage.indexed():
         pass
+
+
+async def from_now(stage: Stage) -> datetime:
+    """A moment before which everything that happened lies; entries have whole seconds."""
+    now = stage.clock.now()
+    then = now.replace(microsecond=0) + timedelta(seconds=1)
+    await asyncio.sleep((then - now).total_seconds())
+    return then
 
 
 async def asked(stage: Stage, subject: SubjectRef | None = None, **changes: Any) -> str:
