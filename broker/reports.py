@@ -1,65 +1,38 @@
 """Use cases of reports: what is asked of the log, by whom, and the entry that says so before anything is read.
 
-Every report reads as a search does: a partner what it is party to, in its own view, an auditor all. Operators
-make the one that holds counts of nobody, which is read with an auditor's eyes and published as counts alone.
-Entries pass through one page at a time.
+A report reads as a search does: a partner what it is party to, in its own view, an auditor all. Operators make
+the one with counts of nobody, read with an auditor's eyes. Entries pass through a page at a time.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import date, datetime, timedelta
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.administration import Administration, Made
 from broker.cases import BreachStore, ComplaintStore, StoredBreach
-from broker.core import canonical
 from broker.core.canonical import Json
-from broker.core.checkpoint import Checkpoint
 from broker.core.london import local
 from broker.core.model import Actor, Caller, Function, Reason
-from broker.core.receipt import Audience
 from broker.core.reports.agency import Dealings
 from broker.core.reports.breach import Affected
 from broker.core.reports.complaints import Complaint, Received
 from broker.core.reports.document import MOST, Document
-from broker.core.reports.line import Line, line
 from broker.core.reports.overrides import Review, Used
 from broker.core.reports.performance import Month, bounds
 from broker.core.reports.snooping import Names, Signs, Watched
-from broker.core.reports.times import shown
 from broker.core.searchterms import Question
 from broker.errors import InvalidRequest, NotAllowed
+from broker.looks import Look, Wanted
 from broker.ports import Clock, ReferenceSource
 from broker.queues import OverrideStore
-from broker.searches import PAGE, Searches, Seen
+from broker.searches import Searches
 from broker.seats import Seats
 
 NAMES = ("breach", "snooping", "overrides", "agency", "performance", "complaints")
 LISTED = 200
-_BREATH = 0.005  # seconds
-
-
-class Wanted(Struct, frozen=True):
-    """A report and what it is of: entries in [since, until), of one agency for an auditor who names it.
-
-    `key_digest` to `people` are a breach's, `signs` are snooping's.
-    """
-
-    report: str
-    since: datetime | None = None
-    until: datetime | None = None
-    agency: str = ""
-    key_digest: str = ""
-    system: str = ""
-    agreement: str = ""
-    breach: str = ""
-    aware_at: datetime | None = None
-    people: bool = False
-    signs: Signs | None = None
 
 
 class Reports:
@@ -85,7 +58,7 @@ class Reports:
         self._clock = clock
         self._seconds = seconds
         self._seats = Seats(1, "reports")
-        self._kinds: dict[str, Callable[[_Look], Awaitable[Document]]] = {
+        self._kinds: dict[str, Callable[[Look], Awaitable[Document]]] = {
             "breach": self._breach,
             "snooping": self._snooping,
             "overrides": self._used,
@@ -106,7 +79,7 @@ class Reports:
                 caller, "report-made", _detail(wanted, reason), actor, words=reason.words
             )
             await self._reference.refresh()
-            look = _Look(self._searches, caller, wanted, made, breach)
+            look = Look(self._searches, caller, wanted, made, breach)
             return await self._kinds[wanted.report](look), made
 
     async def breaches(self, caller: Caller, actor: Actor) -> tuple[list[StoredBreach], Made]:
@@ -155,7 +128,7 @@ class Reports:
             raise NotAllowed("there is no such breach that your agency may see")
         return row
 
-    async def _breach(self, look: _Look) -> Document:
+    async def _breach(self, look: Look) -> Document:
         wanted, row = look.wanted, look.breach
         affected = Affected(self._reference.current.labels, people=wanted.people)
         aware_at, facts = wanted.aware_at, list[tuple[str, str]]()
@@ -174,7 +147,7 @@ class Reports:
                 affected.add(each)
         return affected.document((*await look.facts(), *facts), aware_at)
 
-    async def _snooping(self, look: _Look) -> Document:
+    async def _snooping(self, look: Look) -> Document:
         law = self._reference.current.law
         vital = frozenset(code for code, each in law.purposes.items() if each.vital)
         signs = look.wanted.signs or Signs(vital)
@@ -189,7 +162,7 @@ class Reports:
                 watched.add(each)
         return watched.document(await look.facts())
 
-    async def _used(self, look: _Look) -> Document:
+    async def _used(self, look: Look) -> Document:
         used = Used(self._clock.now())
         async for each in look.lines():
             if not each.override or not each.asks:
@@ -199,13 +172,13 @@ class Reports:
                 used.add(each, Review(row.due_at, row.status, row.reviewed_at))
         return used.document(await look.facts())
 
-    async def _agency(self, look: _Look) -> Document:
+    async def _agency(self, look: Look) -> Document:
         dealings = Dealings(look.wanted.agency)
         async for each in look.lines():
             dealings.add(each)
         return dealings.document(await look.facts())
 
-    async def _performance(self, look: _Look) -> Document:
+    async def _performance(self, look: Look) -> Document:
         since = look.wanted.since
         month = Month(_day(since) if since else date.min, self._reference.current.law)
         # Counts of a whole month leave, and nothing else does.
@@ -214,7 +187,7 @@ class Reports:
             month.add(each)
         return month.document(await look.facts(whose=False), self._seconds())
 
-    async def _complained(self, look: _Look) -> Document:
+    async def _complained(self, look: Look) -> Document:
         wanted, received = look.wanted, Received(self._clock.now())
         for row in await self._complaints.of(wanted.agency, wanted.since, wanted.until, MOST + 1):
             times = (row.received_at, row.due_at, row.acknowledged_at, row.closed_at)
@@ -224,65 +197,9 @@ class Reports:
         return received.document(await look.facts())
 
 
-class _Look:
-    """One report being made: whose eyes, what of the log, and what it must say about that."""
-
-    def __init__(
-        self, searches: Searches, caller: Caller, wanted: Wanted, made: Made, breach: StoredBreach | None
-    ) -> None:
-        self.caller = caller
-        self.wanted = wanted
-        self.breach = breach
-        self._searches = searches
-        self._made = made
-
-    async def lines(
-        self, question: Question | None = None, *, caller: Caller | None = None
-    ) -> AsyncIterator[Line]:
-        """What the reader may see before the report's own entry, newest first."""
-        wanted = self.wanted
-        facts = (("agency", wanted.agency),) if wanted.agency else ()
-        asked = question or Question(facts, None, wanted.since, wanted.until)
-        read = 0
-        async for seen in self._searches.every(caller or self.caller, asked, self._made.receipt.index):
-            yield _line(seen)
-            read += 1
-            if read % PAGE == 0:  # requests go first
-                await asyncio.sleep(_BREATH)
-
-    async def facts(self, *, whose: bool = True) -> tuple[tuple[str, str], ...]:
-        """Which log, up to which checkpoint, how far the index reached, and through whose eyes."""
-        receipt, wanted = self._made.receipt, self.wanted
-        note = Checkpoint.parse(receipt.checkpoint.partition(b"\n\n")[0].decode() + "\n")
-        done, _ = await self._searches.progress()
-        reaches = min(done, receipt.index)
-        missing = receipt.index - reaches
-        index = "all of them" if not missing else f"{missing} are not in the index yet, and so not in here"
-        since = shown(wanted.since) if wanted.since else "the beginning of the log"
-        until = shown(wanted.until) if wanted.until else "this report"
-        eyes = "an auditor, all entries"
-        if self.caller.function is Function.PARTNER:
-            eyes = f"{self.caller.agency}, what it is party to, in its own view"
-        elif wanted.agency:
-            eyes = f"{eyes} of {wanted.agency}"
-        told = (
-            ("Log", note.origin),
-            ("Checkpoint", f"{note.size} entries, root {note.root.hex()}"),
-            ("Index", f"{reaches} of the {receipt.index} entries before this report: {index}"),
-            ("Time", f"from {since} to {until}"),
-        )
-        return (*told, ("Read as", eyes)) if whose else told
-
-
 def _named(wanted: Wanted) -> tuple[tuple[str, str], ...]:
     facts = (("system", wanted.system), ("agreement", wanted.agreement), ("agency", wanted.agency))
     return tuple((kind, value) for kind, value in facts if value)
-
-
-def _line(seen: Seen) -> Line:
-    hit = seen.hit
-    view = hit.full if seen.audience is Audience.FULL else canonical.decode_object(seen.view)
-    return line(hit.index, hit.id, hit.at, (hit.requester, hit.provider), seen.audience, view, hit.full)
 
 
 def _detail(wanted: Wanted, reason: Reason) -> dict[str, Json]:

@@ -20,7 +20,9 @@ from broker.cli import (
     audit_access,
     audit_complaint,
     audit_log,
+    audit_report,
     audit_search,
+    audit_signs,
     audit_witness,
     evidence,
     inputs,
@@ -222,7 +224,9 @@ for check in (audit_fsck.fsck, audit_log.monitor, audit_log.reconcile, audit_log
 app.add_typer(audit_export.app, name="export", help="Entries as a file, each row with what proves it.")
 app.add_typer(audit_witness.key_app, name="witness-key")
 app.add_typer(audit_index.app, name="index")
-app.add_typer(audit_access.app, name="report")
+# Each module adds its own commands to it.
+REPORTS = (audit_report, audit_signs, audit_access)
+app.add_typer(audit_report.app, name="report")
 app.add_typer(audit_complaint.app, name="complaint")
 
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli import document, evidence, inputs, output
-from broker.cli.audit_report import TIMEOUT, Since, Until, Why, Words
-from broker.cli.audit_report import app as app
+from broker.cli.audit_report import TIMEOUT, Since, Until, Why, Words, app
 from broker.cli.connection import Link
 from broker.cli.document import AsJson, Form, Out
 from broker.cli.referral import Named, acting

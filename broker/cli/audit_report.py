@@ -6,7 +6,6 @@ Owns the words of these commands. Each report is an entry with who made it and w
 
 from __future__ import annotations
 
-import csv
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +17,6 @@ from broker.cli.connection import Link
 from broker.cli.document import AsJson, Form, Out
 from broker.cli.remote import AUDITOR, OPERATOR, remote
 from broker.cli.report import Format
-from broker.errors import SetupError
 
 if TYPE_CHECKING:
     from broker.v1 import report_pb2 as pb
@@ -42,7 +40,6 @@ Until = Annotated[
 Agency = Annotated[
     str, typer.Option("--agency", metavar="AGENCY", help="For auditors: of this one; by default of all.")
 ]
-MAX_STAFF_FILE = 1024 * 1024
 _BREACH = ("id", "provider", "requester", "system", "used_at", "aware_at", "due_at")
 
 
@@ -152,85 +149,6 @@ def breaches(
         output.emit_json({"breaches": found, **noted})
         return
     output.many(found, _BREACH, False, "no review of an override has said that it was the wrong person")
-
-
-@app.command()
-@remote(AUDITOR, timeout=TIMEOUT)
-def snooping(
-    link: Link,
-    reason: Why,
-    actor_id: inputs.ActorId,
-    role: inputs.ActorRole,
-    since: Since = None,
-    until: Until = None,
-    agency: Agency = "",
-    repeated: Annotated[
-        int, typer.Option("--repeated", min=2, max=10_000, help="So often about one person by one actor.")
-    ] = 5,
-    expects: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--expects-incident",
-            metavar="PURPOSE",
-            help="A purpose that goes with an incident; repeat. By default those on which a life may depend.",
-        ),
-    ] = None,
-    shifts: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--hours",
-            metavar="[ROLE=]07:00-19:00",
-            help="Working hours by UK clocks, of a role or of all; repeat. Without it hours are not looked at.",
-        ),
-    ] = None,
-    staff: Annotated[
-        Path | None,
-        typer.Option(
-            "--staff",
-            metavar="FILE",
-            help=(
-                "CSV of your staff with the heads actor, name, address_line, postcode, uprn: used for this "
-                "report and not kept."
-            ),
-        ),
-    ] = None,
-    words: Words = "",
-    form: Form = Format.html,
-    as_json: AsJson = False,
-    to: Out = None,
-) -> None:
-    """Show signs of looking without need, for a human to look at. A sign is no proof."""
-    from broker.v1 import report_pb2 as pb
-
-    signs = pb.SnoopingSigns(
-        repeated_from=repeated,
-        expects_incident=expects or [],
-        shifts=shifts or [],
-        staff=_staff(staff) if staff is not None else [],
-    )
-    request = asked(
-        "snooping",
-        (actor_id, role),
-        (reason, words),
-        since=since,
-        until=until,
-        agency=agency,
-        signs=signs,
-    )
-    make(link, request, form, as_json, to)
-
-
-def _staff(file: Path) -> list[pb.StaffMember]:
-    from broker.v1 import report_pb2 as pb
-
-    names = ("actor", "name", "address_line", "postcode", "uprn")
-    text = inputs.read_bounded(file, MAX_STAFF_FILE, "a staff list").decode("utf-8-sig", "replace")
-    rows = csv.DictReader(text.splitlines())
-    if "actor" not in (rows.fieldnames or ()):
-        raise SetupError(
-            f"{file}: the first line names the columns, of which actor is needed: {', '.join(names)}"
-        )
-    return [pb.StaffMember(**{name: (row.get(name) or "").strip() for name in names}) for row in rows]
 
 
 @app.command()

@@ -16,8 +16,9 @@ from broker.core.model import Caller
 from broker.core.reports.document import Cell, Document, Table
 from broker.core.reports.snooping import Hours, Member, Signs
 from broker.errors import InvalidRequest
+from broker.looks import Wanted
 from broker.ports import Clock
-from broker.reports import Reports, Wanted
+from broker.reports import Reports
 from broker.rpc import parse, wire
 from broker.rpc.identity import Identity
 from broker.rpc.unary import streamed, unary

@@ -12,7 +12,7 @@ from broker.core.model import Function, Override, Reason
 from broker.core.reports.distinct import Distinct
 from broker.core.reports.document import Document
 from broker.errors import InvalidRequest, NotAllowed
-from broker.reports import Wanted
+from broker.looks import Wanted
 from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER
 from tests.reports.conftest import WHY, asked, from_now, indexed, rows, text
 from tests.support.stage import COUNCIL, SINCE, Stage

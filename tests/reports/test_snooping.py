@@ -12,7 +12,7 @@ from broker.core.receipt import Audience
 from broker.core.reports.document import Document
 from broker.core.reports.line import Line
 from broker.core.reports.snooping import Hours, Member, Names, Signs, Watched, folded
-from broker.reports import Wanted
+from broker.looks import Wanted
 from tests.human.conftest import GUARDIAN, OWNER
 from tests.reports.conftest import WHY, asked, from_now, indexed, rows, text
 from tests.support.stage import Stage

@@ -59,7 +59,12 @@ class Dealings:
                 columns(agency="Agency", by="By", **rest),
                 self._gave.rows(),
                 "Given",
-                ("A request that was refused before its provider was asked stands with the requester alone.",),
+                (
+                    (
+                        "What was refused before the provider was asked is in the requester's and the "
+                        "auditors' reports, and not in the provider's own."
+                    ),
+                ),
             ),
         )
         return Document(
