@@ -217,8 +217,7 @@ class Accesses:
         return row
 
     async def _scope(self, row: StoredAccess) -> Scope:
-        done, _ = await self._searches.progress()
-        size = row.index + 1
+        done, size = await self._searches.reach(), row.index + 1
         if done < size:
             raise AuditUnavailable(f"the search index reaches {done} of {size} entries; try again in a moment")
         _, note = await self._log.consistency(size, size)

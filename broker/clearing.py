@@ -49,12 +49,19 @@ class Holdings:
         asked: Any = row.asked
         as_party = Caller(caller.agency, caller.system, Function.PARTNER, caller.key_digest)
         found: dict[str, Seen] = {}
-        for each in asked["subjects"]:
-            question = Question((), SubjectRef(**each), when(asked["since"]), when(asked["until"]))
+        times = when(asked["since"]), when(asked["until"])
+
+        async def find(question: Question) -> None:
             async for seen in self._searches.every(as_party, question, row.index):
                 found[seen.hit.id] = seen
                 if len(found) > MOST:
                     raise InvalidRequest("access_id", f"over {MOST} entries: begin one for a shorter time")
+
+        for each in asked["subjects"]:
+            await find(Question((), SubjectRef(**each), *times))
+        # That a record did not arrive, what a human decided or said in review: found by the request alone.
+        for request in {str(of) for seen in found.values() if (of := seen.hit.full.get("request_id"))}:
+            await find(Question((("request", request),), None, *times))
         return found
 
     def told(self, seen: Seen) -> Told:

@@ -75,8 +75,7 @@ class Look:
         """Which log, up to which checkpoint, how far the index reached, and through whose eyes."""
         receipt, wanted = self._made.receipt, self.wanted
         note = Checkpoint.parse(receipt.checkpoint.partition(b"\n\n")[0].decode() + "\n")
-        done, _ = await self._searches.progress()
-        reaches = min(done, receipt.index)
+        reaches = min(await self._searches.reach(), receipt.index)
         missing = receipt.index - reaches
         index = "all of them" if not missing else f"{missing} are not in the index yet, and so not in here"
         since = shown(wanted.since) if wanted.since else "the beginning of the log"

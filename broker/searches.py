@@ -97,6 +97,11 @@ class Searches:
                 yield seen
             at = page.beyond
 
+    async def reach(self) -> int:
+        """Entries from the first that a search looks through."""
+        hits = await self._index.find(frozenset(), 0, 1, newest_first=True, since=None, until=None)
+        return hits.done
+
     async def progress(self) -> tuple[int, int]:
         """Entries in the index, and in the log."""
         return await self._index.progress()

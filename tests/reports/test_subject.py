@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.access import Accesses, Wanted
 from broker.clearing import Ruling
-from broker.core.model import Reason, SubjectRef
+from broker.core.model import Override, Reason, SubjectRef
 from broker.core.reports.document import Document
-from broker.errors import InvalidRequest, NotAllowed
+from broker.errors import Denied, InvalidRequest, NotAllowed
 from broker.law import exemptions
-from tests.human.conftest import ASSERTED, GUARDIAN, OWNER
+from broker.ports import Found, NotFound
+from tests.human.conftest import ASSERTED, GUARDIAN, OVERRIDDEN, OWNER, SILENT
 from tests.reports.conftest import WHY, asked, indexed, rows, text
+from tests.support import postgres
 from tests.support.stage import COUNCIL, Stage
 from tests.support.values import replace
-from tests.support.world import ACTOR, AUDITOR, HOME, OPERATOR, World, ask, caller
+from tests.support.world import ACTOR, AUDITOR, HOME, OPERATOR, World, ask, caller, record_of
 
 NWAS, NCIC = caller("nwas"), caller("ncic")
 LEFT_OUT = Ruling("third-party", "the neighbour who rang is named")
@@ -132,6 +136,99 @@ async def test_nothing_is_cleared_after_the_answer(stage: Stage) -> None:
         await stage.access.clear(NWAS, access, [entry], LEFT_OUT, GUARDIAN)
     assert await issued(stage, access) == first
     assert access not in {each.id for each in (await stage.access.listed(NWAS, GUARDIAN))[0]}
+
+
+async def test_what_became_of_a_request_goes_with_it(stage: Stage) -> None:
+    """A review of the override that was used names the request and not the person, and is found too."""
+    person = stage.person()
+    await stage.said.add(COUNCIL, person, stage.objection(), GUARDIAN)
+    override = Override("life-at-risk", "the father is at the door")
+    used = await asked(stage, person, purpose=OVERRIDDEN, override=override, reason=Reason("urgent", "words"))
+    await stage.overrides.review(OWNER, used, "justified", "a life was at risk", GUARDIAN)
+    access = await begun(stage, person)
+    for who in (NWAS, OWNER):
+        draft, _ = await stage.access.draft(who, access, GUARDIAN, WHY)
+        whats = [each["what"] for each in rows(draft)]
+        assert whats == ["A record was given", "An emergency access was reviewed"], who.agency
+
+
+async def test_an_identifier_that_only_the_provider_matched_is_no_requesters_to_see(stage: Stage) -> None:
+    """Begun under it, the entry is the provider's alone and not told; with the one asked by, both see it."""
+    person, number = stage.person(), SubjectRef("nhs-number", "9434765919")
+    request = stage.asks(subject=person)
+    digest = stage.reference.catalogue.newest(request.record_type).digest
+    stage.providers.answers(Found(record_of(request.record_type), digest, (person, number)))
+    at = await stage.size()
+    await stage.exchange.answer(request)
+    entry = await stage.view.id_at(at)
+    access = await begun(stage, number)
+    assert entry in text((await stage.access.draft(OWNER, access, GUARDIAN, WHY))[0])
+    assert entry not in text((await stage.access.draft(NWAS, access, GUARDIAN, WHY))[0])
+    with pytest.raises(NotAllowed):
+        await stage.access.clear(NWAS, access, [entry], Ruling(), GUARDIAN)
+    await stage.access.clear(OWNER, access, (), Ruling(), GUARDIAN)
+    assert entry not in text(await issued(stage, access))
+    both = await begun(stage, person, number)
+    for who in (NWAS, OWNER):
+        await stage.access.clear(who, both, [entry], Ruling(), GUARDIAN)
+    answered = await issued(stage, both)
+    assert [each["entry"] for each in rows(answered)] == [entry]
+    assert number.value not in text(answered)
+
+
+async def test_under_neither_confirm_nor_deny_it_says_what_the_requester_was_told(stage: Stage) -> None:
+    """A person who objected and one who is not known read the same."""
+    told = []
+    for objects in (True, False):
+        person = stage.person()
+        if objects:
+            await stage.said.add(COUNCIL, person, stage.objection(), GUARDIAN)
+        else:
+            stage.providers.answers(NotFound())
+        request = stage.asks(subject=person, purpose=SILENT)
+        at = await stage.size()
+        with pytest.raises(Denied):
+            await stage.exchange.answer(request)
+        entry = await stage.view.id_at(at)
+        access = await begun(stage, person)
+        for who in {each for each in await stage.view.parties(entry) if each}:
+            await stage.access.clear(caller(who), access, [entry], Ruling(), GUARDIAN)
+        (row,) = rows(await issued(stage, access))
+        told.append({**row, "when": "", "entry": ""})
+    assert told[0] == told[1]
+    assert (told[0]["what"], told[0]["fields"], told[0]["basis"]) == ("Asked, and not given", "", "")
+
+
+async def test_a_clearing_and_the_answer_at_once_agree(stage: Stage) -> None:
+    """Either it counted and stands in the answer, or it was refused; what was answered comes again."""
+    for _ in range(3):
+        person = stage.person()
+        entry = await asked(stage, person)
+        access = await begun(stage, person)
+        await stage.access.clear(OWNER, access, [entry], Ruling(), GUARDIAN)
+        clearing = stage.access.clear(NWAS, access, [entry], Ruling(), GUARDIAN)
+        cleared, document = await asyncio.gather(clearing, issued(stage, access), return_exceptions=True)
+        assert isinstance(document, Document)
+        refused = isinstance(cleared, InvalidRequest)
+        assert refused or not isinstance(cleared, BaseException)
+        assert bool(rows(document)) is not refused
+        assert await issued(stage, access) == document
+
+
+async def test_nothing_about_the_person_stands_in_clear(stage: Stage) -> None:
+    """Neither in the table of requests for access nor among what was cleared."""
+    if not stage.dsn:
+        pytest.skip("memory keeps everything in clear")
+    person = stage.person()
+    entry = await asked(stage, person)
+    access = await begun(stage, person)
+    await stage.access.clear(NWAS, access, [entry], LEFT_OUT, GUARDIAN)
+    for table in ("access_request", "access_clearing"):
+        text_of = await postgres.ask(stage.dsn, f"select coalesce(string_agg(t::text, ''), '') from {table} t")
+        assert access in text_of
+        assert person.value not in text_of
+        assert person.value.encode().hex() not in text_of
+        assert "neighbour" not in text_of
 
 
 async def test_what_came_after_the_beginning_is_not_answered_about(stage: Stage) -> None:
