@@ -45,17 +45,32 @@ class Wanted(Struct, frozen=True):
     signs: Signs | None = None
 
 
+class Progress:
+    """How far a report is: entries looked through, of those before it. One report writes it."""
+
+    read = 0
+    of = 0
+
+
 class Look:
     """Whose eyes, what of the log, and what is to be said about that."""
 
     def __init__(
-        self, searches: Searches, caller: Caller, wanted: Wanted, made: Made, breach: StoredBreach | None
+        self,
+        searches: Searches,
+        caller: Caller,
+        wanted: Wanted,
+        made: Made,
+        breach: StoredBreach | None,
+        progress: Progress,
     ) -> None:
         self.caller = caller
         self.wanted = wanted
         self.breach = breach
         self._searches = searches
         self._made = made
+        self._progress = progress
+        progress.of = made.receipt.index
 
     async def lines(
         self, question: Question | None = None, *, caller: Caller | None = None
@@ -69,6 +84,7 @@ class Look:
             yield _line(seen)
             read += 1
             if read % PAGE == 0:  # requests go first
+                self._progress.read = self._progress.of - seen.hit.index
                 await asyncio.sleep(_BREATH)
 
     async def facts(self, *, whose: bool = True) -> tuple[tuple[str, str], ...]:

@@ -25,7 +25,7 @@ from broker.core.reports.performance import Month, bounds
 from broker.core.reports.snooping import Names, Signs, Watched
 from broker.core.searchterms import Question
 from broker.errors import InvalidRequest, NotAllowed
-from broker.looks import Look, Wanted
+from broker.looks import Look, Progress, Wanted
 from broker.ports import Clock, ReferenceSource
 from broker.queues import OverrideStore
 from broker.searches import Searches
@@ -67,8 +67,15 @@ class Reports:
             "complaints": self._complained,
         }
 
-    async def make(self, caller: Caller, wanted: Wanted, actor: Actor, reason: Reason) -> tuple[Document, Made]:
-        """The report. Who made it and why is committed first.
+    async def make(
+        self,
+        caller: Caller,
+        wanted: Wanted,
+        actor: Actor,
+        reason: Reason,
+        progress: Progress | None = None,
+    ) -> tuple[Document, Made]:
+        """The report. Who made it and why is committed first. `progress` says meanwhile how far it is.
 
         Raises InvalidRequest, NotAllowed, AuditUnavailable.
         """
@@ -79,7 +86,7 @@ class Reports:
                 caller, "report-made", _detail(wanted, reason), actor, words=reason.words
             )
             await self._reference.refresh()
-            look = Look(self._searches, caller, wanted, made, breach)
+            look = Look(self._searches, caller, wanted, made, breach, progress or Progress())
             return await self._kinds[wanted.report](look), made
 
     async def breaches(self, caller: Caller, actor: Actor) -> tuple[list[StoredBreach], Made]:

@@ -171,11 +171,14 @@ def seen(caller: Caller, question: Question, hit: Hit) -> Seen | None:
     audience = audience_of(caller, hit)
     if audience is None or (view := hit.views.get(audience.value)) is None:
         return None
+    wanted = question.terms()
+    if not wanted:
+        return Seen(hit, audience, view)
     own = None if audience is Audience.FULL else canonical.decode_object(view)
     known = terms_of(hit.full, audience, own)
     if audience is not Audience.FULL:  # a view does not name the requester, and its parties know each other
         known |= {term("agency", hit.requester)}
-    if not question.terms() <= known:
+    if not wanted <= known:
         return None
     return Seen(hit, audience, view)
 

@@ -15,13 +15,14 @@ import typer
 from broker.cli import document, evidence, inputs, output
 from broker.cli.connection import Link
 from broker.cli.document import AsJson, Form, Out
+from broker.cli.progress import progress
 from broker.cli.remote import AUDITOR, OPERATOR, remote
 from broker.cli.report import Format
 
 if TYPE_CHECKING:
     from broker.v1 import report_pb2 as pb
 
-TIMEOUT = 300.0
+TIMEOUT = 300.0  # of what is about one person
 app = typer.Typer(
     help=(
         "Reports of what the log holds. An agency's are about its own side, in its own view; auditors' about "
@@ -61,12 +62,15 @@ def make(link: Link, request: pb.MakeReportRequest, form: Format, as_json: bool,
     """Ask for a report and write it."""
     from broker.v1.report_pb2_grpc import ReportServiceStub
 
-    parts = link.stream(ReportServiceStub(link.channel).MakeReport, request)
-    document.put(document.read(link, parts), form, as_json, to)
+    # As long as it takes: a large log takes minutes, and it is said how far it is.
+    parts = link.stream(ReportServiceStub(link.channel).MakeReport, request, forever=True)
+    with progress("entries") as tell:
+        made = document.read(link, document.after(parts, tell))
+    document.put(made, form, as_json, to)
 
 
 @app.command()
-@remote(AUDITOR, timeout=TIMEOUT)
+@remote(AUDITOR, timeout=None)
 def breach(
     link: Link,
     reason: Why,
@@ -152,7 +156,7 @@ def breaches(
 
 
 @app.command()
-@remote(AUDITOR, timeout=TIMEOUT)
+@remote(AUDITOR, timeout=None)
 def overrides(
     link: Link,
     reason: Why,
@@ -173,7 +177,7 @@ def overrides(
 
 
 @app.command("agency")
-@remote(AUDITOR, timeout=TIMEOUT)
+@remote(AUDITOR, timeout=None)
 def of_agency(
     link: Link,
     reason: Why,
@@ -193,7 +197,7 @@ def of_agency(
 
 
 @app.command()
-@remote(OPERATOR, timeout=TIMEOUT)
+@remote(OPERATOR, timeout=None)
 def performance(
     link: Link,
     month: Annotated[
@@ -221,7 +225,7 @@ def performance(
 
 
 @app.command()
-@remote(AUDITOR, timeout=TIMEOUT)
+@remote(AUDITOR, timeout=None)
 def complaints(
     link: Link,
     reason: Why,

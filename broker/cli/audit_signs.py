@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli import inputs
-from broker.cli.audit_report import TIMEOUT, Agency, Since, Until, Why, Words, app, asked, make
+from broker.cli.audit_report import Agency, Since, Until, Why, Words, app, asked, make
 from broker.cli.connection import Link
 from broker.cli.document import AsJson, Form, Out
 from broker.cli.remote import AUDITOR, remote
@@ -26,7 +26,7 @@ MAX_STAFF_FILE = 1024 * 1024
 
 
 @app.command()
-@remote(AUDITOR, timeout=TIMEOUT)
+@remote(AUDITOR, timeout=None)
 def snooping(
     link: Link,
     reason: Why,

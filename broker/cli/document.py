@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -105,6 +105,15 @@ def read(link: Link, parts: Iterator[pb.ReportPart]) -> Document:
             raise IntegrityError("report: rows of no table")
         document.tables[-1].rows.extend([_cell(each) for each in row.cells] for row in part.rows)
     return document
+
+
+def after(parts: Iterator[pb.ReportPart], tell: Callable[[int, int], None]) -> Iterator[pb.ReportPart]:
+    """The parts of the report, after it was told how far it is."""
+    for part in parts:
+        if part.HasField("progress"):
+            tell(part.progress.read, part.progress.of)
+        else:
+            yield part
 
 
 def _head(link: Link, head: pb.ReportHead) -> Document:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import time
@@ -16,7 +17,7 @@ from broker.core.model import Caller
 from broker.core.reports.document import Cell, Document, Table
 from broker.core.reports.snooping import Hours, Member, Signs
 from broker.errors import InvalidRequest
-from broker.looks import Wanted
+from broker.looks import Progress, Wanted
 from broker.ports import Clock
 from broker.reports import Reports
 from broker.rpc import parse, wire
@@ -29,6 +30,7 @@ from broker.v1 import report_pb2_grpc
 MAX_WORDS = 2000
 MAX_STAFF = 5000
 _ROWS = 200  # in one message
+_TELL = 2.0  # seconds between two words of how far it is
 _SHIFT = re.compile(
     r"(?:([a-z0-9][a-z0-9-]{0,63})=)?([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII
 )
@@ -56,8 +58,14 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
     @streamed
     async def MakeReport(self, request: pb.MakeReportRequest, caller: Caller) -> AsyncIterator[pb.ReportPart]:
         """By its name."""
-        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
-        document, made = await self._reports.make(caller, _wanted(request), actor, reason)
+        actor, reason, progress = parse.actor(request.actor), parse.reason(request.reason), Progress()
+        making = asyncio.ensure_future(self._reports.make(caller, _wanted(request), actor, reason, progress))
+        try:
+            while not (await asyncio.wait((making,), timeout=_TELL))[0]:
+                yield pb.ReportPart(progress=pb.ReportProgress(read=progress.read, of=progress.of))
+            document, made = making.result()
+        finally:
+            making.cancel()
         for part in self._parts(document, made):
             yield part
 

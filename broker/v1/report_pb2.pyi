@@ -167,13 +167,14 @@ Global___StaffMember: _TypeAlias = StaffMember  # noqa: Y015
 
 @_typing.final
 class ReportPart(_message.Message):
-    """A document in parts: its head first, then each table followed by its rows."""
+    """A document in parts: how far it is while it is made, then its head, then each table followed by its rows."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     HEAD_FIELD_NUMBER: _builtins.int
     TABLE_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def head(self) -> Global___ReportHead: ...
     @_builtins.property
@@ -184,20 +185,48 @@ class ReportPart(_message.Message):
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportRow]:
         """Of the table that began last."""
 
+    @_builtins.property
+    def progress(self) -> Global___ReportProgress:
+        """Alone in its part, every second or two."""
+
     def __init__(
         self,
         *,
         head: Global___ReportHead | None = ...,
         table: Global___ReportTable | None = ...,
         rows: _abc.Iterable[Global___ReportRow] | None = ...,
+        progress: Global___ReportProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "table", b"table"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "progress", b"progress", "table", b"table"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "rows", b"rows", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "progress", b"progress", "rows", b"rows", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportPart: _TypeAlias = ReportPart  # noqa: Y015
+
+@_typing.final
+class ReportProgress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    READ_FIELD_NUMBER: _builtins.int
+    OF_FIELD_NUMBER: _builtins.int
+    read: _builtins.int
+    """Entries looked through, of those before the report."""
+    of: _builtins.int
+    def __init__(
+        self,
+        *,
+        read: _builtins.int = ...,
+        of: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["of", b"of", "read", b"read"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportProgress: _TypeAlias = ReportProgress  # noqa: Y015
 
 @_typing.final
 class ReportHead(_message.Message):

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.cli.document import BARS, Document, Table, write
+from broker.cli.document import BARS, Document, Table, after, write
 from broker.cli.report import Format
+from broker.v1 import report_pb2 as pb
 from tests.cli.conftest import Parties, Result, Run
 from tests.cli.test_report import EVIL, Page
 
@@ -153,6 +154,15 @@ def document(*rows: list[str | int | None], chart: str = "number") -> Document:
     return Document(
         "agency", f"Title {EVIL}", [EVIL], facts, "Nothing at all.", "2026-11-21T10:00:00Z", [table]
     )
+
+
+def test_how_far_a_report_is_comes_before_it() -> None:
+    """Told as it comes, and no part of the report."""
+    told: list[tuple[int, int]] = []
+    head = pb.ReportPart(head=pb.ReportHead(name="agency"))
+    parts = [pb.ReportPart(progress=pb.ReportProgress(read=n, of=9)) for n in (2, 5)] + [head]
+    assert list(after(iter(parts), lambda read, of: told.append((read, of)))) == [head]
+    assert told == [(2, 9), (5, 9)]
 
 
 def test_a_page_with_bars_is_accessible_and_whole_in_itself() -> None:

@@ -15,10 +15,12 @@ from broker.core.reports.line import Line
 from broker.core.reports.overrides import Review
 from broker.core.reports.performance import Month, bounds
 from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
-from broker.looks import Wanted
+from broker.looks import Look, Progress, Wanted
 from broker.reports import Reports
+from broker.searches import PAGE, Searches
 from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER, Later
 from tests.reports.conftest import WHY, asked, from_now, indexed, rows, text
+from tests.support.memory import MemorySearch
 from tests.support.stage import COUNCIL, Stage
 from tests.support.values import replace
 from tests.support.world import ACTOR, AUDITOR, OPERATOR, RISK, World, caller
@@ -316,3 +318,30 @@ async def test_a_report_that_cannot_be_written_down_is_not_made() -> None:
         await reports.make(AUDITOR, Wanted("agency"), GUARDIAN, WHY)
     await reports.make(AUDITOR, Wanted("agency"), GUARDIAN, WHY)
     assert world.store.events == ["report-made"]
+
+
+async def test_a_large_log_is_read_a_page_at_a_time_and_told_how_far() -> None:
+    """Each entry once, in order, never more than a page asked for; what is appended meanwhile is not in it."""
+    world = await World().ready()
+    for n in range(2 * PAGE + 30):
+        await world.administration.note(NWAS, "received", {"n": n}, ACTOR)
+    asked_for: list[int] = []
+    found: list[int] = []
+    find = MemorySearch(world.store).find
+
+    async def counted(terms: Any, beyond: int, limit: int, **more: Any) -> Any:
+        asked_for.append(limit)
+        await world.administration.note(NWAS, "received", {}, ACTOR)
+        return await find(terms, beyond, limit, **more)
+
+    index = MemorySearch(world.store)
+    index.find = counted  # type: ignore[method-assign]
+    searches, progress = Searches(world.administration, index), Progress()
+    made = await world.administration.note(AUDITOR, "report-made", {}, ACTOR)
+    wanted = Wanted("agency")
+    async for each in Look(searches, AUDITOR, wanted, made, None, progress).lines():
+        found.append(each.index)
+    assert found == list(range(made.receipt.index))[::-1]
+    assert max(asked_for) <= PAGE
+    assert progress.of == made.receipt.index
+    assert 2 * PAGE <= progress.read <= progress.of

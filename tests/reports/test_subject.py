@@ -9,12 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.access import Accesses, Wanted
-from broker.clearing import Ruling
+from broker.clearing import Holdings, Ruling
+from broker.core.directory import Agency
 from broker.core.model import Override, Reason, SubjectRef
+from broker.core.receipt import Audience
 from broker.core.reports.document import Document
 from broker.errors import Denied, InvalidRequest, NotAllowed
 from broker.law import exemptions
-from broker.ports import Found, NotFound
+from broker.ports import Found, Hit, NotFound
+from broker.searches import Seen
 from tests.human.conftest import ASSERTED, GUARDIAN, OVERRIDDEN, OWNER, SILENT
 from tests.reports.conftest import WHY, asked, indexed, rows, text
 from tests.support import postgres
@@ -23,6 +26,7 @@ from tests.support.values import replace
 from tests.support.world import ACTOR, AUDITOR, HOME, OPERATOR, World, ask, caller, record_of
 
 NWAS, NCIC = caller("nwas"), caller("ncic")
+PART_3 = "dpa-2018-part-3"
 LEFT_OUT = Ruling("third-party", "the neighbour who rang is named")
 
 
@@ -331,8 +335,40 @@ def shape(document: Document) -> object:
     return document.name, document.title, document.about, document.none, tables, cells
 
 
+@pytest.mark.parametrize(
+    ("who", "regimes", "code", "opens"),
+    [
+        ("nwas", ("uk-gdpr", PART_3), "third-party", True),
+        ("nwas", ("uk-gdpr", PART_3), "police-restriction", False),
+        ("police", ("uk-gdpr", PART_3), "police-restriction", True),
+        ("police", ("uk-gdpr", PART_3), "neither-confirm-nor-deny", True),
+        ("police", ("uk-gdpr", PART_3), "crime-prevention", False),
+        ("police", ("uk-gdpr", "uk-gdpr"), "police-restriction", False),
+        ("police", ("", ""), "police-restriction", True),
+        ("nwas", ("", ""), "police-restriction", False),
+        ("nwas", ("", ""), "crime-prevention", True),
+    ],
+)
+async def test_an_exemption_is_open_under_the_regime_of_that_side(
+    who: str, regimes: tuple[str, str], code: str, opens: bool
+) -> None:
+    """The ambulance service asked the police: each side has the exemptions of its own regime; where none was
+    decided on, a competent authority has both kinds."""
+    world = World()
+    world.put_agency(Agency("police", "POLICE", "police", "england", world.since))
+    holdings = Holdings(world.searches, world.store.reference)
+    full = {"regime": regimes[0] or None, "provider_regime": regimes[1] or None}
+    hit = Hit(0, "entry", world.clock.now(), "nwas", "police", {}, full)
+    checking = holdings.check(caller(who), ["entry"], {"entry": Seen(hit, Audience.FULL, b"")}, code)
+    if opens:
+        await checking
+        return
+    with pytest.raises(InvalidRequest, match="is not open to this entry"):
+        await checking
+
+
 def test_every_exemption_names_its_law() -> None:
     """Code, source and regime of each; police codes are Part 3's."""
-    part3 = {code for code, each in exemptions.load().items() if each.regime == "dpa-2018-part-3"}
+    part3 = {code for code, each in exemptions.load().items() if each.regime == PART_3}
     assert part3 == {"police-restriction", "neither-confirm-nor-deny"}
     assert all("DPA 2018" in each.source for each in exemptions.load().values())
