@@ -62,6 +62,7 @@ class Accesses:
         facts: FactsSource,
         reference: ReferenceSource,
         clock: Clock,
+        bucket: float = BUCKET,
     ) -> None:
         self._administration = administration
         self._store = store
@@ -70,6 +71,7 @@ class Accesses:
         self._log = log
         self._facts = facts
         self._clock = clock
+        self._bucket = bucket
 
     async def start(
         self, caller: Caller, wanted: Wanted, actor: Actor, reason: Reason
@@ -108,11 +110,19 @@ class Accesses:
 
         return access, due, await self._administration.make(caller, plan, actor)
 
-    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[StoredAccess], Made]:
-        """Those that are open, by every controller: nothing says whom they are about, or who has entries."""
+    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[tuple[StoredAccess, int]], Made]:
+        """Those that are open, of every controller, each with how many entries the caller's agency has yet to
+        decide. Nothing says whom they are about, or who else has entries."""
         _may(caller)
         found = await self._store.open(OPEN)
-        return found, await self._administration.note(caller, "access-listed", {"found": len(found)}, actor)
+        made = await self._administration.note(caller, "access-listed", {"found": len(found)}, actor)
+        return [(row, await self._undecided(caller, row)) for row in found], made
+
+    async def _undecided(self, caller: Caller, row: StoredAccess) -> int:
+        if not row.asked:  # erased
+            return 0
+        own = await self._holdings.of(caller, row)
+        return len(own.keys() - {each.entry for each in await self._store.cleared(row.id, caller.agency)})
 
     async def draft(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> tuple[Document, Made]:
         """The caller's own entries, each as it would be told, and how it stands. The look is an entry."""
@@ -193,8 +203,8 @@ class Accesses:
             whose.setdefault(entry, set()).add(agency)
         told = [each for entry in whose if (each := await self._cleared(entry, whose[entry])) is not None]
         document = subject.answer(scope, told)
-        spent = self._clock.loop_time() - begun
-        await self._clock.until(begun + math.ceil(spent / BUCKET) * BUCKET)
+        buckets = max(1, math.ceil((self._clock.loop_time() - begun) / self._bucket))
+        await self._clock.until(begun + buckets * self._bucket)
         return document, made
 
     async def _close(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> Made:

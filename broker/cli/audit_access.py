@@ -87,7 +87,7 @@ def _people() -> list[SubjectRef]:
 def drafts(
     link: Link, actor_id: inputs.ActorId, role: inputs.ActorRole, as_json: inputs.AsJson = False
 ) -> None:
-    """List the requests for access that are open, what is due first. Look into each: it may be about yours."""
+    """List requests for access that are open, what is due first, and how many entries you have to decide."""
     from broker.v1 import exchange_pb2
     from broker.v1 import report_pb2 as pb
     from broker.v1.report_pb2_grpc import ReportServiceStub
@@ -101,13 +101,14 @@ def drafts(
             "agency": each.agency,
             "due_at": output.when(each, "due_at"),
             "started_at": output.when(each, "started_at"),
+            "left": each.left,
         }
         for each in reply.accesses
     ]
     if as_json:
         output.emit_json({"accesses": found, **noted})
         return
-    output.many(found, ("access", "agency", "due_at", "started_at"), False, "no request for access is open")
+    output.many(found, ("access", "agency", "due_at", "left"), False, "no request for access is open")
 
 
 @app.command()

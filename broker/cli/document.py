@@ -186,6 +186,7 @@ def put(document: Document, form: Format, as_json: bool, to: Path | None) -> Non
         output.raw(data)
         return
     try:
+        to.touch(mode=0o600)  # what is in it may be about people
         to.write_bytes(data)
     except OSError as error:
         raise SetupError(f"cannot write {to}: {error.strerror}") from error

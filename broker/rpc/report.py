@@ -95,8 +95,9 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
                 agency=each.agency,
                 started_at=wire.timestamp(each.started_at),
                 due_at=wire.timestamp(each.due_at),
+                left=left,
             )
-            for each in found
+            for each, left in found
         ]
         return pb.ListAccessesResponse(accesses=accesses, receipt=wire.receipt(made.receipt))
 

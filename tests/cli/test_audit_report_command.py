@@ -105,6 +105,7 @@ def test_reports_for_who_may_have_them(broker: Run, parties: Parties, auditor: s
     month = ("audit", "report", "performance", "--month", "2026-09", *WHY, *WHO)
     assert broker(*month, "-o", page).code == 0
     assert "<h1>The broker in figures</h1>" in page.read_text()
+    assert page.stat().st_mode & 0o777 == 0o600
     now = f"{datetime.now(UTC):%Y-%m}"
     assert "not over" in broker(*month[:4], now, *month[5:]).err
     assert broker(*month[:4], "2026", *month[5:]).code == 2

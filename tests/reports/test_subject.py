@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.access import Accesses, Wanted
+from broker.access import BUCKET, Accesses, Wanted
 from broker.clearing import Holdings, Ruling
 from broker.core.directory import Agency
 from broker.core.model import Override, Reason, SubjectRef
@@ -43,15 +43,23 @@ async def issued(stage: Stage, access: str) -> Document:
     return document
 
 
+async def left(stage: Stage, access: str) -> dict[str, int]:
+    """How many entries each agency has yet to decide, as it is told."""
+    listed = {who.agency: (await stage.access.listed(who, GUARDIAN))[0] for who in (NWAS, OWNER, COUNCIL)}
+    return {agency: {row.id: n for row, n in found}[access] for agency, found in listed.items()}
+
+
 async def test_an_entry_is_told_once_every_party_to_it_has_cleared_it(stage: Stage) -> None:
     """The requester alone does not do; with the provider too it says who, what, why and on what basis."""
     person = stage.person()
     entry, theirs = await asked(stage, person), await asked(stage, person, provider="cfrs")
     other = await asked(stage)
     access = await begun(stage, person)
+    assert await left(stage, access) == {"nwas": 2, "cfrs": 2, "cumberland": 0}
     counted, _ = await stage.access.clear(NWAS, access, (), Ruling(), GUARDIAN)
     assert counted == 2
     await stage.access.clear(OWNER, access, [entry], Ruling(), GUARDIAN)
+    assert await left(stage, access) == {"nwas": 0, "cfrs": 1, "cumberland": 0}
     found = rows(await issued(stage, access))
     assert [each["entry"] for each in found] == [entry]
     assert (found[0]["by"], found[0]["asked"], found[0]["role"]) == ("NWAS", "CFRS", "ambulance-crew")
@@ -139,7 +147,7 @@ async def test_nothing_is_cleared_after_the_answer(stage: Stage) -> None:
     with pytest.raises(InvalidRequest, match="was answered already"):
         await stage.access.clear(NWAS, access, [entry], LEFT_OUT, GUARDIAN)
     assert await issued(stage, access) == first
-    assert access not in {each.id for each in (await stage.access.listed(NWAS, GUARDIAN))[0]}
+    assert access not in {each.id for each, _ in (await stage.access.listed(NWAS, GUARDIAN))[0]}
 
 
 async def test_what_became_of_a_request_goes_with_it(stage: Stage) -> None:
@@ -311,7 +319,9 @@ async def answered(entries: list[tuple[Ruling | None, Ruling | None]]) -> Docume
         for who, ruling in zip((NWAS, OWNER), decided, strict=True):
             if ruling is not None:
                 await access.clear(who, wanted, [world.store.entries[index].draft.id], ruling, GUARDIAN)
+    begun_at = world.clock.seconds
     document, _ = await access.issue(COUNCIL, wanted, GUARDIAN, WHY)
+    assert world.clock.seconds - begun_at == BUCKET, "as long, whatever is in it"
     return document
 
 

@@ -139,7 +139,9 @@ class Stage:
         self.referring = Referring(self.log, *queues, self.content)
         self.overrides = Overrides(self.administration, self.overridden, *queues)
         self.searches = Searches(self.administration, self.search)
-        self.access = Accesses(self.administration, self.accesses, self.searches, self.view, *queues)
+        self.access = Accesses(
+            self.administration, self.accesses, self.searches, self.view, *queues, bucket=0.01
+        )
         self.complaints = Complaints(self.administration, self.complained, self.facts, self.clock)
         self.reports = Reports(
             self.administration,
