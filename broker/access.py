@@ -115,7 +115,9 @@ class Accesses:
         decide. Nothing says whom they are about, or who else has entries."""
         _may(caller)
         found = await self._store.open(OPEN)
-        made = await self._administration.note(caller, "access-listed", {"found": len(found)}, actor)
+        made = await self._administration.note(
+            caller, "access-listed", {"accesses": [row.id for row in found]}, actor
+        )
         return [(row, await self._undecided(caller, row)) for row in found], made
 
     async def _undecided(self, caller: Caller, row: StoredAccess) -> int:

@@ -53,6 +53,9 @@ class Holdings:
 
         async def find(question: Question) -> None:
             async for seen in self._searches.every(as_party, question, row.index):
+                # What its requester must not learn of is told to nobody: the requester may read the answer.
+                if not seen.hit.requester:
+                    continue
                 found[seen.hit.id] = seen
                 if len(found) > MOST:
                     raise InvalidRequest("access_id", f"over {MOST} entries: begin one for a shorter time")

@@ -91,7 +91,9 @@ class Complaints:
         """The caller's agency's, newest first. The look is an entry."""
         require(caller, Function.PARTNER)
         found = [*await self._store.of(caller.agency, None, None, LISTED)]
-        made = await self._administration.note(caller, "complaints-viewed", {"found": len(found)}, actor)
+        made = await self._administration.note(
+            caller, "complaints-viewed", {"complaints": [row.id for row in found]}, actor
+        )
         return found, made
 
     def _step(self, row: StoredComplaint, step: str, more: dict[str, Json], words: str, policy: int) -> Plan:

@@ -16,6 +16,7 @@ from broker.cases import BreachStore, ComplaintStore, StoredBreach
 from broker.core.canonical import Json
 from broker.core.london import local
 from broker.core.model import Actor, Caller, Function, Reason
+from broker.core.receipt import Audience
 from broker.core.reports.agency import Dealings
 from broker.core.reports.breach import Affected
 from broker.core.reports.complaints import Complaint, Received
@@ -28,6 +29,7 @@ from broker.errors import InvalidRequest, NotAllowed
 from broker.looks import Look, Progress, Wanted
 from broker.ports import Clock, ReferenceSource
 from broker.queues import OverrideStore
+from broker.referrals import silent
 from broker.searches import Searches
 from broker.seats import Seats
 
@@ -94,8 +96,18 @@ class Reports:
         if caller.function is Function.OPERATOR:
             raise NotAllowed("operators run the broker; the controllers concerned see breaches")
         agency = "" if caller.function is Function.AUDITOR else caller.agency
-        found = await self._breaches.of(agency, LISTED)
-        return found, await self._administration.note(caller, "breaches-viewed", {"found": len(found)}, actor)
+        listed = await self._breaches.of(agency, LISTED)
+        found = [row for row in listed if await self._may_see(caller, row)]
+        detail: dict[str, Json] = {"breaches": [row.id for row in found]}
+        return found, await self._administration.note(caller, "breaches-viewed", detail, actor)
+
+    async def _may_see(self, caller: Caller, row: StoredBreach) -> bool:
+        """Its owner, auditors, and who asked: but not where they may not learn that there was a review."""
+        if caller.function is Function.AUDITOR or caller.agency == row.provider:
+            return True
+        used = await self._overrides.by_id(row.id)
+        hidden = used is None or silent(used.used, await self._reference.refresh())
+        return caller.agency == row.requester and not hidden
 
     def _checked(self, caller: Caller, wanted: Wanted, reason: Reason) -> Wanted:
         if wanted.report not in NAMES:
@@ -130,8 +142,7 @@ class Reports:
 
     async def _own_breach(self, caller: Caller, breach: str) -> StoredBreach:
         row = await self._breaches.by_id(breach)
-        sees = caller.function is Function.AUDITOR
-        if row is None or not (sees or caller.agency in (row.provider, row.requester)):
+        if row is None or not await self._may_see(caller, row):
             raise NotAllowed("there is no such breach that your agency may see")
         return row
 
@@ -175,7 +186,8 @@ class Reports:
             if not each.override or not each.asks:
                 continue
             row = await self._overrides.by_id(each.id)
-            if row is not None:
+            asker = each.audience is Audience.REQUESTER
+            if row is not None and not (asker and silent(row.used, self._reference.current)):
                 used.add(each, Review(row.due_at, row.status, row.reviewed_at))
         return used.document(await look.facts())
 

@@ -16,7 +16,6 @@ from broker.cli import document, evidence, inputs, output
 from broker.cli.audit_report import TIMEOUT, Since, Until, Why, Words, app
 from broker.cli.connection import Link
 from broker.cli.document import AsJson, Form, Out
-from broker.cli.referral import Named, acting
 from broker.cli.remote import remote
 from broker.cli.report import Format
 
@@ -164,13 +163,24 @@ def clear(
         ),
     ] = "",
     words: Annotated[
-        str, typer.Option("--words", help="The reasons for leaving them out (s.45(7)); erasable.")
+        str,
+        typer.Option(
+            "--words",
+            parser=inputs.words,
+            metavar="TEXT",
+            help="The reasons for leaving them out (s.45(7)); erasable. `-`: from standard input.",
+        ),
     ] = "",
     opinion: Annotated[
         str,
-        typer.Option("--opinion", help="Which health professional gave their opinion, and when; erasable."),
+        typer.Option(
+            "--opinion",
+            parser=inputs.words,
+            metavar="TEXT",
+            help="Which health professional gave their opinion, and when; erasable. `-`: from standard input.",
+        ),
     ] = "",
-    assurance: Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.personal_login,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Decide, as a named human of a controller, that entries of yours are told; or left out, and why.
@@ -188,7 +198,7 @@ def clear(
         code=code,
         words=words,
         opinion=opinion,
-        actor=acting(actor_id, role, assurance),
+        actor=inputs.acting(actor_id, role, assurance),
     )
     reply = link.call(ReportServiceStub(link.channel).ClearAccess, request)
     done = {"access": access, "cleared": reply.cleared, "left_out": code or None}

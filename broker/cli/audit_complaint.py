@@ -49,7 +49,15 @@ def add(
         datetime | None,
         typer.Option("--received", parser=inputs.moment, metavar="TIME", help="By default now."),
     ] = None,
-    words: Annotated[str, typer.Option("--words", help="What it is about; kept apart, and erasable.")] = "",
+    words: Annotated[
+        str,
+        typer.Option(
+            "--words",
+            parser=inputs.words,
+            metavar="TEXT",
+            help="What it is about; kept apart, and erasable. `-`: from standard input.",
+        ),
+    ] = "",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Record a complaint. It says by when it is to be acknowledged."""
@@ -95,7 +103,15 @@ def close(
     link: Link,
     complaint: ComplaintId,
     outcome: Annotated[Outcome, typer.Option("--outcome", help="What came of it.")],
-    words: Annotated[str, typer.Option("--words", help="What was done and told; erasable.")],
+    words: Annotated[
+        str,
+        typer.Option(
+            "--words",
+            parser=inputs.words,
+            metavar="TEXT",
+            help="What was done and told; erasable. `-`: from standard input.",
+        ),
+    ],
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
     as_json: inputs.AsJson = False,

@@ -31,7 +31,15 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 Why = Annotated[str, typer.Option("--reason", metavar="CODE", help="Why it is made, such as complaint.")]
-Words = Annotated[str, typer.Option("--words", help="The reason in words; kept apart, and erasable.")]
+Words = Annotated[
+    str,
+    typer.Option(
+        "--words",
+        parser=inputs.words,
+        metavar="TEXT",
+        help="The reason in words; kept apart, and erasable. `-`: from standard input.",
+    ),
+]
 Since = Annotated[
     datetime | None, typer.Option(parser=inputs.moment, metavar="TIME", help="Entries made then or later.")
 ]

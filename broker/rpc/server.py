@@ -25,9 +25,9 @@ from broker.v1 import (
     exchange_pb2,
     override_pb2,
     referral_pb2,
+    report_pb2,
     routing_pb2,
     standing_pb2,
-    report_pb2,
 )
 
 _FILES = (

@@ -13,7 +13,7 @@ from broker.core.reports.distinct import Distinct
 from broker.core.reports.document import Document
 from broker.errors import InvalidRequest, NotAllowed
 from broker.looks import Wanted
-from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER
+from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER, SILENT_OVERRIDDEN
 from tests.reports.conftest import WHY, asked, from_now, indexed, rows, text
 from tests.support.stage import COUNCIL, SINCE, Stage
 from tests.support.values import replace
@@ -113,6 +113,24 @@ async def test_a_wrong_person_review_begins_a_breach(stage: Stage) -> None:
     assert "wrong person" in dict(document.facts)["Begun by"]
     with pytest.raises(NotAllowed, match="no such breach"):
         await pack(stage, COUNCIL, breach=used)
+
+
+async def test_who_asked_hears_of_no_review_under_neither_confirm_nor_deny(stage: Stage) -> None:
+    """That there was something to review would say that there was somebody: it is the owner's alone."""
+    since, person = await from_now(stage), stage.person()
+    await stage.said.add(COUNCIL, person, stage.objection(), GUARDIAN)
+    override = Override("life-at-risk", "the father is at the door")
+    changes = {"purpose": SILENT_OVERRIDDEN, "override": override, "reason": Reason("urgent", "words")}
+    used = await asked(stage, person, **changes)
+    await stage.overrides.review(OWNER, used, "wrong-person", "another family", GUARDIAN)
+    await indexed(stage)
+    for who, sees in ((OWNER, True), (AUDITOR, True), (NWAS, False)):
+        found, _ = await stage.reports.breaches(who, GUARDIAN)
+        assert (used in {each.id for each in found}) is sees, who.agency
+        document, _ = await stage.reports.make(who, Wanted("overrides", since), GUARDIAN, WHY)
+        assert (used in text(document)) is sees, who.agency
+    with pytest.raises(NotAllowed, match="no such breach"):
+        await pack(stage, NWAS, breach=used)
 
 
 async def test_it_says_which_log_and_how_far_it_reaches(stage: Stage) -> None:

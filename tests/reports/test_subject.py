@@ -18,7 +18,7 @@ from broker.errors import Denied, InvalidRequest, NotAllowed
 from broker.law import exemptions
 from broker.ports import Found, Hit, NotFound
 from broker.searches import Seen
-from tests.human.conftest import ASSERTED, GUARDIAN, OVERRIDDEN, OWNER, SILENT
+from tests.human.conftest import ASSERTED, GUARDIAN, OVERRIDDEN, OWNER, SILENT, SILENT_OVERRIDDEN
 from tests.reports.conftest import WHY, asked, indexed, rows, text
 from tests.support import postgres
 from tests.support.stage import COUNCIL, Stage
@@ -162,6 +162,22 @@ async def test_what_became_of_a_request_goes_with_it(stage: Stage) -> None:
         draft, _ = await stage.access.draft(who, access, GUARDIAN, WHY)
         whats = [each["what"] for each in rows(draft)]
         assert whats == ["A record was given", "An emergency access was reviewed"], who.agency
+
+
+async def test_what_a_requester_must_not_learn_of_is_told_to_nobody(stage: Stage) -> None:
+    """Under neither confirm nor deny a review is its owner's alone: the requester may read the answer."""
+    person = stage.person()
+    await stage.said.add(COUNCIL, person, stage.objection(), GUARDIAN)
+    override = Override("life-at-risk", "the father is at the door")
+    changes = {"purpose": SILENT_OVERRIDDEN, "override": override, "reason": Reason("urgent", "words")}
+    used = await asked(stage, person, **changes)
+    made = await stage.overrides.review(OWNER, used, "justified", "a life was at risk", GUARDIAN)
+    access = await begun(stage, person)
+    draft, _ = await stage.access.draft(OWNER, access, GUARDIAN, WHY)
+    assert used in text(draft)
+    assert made.event_id not in text(draft)
+    with pytest.raises(NotAllowed):
+        await stage.access.clear(OWNER, access, [made.event_id], Ruling(), GUARDIAN)
 
 
 async def test_an_identifier_that_only_the_provider_matched_is_no_requesters_to_see(stage: Stage) -> None:
