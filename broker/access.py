@@ -32,6 +32,7 @@ from broker.ids import entry_id
 from broker.law import exemptions
 from broker.ports import Asked, Change, Clock, FactsSource, LogView, Reads, ReferenceSource
 from broker.searches import Searches, Seen
+from broker.seats import Seats
 
 OPEN = 100  # that are listed
 MOST_CLEARED = 500  # entries in one clearing
@@ -72,6 +73,7 @@ class Accesses:
         self._facts = facts
         self._clock = clock
         self._bucket = bucket
+        self._seats = Seats(1, "looks at requests for access")
 
     async def start(
         self, caller: Caller, wanted: Wanted, actor: Actor, reason: Reason
@@ -118,7 +120,8 @@ class Accesses:
         made = await self._administration.note(
             caller, "access-listed", {"accesses": [row.id for row in found]}, actor
         )
-        return [(row, await self._undecided(caller, row)) for row in found], made
+        with self._seats.one(caller.name):
+            return [(row, await self._undecided(caller, row)) for row in found], made
 
     async def _undecided(self, caller: Caller, row: StoredAccess) -> int:
         if not row.asked:  # erased
@@ -134,7 +137,8 @@ class Accesses:
         made = await self._administration.note(
             caller, "access-viewed", {"access": access, "reason": reason.code}, actor, words=reason.words
         )
-        scope, own = await self._scope(row), await self._holdings.of(caller, row)
+        with self._seats.one(caller.name):
+            scope, own = await self._scope(row), await self._holdings.of(caller, row)
         cleared = {each.entry: each.code for each in await self._store.cleared(access, caller.agency)}
         reasons = exemptions.load()
 

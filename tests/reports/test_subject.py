@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker import law
 from broker.access import BUCKET, Accesses, Wanted
 from broker.clearing import Holdings, Ruling
 from broker.core.directory import Agency
 from broker.core.model import Override, Reason, SubjectRef
 from broker.core.receipt import Audience
 from broker.core.reports.document import Document
+from broker.core.reports.subject import told
 from broker.errors import Denied, InvalidRequest, NotAllowed
 from broker.law import exemptions
 from broker.ports import Found, Hit, NotFound
@@ -88,7 +91,7 @@ async def test_a_draft_holds_a_controllers_own_entries_and_nobody_elses(stage: S
 
 async def test_an_answer_with_something_left_out_is_that_of_somebody_with_nothing(stage: Stage) -> None:
     """Word for word: all left out, one of two left out by one party, nothing decided, nothing there at all."""
-    told: dict[str, Document] = {}
+    answers: dict[str, Document] = {}
     for case in ("left out", "by one", "undecided", "nothing"):
         person = stage.person()
         access_to = [] if case == "nothing" else [await asked(stage, person)]
@@ -97,12 +100,12 @@ async def test_an_answer_with_something_left_out_is_that_of_somebody_with_nothin
             await stage.access.clear(OWNER, access, access_to, LEFT_OUT, GUARDIAN)
             ruling = Ruling() if case == "by one" else LEFT_OUT
             await stage.access.clear(NWAS, access, access_to, ruling, GUARDIAN)
-        told[case] = await issued(stage, access)
-    shapes = {(each.title, each.about, each.tables, each.none) for each in told.values()}
+        answers[case] = await issued(stage, access)
+    shapes = {(each.title, each.about, each.tables, each.none) for each in answers.values()}
     assert len(shapes) == 1
-    names = {tuple(name for name, _ in each.facts) for each in told.values()}
+    names = {tuple(name for name, _ in each.facts) for each in answers.values()}
     assert len(names) == 1
-    assert rows(told["nothing"]) == []
+    assert rows(answers["nothing"]) == []
 
 
 async def test_reasons_are_needed_to_leave_something_out(stage: Stage) -> None:
@@ -206,7 +209,7 @@ async def test_an_identifier_that_only_the_provider_matched_is_no_requesters_to_
 
 async def test_under_neither_confirm_nor_deny_it_says_what_the_requester_was_told(stage: Stage) -> None:
     """A person who objected and one who is not known read the same."""
-    told = []
+    answers = []
     for objects in (True, False):
         person = stage.person()
         if objects:
@@ -222,9 +225,9 @@ async def test_under_neither_confirm_nor_deny_it_says_what_the_requester_was_tol
         for who in {each for each in await stage.view.parties(entry) if each}:
             await stage.access.clear(caller(who), access, [entry], Ruling(), GUARDIAN)
         (row,) = rows(await issued(stage, access))
-        told.append({**row, "when": "", "entry": ""})
-    assert told[0] == told[1]
-    assert (told[0]["what"], told[0]["fields"], told[0]["basis"]) == ("Asked, and not given", "", "")
+        answers.append({**row, "when": "", "entry": ""})
+    assert answers[0] == answers[1]
+    assert (answers[0]["what"], answers[0]["fields"], answers[0]["basis"]) == ("Asked, and not given", "", "")
 
 
 async def test_a_clearing_and_the_answer_at_once_agree(stage: Stage) -> None:
@@ -349,9 +352,9 @@ async def test_what_is_not_cleared_by_all_leaves_no_trace(
     """The answer is that of a log in which there are only the entries that both have cleared, but for the log's
     size and root and the entries' random ids."""
     cleared = [each for each in entries if each == (Ruling(), Ruling())]
-    told, alone = await answered(entries), await answered(cleared)
-    assert shape(told) == shape(alone)
-    assert len(rows(told)) == len(cleared)
+    among, alone = await answered(entries), await answered(cleared)
+    assert shape(among) == shape(alone)
+    assert len(rows(among)) == len(cleared)
 
 
 def shape(document: Document) -> object:
@@ -391,6 +394,27 @@ async def test_an_exemption_is_open_under_the_regime_of_that_side(
         return
     with pytest.raises(InvalidRequest, match="is not open to this entry"):
         await checking
+
+
+def test_what_was_told_by_telephone_stands_with_its_own_time_and_fields() -> None:
+    """Not with when, and by whom, it was written down."""
+    recorded, occurred = datetime(2026, 11, 21, 12, tzinfo=UTC), datetime(2026, 11, 20, 3, tzinfo=UTC)
+    view = {
+        "event": "recorded-late",
+        "provider": "cfrs",
+        "told": {"occurred": occurred.isoformat(), "took": {"role": "control"}, "fields": ["hazards"]},
+    }
+    full = {**view, "requester": "nwas", "purpose": "emergency-response", "actor": {"role": "clerk"}}
+    made = told("entry", recorded, view, full, {"nwas": "NWAS"}, law.load())
+    assert made.at == occurred
+    assert made.cells[:5] == (
+        "2026-11-20T03:00+00:00",
+        "Told by telephone or the like, and written down later",
+        "NWAS",
+        "control",
+        "cfrs",
+    )
+    assert made.cells[6] == "hazards"
 
 
 def test_every_exemption_names_its_law() -> None:

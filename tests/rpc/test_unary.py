@@ -28,6 +28,7 @@ from broker.v1 import (
     override_pb2,
     override_pb2_grpc,
     referral_pb2_grpc,
+    report_pb2_grpc,
     routing_pb2_grpc,
     standing_pb2_grpc,
 )

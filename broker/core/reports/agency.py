@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.core.reports.document import Document, Table, columns
-from broker.core.reports.line import Line
+from broker.core.reports.line import LATE, Line
 from broker.core.reports.tally import Tally
 
 _ABOUT = (
@@ -24,8 +24,8 @@ class Dealings:
         self._purposes = Tally()
 
     def add(self, line: Line) -> None:
-        """One entry; what is not how the asking of a record ended is passed over."""
-        if not line.asks:
+        """One entry; what is neither the end of an asking nor told by telephone is passed over."""
+        if not line.asks and line.event != LATE:
             return
         what = (line.purpose, line.record_type, line.agreement, line.event, line.code)
         if self._agency in ("", line.requester):

@@ -13,7 +13,7 @@ from datetime import date, datetime, time
 
 from broker.core.london import moment
 from broker.core.reports.document import Cell, Document, Table, columns
-from broker.core.reports.line import Line
+from broker.core.reports.line import LATE, Line
 from broker.core.reports.suppression import LEAST, Counted, Published, publish
 from broker.law import Law
 
@@ -53,7 +53,7 @@ class Month:
         """One entry; what may not be counted is passed over."""
         if self._part_3(line):
             return
-        if line.event == "recorded-late":
+        if line.event == LATE:
             self._late += 1
         if not line.asks:
             return

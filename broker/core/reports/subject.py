@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from broker.core.reports.document import Cell, Document, Table, columns
+from broker.core.reports.line import LATE, RELEASED
 from broker.core.reports.times import shown
 from broker.law import Law
 
@@ -30,6 +31,7 @@ _EVENTS = {
     "access-started": "An answer to a request for access was begun",
     "directive-recorded": "What was said was recorded",
     "undelivered": "A record could not be delivered",
+    LATE: "Told by telephone or the like, and written down later",
 }
 _COLUMNS = columns(
     when="When",
@@ -97,8 +99,11 @@ def told(
     this too; the names of staff are not the person's to have, their roles are."""
     view = requester_view or full
     event = str(view.get("event") or "")
-    released = event == "disclosure"
-    actor = full.get("actor")
+    released = event == RELEASED
+    actor, fields = full.get("actor"), full.get("permitted") if released else ()
+    late = view.get("told")
+    if event == LATE and isinstance(late, Mapping):
+        at, actor, fields = datetime.fromisoformat(late["occurred"]), late["took"], late["fields"]
     provider = str(view.get("provider") or "")
     requester = str(full.get("requester") or "")
     purpose = law.purposes.get(str(full.get("purpose") or ""))
@@ -109,7 +114,7 @@ def told(
         str(actor.get("role") or "") if isinstance(actor, Mapping) else "",
         names.get(provider, provider),
         str(view.get("record_type") or ""),
-        ", ".join(full.get("permitted") or ()) if released else "",
+        ", ".join(fields or ()),
         purpose.meaning if purpose else str(full.get("purpose") or ""),
         _basis(full, law) if released else "",
         str(view.get("agreement") or ""),
