@@ -99,11 +99,9 @@ class Accesses:
             "due": due.isoformat(),
         }
         change = Change("access-start", stored, _lock(access), reference=False, sealed=asked)
-        # By its first identifier this entry is found as every other look is.
         detail: dict[str, Json] = {
             **stored,
             **asked,
-            "subject": subject_detail(wanted.subjects[0]),
             "reason": reason.code,
         }
 

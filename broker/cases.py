@@ -41,7 +41,7 @@ class AccessStore(Protocol):
     """Requests for access and what was cleared for them. All raise AuditUnavailable."""
 
     async def open(self, most: int) -> list[StoredAccess]:
-        """Those not yet answered, what is due first."""
+        """Those not yet answered, in rounds of one of each controller, what is due first."""
 
     async def by_id(self, access: str) -> StoredAccess | None:
         """One of them."""

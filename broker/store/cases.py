@@ -14,6 +14,11 @@ from broker.store.seal import Seals
 # Under what each is sealed: the kind of the change that made it.
 ACCESS, COMPLAINT = "access-start", "complaint"
 _ACCESS = "select a.*, e.idx from access_request a join entry e using (id) where "
+# In rounds of one of each controller, so that the many of one hide nobody's few.
+_OPEN = f"""
+{_ACCESS} a.issued_at is null
+order by row_number() over (partition by a.agency order by a.due_at), a.due_at limit $1
+"""
 _BREACHES = "select * from breach where $1 in ('', provider, requester) order by aware_at desc limit $2"
 _COMPLAINTS = """
 select * from complaint
@@ -31,9 +36,9 @@ class AccessRows:
         self._seals = seals
 
     async def open(self, most: int) -> list[StoredAccess]:
-        """Those not yet answered, what is due first."""
+        """As `AccessStore.open`."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(f"{_ACCESS} a.issued_at is null order by a.due_at limit $1", most)
+            rows = await connection.fetch(_OPEN, most)
         return [await self._read(row) for row in rows]
 
     async def by_id(self, access: str) -> StoredAccess | None:

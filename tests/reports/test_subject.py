@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +17,7 @@ from broker.core.model import Override, Reason, SubjectRef
 from broker.core.receipt import Audience
 from broker.core.reports.document import Document
 from broker.core.reports.subject import told
+from broker.core.searchterms import Question
 from broker.errors import Denied, InvalidRequest, NotAllowed
 from broker.law import exemptions
 from broker.ports import Found, Hit, NotFound
@@ -260,6 +261,20 @@ async def test_nothing_about_the_person_stands_in_clear(stage: Stage) -> None:
         assert person.value not in text_of
         assert person.value.encode().hex() not in text_of
         assert "neighbour" not in text_of
+
+
+async def test_many_requests_of_one_controller_hide_nobodys(stage: Stage) -> None:
+    """A list that has an end takes one of each controller in turn; the look is found under each identifier."""
+    first, second = stage.person(), stage.person()
+    long_ago = stage.clock.now() - timedelta(days=300)
+    for _ in range(3):
+        await stage.access.start(NWAS, Wanted((stage.person(),), long_ago), GUARDIAN, WHY)
+    mine = await begun(stage, first, second)
+    waiting = [each.agency for each in await stage.accesses.open(500)]
+    assert waiting.index("cumberland") < waiting.index("nwas", waiting.index("nwas") + 1)
+    for person in (first, second):
+        page = await stage.searches.page(AUDITOR, Question((), person), GUARDIAN, WHY)
+        assert mine in {seen.hit.id for seen in page.found}
 
 
 async def test_what_came_after_the_beginning_is_not_answered_about(stage: Stage) -> None:

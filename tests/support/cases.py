@@ -28,7 +28,10 @@ class MemoryAccesses:
     async def open(self, most: int) -> list[StoredAccess]:
         """Those not answered."""
         waiting = [await self._placed(each) for each in self.rows.values() if each.issued_at is None]
-        return sorted(waiting, key=lambda each: each.due_at)[:most]
+        waiting.sort(key=lambda each: each.due_at)
+        rounds = [sum(one.agency == each.agency for one in waiting[:n]) for n, each in enumerate(waiting)]
+        ordered = sorted(zip(rounds, waiting, strict=True), key=lambda pair: (pair[0], pair[1].due_at))
+        return [each for _, each in ordered][:most]
 
     async def by_id(self, access: str) -> StoredAccess | None:
         """One of them."""
