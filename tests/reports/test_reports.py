@@ -159,6 +159,14 @@ def test_small_counts_are_withheld_and_with_them_what_would_tell_them() -> None:
     assert told["– Refused"] is None
     assert told["– Nothing found"] is None
     assert told["– – person"] is None
+    assert "– – By emergency override" not in told, "there was none"
+    page = month_of((ended(), 30), (ended(override="life-at-risk"), 2))
+    told = {row["what"]: row["requests"] for row in rows(page) if "requests" in row}
+    assert (told["– Records given"], told["– – By emergency override"], told["– – Without one"]) == (
+        32,
+        None,
+        None,
+    )
     page = month_of((ended(), 30), (ended("provider-failure"), 4), (ended("not-found"), 14))
     shares = {row["what"]: row["said"] for row in rows(page) if "said" in row}
     assert shares["Requests that the provider, where it was asked, answered"] == "withheld"

@@ -78,12 +78,14 @@ def _rows(counted: Counted, depth: int = 0) -> list[tuple[int, str, int]]:
     return [(depth, counted.name, counted.count), *(row for p in counted.parts for row in _rows(p, depth + 1))]
 
 
+@pytest.mark.parametrize("fewest", [0, 1])
 @pytest.mark.parametrize("width", [2, 3])
-def test_even_who_knows_the_rule_cannot_tell_a_withheld_count(width: int) -> None:
-    """Every table of so many counts, by what is published of it: no withheld count has one value only."""
+def test_even_who_knows_the_rule_cannot_tell_a_withheld_count(width: int, fewest: int) -> None:
+    """Every table of so many counts, by what is published of it: no withheld count has one value only,
+    whether or not counts of nothing have a row."""
     most = 24 if width == 2 else 21
     seen: dict[tuple[object, ...], list[set[int]]] = defaultdict(lambda: [set() for _ in range(width)])
-    for counts in product(range(most + 1), repeat=width):
+    for counts in product(range(fewest, most + 1), repeat=width):
         published = publish(tree("all", *leaves("part", list(counts))))
         told = tuple(count for _, _, count in published.rows())
         for values, count in zip(seen[told], counts, strict=True):

@@ -73,13 +73,11 @@ class Month:
 
     def outcomes(self) -> Published:
         """What came of the requests."""
-        given = self._ends["disclosure"]
-        emergency = self._overrides
+        # What did not happen at all has no row: a row that is withheld says that something did, and no more.
+        emergency, given = self._overrides, self._ends["disclosure"]
+        kinds = (("By emergency override", emergency), ("Without one", given - emergency))
         parts = {
-            "disclosure": (
-                Counted("By emergency override", emergency),
-                Counted("Without one", given - emergency),
-            ),
+            "disclosure": tuple(Counted(name, n) for name, n in kinds if n) if emergency else (),
             "refusal": tuple(Counted(code, n) for code, n in sorted(self._codes.items())),
         }
         ends = tuple(
