@@ -234,6 +234,8 @@ class Accesses:
         done, size = await self._searches.reach(), row.index + 1
         if done < size:
             raise AuditUnavailable(f"the search index reaches {done} of {size} entries; try again in a moment")
+        if await self._id_at(row.index) != row.id:
+            raise InvalidRequest("access_id", "was begun in a log that has been closed since; begin another")
         _, note = await self._log.consistency(size, size)
         checkpoint = Checkpoint.parse(note.partition(b"\n\n")[0].decode() + "\n")
         asked: Any = row.asked
@@ -245,6 +247,12 @@ class Accesses:
             when(asked["until"]),
             asked["deceased"],
         )
+
+    async def _id_at(self, index: int) -> str:
+        try:
+            return await self._log.id_at(index)
+        except KeyError:
+            return ""
 
     async def _left(self, caller: Caller, access: str, own: dict[str, Seen]) -> list[str]:
         done = {each.entry for each in await self._store.cleared(access, caller.agency)}

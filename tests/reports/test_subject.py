@@ -18,7 +18,7 @@ from broker.core.receipt import Audience
 from broker.core.reports.document import Document
 from broker.core.reports.subject import told
 from broker.core.searchterms import Question
-from broker.errors import Denied, InvalidRequest, NotAllowed
+from broker.errors import AuditUnavailable, BrokerError, Denied, InvalidRequest, NotAllowed
 from broker.law import exemptions
 from broker.ports import Found, Hit, NotFound
 from broker.searches import Seen
@@ -329,21 +329,20 @@ async def test_it_is_due_in_a_month(stage: Stage) -> None:
 DECIDED = st.sampled_from([None, Ruling(), LEFT_OUT])
 
 
+def accesses_of(world: World) -> Accesses:
+    """Requests for access in a world."""
+    store = world.store
+    ports = (store.log, store.facts, store.reference, world.clock)
+    return Accesses(world.administration, store.cases.accesses, world.searches, *ports)
+
+
 async def answered(entries: list[tuple[Ruling | None, Ruling | None]]) -> Document:
     """The answer in a world of its own about somebody with these entries, as requester and provider decided."""
     world = World()
     world.agree()
     await world.ready()
     world.providers.answers(world.found())
-    access = Accesses(
-        world.administration,
-        world.store.cases.accesses,
-        world.searches,
-        world.store.log,
-        world.store.facts,
-        world.store.reference,
-        world.clock,
-    )
+    access = accesses_of(world)
     ids = []
     for _ in entries:
         ids.append(len(world.store.entries))
@@ -409,6 +408,27 @@ async def test_an_exemption_is_open_under_the_regime_of_that_side(
         return
     with pytest.raises(InvalidRequest, match="is not open to this entry"):
         await checking
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [(1, InvalidRequest), (100, AuditUnavailable)],
+    ids=["another entry is there", "nothing is there yet"],
+)
+async def test_one_that_was_begun_in_another_log_is_begun_anew(place: int, error: type[BrokerError]) -> None:
+    """Its place in the log of today is not its own: nothing is said to lie below it, and nothing is closed."""
+    world = await World().ready()
+    accesses = world.store.cases.accesses
+    access = accesses_of(world)
+    wanted, _, _ = await access.start(COUNCIL, Wanted((HOME,)), GUARDIAN, WHY)
+    await access.draft(COUNCIL, wanted, GUARDIAN, WHY)
+    await world.administration.note(COUNCIL, "received", {}, ACTOR)
+    accesses.index_of = lambda _: place
+    with pytest.raises(error):
+        await access.draft(COUNCIL, wanted, GUARDIAN, WHY)
+    with pytest.raises(error):
+        await access.issue(COUNCIL, wanted, GUARDIAN, WHY)
+    assert accesses.rows[wanted].issued_at is None
 
 
 def test_what_was_told_by_telephone_stands_with_its_own_time_and_fields() -> None:
