@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from broker.cli import (
+    audit_access,
     audit_anchor,
     audit_export,
+    audit_complaint,
     audit_fsck,
     audit_index,
-    audit_access,
-    audit_complaint,
     audit_log,
     audit_report,
     audit_search,
