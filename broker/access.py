@@ -22,6 +22,7 @@ from broker.clearing import Holdings, Ruling, check_ruling, when
 from broker.core import canonical
 from broker.core.canonical import Json
 from broker.core.checkpoint import Checkpoint
+from broker.core.entry import parse_entry
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.core.reports import subject
 from broker.core.reports.document import Document
@@ -273,7 +274,7 @@ class Accesses:
         if not full:
             return None  # erased since
         view = canonical.decode_object(receipt.opening.view) if receipt.opening else None
-        at = datetime.fromisoformat(str(full["now"]))
+        at = parse_entry(receipt.entry).at
         return subject.told(entry, at, view, full, self._holdings.names(), law.load())
 
 

@@ -137,14 +137,12 @@ def _shared(draft: Draft, plan: Plan) -> Draft:
     parties = plan.parties
     if parties is None:
         return draft
-    asker = parties.requester_agency if parties.requester else ""
     return replace(
         draft,
         requester=parties.requester,
         provider=parties.provider,
-        # Whose request it was: a party, and so one to find it by.
-        full={**draft.full, **parties.provider.as_json(), "asker": asker or None},
-        requester_agency=asker,
+        full={**draft.full, **parties.provider.as_json()},
+        requester_agency=parties.requester_agency if parties.requester else "",
         provider_agency=parties.provider_agency,
     )
 

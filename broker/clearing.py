@@ -71,9 +71,8 @@ class Holdings:
         """One of them as it would be told."""
         view = seen.hit.views.get("requester")
         opened = canonical.decode_object(view) if view else None
-        full = seen.hit.full
-        at = datetime.fromisoformat(str(full["now"]))
-        return subject.told(seen.hit.id, at, opened, full, self.names(), law.load())
+        # The entry's own time: the full view may have another, which the requester must not learn.
+        return subject.told(seen.hit.id, seen.hit.at, opened, seen.hit.full, self.names(), law.load())
 
     def names(self) -> dict[str, str]:
         """Agencies by id, as people know them."""

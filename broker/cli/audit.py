@@ -15,8 +15,8 @@ import typer
 from broker.cli import (
     audit_access,
     audit_anchor,
-    audit_export,
     audit_complaint,
+    audit_export,
     audit_fsck,
     audit_index,
     audit_log,

@@ -100,7 +100,6 @@ def _shared(full: Mapping[str, Any]) -> Iterator[str]:
         ("request", "request_id"),
         ("agency", "provider"),
         ("agency", "requester"),
-        ("agency", "asker"),
     ):
         if value := full.get(key):
             yield term(kind, str(value))

@@ -39,7 +39,7 @@ from broker.core.model import Request, SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.recordtype import Pin
 from broker.core.reference import Reference
-from broker.core.searchterms import terms_of
+from broker.core.searchterms import parties, terms_of
 from broker.core.signingkey import SigningKey
 from broker.core.suspension import Suspension
 from broker.errors import AuditUnavailable, ProviderTimeout
@@ -199,7 +199,8 @@ class MemorySearch:
         found = [
             self._hit(kept)
             for kept in self._store.entries
-            if terms <= terms_of(kept.draft.full)
+            if terms
+            <= terms_of(kept.draft.full) | parties(kept.draft.requester_agency, kept.draft.provider_agency)
             and (kept.index < beyond if newest_first else kept.index > beyond)
             and (since is None or kept.draft.at >= since)
             and (until is None or kept.draft.at < until)
