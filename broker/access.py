@@ -275,7 +275,7 @@ class Accesses:
             return None  # erased since
         view = canonical.decode_object(receipt.opening.view) if receipt.opening else None
         at = parse_entry(receipt.entry).at
-        return subject.told(entry, at, view, full, self._holdings.names(), law.load())
+        return subject.told(entry, receipt.index, at, view, full, self._holdings.names(), law.load())
 
 
 def _may(caller: Caller) -> None:

@@ -69,10 +69,10 @@ class Holdings:
 
     def told(self, seen: Seen) -> Told:
         """One of them as it would be told."""
-        view = seen.hit.views.get("requester")
+        hit, view = seen.hit, seen.hit.views.get("requester")
         opened = canonical.decode_object(view) if view else None
         # The entry's own time: the full view may have another, which the requester must not learn.
-        return subject.told(seen.hit.id, seen.hit.at, opened, seen.hit.full, self.names(), law.load())
+        return subject.told(hit.id, hit.index, hit.at, opened, hit.full, self.names(), law.load())
 
     def names(self) -> dict[str, str]:
         """Agencies by id, as people know them."""

@@ -440,7 +440,7 @@ def test_what_was_told_by_telephone_stands_with_its_own_time_and_fields() -> Non
         "told": {"occurred": occurred.isoformat(), "took": {"role": "control"}, "fields": ["hazards"]},
     }
     full = {**view, "requester": "nwas", "purpose": "emergency-response", "actor": {"role": "clerk"}}
-    made = told("entry", recorded, view, full, {"nwas": "NWAS"}, law.load())
+    made = told("entry", 7, recorded, view, full, {"nwas": "NWAS"}, law.load())
     assert made.at == occurred
     assert made.cells[:5] == (
         "2026-11-20T03:00+00:00",

@@ -69,9 +69,10 @@ NONE = "No entry is shown."
 
 
 class Told(Struct, frozen=True):
-    """What the person is told of one entry."""
+    """What the person is told of one entry. `index` orders those of one second, and is not told."""
 
     at: datetime
+    index: int
     entry: str
     cells: tuple[Cell, ...]
 
@@ -89,6 +90,7 @@ class Scope(Struct, frozen=True):
 
 def told(
     entry: str,
+    index: int,
     at: datetime,
     requester_view: Mapping[str, Any] | None,
     full: Mapping[str, Any],
@@ -120,7 +122,7 @@ def told(
         str(view.get("agreement") or ""),
         entry,
     )
-    return Told(at, entry, cells)
+    return Told(at, index, entry, cells)
 
 
 def _basis(full: Mapping[str, Any], law: Law) -> str:
@@ -134,7 +136,7 @@ def _basis(full: Mapping[str, Any], law: Law) -> str:
 
 def answer(scope: Scope, cleared: Iterable[Told]) -> Document:
     """What is given to the person: the entries that every controller concerned has cleared, oldest first."""
-    rows = sorted(cleared, key=lambda each: (each.at, each.entry))
+    rows = sorted(cleared, key=lambda each: (each.at, each.index))
     about = (_DECEASED, _STATEMENT) if scope.deceased else (_STATEMENT, _RIGHTS)
     table = Table("Who saw what, when, why and on what basis", _COLUMNS, tuple(each.cells for each in rows))
     return Document("subject", "Who has seen what about you", about, _facts(scope), (table,), NONE)
@@ -142,7 +144,7 @@ def answer(scope: Scope, cleared: Iterable[Told]) -> Document:
 
 def draft(scope: Scope, own: Iterable[tuple[Told, str]], notes: tuple[str, ...] = ()) -> Document:
     """What one controller has to clear: its own entries, each with how it stands."""
-    rows = sorted(own, key=lambda each: (each[0].at, each[0].entry))
+    rows = sorted(own, key=lambda each: (each[0].at, each[0].index))
     about = (_DRAFT, _DECEASED) if scope.deceased else (_DRAFT,)
     heads = (*_COLUMNS, *columns(status="How it stands"))
     table = Table("Entries to clear", heads, tuple((*each.cells, status) for each, status in rows), notes=notes)
