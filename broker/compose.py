@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import grpc
 
@@ -30,12 +31,17 @@ from broker.console.app import Parts, build_app
 from broker.core.keys import Signer
 from broker.core.model import Caller
 from broker.core.quorum import WitnessPolicy
+from broker.core.retention import RetentionPolicy
+from broker.core.retention import parse as parse_retention
 from broker.directives import Directives
 from broker.edge import Edge
-from broker.errors import BrokerError, UnknownSystem
+from broker.erasable import Finder
+from broker.erasures import Erasures
+from broker.errors import BrokerError, InvalidRequest, SetupError, UnknownSystem
 from broker.exchange import Exchange
 from broker.explanations import Explanations
 from broker.exports import Exports
+from broker.holds import Holds
 from broker.keys import FolderKeys
 from broker.limits import Limits
 from broker.links import Links
@@ -52,6 +58,7 @@ from broker.registry import Registry
 from broker.release import CatalogueReleases
 from broker.replays import Replays
 from broker.reports import Reports
+from broker.retention import Retention
 from broker.routes import RouteBook
 from broker.rpc.adapter import AdapterServicer
 from broker.rpc.adapter import add_to as add_adapter
@@ -63,11 +70,13 @@ from broker.rpc.door import Door
 from broker.rpc.exchange import ExchangeServicer
 from broker.rpc.exchange import add_to as add_exchange
 from broker.rpc.identity import Identity
+from broker.rpc.keeping import KeepingServicer
 from broker.rpc.override import OverrideServicer
 from broker.rpc.referral import ReferralServicer
 from broker.rpc.report import ReportServicer
 from broker.rpc.routing import RoutingServicer
 from broker.rpc.standing import StandingServicer
+from broker.scrubbing import Scrubs
 from broker.searches import Searches
 from broker.signing import SigningKeys
 from broker.standing import Standing
@@ -75,10 +84,12 @@ from broker.store.agreements import AgreementReader
 from broker.store.anchors import AnchorRows
 from broker.store.blind import Blind
 from broker.store.cases import AccessRows, BreachRows, ComplaintRows
+from broker.store.destroying import DestroyingRows
 from broker.store.directives import DirectiveReader
 from broker.store.entryrows import PostgresEntryRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
+from broker.store.keeping import KeepingRows
 from broker.store.log import PostgresLog
 from broker.store.notary import Notary
 from broker.store.past import PastReader
@@ -86,6 +97,7 @@ from broker.store.pool import Database, migrate
 from broker.store.queued import OverrideRows, ReferralRows
 from broker.store.reader import LogReader, current_origin
 from broker.store.reference import ReferenceReader
+from broker.store.scrub import Scrubber
 from broker.store.seal import Seals
 from broker.store.search import SearchIndex
 from broker.store.shared_guard import vouch
@@ -99,6 +111,7 @@ from broker.v1 import (
     audit_pb2_grpc,
     directive_pb2_grpc,
     directory_pb2_grpc,
+    keeping_pb2_grpc,
     override_pb2_grpc,
     referral_pb2_grpc,
     report_pb2_grpc,
@@ -166,6 +179,8 @@ class _Store:
     entries: PostgresEntryRows
     past: PastReader
     rows: _Rows
+    keeping: KeepingRows
+    destroying: DestroyingRows
     asked: tuple[WitnessPolicy, WitnessClient] | None
 
 
@@ -181,6 +196,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         own = Worker(f"{number}{secrets.token_hex(4)}", "")
         tracing = from_environment("broker", own.id)
         stack.push_async_callback(asyncio.to_thread, tracing.close)
+        kept_for = _retention(settings.retention)
         store = await _open_store(settings, stack)
         administration = Administration(store.log, clock)
         registry = Registry(administration, store.reference, clock)
@@ -208,7 +224,8 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
             witnessing,
         )
         signing = SigningKeys(administration, store.reference, clock)
-        agreements = Agreements(administration, store.reference, AgreementReader(store.database), clock)
+        stored = AgreementReader(store.database)
+        agreements = Agreements(administration, store.reference, stored, clock, kept_for.classes)
         suspensions = Suspensions(administration, store.reference, clock)
         said = DirectiveReader(store.database, store.blind)
         directives = Directives(administration, store.facts, said, store.reference, clock)
@@ -239,6 +256,11 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         )
         accesses = Accesses(administration, rows.accesses, searches, store.reader, *queues)
         complaints = Complaints(administration, rows.complaints, store.facts, clock)
+        holds = Holds(administration, store.keeping, *queues)
+        finder = Finder(store.index, store.keeping, holds, store.reader, clock)
+        erasures = Erasures(administration, finder, holds, store.facts)
+        retention = Retention(administration, store.destroying, store.facts, clock, kept_for)
+        scrubs = Scrubs(administration, Scrubber(settings.database_url))
         notices = Notices(rows.overrides, settings.override_webhook, telemetry.noticed)
         stack.push_async_callback(notices.close)
         workers = Workers(own, WorkerRows(store.database), links.attached)
@@ -289,6 +311,9 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
 
             referral_pb2_grpc.add_ReferralServiceServicer_to_server(
                 ReferralServicer(referrals, referring, clock, identity, telemetry, limits), server
+            )
+            keeping_pb2_grpc.add_KeepingServiceServicer_to_server(
+                KeepingServicer(holds, erasures, retention, scrubs, identity, telemetry), server
             )
             override_pb2_grpc.add_OverrideServiceServicer_to_server(
                 OverrideServicer(overrides, identity, telemetry), server
@@ -383,6 +408,8 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
         BreachRows(database),
         ComplaintRows(database, seals),
     )
+    kept = KeepingRows(database, blind, index.blind, reader.log), DestroyingRows(database, seals, ring)
+    reference = ReferenceReader(database)
     return _Store(
         database,
         blind,
@@ -390,13 +417,26 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
         reader,
         log,
         facts,
-        ReferenceReader(database),
+        reference,
         index,
         entries,
         past,
         rows,
+        *kept,
         asked,
     )
+
+
+def _retention(file: Path | None) -> RetentionPolicy:
+    """The deployment's policy. Raises SetupError."""
+    if file is None:
+        return RetentionPolicy()
+    try:
+        return parse_retention(file.read_bytes())
+    except OSError as e:
+        raise SetupError(f"cannot read the retention policy {file}: {e.strerror}") from e
+    except InvalidRequest as e:
+        raise SetupError(f"{file}: {e}; `broker audit retention check {file}` says the same") from e
 
 
 def _witnessing(store: _Store, own: str, clock: Clock, telemetry: Telemetry) -> Witnessing | None:

@@ -165,7 +165,7 @@ class Explanations:
         if audience == "requester":
             own, _ = await self._log.receipt(event_id, "requester")
             if own.opening is None:
-                return replace(told, notes=(ERASED,))
+                return replace(told, event="", notes=(ERASED,))
             return await self._to_requester(told, full, RequesterView.parse(own.opening.view), _at(own.entry))
         return await self._to_owner(caller, told, full)
 

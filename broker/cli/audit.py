@@ -18,9 +18,11 @@ from broker.cli import (
     audit_complaint,
     audit_export,
     audit_fsck,
+    audit_hold,
     audit_index,
     audit_log,
     audit_report,
+    audit_retention,
     audit_search,
     audit_signs,
     audit_witness,
@@ -28,6 +30,7 @@ from broker.cli import (
     inputs,
     output,
 )
+from broker.cli.audit_erase import erase
 from broker.cli.audit_replay import replay
 from broker.cli.connection import Link
 from broker.cli.remote import AUDITOR, remote
@@ -48,6 +51,10 @@ app = typer.Typer(
 )
 
 app.command("replay")(replay)
+app.command("erase")(erase)
+app.command("scrub")(audit_retention.scrub)
+app.add_typer(audit_hold.app, name="hold")
+app.add_typer(audit_retention.app, name="retention")
 
 EventId = Annotated[
     str,

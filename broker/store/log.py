@@ -20,6 +20,7 @@ from broker.core.canonical import Json, check
 from broker.core.entry import commit, seal_entry
 from broker.core.merkle import CompactRange, extend_with_proofs, leaf_hash
 from broker.core.receipt import Receipt
+from broker.core.retention import CHANGES, STANDARD
 from broker.errors import AuditUnavailable, BrokerError, IntegrityError
 from broker.ids import random_bytes
 from broker.ports import Appended, Change, Clock, Draft, NotAppended
@@ -53,13 +54,14 @@ class PostgresLog:
 
     def append(self, draft: Draft) -> asyncio.Future[Appended | NotAppended]:
         """Durable and proven, or not in the log at all. Raises AuditUnavailable when its fate is unknown."""
-        key = self._seals.at_hand(draft.at)
+        key = self._seals.at_hand(draft.at, draft.retention or STANDARD)
         if key is None:
             return asyncio.ensure_future(self._append(draft))
         return self._submit(_prepare(draft, key))
 
     async def _append(self, draft: Draft) -> Appended | NotAppended:
-        return await self._submit(_prepare(draft, await self._seals.current(draft.at)))
+        key = await self._seals.current(draft.at, draft.retention or STANDARD)
+        return await self._submit(_prepare(draft, key))
 
     def _submit(self, item: Prepared) -> asyncio.Future[Appended | NotAppended]:
         draft = item.draft
@@ -71,7 +73,7 @@ class PostgresLog:
 
     async def change(self, draft: Draft, change: Change) -> Appended | NotAppended:
         """Append the entry of a change of what decisions read, and make the change, in one statement."""
-        key = await self._seals.current(draft.at)
+        key = await self._seals.current(draft.at, draft.retention or CHANGES)
         item = _prepare(draft, key)
         if change.sealed is not None:
             blob = key.seal(encode(change.sealed), str(change.detail["id"]), change.kind)

@@ -90,7 +90,8 @@ class LogReader:
         have been erased.
         """
         async with self._database.connection() as connection:
-            row = await _entry(connection, "e.idx, e.leaf, v.key, v.views", entry)
+            columns = "e.idx, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency"
+            row = await _entry(connection, columns, entry)
             proof, note = await self._prove(connection, row["idx"])
         opening, full = await self._opened(row, entry, audience)
         return Receipt(bytes(row["leaf"]), row["idx"], proof, note, opening), full
@@ -182,6 +183,8 @@ class LogReader:
         except KeyDestroyed:
             return None, {}
         opened = unpack(key.open(row["views"], entry, "views"))
+        if audience != "full" and row[f"{audience}_agency"] is None:
+            return None, opened.view  # a party that gave its part up, or that there never was
         return opened.of(audience), opened.view
 
     async def _prove(self, connection: asyncpg.Connection, index: int) -> tuple[tuple[bytes, ...], bytes]:

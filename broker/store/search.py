@@ -125,6 +125,10 @@ class SearchIndex:
             return None
         return list(row["found"])
 
+    def blind(self, terms: frozenset[str]) -> list[int]:
+        """As `BlindTerms.of`."""
+        return self._terms.of(terms)
+
     async def _hit(self, row: asyncpg.Record) -> Hit:
         opened = await self._opened(row)
         views = {} if opened is None else {a.value: o.view for a in Audience if (o := opened.of(a.value))}

@@ -28,6 +28,8 @@ full_page_writes = on
 max_connections = 100
 shared_buffers = 128MB
 max_wal_size = 512MB
+# A segment of the write-ahead log that is needed no more goes, and does not come back with what it held.
+wal_recycle = off
 max_wal_senders = 0
 max_logical_replication_workers = 0
 max_parallel_workers_per_gather = 0
