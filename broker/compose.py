@@ -35,6 +35,7 @@ from broker.exchange import Exchange
 from broker.explanations import Explanations
 from broker.exports import Exports
 from broker.keys import FolderKeys
+from broker.late import LateRecords
 from broker.limits import Limits
 from broker.links import Links
 from broker.notices import Notices
@@ -201,6 +202,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         audits = Audits(administration, store.reader, clock, witnessing, anchoring)
         searches = Searches(administration, store.index)
         exports = Exports(administration, store.reader, store.entries, clock)
+        late = LateRecords(store.log, store.facts, store.reference, clock, store.blind.said)
         past, reference = store.past, store.reference
         replays = Replays(administration, past)
         explanations = Explanations(
@@ -254,7 +256,16 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
             )
             audit_pb2_grpc.add_AuditServiceServicer_to_server(
                 AuditServicer(
-                    audits, searches, store.reader, identity, telemetry, explanations, replays, exports
+                    audits,
+                    searches,
+                    store.reader,
+                    identity,
+                    telemetry,
+                    explanations,
+                    replays,
+                    exports,
+                    late,
+                    limits,
                 ),
                 server,
             )

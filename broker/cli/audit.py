@@ -17,6 +17,7 @@ from broker.cli import (
     audit_export,
     audit_fsck,
     audit_index,
+    audit_late,
     audit_log,
     audit_search,
     audit_witness,
@@ -214,6 +215,7 @@ def verify(
 
 
 app.command()(audit_search.search)
+app.command()(audit_late.record_late)
 app.command()(audit_anchor.anchor)
 for check in (audit_fsck.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match, audit_witness.witness):
     app.command()(check)

@@ -10,17 +10,18 @@ from functools import lru_cache
 
 import asyncpg
 
+from broker.core.canonical import Json
 from broker.core.decision import is_subject_key, subject_key
 from broker.core.model import Actor, Request, SubjectRef
 from broker.errors import IntegrityError
-from broker.store.fastjson import write
+from broker.store.fastjson import encode, write
 
 
 class Blind:
     """Digests under one index key (HMAC-SHA256, RFC 2104), each use under a label of its own."""
 
     def __init__(self, index_key: bytes) -> None:
-        self._keys = {use: hmac.digest(index_key, use.encode(), "sha256") for use in ("key", "content")}
+        self._keys = {use: hmac.digest(index_key, use.encode(), "sha256") for use in ("key", "content", "said")}
         # Most keys name agencies, systems and agreements: few, and asked for with every request.
         self._remembered = lru_cache(maxsize=4096)(self._key)
 
@@ -57,6 +58,10 @@ class Blind:
         Two requests with the same digest ask the same; see `Claim`.
         """
         return hmac.digest(self._keys["content"], write(_content(request)), "sha256")
+
+    def said(self, what: dict[str, Json]) -> bytes:
+        """32 bytes for everything that was said of something, other than a request."""
+        return hmac.digest(self._keys["said"], encode(what), "sha256")
 
 
 def _content(request: Request) -> dict[str, object]:
