@@ -14,6 +14,7 @@ import typer
 
 from broker.cli import (
     audit_anchor,
+    audit_card,
     audit_export,
     audit_fsck,
     audit_index,
@@ -215,7 +216,8 @@ def verify(
 
 
 app.command()(audit_search.search)
-app.command()(audit_late.record_late)
+for late in (audit_late.record_late, audit_card.downtime_card):
+    app.command()(late)
 app.command()(audit_anchor.anchor)
 for check in (audit_fsck.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match, audit_witness.witness):
     app.command()(check)
