@@ -47,6 +47,7 @@ from broker.ports import Clock, FactsSource
 from broker.readiness import Readiness
 from broker.referrals import Referrals
 from broker.referring import Referring
+from broker.refusals import Refusals
 from broker.registry import Registry
 from broker.release import CatalogueReleases
 from broker.replays import Replays
@@ -181,6 +182,8 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         anchoring = _anchoring(settings, store, own.id, witnessing, telemetry, stack)
         acknowledgements = Acknowledgements(administration, store.facts)
         stack.push_async_callback(acknowledgements.drain)
+        refusals = Refusals(store.log, telemetry.refused, clock, own.id)
+        stack.push_async_callback(refusals.drain)
         exchange = Exchange(
             store.log,
             facts(store.facts),
@@ -296,7 +299,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         stack.push_async_callback(edge.stop)
         own_ports = await _open_own(settings, edge)
         await workers.beat()
-        upkeep = [_keep_fresh(store), _keep_tiles(store), store.index.watch(), notices.run()]
+        upkeep = [_keep_fresh(store), _keep_tiles(store), store.index.watch(), notices.run(), refusals.run()]
         if witnessing is not None:
             upkeep.append(witnessing.run())
         if anchoring is not None:
