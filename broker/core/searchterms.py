@@ -72,10 +72,12 @@ def person(subject: SubjectRef) -> str:
 
 def selective(terms: frozenset[str]) -> bool:
     """Whether few entries have all of these."""
-    return any(_rare(*each.split("|", 1)) for each in terms)
+    return any(map(rare, terms))
 
 
-def _rare(kind: str, value: str) -> bool:
+def rare(term: str) -> bool:
+    """Whether few entries have it."""
+    kind, _, value = term.partition("|")
     return kind in SELECTIVE or (kind == "event" and value not in _COMMON)
 
 

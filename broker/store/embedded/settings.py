@@ -27,7 +27,10 @@ full_page_writes = on
 # One machine, shared with everything else.
 max_connections = 100
 shared_buffers = 128MB
-max_wal_size = 512MB
+# Ids are random, so every checkpoint makes the pages of their indexes be written once more: seldom, and packed.
+max_wal_size = 2GB
+checkpoint_timeout = 15min
+wal_compression = on
 max_wal_senders = 0
 max_logical_replication_workers = 0
 max_parallel_workers_per_gather = 0
