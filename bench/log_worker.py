@@ -1,6 +1,6 @@
 """One worker's store, and entries for it: the log's own path with views, claims and index, without gRPC.
 
-Run as `python -m bench.log_worker append|paced|fill|search ...`; `log.py` starts it and reads its one line.
+Run as `python -m bench.log_worker append|paced|fill|search|mirror ...`; `log.py` starts it and reads its line.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ from msgspec.structs import replace
 
 from bench.decisions import NOW, REQUEST, agencies, agreed, reference, said
 from broker.clock import SystemClock
+from broker.core.bundles import bundle_in, encode_bundle
 from broker.core.decision import decide
 from broker.core.keys import Signer
 from broker.core.model import Request, SubjectRef
 from broker.core.record import Record
 from broker.core.redaction import Withheld
 from broker.core.searchterms import person
+from broker.core.tiles import TILE_WIDTH, tiles_of
 from broker.drafts import Case, Said, draft
+from broker.errors import Saturated
 from broker.ids import entry_id
 from broker.keys import FolderKeys
 from broker.ports import Appended, Claim, Draft, Found, Reads, Release
@@ -49,8 +53,18 @@ IN_FLIGHT = 512
 NEWEST = (1 << 63) - 1
 
 
+@dataclass(frozen=True)
+class Store:
+    """What is measured."""
+
+    log: PostgresLog
+    index: SearchIndex
+    reader: LogReader
+    vkey: str
+
+
 @asynccontextmanager
-async def store(dsn: str, folder: Path) -> AsyncIterator[tuple[PostgresLog, SearchIndex]]:
+async def store(dsn: str, folder: Path) -> AsyncIterator[Store]:
     """A worker's log and index, put together as the composition root does."""
     async with AsyncExitStack() as stack:
         ring, database = FolderKeys(folder / "keys"), Database(dsn)
@@ -66,7 +80,7 @@ async def store(dsn: str, folder: Path) -> AsyncIterator[tuple[PostgresLog, Sear
             await blind.check(connection)
         log = PostgresLog(database, seals, blind, notary, reader, SystemClock())
         await stack.enter_async_context(log.appends)
-        yield log, SearchIndex(database, seals, ring.index_key(), reader.log)
+        yield Store(log, SearchIndex(database, seals, ring.index_key(), reader.log), reader, notary.vkey)
 
 
 class Made:
@@ -75,7 +89,8 @@ class Made:
     def __init__(self) -> None:
         snapshot, heard = reference([agreed(n) for n in range(10)], agencies(10)), said()
         self._decision = decide(REQUEST, snapshot, heard, NOW)
-        self._said = tuple(each.id for each in heard)
+        self._said = (entry_id(),)
+        self._law, self._key = os.urandom(32).hex(), os.urandom(32).hex()
         self._random = random.Random(os.getpid())
         record = Record("type.googleapis.com/records.fire.v1.PremisesRisk", os.urandom(400))
         self._release = Release(record, (Withheld("crew_notes", "agreement"),))
@@ -91,26 +106,25 @@ class Made:
             request_id=entry_id(),
             subject=someone,
             actor=actor,
+            key_digest=self._key,
             incident=f"nwas/2026-11-21/{self._random.randrange(100_000):05d}",
             traceparent=f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01",
         )
         now = datetime.now(UTC)
         keys = self._decision.reads | {f"subject:uprn|{someone.value}"}
-        case = Case(request, self._decision, 0, now, Reads(0, frozenset(keys)), said=self._said, law="0" * 64)
+        case = Case(request, self._decision, 0, now, Reads(0, frozenset(keys)), said=self._said, law=self._law)
         claim = Claim(request.caller, request.request_id, os.urandom(32))
         return draft(entry_id(), case, Said("disclosure", "permit", self._release), self._found, claim)
 
 
 async def append(log: PostgresLog, total: int, begin: float) -> dict[str, Any]:
     """So many, `IN_FLIGHT` at a time, from a moment of the wall clock on."""
-    made, left, took = Made(), iter(range(total)), list[float]()
+    made, left = Made(), iter(range(total))
     await asyncio.sleep(max(0.0, begin - time.time()))
 
     async def one() -> None:
         for _ in left:
-            began = time.perf_counter()
             assert isinstance(await log.append(made.entry()), Appended)
-            took.append(time.perf_counter() - began)
 
     began, cpu, at = time.perf_counter(), time.process_time(), time.time()
     await asyncio.gather(*(one() for _ in range(min(IN_FLIGHT, total))))
@@ -120,7 +134,6 @@ async def append(log: PostgresLog, total: int, begin: float) -> dict[str, Any]:
         "seconds": time.perf_counter() - began,
         "cpu_us": (time.process_time() - cpu) / total * 1e6,
         "batch": log.appends.items / max(1, log.appends.batches),
-        "latencies": sorted(took)[:: max(1, total // 2000)],
     }
 
 
@@ -132,8 +145,14 @@ async def paced(log: PostgresLog, total: int, per_second: float, begin: float) -
     loop = asyncio.get_running_loop()
     started, tasks = loop.time(), set[asyncio.Task[None]]()
 
+    refused = 0
+
     async def one(due: float) -> None:
-        assert isinstance(await log.append(made.entry()), Appended)
+        nonlocal refused
+        try:
+            assert isinstance(await log.append(made.entry()), Appended)
+        except Saturated:  # more wait than may: as bad as any time there is
+            refused += 1
         took.append(loop.time() - due)
 
     for n in range(total):
@@ -144,7 +163,9 @@ async def paced(log: PostgresLog, total: int, per_second: float, begin: float) -
         tasks.add(task)
         task.add_done_callback(tasks.discard)
     await asyncio.gather(*tasks)
-    return {"seconds": loop.time() - started, "latencies": sorted(took)}
+    # Some of them, evenly: a line of output stays within what a pipe takes at once.
+    told = [round(each, 5) for each in sorted(took)[:: -(-total // 2000)]]
+    return {"seconds": loop.time() - started, "latencies": told, "refused": refused}
 
 
 async def fill(index: SearchIndex) -> dict[str, Any]:
@@ -159,6 +180,7 @@ async def fill(index: SearchIndex) -> dict[str, Any]:
 async def search(index: SearchIndex, times: int) -> dict[str, Any]:
     """First pages by person, each another one: milliseconds, and how many entries were found."""
     took, found, chosen = list[float](), list[int](), random.Random(7)
+    await index.fill()  # notes how far it reaches, as a worker's upkeep does twice a second
     for _ in range(times):
         terms = frozenset({person(SubjectRef("uprn", str(FIRST_UPRN + chosen.randrange(PEOPLE))))})
         began = time.perf_counter()
@@ -169,15 +191,36 @@ async def search(index: SearchIndex, times: int) -> dict[str, Any]:
     return {"p50_ms": took[times // 2], "p99_ms": took[int(times * 0.99)], "found": sum(found) / times}
 
 
+async def mirror(made: Store, folder: Path) -> dict[str, Any]:
+    """The log as anybody may copy it: checkpoint, tiles, bundles and key in files."""
+    size, note = await made.reader.head()
+
+    def put(path: str, data: bytes) -> None:
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+
+    put("checkpoint", note)
+    put("vkey", made.vkey.encode() + b"\n")
+    for tile in tiles_of(size):
+        put(tile.path, await made.reader.tile(tile))
+    for n in range(-(-size // TILE_WIDTH)):
+        bundle = bundle_in(n, size)
+        put(bundle.path, encode_bundle(await made.reader.bundle(n, bundle.width)))
+    return {"size": size}
+
+
 async def run(args: argparse.Namespace) -> dict[str, Any]:
     """What was asked for; with `--watch` the index is filled meanwhile, as in a worker."""
-    async with store(args.dsn, args.folder) as (log, index):
+    async with store(args.dsn, args.folder) as made:
+        log, index = made.log, made.index
         watching = asyncio.create_task(index.watch()) if args.watch else None
         doing: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
             "append": lambda: append(log, args.total, args.begin),
             "paced": lambda: paced(log, args.total, args.per_second, args.begin),
             "fill": lambda: fill(index),
             "search": lambda: search(index, args.total),
+            "mirror": lambda: mirror(made, args.folder / "mirror"),
         }
         told = await doing[args.what]()
         if watching is not None:
@@ -189,7 +232,7 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """One line of JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.log_worker", description=__doc__)
-    parser.add_argument("what", choices=("append", "paced", "fill", "search"))
+    parser.add_argument("what", choices=("append", "paced", "fill", "search", "mirror"))
     parser.add_argument("--dsn", required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--total", type=int, default=1000)

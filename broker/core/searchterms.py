@@ -70,11 +70,6 @@ def person(subject: SubjectRef) -> str:
     return f"person|{subject.scheme}|{subject.value}"
 
 
-def selective(terms: frozenset[str]) -> bool:
-    """Whether few entries have all of these."""
-    return any(map(rare, terms))
-
-
 def rare(term: str) -> bool:
     """Whether few entries have it."""
     kind, _, value = term.partition("|")
@@ -152,8 +147,8 @@ def _matched(full: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _whole(full: Mapping[str, Any]) -> Iterator[str]:
-    """What only auditors see: an override that was used, which rule refused, referred or was gone past; whose calls
-    were refused at the door."""
+    """What only auditors see: an override that was used, which rule refused, referred or was gone past, and whose
+    calls were refused at the door."""
     # That it was used says that something had to be gone past: under ncnd the requester may not learn it.
     if value := full.get("override"):
         yield term("override", str(value))

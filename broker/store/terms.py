@@ -15,8 +15,8 @@ _MOST = 4096
 
 
 class BlindTerms:
-    """Digests under the index key, each 32 bits: one entry in some hundred million is found wrongly by a term, and
-    then not shown."""
+    """Digests under the index key, each 32 bits: one entry in some hundred million is found wrongly by a term,
+    and then not shown."""
 
     def __init__(self, index_key: bytes) -> None:
         self._key = hmac.digest(index_key, b"search", "sha256")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broker.core.model import Caller, Reason
-from broker.core.searchterms import CALLS_REFUSED, Question, selective
+from broker.core.searchterms import CALLS_REFUSED, Question, rare
 from broker.errors import AuditUnavailable, NotAllowed
 from broker.refusals import Refusals
 from broker.refused import MOST, OTHER, Refused, RefusedCalls
@@ -108,5 +108,5 @@ async def test_who_finds_it() -> None:
 
 def test_a_rare_event_is_looked_up() -> None:
     """And is not sought by reading a year of disclosures."""
-    assert selective(Question(ASKED).terms())
-    assert not selective(Question((("event", "disclosure"),)).terms())
+    assert all(map(rare, Question(ASKED).terms()))
+    assert not any(map(rare, Question((("event", "disclosure"),)).terms()))
