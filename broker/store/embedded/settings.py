@@ -27,10 +27,12 @@ full_page_writes = on
 # One machine, shared with everything else.
 max_connections = 100
 shared_buffers = 128MB
-# Ids are random, so every checkpoint makes the pages of their indexes be written once more: seldom, and packed.
+# After a checkpoint each page that is touched goes into the write-ahead log once more, whole. Ids are random, so
+# that is every page of their indexes: seldom, and packed. What is frozen then is little: it is looked for often.
 max_wal_size = 2GB
 checkpoint_timeout = 15min
 wal_compression = on
+autovacuum_naptime = 10s
 max_wal_senders = 0
 max_logical_replication_workers = 0
 max_parallel_workers_per_gather = 0

@@ -33,7 +33,11 @@ create table entry (
     id    uuid not null unique,
     leaf  bytea not null check (octet_length(leaf) between 1 and 65535),
     primary key (log, idx)
-);
+)
+-- Rows that never change are frozen soon, in the checkpoint in which they were written: later each of their pages
+-- would go into the write-ahead log once more, whole.
+with (autovacuum_vacuum_insert_threshold = 20000, autovacuum_vacuum_insert_scale_factor = 0,
+      autovacuum_freeze_min_age = 0);
 
 -- One data key for each month and retention class, wrapped by a key that is kept elsewhere.
 create table view_key (
@@ -58,7 +62,8 @@ create table view (
     primary key (log, idx)
 )
 -- Kept in the row: what is sealed cannot be compressed, and moving it aside costs more than the row does.
-with (toast_tuple_target = 8160);
+with (toast_tuple_target = 8160, autovacuum_vacuum_insert_threshold = 20000, autovacuum_vacuum_insert_scale_factor = 0,
+      autovacuum_freeze_min_age = 0);
 alter table view
     alter views set storage external, alter words set storage external;
 
@@ -85,7 +90,9 @@ create table claim (
     settled   boolean not null,
     effect    uuid,
     primary key (system, request)
-);
+)
+with (autovacuum_vacuum_insert_threshold = 20000, autovacuum_vacuum_insert_scale_factor = 0,
+      autovacuum_freeze_min_age = 0);
 
 -- Which inputs of decisions changed at which count. Keys are blind: keyed digests.
 create table policy_change (
