@@ -27,8 +27,8 @@ full_page_writes = on
 # One machine, shared with everything else.
 max_connections = 100
 shared_buffers = 128MB
-# After a checkpoint each page that is touched goes into the write-ahead log once more, whole. Ids are random, so
-# that is every page of their indexes: seldom, and packed. What is frozen then is little: it is looked for often.
+# After a checkpoint each page that is touched goes into the write-ahead log once more, whole. Ids are random,
+# so that is every page of their indexes: seldom, and packed. And rows are frozen soon, before the next one.
 max_wal_size = 2GB
 checkpoint_timeout = 15min
 wal_compression = on
