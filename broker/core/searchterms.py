@@ -147,7 +147,7 @@ def _matched(full: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _whole(full: Mapping[str, Any]) -> Iterator[str]:
-    """What only auditors see: an override that was used, which rule refused, referred or was gone past, and whose
+    """What only auditors see: an override that was used, which rule refused, referred or was gone past, whose
     calls were refused at the door."""
     # That it was used says that something had to be gone past: under ncnd the requester may not learn it.
     if value := full.get("override"):
