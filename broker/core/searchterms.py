@@ -70,6 +70,11 @@ def person(subject: SubjectRef) -> str:
     return f"person|{subject.scheme}|{subject.value}"
 
 
+def selective(terms: frozenset[str]) -> bool:
+    """Whether few entries have all of these."""
+    return any(map(rare, terms))
+
+
 def rare(term: str) -> bool:
     """Whether few entries have it."""
     kind, _, value = term.partition("|")

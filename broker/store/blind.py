@@ -64,9 +64,11 @@ class Blind:
         """
         return hmac.digest(self._keys["content"], write(_content(request)), "sha256")
 
-    def found_by(self, full: Mapping[str, Json]) -> tuple[str, str]:
-        """What a full view is found by, both kinds of terms as array literals."""
-        return self._terms.literals(full)
+    def found_by(
+        self, full: Mapping[str, Json], requester: str | None, provider: str | None
+    ) -> tuple[str, str]:
+        """What an entry with this full view and these parties is found by, both kinds as array literals."""
+        return self._terms.literals(full, requester, provider)
 
     def said(self, what: dict[str, Json]) -> bytes:
         """32 bytes for everything that was said of something, other than a request."""

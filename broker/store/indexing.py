@@ -16,7 +16,6 @@ from datetime import datetime
 import asyncpg
 
 from broker.core.entry import parse_entry
-from broker.core.searchterms import parties, terms_of
 from broker.errors import IntegrityError, KeyDestroyed
 from broker.store.packed import full_view
 from broker.store.pool import Database
@@ -33,7 +32,7 @@ where e.log = $1 and e.idx >= $2 and e.idx < $3 order by e.idx
 """
 # Of those, the ones that have no row: an entry's is made with it.
 _NEXT = """
-select e.idx, e.id, e.leaf, v.key, v.views
+select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency
 from entry e left join view v using (log, idx)
 where e.log = $1 and e.idx >= $2
   and not exists (select from search s where (s.log, s.idx) = (e.log, e.idx)) order by e.idx limit $3
@@ -175,13 +174,9 @@ class Indexing:
     async def _row(self, row: asyncpg.Record) -> tuple[int, datetime, str, str]:
         unsealed = await self.unsealed(row)
         try:  # as literals: arrays of arrays must all be of one length
-            found_by = self._terms.literals(full_view(unsealed)) if unsealed else ("{}", "{}")
+            sides = row["requester_agency"], row["provider_agency"]
+            found_by = self._terms.literals(full_view(unsealed), *sides) if unsealed else ("{}", "{}")
         except IntegrityError:
-            terms = frozenset()
-        if terms:
-            terms |= parties(row["requester_agency"], row["provider_agency"])
-        blind = ",".join(map(str, self._terms.of(terms)))  # arrays of arrays must all be of one length
-        return row["idx"], parse_entry(bytes(row["leaf"])).at, f"{{{blind}}}"
             found_by = ("{}", "{}")
         return (row["idx"], parse_entry(bytes(row["leaf"])).at, *found_by)
 

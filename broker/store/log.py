@@ -161,4 +161,5 @@ class PostgresLog:
         # The other views hold texts that have been parsed; only this one is made of whatever was decided.
         check(full)
         sealed = seal_entry(at, draft.id, draft.requester, draft.provider, full, random_bytes, write)
-        return prepare(draft, sealed, full, words, key, self._blind.found_by(full))
+        sides = draft.requester_agency or None, draft.provider_agency or None
+        return prepare(draft, sealed, full, words, key, self._blind.found_by(full, *sides))

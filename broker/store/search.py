@@ -47,11 +47,14 @@ order by h.idx {order}
 # One statement, so one moment: a rebuild takes away rows and the count of them together.
 _WITHIN = """
 with hit as materialized (
-    select s.idx from search s
-    where s.log = $1 and s.terms @> $2 and s.idx >= $3 and s.idx < $4 order by s.log, s.idx limit $5
+    select s.idx from generate_series($3::bigint >> 16, ($4::bigint - 1) >> 16) run(n)
+    cross join lateral (
+        select s.idx from search s
+        where s.rare @> search_keys(run.n << 16, $6) and s.terms @> $2 and +s.log = $1
+          and +s.idx >= $3 and +s.idx < $4
+    ) s order by s.idx limit $5
 )
 select (select count(*) from search where log = $1 and idx >= $3 and idx < $4) as rows,
-       (select coalesce(again, done) from search_progress where log = $1) as sure,
        (select coalesce(array_agg(idx order by idx), '{}') from hit) as found
 """
 _MISSED = """
@@ -122,8 +125,10 @@ class SearchIndex:
         """Places in [start, end) of entries that may have all these terms, in order; None where the index is
         not sure of every one of these places."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_WITHIN, self._log, self._terms.of(terms), start, end, limit)
-        if row is None or row["sure"] is None or row["sure"] < end or row["rows"] != end - start:
+            common, few = self._terms.split(terms)
+            row = await connection.fetchrow(_WITHIN, self._log, common, start, end, limit, few)
+            sure = (await reach(connection, self._log)).sure
+        if row is None or sure < end or row["rows"] != end - start:
             return None
         return list(row["found"])
 

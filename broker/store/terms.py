@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 
 from broker.core.canonical import Json
-from broker.core.searchterms import rare, terms_of
+from broker.core.searchterms import parties, rare, terms_of
 
 _BITS = 1 << 32
 _RUN = 16  # bits: entries of one run lie together in the index
@@ -40,9 +40,11 @@ class BlindTerms:
         common, few = self.split(terms)
         return [*common, *(((index >> _RUN) << 32) | each for each in few)]
 
-    def literals(self, full: Mapping[str, Json]) -> tuple[str, str]:
-        """What a full view is found by, both kinds as array literals."""
-        common, few = self.split(terms_of(full))
+    def literals(
+        self, full: Mapping[str, Json], requester: str | None, provider: str | None
+    ) -> tuple[str, str]:
+        """What an entry with this full view and these parties is found by, both kinds as array literals."""
+        common, few = self.split(terms_of(full) | parties(requester, provider))
         return f"{{{','.join(map(str, common))}}}", f"{{{','.join(map(str, few))}}}"
 
     def _remember(self, term: str) -> int:

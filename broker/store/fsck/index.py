@@ -110,8 +110,7 @@ class _Check:
             self._report.gone(index)
             return
         found_by = terms_of(checked.full) | parties(row["requester_agency"], row["provider_agency"])
-        wanted = set(self._terms.of(found_by))
-        wanted = set(self._terms.of(terms_of(checked.full), index))
+        wanted = set(self._terms.of(found_by, index))
         if missed := wanted - there:
             self._wrong(index, f"is missed by {len(missed)} of its {len(wanted)} terms")
         elif extra := there - wanted:
