@@ -15,6 +15,7 @@ from datetime import datetime
 import grpc
 
 from broker import __version__
+from broker.access import Accesses
 from broker.acknowledge import Acknowledgements
 from broker.administration import Administration
 from broker.agreements import Agreements
@@ -23,6 +24,7 @@ from broker.anchor.hourly import Anchoring
 from broker.audits import Audits
 from broker.bootstrap import enrol_first_operator
 from broker.clock import SystemClock
+from broker.complaints import Complaints
 from broker.config import Settings
 from broker.console.app import Parts, build_app
 from broker.core.keys import Signer
@@ -51,6 +53,7 @@ from broker.refusals import Refusals
 from broker.registry import Registry
 from broker.release import CatalogueReleases
 from broker.replays import Replays
+from broker.reports import Reports
 from broker.routes import RouteBook
 from broker.rpc.adapter import AdapterServicer
 from broker.rpc.adapter import add_to as add_adapter
@@ -64,6 +67,7 @@ from broker.rpc.exchange import add_to as add_exchange
 from broker.rpc.identity import Identity
 from broker.rpc.override import OverrideServicer
 from broker.rpc.referral import ReferralServicer
+from broker.rpc.report import ReportServicer
 from broker.rpc.routing import RoutingServicer
 from broker.rpc.standing import StandingServicer
 from broker.searches import Searches
@@ -72,6 +76,7 @@ from broker.standing import Standing
 from broker.store.agreements import AgreementReader
 from broker.store.anchors import AnchorRows
 from broker.store.blind import Blind
+from broker.store.cases import AccessRows, BreachRows, ComplaintRows
 from broker.store.directives import DirectiveReader
 from broker.store.entryrows import PostgresEntryRows
 from broker.store.facts import FactsReader
@@ -98,6 +103,7 @@ from broker.v1 import (
     directory_pb2_grpc,
     override_pb2_grpc,
     referral_pb2_grpc,
+    report_pb2_grpc,
     routing_pb2_grpc,
     standing_pb2_grpc,
 )
@@ -137,6 +143,17 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
+class _Rows:
+    """What waits for named humans, and what they work on after the fact."""
+
+    referrals: ReferralRows
+    overrides: OverrideRows
+    accesses: AccessRows
+    breaches: BreachRows
+    complaints: ComplaintRows
+
+
+@dataclass(frozen=True, slots=True)
 class _Store:
     """Everything that rests on the database."""
 
@@ -150,8 +167,7 @@ class _Store:
     index: SearchIndex
     entries: PostgresEntryRows
     past: PastReader
-    referrals: ReferralRows
-    overrides: OverrideRows
+    rows: _Rows
     asked: tuple[WitnessPolicy, WitnessClient] | None
 
 
@@ -206,17 +222,29 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         searches = Searches(administration, store.index)
         exports = Exports(administration, store.reader, store.entries, clock)
         late = LateRecords(store.log, store.facts, store.reference, clock, store.blind.said)
-        past, reference = store.past, store.reference
+        past, reference, rows = store.past, store.reference, store.rows
         replays = Replays(administration, past)
         explanations = Explanations(
             administration, audits, store.reader, store.facts, reference, past, replays, clock
         )
         plans = Plans(administration, agreements, reference, past, clock)
         queues = (store.facts, store.reference, clock)
-        referrals = Referrals(administration, store.referrals, *queues)
+        referrals = Referrals(administration, rows.referrals, *queues)
         referring = Referring(store.log, *queues, store.blind.content)
-        overrides = Overrides(administration, store.overrides, *queues)
-        notices = Notices(store.overrides, settings.override_webhook, telemetry.noticed)
+        overrides = Overrides(administration, rows.overrides, *queues)
+        reports = Reports(
+            administration,
+            searches,
+            rows.overrides,
+            rows.breaches,
+            rows.complaints,
+            reference,
+            clock,
+            telemetry.took,
+        )
+        accesses = Accesses(administration, rows.accesses, searches, store.reader, *queues)
+        complaints = Complaints(administration, rows.complaints, store.facts, clock)
+        notices = Notices(rows.overrides, settings.override_webhook, telemetry.noticed)
         stack.push_async_callback(notices.close)
         workers = Workers(own, WorkerRows(store.database), links.attached)
         limits = Limits(settings.agency_per_second)
@@ -278,6 +306,9 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
             )
             override_pb2_grpc.add_OverrideServiceServicer_to_server(
                 OverrideServicer(overrides, identity, telemetry), server
+            )
+            report_pb2_grpc.add_ReportServiceServicer_to_server(
+                ReportServicer(reports, accesses, complaints, clock, identity, telemetry), server
             )
 
         _watch(telemetry, store, links)
@@ -359,7 +390,13 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
     index = SearchIndex(database, seals, ring.index_key(), reader.log)
     entries = PostgresEntryRows(database, seals, index, reader.log)
     past = PastReader(database, blind, seals)
-    queues = ReferralRows(database, seals), OverrideRows(database, seals)
+    rows = _Rows(
+        ReferralRows(database, seals),
+        OverrideRows(database, seals),
+        AccessRows(database, seals),
+        BreachRows(database),
+        ComplaintRows(database, seals),
+    )
     return _Store(
         database,
         blind,
@@ -371,7 +408,7 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
         index,
         entries,
         past,
-        *queues,
+        rows,
         asked,
     )
 

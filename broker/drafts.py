@@ -101,6 +101,8 @@ def draft(entry_id: str, case: Case, said: Said, answer: Answer | None, claim: C
         actor=_actor(request.actor, request.processor),
         identifiers=tuple((s.scheme, s.value) for s in _identifiers(case)),
         override=decision.override or None,
+        requester=request.requester,
+        purpose=request.purpose,
     )
     full = {**provider.as_json(), **_whole(case, said, answer)}
     return Draft(

@@ -94,7 +94,9 @@ class Overrides:
             view = RequesterView(
                 "override-reviewed", row.request, verdict, provider=row.provider, controller=row.provider
             )
-            provider = ProviderView(view, {"id": actor.id, "role": actor.role}, override=row.code)
+            provider = ProviderView(
+                view, {"id": actor.id, "role": actor.role}, override=row.code, requester=row.requester
+            )
             detail = {**stored, "reviewed_by": by, "code": row.code}
             # That there was something to review says that the provider was asked.
             hidden = silent(row.used, await self._reference.refresh())

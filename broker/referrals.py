@@ -278,5 +278,5 @@ def _parties(row: StoredReferral, outcome: str, actor: Actor, *, hidden: bool) -
         provider=row.provider,
         controller=row.provider,
     )
-    provider = ProviderView(view, {"id": actor.id, "role": actor.role})
+    provider = ProviderView(view, {"id": actor.id, "role": actor.role}, requester=row.requester)
     return Parties(row.requester, None if hidden else view, row.provider, provider)

@@ -8,6 +8,7 @@ are that they may not see: a page holds what may be seen, and where to go on.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from msgspec import Struct
 
@@ -86,6 +87,21 @@ class Searches:
         """More of the same look, or what has come since it began: it was noted then."""
         return await self._read(caller, question, limit, beyond, newest_first)
 
+    async def every(self, caller: Caller, question: Question, below: int) -> AsyncIterator[Seen]:
+        """Every entry below a place that the caller may see, newest first, a page in memory at a time. Whoever
+        asks has noted the look."""
+        at: int | None = below
+        while at is not None:
+            page = await self._read(caller, question, PAGE, at, newest_first=True)
+            for seen in page.found:
+                yield seen
+            at = page.beyond
+
+    async def reach(self) -> int:
+        """Entries from the first that a search looks through."""
+        hits = await self._index.find(frozenset(), 0, 1, newest_first=True, since=None, until=None)
+        return hits.done
+
     async def progress(self) -> tuple[int, int]:
         """Entries in the index, and in the log."""
         return await self._index.progress()
@@ -158,11 +174,14 @@ def seen(caller: Caller, question: Question, hit: Hit) -> Seen | None:
     audience = audience_of(caller, hit)
     if audience is None or (view := hit.views.get(audience.value)) is None:
         return None
+    wanted = question.terms()
+    if not wanted:
+        return Seen(hit, audience, view)
     own = None if audience is Audience.FULL else canonical.decode_object(view)
     known = terms_of(hit.full, audience, own)
     if audience is not Audience.FULL:  # a view does not name the requester, and its parties know each other
         known |= {term("agency", hit.requester)}
-    if not question.terms() <= known:
+    if not wanted <= known:
         return None
     return Seen(hit, audience, view)
 

@@ -7,6 +7,7 @@ name only once it is approved, and past a bound every new label value is `other`
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,6 +26,10 @@ MAX_RECORD_TYPES = 128
 
 # Seconds. Fine below the 5 ms that an answer usually takes, up to the 30 s that a request may ask for.
 _BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+_SHARES = (("half", 0.5), ("95 %", 0.95), ("99 %", 0.99))
+_FEWEST = 10
 
 
 class Edge(StrEnum):
@@ -129,6 +134,19 @@ class Telemetry:
         requests.inc()
         took.observe(seconds)
 
+    def took(self) -> tuple[tuple[str, str], ...]:
+        """How long answers of this process took, as (share of them, time within which it was): nothing about
+        fewer than ten."""
+        counts: Counts[float] = Counts()
+        for family in self._seconds.collect():
+            for sample in family.samples:
+                if sample.name.endswith("_bucket"):
+                    counts[float(sample.labels["le"])] += int(sample.value)
+        total = counts[float("inf")]
+        if total < _FEWEST:
+            return (("all", f"withheld: fewer than {_FEWEST} answers"),)
+        return tuple((name, _within(counts, share * total)) for name, share in _SHARES)
+
     def _find(self, agency: str, record_type: str, outcome: str) -> tuple[Counter, Histogram]:
         return self._requests.labels(agency, record_type, outcome), self._seconds.labels(outcome)
 
@@ -195,6 +213,12 @@ class Telemetry:
 
     def _counter(self, name: str, what: str, labels: list[str]) -> Counter:
         return Counter(f"broker_{name}", what, labels, registry=self.registry)
+
+
+def _within(counts: Mapping[float, int], so_many: float) -> str:
+    """The first bound below which there are so many."""
+    bound = min(le for le, count in counts.items() if count >= so_many)
+    return f"more than {_BUCKETS[-1]} s" if bound == float("inf") else f"{bound * 1000:g} ms"
 
 
 class _Bounded:

@@ -82,3 +82,16 @@ def test_refused_calls_have_their_series_from_the_start() -> None:
     telemetry.unauthenticated(Edge.HTTPS)
     assert sample(telemetry, "broker_malformed_total", edge="grpc") == 1
     assert sample(telemetry, "broker_unauthenticated_total", edge="https") == 1
+
+
+def test_how_long_answers_took_is_told_of_ten_at_least() -> None:
+    """The bound below which half of them, and nearly all, lay, whatever they came to; of nine nothing."""
+    telemetry = made()
+    for n in range(9):
+        telemetry.answered("cfrs", APPROVED, "permit" if n % 2 else "refuse", 0.004)
+    assert telemetry.took() == (("all", "withheld: fewer than 10 answers"),)
+    telemetry.answered("cfrs", APPROVED, "permit", 0.4)
+    assert telemetry.took() == (("half", "5 ms"), ("95 %", "500 ms"), ("99 %", "500 ms"))
+    for _ in range(1000):
+        telemetry.answered("cfrs", APPROVED, "permit", 60)
+    assert dict(telemetry.took())["half"] == "more than 30 s"

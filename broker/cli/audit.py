@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from broker.cli import (
+    audit_access,
     audit_anchor,
     audit_card,
+    audit_complaint,
     audit_export,
     audit_fsck,
     audit_index,
     audit_late,
     audit_log,
+    audit_report,
     audit_search,
+    audit_signs,
     audit_witness,
     evidence,
     inputs,
@@ -224,6 +228,10 @@ for check in (audit_fsck.fsck, audit_log.monitor, audit_log.reconcile, audit_log
 app.add_typer(audit_export.app, name="export", help="Entries as a file, each row with what proves it.")
 app.add_typer(audit_witness.key_app, name="witness-key")
 app.add_typer(audit_index.app, name="index")
+# Each module adds its own commands to it.
+REPORTS = (audit_report, audit_signs, audit_access)
+app.add_typer(audit_report.app, name="report")
+app.add_typer(audit_complaint.app, name="complaint")
 
 
 def _fetch(

@@ -14,11 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from broker.cli import output
+
+if TYPE_CHECKING:
+    import jinja2
 
 # What a spreadsheet takes for a formula, also after blanks, and in full width (OWASP, CSV injection).
 _FORMULA = re.compile("[\\s\\x00-\\x1f\ufeff\u00a0]*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\\t\\r\\n\\x00]")
@@ -96,17 +99,22 @@ def harmless(value: object) -> object:
 
 def as_html(report: Report) -> str:
     """A page: see report.html.j2."""
+    return environment().get_template("report.html.j2").render(report=report) + "\n"
+
+
+def environment() -> jinja2.Environment:
+    """Templates in which every value is escaped, and `shown` takes out what could steer a terminal."""
     import jinja2
 
-    environment = jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("broker.cli", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["shown"] = _shown
-    return environment.get_template("report.html.j2").render(report=report) + "\n"
+    made.filters["shown"] = _shown
+    return made
 
 
 def _plain(value: object) -> object:

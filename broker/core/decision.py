@@ -98,6 +98,7 @@ def _ended(walk: Walk, ends: Ends, n: int) -> Decision:
     rule, owner = STEPS[n].rule, ends.owner
     if walk.request.override is not None and "override" in ends.yields_to:
         owner = f"{owner} An override was asked for and does not count: {walk.override_lacks}."
+    refused = _with_override(walk, ends.refused)
     verdict = "refer" if ends.refer else "refuse"
     rules = (*_rules(walk, n), RuleApplied(rule, verdict, owner))
     flow = walk.flow
@@ -108,11 +109,19 @@ def _ended(walk: Walk, ends: Ends, n: int) -> Decision:
             _reads(walk),
             walk.now,
             walk.valid_until,
-            ends.refused,
+            refused,
             controller=walk.request.provider,
             **_sides(walk),
         )
-    return _concluded(walk, Outcome.REFER if ends.refer else Outcome.REFUSE, rules, ends.refused)
+    return _concluded(walk, Outcome.REFER if ends.refer else Outcome.REFUSE, rules, refused)
+
+
+def _with_override(walk: Walk, refused: Refused) -> Refused:
+    """Whoever breaks glass is told at once that it did not count, and why: a slip in a code must not read as
+    the person's wish. By agreement and request alone, whatever it was refused for, or it would tell which."""
+    if walk.request.override is None or walk.flow is None or not walk.override_lacks:
+        return refused
+    return replace(refused, remedy=f"{refused.remedy} The override does not count: {walk.override_lacks}.")
 
 
 def _concluded(

@@ -140,9 +140,11 @@ def _own(full: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(asked, Mapping) and asked.get("scheme"):
         yield person(SubjectRef(str(asked["scheme"]), str(asked["value"])))
     detail = full.get("detail")
-    subject = detail.get("subject") if isinstance(detail, Mapping) else None
-    if isinstance(subject, Mapping) and subject.get("scheme"):
-        yield person(SubjectRef(str(subject["scheme"]), str(subject["value"])))
+    if not isinstance(detail, Mapping):
+        return
+    for subject in (detail.get("subject"), *(detail.get("subjects") or ())):
+        if isinstance(subject, Mapping) and subject.get("scheme"):
+            yield person(SubjectRef(str(subject["scheme"]), str(subject["value"])))
 
 
 def _matched(full: Mapping[str, Any]) -> Iterator[str]:

@@ -104,16 +104,19 @@ class RequesterView:
 
 @dataclass(frozen=True, slots=True)
 class ProviderView:
-    """What the provider sees: all that the requester's view says, and who asked about whom.
+    """What the provider sees: all that the requester's view says, and who asked about whom, and what for.
 
-    `actor` is the person at the keyboard as claimed; `identifiers` are the (scheme, value) pairs by which the
-    subject was matched; `override` is the reason code of an emergency override.
+    `requester` is the agency and `purpose` its code; `actor` is the person at the keyboard as claimed;
+    `identifiers` are the (scheme, value) pairs by which the subject was matched; `override` is the reason code
+    of an emergency override.
     """
 
     common: RequesterView
     actor: Mapping[str, str] | None = None
     identifiers: tuple[tuple[str, str], ...] = ()
     override: str | None = None
+    requester: str | None = None
+    purpose: str | None = None
 
     def as_json(self) -> dict[str, Json]:
         """Return the view as an object with all its keys, null where none."""
@@ -121,6 +124,8 @@ class ProviderView:
         view["actor"] = None if self.actor is None else dict(self.actor)
         view["identifiers"] = [{"scheme": scheme, "value": value} for scheme, value in self.identifiers]
         view["override"] = self.override
+        view["requester"] = self.requester
+        view["purpose"] = self.purpose
         return view
 
     @classmethod
@@ -138,7 +143,7 @@ class ProviderView:
             RequesterView.from_json(view),
             None if actor is None else _texts(actor, "actor"),
             tuple(_identifier(each) for each in identifiers),
-            _text(view, "override"),
+            *(_text(view, key) for key in ("override", "requester", "purpose")),
         )
 
 

@@ -140,6 +140,8 @@ def change_arguments(item: Prepared, change: Change, blind: Blind, now: datetime
     subject = {"subject": blind.subject(change.subject).hex()} if change.subject else {}
     if change.blind:
         subject["blind"] = blind.key(change.blind).hex()
+    # Under which view key `blob` was sealed, for tables that keep it beside.
+    sealed = {"key": item.key} if change.sealed is not None else {}
     return [
         now,
         again,
@@ -153,7 +155,7 @@ def change_arguments(item: Prepared, change: Change, blind: Blind, now: datetime
         draft.reads.policy if draft.reads else None,
         draft.reads.valid_until if draft.reads else None,
         [blind.key(k) for k in draft.reads.keys] if draft.reads else [],
-        {"kind": change.kind, **change.detail, **subject},
+        {"kind": change.kind, **change.detail, **subject, **sealed},
         change.blob,
         [blind.key(k) for k in change.writes],
         change.reference,

@@ -34,7 +34,7 @@ _REQUESTER = (
     *("v", "event", "request_id", "outcome", "code", "record_type", "provider", "agreement", "response"),
     *("regime", "controller", "trace"),
 )
-_PROVIDER = (*_REQUESTER, "actor", "identifiers", "override")
+_PROVIDER = (*_REQUESTER, "actor", "identifiers", "override", "requester", "purpose")
 _NONE, _SHARED, _OWN = range(3)
 
 

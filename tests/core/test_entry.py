@@ -149,11 +149,11 @@ def test_the_three_views_are_sealed_apart(views) -> None:
 
 
 def test_the_requesters_view_has_the_keys_of_the_contract(views) -> None:
-    """The requester's view has all its keys, null where none; the provider's adds three."""
+    """The requester's view has all its keys, null where none; the provider's adds five."""
     asked, held, _ = views
     assert list(RequesterView("erasure").as_json()) == KEYS
     assert list(asked.as_json()) == KEYS
-    assert list(held.as_json()) == [*KEYS, "actor", "identifiers", "override"]
+    assert list(held.as_json()) == [*KEYS, "actor", "identifiers", "override", "requester", "purpose"]
     assert ProviderView(RequesterView("erasure")).as_json()["identifiers"] == []
 
 

@@ -66,6 +66,29 @@ def test_an_override_that_was_used_is_due_for_review_and_one_that_was_not_is_not
     assert (needless.outcome, needless.override, needless.override_due) == (Outcome.PERMIT, "", None)
 
 
+def test_whoever_breaks_glass_is_told_that_it_did_not_count() -> None:
+    """The same whatever stood in the way, also where an override could not have gone past it; and not where it
+    counts, or where no agreement was found."""
+    wrong = "override life-at-rsk for 2h"
+    said = ("objection by ncic", "staff-conflict by ncic names a.hill", "protected-identity by ncic")
+    told = {
+        decided(replace(SEARCH, role=PLAIN.role, circumstances=f"incident x/2026-11-21/1; {wrong}", said=word))[
+            0
+        ].refused.remedy  # type: ignore[union-attr]
+        for word in said
+    }
+    assert len(told) == 1
+    assert told.pop().endswith(
+        "The override does not count: the agreement does not know the reason life-at-rsk."
+    )
+    shut = of(replace(SEARCH, said="protected-identity by ncic", role=PLAIN.role))
+    assert shut.refused is not None
+    assert "override" not in shut.refused.remedy
+    nowhere = of(replace(SEARCH, agreement=""))
+    assert nowhere.refused is not None
+    assert "override" not in nowhere.refused.remedy
+
+
 def one_off(**changes: Any) -> Decision:
     """A request that no agreement names, and a human's decision to let it through."""
     return of(replace(PLAIN, agreement=""), grant(permitted=("if_missing.state",), one_off=LAW, **changes))

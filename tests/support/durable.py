@@ -12,6 +12,7 @@ from broker.core.keys import Signer
 from broker.keys import FolderKeys
 from broker.store.agreements import AgreementReader
 from broker.store.blind import Blind
+from broker.store.cases import AccessRows, BreachRows, ComplaintRows
 from broker.store.directives import DirectiveReader
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
@@ -45,6 +46,9 @@ class Durable:
     search: SearchIndex
     referrals: ReferralRows
     overrides: OverrideRows
+    accesses: AccessRows
+    breaches: BreachRows
+    complaints: ComplaintRows
 
 
 @asynccontextmanager
@@ -85,4 +89,7 @@ async def durable(
             SearchIndex(database, seals, ring.index_key(), reader.log),
             ReferralRows(database, seals),
             OverrideRows(database, seals),
+            AccessRows(database, seals),
+            BreachRows(database),
+            ComplaintRows(database, seals),
         )

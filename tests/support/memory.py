@@ -39,7 +39,7 @@ from broker.core.model import Request, SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.recordtype import Pin
 from broker.core.reference import Reference
-from broker.core.searchterms import terms_of
+from broker.core.searchterms import parties, terms_of
 from broker.core.signingkey import SigningKey
 from broker.core.suspension import Suspension
 from broker.errors import AuditUnavailable, ProviderTimeout
@@ -62,6 +62,7 @@ from broker.ports import (
     StoredDirective,
 )
 from broker.workers import Beat
+from tests.support.cases import MemoryCases
 from tests.support.queues import MemoryQueues
 
 ORIGIN = "blue-light.test/log/2026h2"
@@ -125,6 +126,7 @@ class MemoryStore:
     def __post_init__(self) -> None:
         self.signer = Signer.from_seed(ORIGIN, bytes(range(32)))
         self.calls: list[str] = []
+        self.cases = MemoryCases(lambda entry: self.log._find(entry).index)
         self.log = MemoryLog(self)
         self.facts = MemoryFacts(self)
         self.reference = MemoryReference(self)
@@ -201,7 +203,8 @@ class MemorySearch:
         found = [
             self._hit(kept)
             for kept in self._store.entries
-            if terms <= terms_of(kept.draft.full)
+            if terms
+            <= terms_of(kept.draft.full) | parties(kept.draft.requester_agency, kept.draft.provider_agency)
             and (kept.index < beyond if newest_first else kept.index > beyond)
             and (since is None or kept.draft.at >= since)
             and (until is None or kept.draft.at < until)
@@ -328,7 +331,11 @@ class MemoryLog:
             store.withdrawn.update(ids)
         else:
             # What a human decided stands in the entries that heard of it: nothing to be built again.
-            store.queues.apply(change)
+            if not store.cases.apply(change):
+                store.queues.apply(change)
+            used = store.queues.overrides.rows.get(str(detail["id"]))
+            if change.kind == "override-review" and used is not None and used.status == "wrong-person":
+                store.cases.breaches.begins(used)
             store.moved(*change.writes, reference=change.reference)
             return
         store.journal.append((store.moved(*change.writes, reference=change.reference), change))

@@ -13,9 +13,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from broker.access import Accesses
 from broker.administration import Administration
 from broker.agreements import Agreements, Listed
+from broker.cases import AccessStore, BreachStore, ComplaintStore
 from broker.clock import SystemClock
+from broker.complaints import Complaints
 from broker.core.directive import Directive
 from broker.core.directory import Agency
 from broker.core.keys import Signer
@@ -40,7 +43,9 @@ from broker.referrals import Referrals
 from broker.referring import Referring
 from broker.registry import Registry
 from broker.release import CatalogueReleases
+from broker.reports import Reports
 from broker.routes import RouteBook
+from broker.searches import Searches
 from broker.signing import SigningKeys
 from broker.standing import Standing
 from broker.suspensions import Suspensions
@@ -99,6 +104,9 @@ class Stage:
     # Whether a notice has been claimed, or told: (1 or 0) by override.
     claimed: Callable[[str], Awaitable[int]]
     told: Callable[[str], Awaitable[int]]
+    accesses: AccessStore
+    breaches: BreachStore
+    complained: ComplaintStore
     dsn: str = ""
     clock: SystemClock = field(default_factory=SystemClock)
 
@@ -130,6 +138,21 @@ class Stage:
         self.referrals = Referrals(self.administration, self.referred, *queues)
         self.referring = Referring(self.log, *queues, self.content)
         self.overrides = Overrides(self.administration, self.overridden, *queues)
+        self.searches = Searches(self.administration, self.search)
+        self.access = Accesses(
+            self.administration, self.accesses, self.searches, self.view, *queues, bucket=0.01
+        )
+        self.complaints = Complaints(self.administration, self.complained, self.facts, self.clock)
+        self.reports = Reports(
+            self.administration,
+            self.searches,
+            self.overridden,
+            self.breaches,
+            self.complained,
+            self.reference,
+            self.clock,
+            lambda: (("half", "5 ms"),),
+        )
 
     async def furnish(self) -> None:
         """Agencies, systems, record types, and one agreement for a type without effects and one with."""
@@ -268,6 +291,9 @@ async def memory_stage() -> AsyncIterator[Stage]:
         _at_once,
         lambda override: _in(override, store.queues.overrides.claimed),
         lambda override: _in(override, store.queues.overrides.noticed),
+        port(store.cases.accesses),
+        port(store.cases.breaches),
+        port(store.cases.complaints),
     )
     await stage.furnish()
     yield stage
@@ -313,6 +339,9 @@ async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
             made.search.fill,
             lambda override: _so(dsn, "notices > 0", override),
             lambda override: _so(dsn, "noticed_at is not null", override),
+            made.accesses,
+            made.breaches,
+            made.complaints,
             dsn,
         )
         await stage.furnish()

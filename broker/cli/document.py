@@ -1,0 +1,193 @@
+"""A report of the broker's as a page of HTML, a CSV file, or JSON, and how a command writes it.
+
+Owns that nothing in a value can act, as in `report`; and that what is drawn also stands as numbers in a table.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from broker.cli import evidence, output
+from broker.cli.report import Format, environment, harmless
+from broker.errors import IntegrityError, SetupError
+
+if TYPE_CHECKING:
+    from broker.cli.connection import Link
+    from broker.v1 import report_pb2 as pb
+
+Cell = str | int | None
+BARS = 40
+Form = Annotated[
+    Format, typer.Option("--format", help="A page to read, tables for a spreadsheet, or JSON for programs.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", dir_okay=False, help="Write it there; by default to standard output."
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar of a chart: what it stands for, its number, and its length from 0 to 1. None is withheld."""
+
+    name: str
+    value: int | None
+    length: float
+
+
+@dataclass(slots=True)
+class Table:
+    """One table of a report."""
+
+    heading: str
+    caption: str
+    columns: list[tuple[str, str]]
+    notes: list[str]
+    chart: str
+    rows: list[list[Cell]] = field(default_factory=list)
+
+    def bars(self) -> list[Bar]:
+        """What is drawn: the first rows, each named by what stands before its number."""
+        keys = [key for key, _ in self.columns]
+        if self.chart not in keys:
+            return []
+        at = keys.index(self.chart)
+        most = max((value for row in self.rows if isinstance(value := row[at], int)), default=0)
+        return [
+            Bar(
+                ", ".join(str(cell) for cell in row[:at] if isinstance(cell, str) and cell) or "none",
+                value if isinstance(value := row[at], int) else None,
+                value / most if isinstance(value, int) and most else 0.0,
+            )
+            for row in self.rows[:BARS]
+        ]
+
+
+@dataclass(slots=True)
+class Document:
+    """A whole report."""
+
+    name: str
+    title: str
+    about: list[str]
+    facts: list[tuple[str, str]]
+    none: str
+    made_at: str
+    tables: list[Table] = field(default_factory=list)
+
+
+def read(link: Link, parts: Iterator[pb.ReportPart]) -> Document:
+    """The report from its parts; the entry that says it was made is verified where the log's keys are at hand.
+
+    Raises IntegrityError for parts that make none.
+    """
+    first = next(parts, None)
+    if first is None or not first.HasField("head"):
+        raise IntegrityError("report: it does not begin with its head")
+    document = _head(link, first.head)
+    for part in parts:
+        if part.HasField("table"):
+            told = part.table
+            columns = [(each.key, each.head) for each in told.columns]
+            document.tables.append(Table(told.heading, told.caption, columns, [*told.notes], told.chart))
+        if not document.tables:
+            raise IntegrityError("report: rows of no table")
+        document.tables[-1].rows.extend([_cell(each) for each in row.cells] for row in part.rows)
+    return document
+
+
+def after(parts: Iterator[pb.ReportPart], tell: Callable[[int, int], None]) -> Iterator[pb.ReportPart]:
+    """The parts of the report, after it was told how far it is."""
+    for part in parts:
+        if part.HasField("progress"):
+            tell(part.progress.read, part.progress.of)
+        else:
+            yield part
+
+
+def _head(link: Link, head: pb.ReportHead) -> Document:
+    noted = evidence.noted(head.receipt, link.endpoint.vkey)
+    proof = "verified" if noted["verified"] else "not verified: no log.vkey at hand"
+    facts = [(each.name, each.value) for each in head.facts]
+    facts.append(("This report", f"entry {noted['entry']} of the log, {proof}"))
+    made_at = output.when(head, "made_at") or ""
+    return Document(head.name, head.title, [*head.about], facts, head.none, made_at)
+
+
+def _cell(cell: pb.ReportCell) -> Cell:
+    which = cell.WhichOneof("value")
+    return None if which is None else (cell.text if which == "text" else cell.number)
+
+
+def write(document: Document, form: Format) -> str:
+    """The whole document as text."""
+    if form is Format.html:
+        return environment().get_template("document.html.j2").render(report=document) + "\n"
+    return as_csv(document) if form is Format.csv else as_json(document)
+
+
+def as_json(document: Document) -> str:
+    """An object with the facts and every table's rows by key."""
+    tables = [
+        {
+            "caption": table.caption,
+            "notes": table.notes,
+            "rows": [
+                {key: cell for (key, _), cell in zip(table.columns, row, strict=True)} for row in table.rows
+            ],
+        }
+        for table in document.tables
+    ]
+    made = {
+        "report": document.name,
+        "title": document.title,
+        "made_at": document.made_at,
+        "about": document.about,
+        "facts": dict(document.facts),
+        "tables": tables,
+    }
+    return json.dumps(made, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_csv(document: Document) -> str:
+    """Tables (RFC 4180) one below the other, an empty line between: what it is first, then each under its
+    caption, heads as keys."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    about = [("report", document.title), ("made at", document.made_at)]
+    for fact in (*about, *document.facts, *(("about", each) for each in document.about)):
+        writer.writerow([harmless(each) for each in fact])
+    for table in document.tables:
+        writer.writerow([])
+        writer.writerow([harmless(table.caption)])
+        writer.writerow([key for key, _ in table.columns])
+        for row in table.rows:
+            writer.writerow(["" if cell is None else harmless(cell) for cell in row])
+        for note in table.notes:
+            writer.writerow([harmless(note)])
+    return text.getvalue()
+
+
+def put(document: Document, form: Format, as_json: bool, to: Path | None) -> None:
+    """Write it where it was asked for. Raises SetupError."""
+    data = write(document, Format.json if as_json else form).encode("utf-8")
+    if to is None:
+        output.raw(data)
+        return
+    try:
+        to.touch(mode=0o600)  # what is in it may be about people
+        to.write_bytes(data)
+    except OSError as error:
+        raise SetupError(f"cannot write {to}: {error.strerror}") from error
+    output.say(f"{to}: written")

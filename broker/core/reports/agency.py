@@ -1,0 +1,72 @@
+"""What an agency asked for and gave: by purpose, record type, agreement and outcome."""
+
+from __future__ import annotations
+
+from broker.core.reports.document import Document, Table, columns
+from broker.core.reports.line import LATE, Line
+from broker.core.reports.tally import Tally
+
+_ABOUT = (
+    (
+        "Counted from the entries of the log, law-enforcement ones included: for a controller's monitoring of "
+        "itself (DPA 2018 s.62(4)(b)), and not for publication. Counts are not rounded and none is left out."
+    ),
+)
+
+
+class Dealings:
+    """Takes in entries; of one agency, or of each where none is named."""
+
+    def __init__(self, agency: str) -> None:
+        self._agency = agency
+        self._asked = Tally()
+        self._gave = Tally()
+        self._purposes = Tally()
+
+    def add(self, line: Line) -> None:
+        """One entry; what is neither the end of an asking nor told by telephone is passed over."""
+        if not line.asks and line.event != LATE:
+            return
+        what = (line.purpose, line.record_type, line.agreement, line.event, line.code)
+        if self._agency in ("", line.requester):
+            self._asked.add(line.requester, line.provider, *what)
+            self._purposes.add("asked", line.purpose)
+        if line.provider and self._agency in ("", line.provider):
+            self._gave.add(line.provider, line.requester, *what)
+            self._purposes.add("was asked", line.purpose)
+
+    def document(self, facts: tuple[tuple[str, str], ...]) -> Document:
+        """The report."""
+        rest = {
+            "purpose": "Purpose",
+            "type": "Record type",
+            "agreement": "Agreement",
+            "outcome": "Came to",
+            "code": "Refused because",
+            "requests": "Requests",
+        }
+        tables = (
+            Table(
+                "By purpose",
+                columns(side="Side", purpose="Purpose", requests="Requests"),
+                self._purposes.rows(),
+                "In short",
+                chart="requests",
+            ),
+            Table("What was asked for", columns(agency="Agency", of="Of", **rest), self._asked.rows(), "Asked"),
+            Table(
+                "What it was asked for, and gave where a record went out",
+                columns(agency="Agency", by="By", **rest),
+                self._gave.rows(),
+                "Given",
+                (
+                    (
+                        "What was refused before the provider was asked is in the requester's and the "
+                        "auditors' reports, and not in the provider's own."
+                    ),
+                ),
+            ),
+        )
+        return Document(
+            "agency", "What was asked for and given", _ABOUT, facts, tables, "Nothing was asked for."
+        )

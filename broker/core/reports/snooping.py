@@ -1,0 +1,226 @@
+"""Signs that somebody may have looked out of curiosity, for a human to look at. A sign proves nothing.
+
+Owns what counts as a sign, and that every threshold is the reader's. Names and addresses of staff come from the
+reader, are compared and forgotten; a sign names the entry and never the person who was looked up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from datetime import time
+
+from msgspec import Struct
+
+from broker.core.london import local
+from broker.core.reports.document import Cell, Document, Table, columns
+from broker.core.reports.line import Line
+from broker.core.reports.tally import Tally
+from broker.core.reports.times import shown
+from broker.errors import InvalidRequest
+
+LISTED = 2_000
+_NAMES = 50_000
+_ABOUT = (
+    (
+        "THESE ARE SIGNS AND NO PROOF. Each has many innocent reasons: names are shared, shifts are swapped, "
+        "an incident's number comes late, people in crisis are asked about often. Nobody may be treated as "
+        "having done wrong on this page alone: a named person reads the entry, and asks."
+    ),
+    (
+        "Compared is what the asking system said of the actor and of whom it asked about; what was looked up "
+        "by a number shows no name. For a controller's monitoring of itself, disciplinary proceedings "
+        "included (DPA 2018 s.62(4)(b))."
+    ),
+)
+_MEANING = {
+    "own-name": "The name asked about is the actor's own",
+    "colleague-name": "The name asked about is that of somebody else who uses the broker at the same agency",
+    "own-address": "The address asked about is the actor's own, as the staff list has it",
+    "no-incident": "No incident was named, and the purpose expects one",
+    "repeated": "One actor asked about one person unusually often",
+    "out-of-hours": "Asked outside the hours of the role",
+}
+
+
+class Member(Struct, frozen=True):
+    """One of the staff, as the reader knows them."""
+
+    actor: str
+    name: str = ""
+    address_line: str = ""
+    postcode: str = ""
+    uprn: str = ""
+
+
+class Hours(Struct, frozen=True):
+    """From one clock time to another, over midnight where the second is the earlier. An empty role is all."""
+
+    begins: time
+    ends: time
+    role: str = ""
+
+    def hold(self, at: time) -> bool:
+        """Whether a clock time is within them."""
+        if self.begins <= self.ends:
+            return self.begins <= at < self.ends
+        return at >= self.begins or at < self.ends
+
+
+class Signs(Struct, frozen=True):
+    """What counts: all of it is the reader's to set."""
+
+    expects_incident: frozenset[str]
+    repeated_from: int = 5
+    shifts: tuple[Hours, ...] = ()
+    staff: tuple[Member, ...] = ()
+
+
+class Names:
+    """Who asks at each agency, by name: what a first look at the entries gives, and the staff list."""
+
+    def __init__(self) -> None:
+        self._ids: dict[tuple[str, frozenset[str]], set[str]] = {}
+
+    def add(self, line: Line) -> None:
+        """The actor of an entry."""
+        name = folded(line.actor.get("name", ""))
+        if len(name) < 2:
+            return
+        if len(self._ids) >= _NAMES and (line.requester, name) not in self._ids:
+            raise InvalidRequest("since", "too many names for one report: ask for a shorter time")
+        self._ids.setdefault((line.requester, name), set()).add(line.actor.get("id", ""))
+
+    def of_another(self, agency: str, name: frozenset[str], actor: str) -> bool:
+        """Whether somebody else at that agency has this name."""
+        return bool(self._ids.get((agency, name), set()) - {actor})
+
+
+class Watched:
+    """Takes in entries, newest first, and keeps the signs. `names` were gathered before."""
+
+    def __init__(self, signs: Signs, names: Names) -> None:
+        self._signs = signs
+        self._names = names
+        self._staff: Mapping[str, Member] = {each.actor: each for each in signs.staff}
+        self._staff_names = {(each.actor, name) for each in signs.staff if len(name := folded(each.name)) > 1}
+        self._pairs = Tally(200_000)
+        self._found = Tally()
+        self._rows: list[tuple[Cell, ...]] = []
+        self._more = False
+
+    def add(self, line: Line) -> None:
+        """One entry."""
+        if not line.asks or not line.actor:
+            return
+        for sign in self._of(line):
+            self._found.add(sign, line.requester)
+            if len(self._rows) == LISTED:
+                self._more = True
+                continue
+            who = (line.requester, line.actor.get("id", ""), line.actor.get("role", ""))
+            self._rows.append((sign, *who, shown(line.at), line.purpose, line.record_type, line.id))
+
+    def _of(self, line: Line) -> Iterable[str]:
+        actor = line.actor.get("id", "")
+        if name := _name(line.traits):
+            own = folded(line.actor.get("name", "")), folded(self._member(actor).name)
+            if any(len(each) > 1 and name <= each for each in own):
+                yield "own-name"
+            elif self._names.of_another(line.requester, name, actor) or any(
+                each == name and who != actor for who, each in self._staff_names
+            ):
+                yield "colleague-name"
+        if self._lives_there(line, self._member(actor)):
+            yield "own-address"
+        if line.purpose in self._signs.expects_incident and not line.incident:
+            yield "no-incident"
+        if self._often(line, actor):
+            yield "repeated"
+        if self._out_of_hours(line):
+            yield "out-of-hours"
+
+    def _member(self, actor: str) -> Member:
+        return self._staff.get(actor, Member(actor))
+
+    def _lives_there(self, line: Line, member: Member) -> bool:
+        if member.uprn and any((s.scheme, s.value) == ("uprn", member.uprn) for s in line.subjects):
+            return True
+        postcode = _plain(line.traits.get("postcode", ""))
+        first_line = _plain(line.traits.get("address_line", ""))
+        there = (_plain(member.postcode), _plain(member.address_line))
+        return bool(postcode and first_line and all(there)) and (postcode, first_line) == there
+
+    def _often(self, line: Line, actor: str) -> bool:
+        """Once for each actor and person: at the entry that makes it so many."""
+        whom = [f"{s.scheme}|{s.value}" for s in line.subjects[:1]]
+        whom = whom or [f"traits|{'|'.join(f'{k}={_plain(v)}' for k, v in sorted(line.traits.items()))}"]
+        pair = hashlib.blake2b(f"{line.requester}|{actor}|{whom[0]}".encode(), digest_size=8).hexdigest()
+        return self._pairs.add(pair) == self._signs.repeated_from
+
+    def _out_of_hours(self, line: Line) -> bool:
+        role = line.actor.get("role", "")
+        own = [each for each in self._signs.shifts if each.role == role]
+        hours = own or [each for each in self._signs.shifts if not each.role]
+        clock = local(line.at).time()
+        return bool(hours) and not any(each.hold(clock) for each in hours)
+
+    def document(self, facts: tuple[tuple[str, str], ...]) -> Document:
+        """The report."""
+        heads = columns(
+            sign="Sign",
+            agency="Agency",
+            actor="Actor",
+            role="Role",
+            at="When",
+            purpose="Purpose",
+            type="Record type",
+            entry="Entry",
+        )
+        meanings = tuple(f"{sign}: {meaning}." for sign, meaning in _MEANING.items())
+        notes = (f"Only the newest {LISTED} are listed.",) if self._more else ()
+        tables = (
+            Table(
+                "Signs, by kind",
+                columns(sign="Sign", agency="Agency", signs="Signs"),
+                self._found.rows(),
+                "In short",
+                meanings,
+                "signs",
+            ),
+            Table("Each sign, newest first", heads, tuple(self._rows), "To look at", notes),
+        )
+        none = "No sign was found. That is no proof either."
+        title = "Signs of looking without need"
+        return Document("snooping", title, _ABOUT, (*facts, *self._limits()), tables, none)
+
+    def _limits(self) -> tuple[tuple[str, str], ...]:
+        signs = self._signs
+        shifts = ", ".join(
+            f"{each.role or 'all roles'} {each.begins:%H:%M} to {each.ends:%H:%M}" for each in signs.shifts
+        )
+        return (
+            ("Often", f"{signs.repeated_from} times about one person, by one actor, in that time"),
+            ("An incident is expected for", ", ".join(sorted(signs.expects_incident)) or "no purpose"),
+            ("Hours", shifts or "not looked at: none were given"),
+            ("Staff list", f"{len(signs.staff)} people" if signs.staff else "not looked at: none was given"),
+        )
+
+
+def folded(name: str) -> frozenset[str]:
+    """A name's words without case, accents, order or titles: `HILL, Ada` and `Ada Hill` are one."""
+    plain = unicodedata.normalize("NFKD", name).casefold()
+    words = re.findall(r"[^\W\d_]+", "".join(c for c in plain if not unicodedata.combining(c)))
+    return frozenset(words) - {"mr", "mrs", "ms", "miss", "dr", "pc", "sgt"}
+
+
+def _name(traits: Mapping[str, str]) -> frozenset[str]:
+    """The name asked about, where both parts of it were given: a family name alone is too common."""
+    given, family = traits.get("given_name", ""), traits.get("family_name", "")
+    return folded(f"{given} {family}") if given and family else frozenset()
+
+
+def _plain(text: str) -> str:
+    return "".join(c for c in text.casefold() if c.isalnum())

@@ -1,0 +1,116 @@
+"""One report being made: what was asked for, whose eyes read, and what it must say of the log that it reads.
+
+Owns that a report reads through the search and nothing else, and what stood before its own entry alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from msgspec import Struct
+
+from broker.administration import Made
+from broker.cases import StoredBreach
+from broker.core import canonical
+from broker.core.checkpoint import Checkpoint
+from broker.core.model import Caller, Function
+from broker.core.receipt import Audience
+from broker.core.reports.line import Line, line
+from broker.core.reports.snooping import Signs
+from broker.core.reports.times import shown
+from broker.core.searchterms import Question
+from broker.searches import PAGE, Searches, Seen
+
+_BREATH = 0.005  # seconds
+
+
+class Wanted(Struct, frozen=True):
+    """A report and what it is of: entries in [since, until), of one agency for an auditor who names it.
+
+    `key_digest` to `people` are a breach's, `signs` are snooping's.
+    """
+
+    report: str
+    since: datetime | None = None
+    until: datetime | None = None
+    agency: str = ""
+    key_digest: str = ""
+    system: str = ""
+    agreement: str = ""
+    breach: str = ""
+    aware_at: datetime | None = None
+    people: bool = False
+    signs: Signs | None = None
+
+
+class Progress:
+    """How far a report is: entries looked through, of those before it. One report writes it."""
+
+    read = 0
+    of = 0
+
+
+class Look:
+    """Whose eyes, what of the log, and what is to be said about that."""
+
+    def __init__(
+        self,
+        searches: Searches,
+        caller: Caller,
+        wanted: Wanted,
+        made: Made,
+        breach: StoredBreach | None,
+        progress: Progress,
+    ) -> None:
+        self.caller = caller
+        self.wanted = wanted
+        self.breach = breach
+        self._searches = searches
+        self._made = made
+        self._progress = progress
+        progress.of = made.receipt.index
+
+    async def lines(
+        self, question: Question | None = None, *, caller: Caller | None = None
+    ) -> AsyncIterator[Line]:
+        """What the reader may see before the report's own entry, newest first."""
+        wanted = self.wanted
+        facts = (("agency", wanted.agency),) if wanted.agency else ()
+        asked = question or Question(facts, None, wanted.since, wanted.until)
+        read = 0
+        async for seen in self._searches.every(caller or self.caller, asked, self._made.receipt.index):
+            yield _line(seen)
+            read += 1
+            if read % PAGE == 0:  # requests go first
+                self._progress.read = self._progress.of - seen.hit.index
+                await asyncio.sleep(_BREATH)
+
+    async def facts(self, *, whose: bool = True) -> tuple[tuple[str, str], ...]:
+        """Which log, up to which checkpoint, how far the index reached, and through whose eyes."""
+        receipt, wanted = self._made.receipt, self.wanted
+        note = Checkpoint.parse(receipt.checkpoint.partition(b"\n\n")[0].decode() + "\n")
+        reaches = min(await self._searches.reach(), receipt.index)
+        missing = receipt.index - reaches
+        index = "all of them" if not missing else f"{missing} are not in the index yet, and so not in here"
+        since = shown(wanted.since) if wanted.since else "the beginning of the log"
+        until = shown(wanted.until) if wanted.until else "this report"
+        eyes = "an auditor, all entries"
+        if self.caller.function is Function.PARTNER:
+            eyes = f"{self.caller.agency}, what it is party to, in its own view"
+        elif wanted.agency:
+            eyes = f"{eyes} of {wanted.agency}"
+        told = (
+            ("Log", note.origin),
+            ("Checkpoint", f"{note.size} entries, root {note.root.hex()}"),
+            ("Index", f"{reaches} of the {receipt.index} entries before this report: {index}"),
+            ("Time", f"from {since} to {until}"),
+        )
+        return (*told, ("Read as", eyes)) if whose else told
+
+
+def _line(seen: Seen) -> Line:
+    hit = seen.hit
+    view = hit.full if seen.audience is Audience.FULL else canonical.decode_object(seen.view)
+    return line(hit.index, hit.id, hit.at, (hit.requester, hit.provider), seen.audience, view, hit.full)

@@ -1,0 +1,239 @@
+"""Use cases of reports: what is asked of the log, by whom, and the entry that says so before anything is read.
+
+A report reads as a search does: a partner what it is party to, in its own view, an auditor all. Operators make
+the one with counts of nobody, read with an auditor's eyes. Entries pass through a page at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import date, datetime, timedelta
+
+from msgspec.structs import replace
+
+from broker.administration import Administration, Made
+from broker.cases import BreachStore, ComplaintStore, StoredBreach
+from broker.core.canonical import Json
+from broker.core.london import local
+from broker.core.model import Actor, Caller, Function, Reason
+from broker.core.receipt import Audience
+from broker.core.reports.agency import Dealings
+from broker.core.reports.breach import Affected
+from broker.core.reports.complaints import Complaint, Received
+from broker.core.reports.document import MOST, Document
+from broker.core.reports.overrides import Review, Used
+from broker.core.reports.performance import Month, bounds
+from broker.core.reports.snooping import Names, Signs, Watched
+from broker.core.searchterms import Question
+from broker.errors import InvalidRequest, NotAllowed
+from broker.looks import Look, Progress, Wanted
+from broker.ports import Clock, ReferenceSource
+from broker.queues import OverrideStore
+from broker.referrals import silent
+from broker.searches import Searches
+from broker.seats import Seats
+
+NAMES = ("breach", "snooping", "overrides", "agency", "performance", "complaints")
+LISTED = 200
+
+
+class Reports:
+    """Makes reports for people. `seconds` gives what metrics know of the time that answers took."""
+
+    def __init__(
+        self,
+        administration: Administration,
+        searches: Searches,
+        overrides: OverrideStore,
+        breaches: BreachStore,
+        complaints: ComplaintStore,
+        reference: ReferenceSource,
+        clock: Clock,
+        seconds: Callable[[], tuple[tuple[str, str], ...]],
+    ) -> None:
+        self._administration = administration
+        self._searches = searches
+        self._overrides = overrides
+        self._breaches = breaches
+        self._complaints = complaints
+        self._reference = reference
+        self._clock = clock
+        self._seconds = seconds
+        self._seats = Seats(1, "reports")
+        self._kinds: dict[str, Callable[[Look], Awaitable[Document]]] = {
+            "breach": self._breach,
+            "snooping": self._snooping,
+            "overrides": self._used,
+            "agency": self._agency,
+            "performance": self._performance,
+            "complaints": self._complained,
+        }
+
+    async def make(
+        self,
+        caller: Caller,
+        wanted: Wanted,
+        actor: Actor,
+        reason: Reason,
+        progress: Progress | None = None,
+    ) -> tuple[Document, Made]:
+        """The report. Who made it and why is committed first. `progress` says meanwhile how far it is.
+
+        Raises InvalidRequest, NotAllowed, AuditUnavailable.
+        """
+        wanted = self._checked(caller, wanted, reason)
+        breach = await self._own_breach(caller, wanted.breach) if wanted.breach else None
+        with self._seats.one(caller.name):
+            made = await self._administration.note(
+                caller, "report-made", _detail(wanted, reason), actor, words=reason.words
+            )
+            await self._reference.refresh()
+            look = Look(self._searches, caller, wanted, made, breach, progress or Progress())
+            return await self._kinds[wanted.report](look), made
+
+    async def breaches(self, caller: Caller, actor: Actor) -> tuple[list[StoredBreach], Made]:
+        """Suspected breaches that a review began: the caller's agency's, for auditors everybody's."""
+        if caller.function is Function.OPERATOR:
+            raise NotAllowed("operators run the broker; the controllers concerned see breaches")
+        agency = "" if caller.function is Function.AUDITOR else caller.agency
+        listed = await self._breaches.of(agency, LISTED)
+        found = [row for row in listed if await self._may_see(caller, row)]
+        detail: dict[str, Json] = {"breaches": [row.id for row in found]}
+        return found, await self._administration.note(caller, "breaches-viewed", detail, actor)
+
+    async def _may_see(self, caller: Caller, row: StoredBreach) -> bool:
+        """Its owner, auditors, and who asked: but not where they may not learn that there was a review."""
+        if caller.function is Function.AUDITOR or caller.agency == row.provider:
+            return True
+        used = await self._overrides.by_id(row.id)
+        hidden = used is None or silent(used.used, await self._reference.refresh())
+        return caller.agency == row.requester and not hidden
+
+    def _checked(self, caller: Caller, wanted: Wanted, reason: Reason) -> Wanted:
+        if wanted.report not in NAMES:
+            raise InvalidRequest("report", f"one of {', '.join(NAMES)}")
+        if not reason.code:
+            raise InvalidRequest("reason.code", "say why the report is made")
+        if wanted.report == "performance":
+            return self._month(caller, wanted)
+        if caller.function is Function.OPERATOR:
+            raise NotAllowed("operators make the performance report and no other; parties and auditors do")
+        if caller.function is Function.PARTNER and wanted.agency not in ("", caller.agency):
+            raise NotAllowed("an agency's report is about its own side")
+        if wanted.since and wanted.until and wanted.until <= wanted.since:
+            raise InvalidRequest("until", "is not after since")
+        if wanted.report == "breach" and not (wanted.breach or wanted.since):
+            raise InvalidRequest("since", "say from when on, or which suspected breach")
+        if caller.function is Function.PARTNER:
+            return replace(wanted, agency=caller.agency)
+        return wanted
+
+    def _month(self, caller: Caller, wanted: Wanted) -> Wanted:
+        if caller.function is Function.PARTNER:
+            raise NotAllowed("performance is of the whole deployment; `agency` is of your own side")
+        if wanted.since is None:
+            raise InvalidRequest("since", "the month's first moment: a whole month, and one that is over")
+        since, until = bounds(_day(wanted.since))
+        if since != wanted.since or wanted.until not in (None, until):
+            raise InvalidRequest("since", "a whole month on a clock in the United Kingdom, and no other time")
+        if until > self._clock.now():
+            raise InvalidRequest("since", "that month is not over: counts that grow can be subtracted")
+        return replace(wanted, since=since, until=until)
+
+    async def _own_breach(self, caller: Caller, breach: str) -> StoredBreach:
+        row = await self._breaches.by_id(breach)
+        if row is None or not await self._may_see(caller, row):
+            raise NotAllowed("there is no such breach that your agency may see")
+        return row
+
+    async def _breach(self, look: Look) -> Document:
+        wanted, row = look.wanted, look.breach
+        affected = Affected(self._reference.current.labels, people=wanted.people)
+        aware_at, facts = wanted.aware_at, list[tuple[str, str]]()
+        if row is not None:
+            # An entry's own time is in whole seconds. What else that system asked is for a report by system.
+            begun = row.used_at.replace(microsecond=0)
+            question = Question((), None, begun, begun + timedelta(seconds=2))
+            aware_at = aware_at or row.aware_at
+            facts.append(("Begun by", f"the review of override {row.id}: wrong person"))
+        else:
+            question = Question(_named(wanted), None, wanted.since, wanted.until)
+        async for each in look.lines(question):
+            if row is not None and each.id != row.id:
+                continue
+            if wanted.key_digest in ("", each.key):
+                affected.add(each)
+        return affected.document((*await look.facts(), *facts), aware_at)
+
+    async def _snooping(self, look: Look) -> Document:
+        law = self._reference.current.law
+        vital = frozenset(code for code, each in law.purposes.items() if each.vital)
+        signs = look.wanted.signs or Signs(vital)
+        if not signs.expects_incident:
+            signs = replace(signs, expects_incident=vital)
+        names = Names()
+        async for each in look.lines():
+            names.add(each)
+        watched = Watched(signs, names)
+        async for each in look.lines():
+            if look.wanted.agency in ("", each.requester):
+                watched.add(each)
+        return watched.document(await look.facts())
+
+    async def _used(self, look: Look) -> Document:
+        used = Used(self._clock.now())
+        async for each in look.lines():
+            if not each.override or not each.asks:
+                continue
+            row = await self._overrides.by_id(each.id)
+            asker = each.audience is Audience.REQUESTER
+            if row is not None and not (asker and silent(row.used, self._reference.current)):
+                used.add(each, Review(row.due_at, row.status, row.reviewed_at))
+        return used.document(await look.facts())
+
+    async def _agency(self, look: Look) -> Document:
+        dealings = Dealings(look.wanted.agency)
+        async for each in look.lines():
+            dealings.add(each)
+        return dealings.document(await look.facts())
+
+    async def _performance(self, look: Look) -> Document:
+        since = look.wanted.since
+        month = Month(_day(since) if since else date.min, self._reference.current.law)
+        # Counts of a whole month leave, and nothing else does.
+        eyes = replace(look.caller, function=Function.AUDITOR)
+        async for each in look.lines(caller=eyes):
+            month.add(each)
+        return month.document(await look.facts(whose=False), self._seconds())
+
+    async def _complained(self, look: Look) -> Document:
+        wanted, received = look.wanted, Received(self._clock.now())
+        for row in await self._complaints.of(wanted.agency, wanted.since, wanted.until, MOST + 1):
+            times = (row.received_at, row.due_at, row.acknowledged_at, row.closed_at)
+            received.add(
+                Complaint(row.id, row.agency, str(row.detail.get("reference", "")), *times, row.outcome)
+            )
+        return received.document(await look.facts())
+
+
+def _named(wanted: Wanted) -> tuple[tuple[str, str], ...]:
+    facts = (("system", wanted.system), ("agreement", wanted.agreement), ("agency", wanted.agency))
+    return tuple((kind, value) for kind, value in facts if value)
+
+
+def _detail(wanted: Wanted, reason: Reason) -> dict[str, Json]:
+    detail: dict[str, Json] = {
+        name: getattr(wanted, name)
+        for name in ("report", "agency", "key_digest", "system", "agreement", "breach", "people")
+    }
+    for name in ("since", "until", "aware_at"):
+        at: datetime | None = getattr(wanted, name)
+        detail[name] = at.isoformat() if at else None
+    if wanted.signs is not None:
+        detail["staff"] = len(wanted.signs.staff)
+        detail["repeated_from"] = wanted.signs.repeated_from
+    return {**detail, "reason": reason.code}
+
+
+def _day(at: datetime) -> date:
+    return local(at).date()

@@ -1,0 +1,215 @@
+"""`broker audit report` and `complaint` against a running broker: each command, and how a report is written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from broker.cli.document import BARS, Document, Table, after, write
+from broker.cli.report import Format
+from broker.v1 import report_pb2 as pb
+from tests.cli.conftest import Parties, Result, Run
+from tests.cli.test_report import EVIL, Page
+
+WHO = ("--actor-id", "ann", "--role", "auditor")
+WHY = ("--reason", "complaint")
+PERSON = "nhs-number:9434765919"
+
+
+def until(done: Callable[[], bool], within: float = 20.0) -> None:
+    """Wait for the index to have caught up."""
+    deadline = time.monotonic() + within
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def test_a_request_for_access_from_beginning_to_answer(broker: Run, parties: Parties) -> None:
+    """Begun with the person on standard input, cleared by an agency, answered, and nothing cleared after it."""
+    asked = broker(
+        *("request", "--record-type", "records.nhs.v1.PatientSummary", "--provider", "clinhs"),
+        *("--subject", "-", "--purpose", "emergency-response", "--actor-id", "j.wilson", "--role", "visitor"),
+        *("--as", parties.requester),
+        stdin=PERSON,
+    )
+    assert asked.code == 1, "refused: nobody is there to answer, and the role may not ask"
+    begun = broker(
+        "audit", "report", "subject", *WHY, *WHO, "--json", "--as", parties.provider, stdin=f"{PERSON}\n"
+    )
+    assert begun.code == 0, begun.err
+    access = begun.json["access"]
+    assert begun.json["verified"] is True
+    listed = broker("audit", "report", "drafts", *WHO, "--json", "--as", parties.requester)
+    assert access in {each["access"] for each in listed.json["accesses"]}
+    seen: list[Result] = []
+
+    def drafted() -> bool:
+        seen.append(broker("audit", "report", "draft", access, *WHY, *WHO, "--json", "--as", parties.requester))
+        return seen[-1].code == 0
+
+    until(drafted)
+    draft = seen[-1].json
+    (table,) = draft["tables"]
+    assert {row["status"] for row in table["rows"]} == {"not cleared"}
+    assert "DRAFT" in draft["about"][0]
+    clear = ("audit", "report", "clear", access, *WHO, "--as", parties.requester)
+    assert broker(*clear).code == 2, "neither --entry nor --all"
+    refused = broker(*clear, "--all", "--leave-out", "third-party")
+    assert (refused.code, "record the reasons" in refused.err) == (1, True)
+    left_out, *rest = [row["entry"] for row in table["rows"]]
+    named = broker(*clear, "--entry", left_out, "--leave-out", "third-party", "--words", "a neighbour")
+    assert named.code == 0, named.err
+    if rest:
+        assert broker(*clear, "--all", "--json").json["cleared"] == len(rest)
+    answer = ("audit", "report", "answer", access, *WHY, *WHO)
+    assert "no such request for access" in broker(*answer, "--as", parties.requester).err
+    told = broker(*answer, "--json", "--as", parties.provider).json
+    assert left_out not in json.dumps(told["tables"])
+    assert "These words stand in every such report" in told["about"][0]
+    assert "9434765919" not in json.dumps(told)
+    page = broker(*answer, "--as", parties.provider).out
+    assert "<h1>Who has seen what about you</h1>" in page
+    assert "was answered already" in broker(*clear, "--all").err
+
+
+def test_a_person_is_read_from_standard_input_alone(broker: Run, parties: Parties) -> None:
+    """There is no option for one; nothing, or too much, is refused without being repeated."""
+    for stdin in ("", "nobody", f"{PERSON}\n" * 9):
+        result = broker("audit", "report", "subject", *WHY, *WHO, "--as", parties.provider, stdin=stdin)
+        assert result.code == 2
+        assert "9434765919" not in result.err
+    bad = broker("audit", "report", "subject", *WHY, *WHO, "--as", parties.provider, stdin="nhs-number:12")
+    assert bad.code == 1
+    assert "nhs-number:12" not in bad.err
+
+
+def test_reports_for_who_may_have_them(broker: Run, parties: Parties, auditor: str, tmp_path: Path) -> None:
+    """Each by its command; an operator has performance alone; a file is written where it was asked for."""
+    since = ("--since", "2026-01-01")
+    for command in ("breach", "snooping", "overrides", "agency", "complaints"):
+        made = broker("audit", "report", command, *WHY, *WHO, *since, "--json", "--as", auditor)
+        assert made.code == 0, made.err
+        assert made.json["report"] == command
+        assert {"Log", "Checkpoint", "Index", "Read as", "This report"} <= made.json["facts"].keys()
+        refused = broker("audit", "report", command, *WHY, *WHO, *since, "--as", "operator-cli")
+        assert (refused.code, "performance report and no other" in refused.err) == (1, True)
+    page = tmp_path / "page.html"
+    month = ("audit", "report", "performance", "--month", "2026-09", *WHY, *WHO)
+    assert broker(*month, "-o", page).code == 0
+    assert "<h1>The broker in figures</h1>" in page.read_text()
+    assert page.stat().st_mode & 0o777 == 0o600
+    now = f"{datetime.now(UTC):%Y-%m}"
+    assert "not over" in broker(*month[:4], now, *month[5:]).err
+    assert broker(*month[:4], "2026", *month[5:]).code == 2
+    assert "of your own side" in broker(*month, "--as", parties.requester).err
+    none = broker("audit", "report", "breaches", *WHO, "--as", parties.requester)
+    assert (none.code, "wrong person" in none.out) == (0, True)
+
+
+def test_signs_are_the_readers_to_set(broker: Run, auditor: str, tmp_path: Path) -> None:
+    """Hours, purposes, how often, and a staff list from a file, which must name its columns."""
+    staff = tmp_path / "staff.csv"
+    staff.write_text("\ufeffactor,name,postcode\nj.wilson,Jo Wilson,CA1 1AA\n", encoding="utf-8")
+    snooping = ("audit", "report", "snooping", *WHY, *WHO, "--as", auditor, "--json")
+    options = ("--repeated", 3, "--hours", "fire-crew=08:00-18:00", "--expects-incident", "missing-person")
+    facts = broker(*snooping, *options, "--staff", staff).json["facts"]
+    assert facts["Often"].startswith("3 times")
+    assert facts["Hours"] == "fire-crew 08:00 to 18:00"
+    assert facts["An incident is expected for"] == "missing-person"
+    assert facts["Staff list"] == "1 people"
+    assert "signs.shifts.0" in broker(*snooping, "--hours", "late").err
+    staff.write_text("who\nj.wilson\n")
+    assert "actor at least" in broker(*snooping, "--staff", staff).err
+
+
+def test_a_complaint_by_commands(broker: Run, parties: Parties, auditor: str) -> None:
+    """Recorded, acknowledged, closed, listed, and in the report."""
+    as_ = (*WHO, "--as", parties.requester)
+    made = broker("audit", "complaint", "add", "--reference", "C-17", "--words", "a visit", *as_, "--json").json
+    complaint = made["complaint"]
+    assert (made["entry"], made["verified"]) == (complaint, True)
+    assert complaint in broker("audit", "complaint", "list", *as_).out
+    assert broker("audit", "complaint", "acknowledge", complaint, *as_).code == 0
+    close = ("audit", "complaint", "close", complaint, "--outcome", "upheld", "--words", "sorry", *as_)
+    assert broker(*close).code == 0
+    assert "closed already" in broker(*close).err
+    listed = broker("audit", "complaint", "list", *as_, "--json").json["complaints"]
+    assert [each["outcome"] for each in listed if each["complaint"] == complaint] == ["upheld"]
+    told = broker("audit", "report", "complaints", *WHY, *WHO, "--format", "csv", "--as", auditor).out
+    assert "C-17" in told
+
+
+def document(*rows: list[str | int | None], chart: str = "number") -> Document:
+    """A report of one table."""
+    table = Table("A heading", "A caption", [("name", "Name"), ("number", "Number")], ["A note"], chart)
+    table.rows.extend(rows)
+    facts = [("Log", "log"), ("Fact", EVIL)]
+    return Document(
+        "agency", f"Title {EVIL}", [EVIL], facts, "Nothing at all.", "2026-11-21T10:00:00Z", [table]
+    )
+
+
+def test_how_far_a_report_is_comes_before_it() -> None:
+    """Told as it comes, and no part of the report."""
+    told: list[tuple[int, int]] = []
+    head = pb.ReportPart(head=pb.ReportHead(name="agency"))
+    parts = [pb.ReportPart(progress=pb.ReportProgress(read=n, of=9)) for n in (2, 5)] + [head]
+    assert list(after(iter(parts), lambda read, of: told.append((read, of)))) == [head]
+    assert told == [(2, 9), (5, 9)]
+
+
+def test_a_page_with_bars_is_accessible_and_whole_in_itself() -> None:
+    """The drawing has a name and words, its numbers stand in the table; nothing is fetched and nothing acts."""
+    text = write(document(["one", 12], [EVIL, None]), Format.html)
+    page = Page(text)
+    assert page.all("html") == [{"lang": "en-GB"}]
+    assert [len(page.all(tag)) for tag in ("main", "h1", "h2", "table", "caption", "svg")] == [1] * 6
+    assert [each["scope"] for each in page.all("th")] == ["col", "col", "row", "row"]
+    (drawing,) = page.all("svg")
+    ids = {each.get("id") for _, each in page.elements}
+    assert drawing["role"] == "img"
+    assert set(str(drawing["aria-labelledby"]).split()) <= ids
+    assert [each["width"] for each in page.all("rect")] == ["300.0", "0.0"]
+    assert "<td>12</td>" in text
+    assert "withheld" in text
+    assert "<script" not in text
+    assert not re.search(r"https?:|url\(|@import|\bon\w+=", text)
+    assert "\x1b" not in text
+
+
+def test_a_drawing_has_its_bounds() -> None:
+    """So many rows are drawn, and it is said; a table without numbers has none."""
+    many = document(*([f"row {n}", n] for n in range(BARS + 5)))
+    text = write(many, Format.html)
+    assert len(Page(text).all("rect")) == BARS
+    assert f"The first {BARS} rows" in text
+    assert "<svg" not in write(document(["one", 1], chart=""), Format.html)
+    assert "Nothing at all." in write(document(), Format.html)
+
+
+@pytest.mark.parametrize("value", ["=1+1", "@x", " +1", "-1", "\uff1d1"])
+def test_no_cell_of_a_report_is_a_formula(value: str) -> None:
+    """In rows, captions, facts and notes; numbers stay numbers and what is withheld stays empty."""
+    made = document([value, -3], ["two", None])
+    made.facts.append((value, value))
+    made.tables[0].notes.append(value)
+    made.tables[0].caption = value
+    cells = list(csv.reader(io.StringIO(write(made, Format.csv), newline="")))
+    assert [row for row in cells if any(cell.lstrip("\ufeff\u00a0 ") == value.strip() for cell in row)] == []
+    assert [f"'{value}", "-3"] in cells
+    assert ["two", ""] in cells
+
+
+def test_scripts_get_every_table() -> None:
+    """JSON with facts, and rows by key."""
+    told = json.loads(write(document(["one", 1], ["two", None]), Format.json))
+    assert told["tables"][0]["rows"] == [{"name": "one", "number": 1}, {"name": "two", "number": None}]
+    assert told["facts"]["Log"] == "log"

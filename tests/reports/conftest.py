@@ -1,0 +1,73 @@
+"""Both stores with agreements, and what reports are asked by."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from broker.core.model import Reason, SubjectRef
+from broker.core.reports.document import Document
+from broker.errors import BrokerError
+from tests.human.conftest import furnish
+from tests.support.postgres import Server, open_folder
+from tests.support.stage import Stage, memory_stage, postgres_stage
+
+WHY = Reason("complaint", "somebody asked")
+
+
+@pytest.fixture(scope="module", params=["memory", "postgres"])
+async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    """Each store in turn; every test asks about people of its own."""
+    if request.param == "memory":
+        async with memory_stage() as made:
+            yield await furnish(made)
+        return
+    server: Server = request.getfixturevalue("postgres")
+    with open_folder() as folder:
+        async with postgres_stage(server, folder) as made:
+            yield await furnish(made)
+
+
+async def indexed(stage: Stage) -> None:
+    """Everything that stands can be found."""
+    while await stage.indexed():
+        pass
+
+
+async def from_now(stage: Stage) -> datetime:
+    """A moment before which everything that happened lies; entries have whole seconds."""
+    now = stage.clock.now()
+    then = now.replace(microsecond=0) + timedelta(seconds=1)
+    await asyncio.sleep((then - now).total_seconds())
+    return then
+
+
+async def asked(stage: Stage, subject: SubjectRef | None = None, **changes: Any) -> str:
+    """A request, whatever comes of it; the id of its entry."""
+    request = stage.asks(subject=subject, **changes)
+    if request.subject is not None:
+        stage.finds(request)
+    since = await stage.size()
+    with suppress(BrokerError):
+        await stage.exchange.answer(request)
+    return await stage.view.id_at(since)
+
+
+def rows(document: Document) -> list[dict[str, Any]]:
+    """Every row of every table, by column."""
+    return [
+        {column.key: cell for column, cell in zip(table.columns, row, strict=True)}
+        for table in document.tables
+        for row in table.rows
+    ]
+
+
+def text(document: Document) -> str:
+    """All of it."""
+    return json.dumps([document.about, document.facts, [t.rows for t in document.tables]])

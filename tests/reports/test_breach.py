@@ -1,0 +1,173 @@
+"""Breach packs: who and what was affected, and the 72 hours, which a wrong-person review begins."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.core.model import Function, Override, Reason
+from broker.core.reports.distinct import Distinct
+from broker.core.reports.document import Document
+from broker.errors import InvalidRequest, NotAllowed
+from broker.looks import Wanted
+from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER, SILENT_OVERRIDDEN
+from tests.reports.conftest import WHY, asked, from_now, indexed, rows, text
+from tests.support.stage import COUNCIL, SINCE, Stage
+from tests.support.values import replace
+from tests.support.world import ACTOR, AUDITOR, OPERATOR, RISK, caller, key_of
+
+NWAS = caller("nwas")
+STOLEN = "ab" * 32
+
+
+async def pack(stage: Stage, who: object = AUDITOR, **wanted: object) -> Document:
+    """A breach report."""
+    await indexed(stage)
+    document, _ = await stage.reports.make(who, Wanted("breach", **wanted), GUARDIAN, WHY)  # type: ignore[arg-type]
+    return document
+
+
+async def test_a_stolen_key_is_counted_and_another_is_not(stage: Stage) -> None:
+    """By the digest of the certificate's key: people, records, kinds of data, agencies, and who is named."""
+    await stage.registry.enrol(OPERATOR, "nwas", "cad", Function.PARTNER, STOLEN, SINCE, None)
+    since = await from_now(stage)
+    person, other = stage.person(), stage.person()
+    await asked(stage, person, key_digest=STOLEN)
+    await asked(stage, person, key_digest=STOLEN)
+    await asked(stage, person, key_digest=STOLEN, actor=replace(ACTOR, role="visitor"))
+    await asked(stage, other)
+    aware = stage.clock.now()
+    document = await pack(stage, since=since, key_digest=STOLEN, people=True, aware_at=aware)
+    facts = dict(document.facts)
+    assert (facts["Different premises"], facts["Records given"]) == ("1", "2")
+    assert facts["To the Commissioner by"].startswith((aware + timedelta(hours=72)).date().isoformat()[:8])
+    records, agencies, ends, days, listed = document.tables
+    assert records.rows[0][:3] == (RISK, "cfrs", 2)
+    assert "special-category" in str(records.rows[0][3])
+    assert {row[:4] for row in agencies.rows} == {
+        ("cfrs", "held the record", 3, 2),
+        ("nwas", "asked", 3, 2),
+    }
+    assert {(row[0], row[2]) for row in ends.rows} == {("disclosure", 2), ("refusal", 1)}
+    assert sum(int(str(row[1])) for row in days.rows) == 3
+    assert person.value in str(listed.rows)
+    assert other.value not in text(document)
+    mine = await pack(stage, since=since, key_digest=key_of("nwas/cad"))
+    assert dict(mine.facts)["Records given"] == "1"
+
+
+async def test_without_people_nobody_is_named(stage: Stage) -> None:
+    """The pack for the Commissioner holds numbers; identifiers come when they are asked for."""
+    since, person = await from_now(stage), stage.person()
+    await asked(stage, person)
+    document = await pack(stage, since=since, agreement="nwas-cfrs-premises")
+    assert dict(document.facts)["Different premises"] == "1"
+    assert person.value not in text(document)
+    assert "Clock" in dict(document.facts)
+
+
+async def test_an_agency_sees_its_own_side(stage: Stage) -> None:
+    """A provider what it was asked; who is no party nothing; times and systems bound it."""
+    since = await from_now(stage)
+    person = stage.person()
+    await asked(stage, person)
+    await asked(stage, person, actor=replace(ACTOR, role="visitor"))
+    for who, requests in ((NWAS, 2), (OWNER, 1), (COUNCIL, 0)):
+        document = await pack(stage, who, since=since)
+        ends = document.tables[2].rows
+        assert sum(int(str(row[2])) for row in ends) == requests, who.agency
+    by_system = await pack(stage, NWAS, since=since, system="nwas/cad")
+    assert dict(by_system.facts)["Records given"] == "1"
+    elsewhere = await pack(stage, NWAS, since=since, system="nwas/other")
+    assert dict(elsewhere.facts)["Records given"] == "0"
+    with pytest.raises(NotAllowed, match="own side"):
+        await pack(stage, NWAS, since=since, agency="cfrs")
+    with pytest.raises(NotAllowed, match="operators make the performance report"):
+        await pack(stage, OPERATOR, since=since)
+    with pytest.raises(InvalidRequest, match="from when on"):
+        await pack(stage)
+
+
+async def test_a_wrong_person_review_begins_a_breach(stage: Stage) -> None:
+    """In the statement of the review; its owner and who asked see it; its pack is about that entry."""
+    person = stage.person()
+    await stage.said.add(COUNCIL, person, stage.objection(), GUARDIAN)
+    override = Override("life-at-risk", "the father is at the door")
+    changes = {"purpose": OVERRIDDEN, "override": override, "reason": Reason("urgent", "words")}
+    used, fine = [await asked(stage, person, **changes) for _ in range(2)]
+    await stage.overrides.review(OWNER, fine, "justified", "it was", GUARDIAN)
+    assert fine not in {each.id for each in (await stage.reports.breaches(OWNER, GUARDIAN))[0]}
+    await stage.overrides.review(OWNER, used, "wrong-person", "another family", GUARDIAN)
+    for who, sees in ((OWNER, True), (NWAS, True), (AUDITOR, True), (COUNCIL, False)):
+        found, _ = await stage.reports.breaches(who, GUARDIAN)
+        assert (used in {each.id for each in found}) is sees, who.agency
+    row = await stage.breaches.by_id(used)
+    assert row is not None
+    assert row.due_at - row.aware_at == timedelta(hours=72)
+    document = await pack(stage, OWNER, breach=used, people=True)
+    assert dict(document.facts)["Records given"] == "1"
+    assert [row["entry"] for row in rows(document) if "entry" in row] == [used]
+    assert "wrong person" in dict(document.facts)["Begun by"]
+    with pytest.raises(NotAllowed, match="no such breach"):
+        await pack(stage, COUNCIL, breach=used)
+
+
+async def test_who_asked_hears_of_no_review_under_neither_confirm_nor_deny(stage: Stage) -> None:
+    """That there was something to review would say that there was somebody: it is the owner's alone."""
+    since, person = await from_now(stage), stage.person()
+    await stage.said.add(COUNCIL, person, stage.objection(), GUARDIAN)
+    override = Override("life-at-risk", "the father is at the door")
+    changes = {"purpose": SILENT_OVERRIDDEN, "override": override, "reason": Reason("urgent", "words")}
+    used = await asked(stage, person, **changes)
+    await stage.overrides.review(OWNER, used, "wrong-person", "another family", GUARDIAN)
+    await indexed(stage)
+    for who, sees in ((OWNER, True), (AUDITOR, True), (NWAS, False)):
+        found, _ = await stage.reports.breaches(who, GUARDIAN)
+        assert (used in {each.id for each in found}) is sees, who.agency
+        document, _ = await stage.reports.make(who, Wanted("overrides", since), GUARDIAN, WHY)
+        assert (used in text(document)) is sees, who.agency
+    with pytest.raises(NotAllowed, match="no such breach"):
+        await pack(stage, NWAS, breach=used)
+
+
+async def test_it_says_which_log_and_how_far_it_reaches(stage: Stage) -> None:
+    """Origin, checkpoint, how much of it the index held; and the report is an entry with who and why."""
+    start = await stage.size()
+    document = await pack(stage, since=await from_now(stage))
+    facts = dict(document.facts)
+    assert facts["Log"] == stage.signer.name
+    assert facts["Index"] == f"{start} of the {start} entries before this report: all of them"
+    (full,) = await stage.since(start)
+    assert (full["event"], full["detail"]["report"], full["detail"]["reason"]) == (
+        "report-made",
+        "breach",
+        "complaint",
+    )
+    with pytest.raises(InvalidRequest, match="say why"):
+        await stage.reports.make(AUDITOR, Wanted("agency"), GUARDIAN, Reason())
+    if stage.kind == "postgres":
+        await asked(stage)
+        behind, _ = await stage.reports.make(AUDITOR, Wanted("agency"), GUARDIAN, WHY)
+        assert "are not in the index yet" in dict(behind.facts)["Index"]
+
+
+@given(values=st.lists(st.integers(0, 3000), max_size=400))
+def test_different_people_are_counted_exactly_up_to_a_bound(values: list[int]) -> None:
+    """However often each comes."""
+    distinct = Distinct()
+    for value in values:
+        distinct.add(str(value))
+    assert (distinct.count(), distinct.exact) == (len(set(values)), True)
+
+
+def test_more_are_estimated() -> None:
+    """Within some five in a hundred, in memory that does not grow; and it says `about`."""
+    distinct = Distinct()
+    for value in range(60_000):
+        distinct.add(str(value))
+    assert abs(distinct.count() - 60_000) < 3_000
+    assert distinct.shown().startswith("about ")
+    assert len(distinct._heap) == len(distinct._held) == 4096

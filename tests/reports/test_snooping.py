@@ -1,0 +1,174 @@
+"""Signs of snooping: each is found where it is, not where it is not, and is said to be no proof."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+import pytest
+
+from broker.core.model import SubjectRef
+from broker.core.receipt import Audience
+from broker.core.reports.document import Document
+from broker.core.reports.line import Line
+from broker.core.reports.snooping import Hours, Member, Names, Signs, Watched, folded
+from broker.looks import Wanted
+from tests.human.conftest import GUARDIAN, OWNER
+from tests.reports.conftest import WHY, asked, from_now, indexed, rows, text
+from tests.support.stage import Stage
+from tests.support.values import replace
+from tests.support.world import ACTOR, AUDITOR, caller
+
+NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+NONE = Signs(frozenset())
+ADA = {"id": "a.hill", "role": "ambulance-crew", "name": "Ada Hill"}
+BEN = {"id": "b.dale", "role": "ambulance-crew", "name": "Ben Dale"}
+
+
+def looked(n: int = 0, **changes: Any) -> Line:
+    """An entry of somebody's looking."""
+    made = Line(
+        index=n,
+        id=f"entry-{n}",
+        at=NOON,
+        audience=Audience.FULL,
+        event="disclosure",
+        requester="nwas",
+        provider="cfrs",
+        record_type="records.nhs.v1.PatientSummary",
+        purpose="direct-care",
+        actor=ADA,
+        subjects=(SubjectRef("nhs-number", str(n)),),
+    )
+    return replace(made, **changes)
+
+
+def watched(signs: Signs, *lines: Line) -> Document:
+    """The report on these."""
+    names = Names()
+    for each in lines:
+        names.add(each)
+    made = Watched(signs, names)
+    for each in lines:
+        made.add(each)
+    return made.document(())
+
+
+def found(signs: Signs, *lines: Line) -> set[tuple[str, str]]:
+    """Sign and entry of each."""
+    return {(row["sign"], row["entry"]) for row in rows(watched(signs, *lines)) if "entry" in row}
+
+
+def traits(given: str, family: str, **more: str) -> dict[str, Any]:
+    """Somebody asked about without a number."""
+    return {"subjects": (), "traits": {"given_name": given, "family_name": family, **more}}
+
+
+@pytest.mark.parametrize(
+    ("asked_about", "sign"),
+    [
+        (("Ada", "Hill"), "own-name"),
+        (("ADA", "Híll"), "own-name"),
+        (("Ben", "Dale"), "colleague-name"),
+        (("Cai", "Moor"), None),
+        (("", "Hill"), None),
+    ],
+    ids=["own", "own, spelt otherwise", "a colleague's", "a stranger's", "a family name alone"],
+)
+def test_names_of_the_actor_and_of_colleagues(asked_about: tuple[str, str], sign: str | None) -> None:
+    """A whole name of the actor's own agency; at another agency the same name is no colleague's."""
+    line = looked(1, **traits(*asked_about))
+    signs = found(NONE, line, looked(2, actor=BEN))
+    assert signs == ({(sign, "entry-1")} if sign else set())
+    elsewhere = looked(2, actor=BEN, requester="cfrs")
+    assert found(NONE, line, elsewhere) == ({(sign, "entry-1")} if sign == "own-name" else set())
+
+
+def test_the_staff_list_knows_names_and_addresses() -> None:
+    """By postcode and first line together, or by UPRN; of the actor, and not of another."""
+    staff = (
+        Member("a.hill", "Ada Hill", "1 High Street", "CA1 1AA", "10001"),
+        Member("c.moor", "Cai Moor"),
+    )
+    signs = replace(NONE, staff=staff)
+    home = traits("Cai", "Fell", postcode="ca11aa", address_line="1 high street")
+    assert found(signs, looked(1, **home)) == {("own-address", "entry-1")}
+    assert found(signs, looked(1, actor=BEN, **home)) == set()
+    assert (
+        found(signs, looked(1, **traits("Cai", "Fell", postcode="CA1 1AA", address_line="9 Low Road"))) == set()
+    )
+    assert found(signs, looked(1, subjects=(SubjectRef("uprn", "10001"),))) == {("own-address", "entry-1")}
+    assert found(signs, looked(1, **traits("Cai", "Moor"))) == {("colleague-name", "entry-1")}
+
+
+def test_an_incident_is_missed_where_the_purpose_expects_one() -> None:
+    """Of the purposes that the reader names, and no others."""
+    signs = Signs(frozenset({"emergency-response"}))
+    at_once = {"purpose": "emergency-response"}
+    assert found(signs, looked(1, **at_once)) == {("no-incident", "entry-1")}
+    assert found(signs, looked(1, **at_once, incident="nwas/2026-11-21/0042")) == set()
+    assert found(signs, looked(1)) == set()
+
+
+def test_one_actor_about_one_person_too_often_is_a_sign_once() -> None:
+    """From the number that the reader sets; by several actors, or about several people, it is none."""
+    signs = replace(NONE, repeated_from=3)
+    same = {"subjects": (SubjectRef("nhs-number", "9434765919"),)}
+    assert found(signs, *(looked(n, **same) for n in range(2))) == set()
+    assert found(signs, *(looked(n, **same) for n in range(5))) == {("repeated", "entry-2")}
+    assert found(signs, *(looked(n, **same, actor=ADA if n % 2 else BEN) for n in range(4))) == set()
+    assert found(signs, *(looked(n) for n in range(5))) == set()
+
+
+@pytest.mark.parametrize(
+    ("hour", "role", "sign"),
+    [(12, "ambulance-crew", False), (21, "ambulance-crew", True), (21, "fire-crew", False), (3, "x", True)],
+)
+def test_hours_are_a_roles_own_or_those_of_all(hour: int, role: str, sign: bool) -> None:
+    """By clocks in the United Kingdom; a shift may go over midnight; without hours nothing is looked at."""
+    day, night = Hours(time(7), time(19)), Hours(time(19), time(7), "fire-crew")
+    line = looked(1, at=NOON.replace(hour=hour), actor={**ADA, "role": role})
+    assert found(replace(NONE, shifts=(day, night)), line) == ({("out-of-hours", "entry-1")} if sign else set())
+    assert found(NONE, line) == set()
+
+
+def test_summer_time_counts() -> None:
+    """18:30 UTC in July is half past seven in the evening."""
+    signs = replace(NONE, shifts=(Hours(time(7), time(19)),))
+    summer = datetime(2026, 7, 1, 18, 30, tzinfo=UTC)
+    assert found(signs, looked(1, at=summer)) == {("out-of-hours", "entry-1")}
+    assert found(signs, looked(1, at=summer + timedelta(days=150))) == set()
+
+
+def test_it_says_that_a_sign_is_no_proof_and_shows_its_limits() -> None:
+    """On the page, with each threshold, and with what each sign means."""
+    document = watched(replace(NONE, repeated_from=7), looked(1, **traits("Ada", "Hill")))
+    assert "SIGNS AND NO PROOF" in document.about[0]
+    facts = dict(document.facts)
+    assert facts["Often"].startswith("7 times")
+    assert "not looked at" in facts["Hours"]
+    assert "not looked at" in facts["Staff list"]
+    assert any(note.startswith("own-name: ") for note in document.tables[0].notes)
+
+
+def test_names_are_compared_without_order_case_and_titles() -> None:
+    """HILL, Ada and Dr Ada Hill are one; Ada Hills is another."""
+    assert folded("HILL, Ada") == folded("Dr Ada Hill") == {"ada", "hill"}
+    assert folded("Ada Hills") != folded("Ada Hill")
+
+
+async def test_on_a_log_each_sees_signs_of_its_own_staff(stage: Stage) -> None:
+    """An agency about its own people; another agency nothing of them; whom they looked up is not told."""
+    since = await from_now(stage)
+    person = stage.person()
+    often = [await asked(stage, person) for _ in range(3)]
+    once = await asked(stage, actor=replace(ACTOR, id="b.dale"))
+    signs = Signs(frozenset({"direct-care"}), repeated_from=3)
+    await indexed(stage)
+    for who, sees in ((caller("nwas"), True), (AUDITOR, True), (OWNER, False)):
+        wanted = Wanted("snooping", since, signs=signs)
+        document, _ = await stage.reports.make(who, wanted, GUARDIAN, WHY)
+        entries = {row["entry"] for row in rows(document) if "entry" in row}
+        assert bool(entries & set(often)) is sees, who.agency
+        assert once not in entries
+        assert person.value not in text(document)

@@ -1,0 +1,151 @@
+"""Requests for access, breaches and complaints in memory. One suite runs over these and over PostgreSQL's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from broker.cases import StoredAccess, StoredBreach, StoredClearing, StoredComplaint
+from broker.core.canonical import encode
+from broker.ports import Change
+from broker.queues import StoredOverride
+from tests.support.values import replace
+
+KINDS = ("access-start", "access-clearing", "access-issue")
+COMPLAINTS = ("complaint", "complaint-acknowledged", "complaint-closed")
+
+
+@dataclass
+class MemoryAccesses:
+    """Implements `cases.AccessStore`. `index_of` is the place of an entry."""
+
+    index_of: Callable[[str], int]
+    rows: dict[str, StoredAccess] = field(default_factory=dict)
+    clearings: dict[tuple[str, str, str], StoredClearing] = field(default_factory=dict)
+
+    async def open(self, most: int) -> list[StoredAccess]:
+        """Those not answered."""
+        waiting = [await self._placed(each) for each in self.rows.values() if each.issued_at is None]
+        waiting.sort(key=lambda each: each.due_at)
+        rounds = [sum(one.agency == each.agency for one in waiting[:n]) for n, each in enumerate(waiting)]
+        ordered = sorted(zip(rounds, waiting, strict=True), key=lambda pair: (pair[0], pair[1].due_at))
+        return [each for _, each in ordered][:most]
+
+    async def by_id(self, access: str) -> StoredAccess | None:
+        """One of them."""
+        row = self.rows.get(access)
+        return None if row is None else await self._placed(row)
+
+    async def cleared(self, access: str, agency: str) -> list[StoredClearing]:
+        """One controller's."""
+        return [each for (of, _, by), each in self.clearings.items() if (of, by) == (access, agency)]
+
+    async def told(self, access: str) -> list[tuple[str, str]]:
+        """What some controller lets be told."""
+        return [(e, by) for (of, e, by), each in self.clearings.items() if of == access and not each.code]
+
+    async def _placed(self, row: StoredAccess) -> StoredAccess:
+        return replace(row, index=self.index_of(row.id))
+
+    def apply(self, change: Change) -> None:
+        """A change of these."""
+        detail: dict[str, Any] = dict(change.detail)
+        at = datetime.fromisoformat(detail["at"])
+        if change.kind == "access-start":
+            encode(change.sealed or {})
+            due = datetime.fromisoformat(detail["due"])
+            row = StoredAccess(detail["id"], detail["agency"], at, due, -1, change.sealed or {})
+            self.rows[row.id] = row
+        elif change.kind == "access-clearing":
+            for entry in detail["entries"]:
+                by = detail["agency"]
+                made = StoredClearing(entry, by, detail["code"], at)
+                self.clearings[detail["access"], entry, by] = made
+        else:
+            self.rows[detail["access"]] = replace(self.rows[detail["access"]], issued_at=at)
+
+
+@dataclass
+class MemoryBreaches:
+    """Implements `cases.BreachStore`."""
+
+    rows: dict[str, StoredBreach] = field(default_factory=dict)
+
+    async def of(self, agency: str, most: int) -> list[StoredBreach]:
+        """Newest first."""
+        own = [each for each in self.rows.values() if agency in ("", each.provider, each.requester)]
+        return sorted(own, key=lambda each: each.aware_at, reverse=True)[:most]
+
+    async def by_id(self, breach: str) -> StoredBreach | None:
+        """One of them."""
+        return self.rows.get(breach)
+
+    def begins(self, used: StoredOverride) -> None:
+        """A review said that it was the wrong person."""
+        at = used.reviewed_at
+        assert at is not None
+        whose = (used.provider, used.requester, used.system)
+        self.rows.setdefault(used.id, StoredBreach(used.id, *whose, used.used_at, at, at + timedelta(hours=72)))
+
+
+@dataclass
+class MemoryComplaints:
+    """Implements `cases.ComplaintStore`."""
+
+    rows: dict[str, StoredComplaint] = field(default_factory=dict)
+
+    async def of(
+        self, agency: str, since: datetime | None, until: datetime | None, most: int
+    ) -> list[StoredComplaint]:
+        """Newest first."""
+        own = [
+            each
+            for each in self.rows.values()
+            if agency in ("", each.agency)
+            and (since is None or each.received_at >= since)
+            and (until is None or each.received_at < until)
+        ]
+        return sorted(own, key=lambda each: each.received_at, reverse=True)[:most]
+
+    async def by_id(self, complaint: str) -> StoredComplaint | None:
+        """One of them."""
+        return self.rows.get(complaint)
+
+    def apply(self, change: Change) -> None:
+        """A change of these."""
+        detail: dict[str, Any] = dict(change.detail)
+        if change.kind == "complaint":
+            encode(change.sealed or {})
+            received, due = (datetime.fromisoformat(detail[name]) for name in ("received", "due"))
+            row = StoredComplaint(detail["id"], detail["agency"], received, due, change.sealed or {})
+            self.rows[row.id] = row
+            return
+        row, at = self.rows[detail["complaint"]], datetime.fromisoformat(detail["at"])
+        if change.kind == "complaint-acknowledged":
+            self.rows[row.id] = replace(row, acknowledged_at=at)
+        else:
+            self.rows[row.id] = replace(row, closed_at=at, outcome=detail["outcome"])
+
+
+@dataclass
+class MemoryCases:
+    """All of them."""
+
+    index_of: Callable[[str], int]
+
+    def __post_init__(self) -> None:
+        self.accesses = MemoryAccesses(self.index_of)
+        self.breaches = MemoryBreaches()
+        self.complaints = MemoryComplaints()
+
+    def apply(self, change: Change) -> bool:
+        """Make a change, if it is one of these."""
+        if change.kind in KINDS:
+            self.accesses.apply(change)
+        elif change.kind in COMPLAINTS:
+            self.complaints.apply(change)
+        else:
+            return False
+        return True
