@@ -43,6 +43,7 @@ from broker.explanations import Explanations
 from broker.exports import Exports
 from broker.holds import Holds
 from broker.keys import FolderKeys
+from broker.late import LateRecords
 from broker.limits import Limits
 from broker.links import Links
 from broker.notices import Notices
@@ -54,6 +55,7 @@ from broker.ports import Clock, FactsSource
 from broker.readiness import Readiness
 from broker.referrals import Referrals
 from broker.referring import Referring
+from broker.refusals import Refusals
 from broker.registry import Registry
 from broker.release import CatalogueReleases
 from broker.replays import Replays
@@ -212,6 +214,8 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         anchoring = _anchoring(settings, store, own.id, witnessing, telemetry, stack)
         acknowledgements = Acknowledgements(administration, store.facts)
         stack.push_async_callback(acknowledgements.drain)
+        refusals = Refusals(store.log, telemetry.refused, clock, own.id)
+        stack.push_async_callback(refusals.drain)
         exchange = Exchange(
             store.log,
             facts(store.facts),
@@ -234,6 +238,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         audits = Audits(administration, store.reader, clock, witnessing, anchoring)
         searches = Searches(administration, store.index)
         exports = Exports(administration, store.reader, store.entries, clock)
+        late = LateRecords(store.log, store.facts, store.reference, clock, store.blind.said)
         past, reference, rows = store.past, store.reference, store.rows
         replays = Replays(administration, past)
         explanations = Explanations(
@@ -304,7 +309,16 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
             )
             audit_pb2_grpc.add_AuditServiceServicer_to_server(
                 AuditServicer(
-                    audits, searches, store.reader, identity, telemetry, explanations, replays, exports
+                    audits,
+                    searches,
+                    store.reader,
+                    identity,
+                    telemetry,
+                    explanations,
+                    replays,
+                    exports,
+                    late,
+                    limits,
                 ),
                 server,
             )
@@ -341,7 +355,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         stack.push_async_callback(edge.stop)
         own_ports = await _open_own(settings, edge)
         await workers.beat()
-        upkeep = [_keep_fresh(store), _keep_tiles(store), store.index.watch(), notices.run()]
+        upkeep = [_keep_fresh(store), _keep_tiles(store), store.index.watch(), notices.run(), refusals.run()]
         if witnessing is not None:
             upkeep.append(witnessing.run())
         if anchoring is not None:
@@ -408,7 +422,7 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
         BreachRows(database),
         ComplaintRows(database, seals),
     )
-    kept = KeepingRows(database, blind, index.blind, reader.log), DestroyingRows(database, seals, ring)
+    kept = KeepingRows(database, blind, index.terms, reader.log), DestroyingRows(database, seals, ring)
     reference = ReferenceReader(database)
     return _Store(
         database,

@@ -56,14 +56,17 @@ class Holds:
         own = sorted(await self.own(caller))
         hold = str(uuid.uuid4())
         kind, value, terms = _named(what)
+        common, few = self._keeping.blind(terms)
+        parties, _ = self._keeping.blind(frozenset(term("agency", each) for each in own))
         stored: dict[str, Json] = {
             "id": hold,
             "agency": caller.agency,
             "everything": caller.function is Function.AUDITOR,
             "agencies": [*own],
-            "parties": [str(each) for each in self._keeping.blind(frozenset(term("agency", a) for a in own))],
+            "parties": [*parties],
             "what": kind,
-            "terms": [str(each) for each in self._keeping.blind(terms)],
+            "terms": [*common],
+            "rare": [*few],
             "agreement": value if kind == "agreement" else "",
             "reference": reference,
             "at": self._clock.now().isoformat(),

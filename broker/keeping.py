@@ -52,8 +52,8 @@ class Attached(Struct, frozen=True):
 class Keeping(Protocol):
     """Holds and erasures."""
 
-    def blind(self, terms: frozenset[str]) -> tuple[int, ...]:
-        """Search terms as the index has them."""
+    def blind(self, terms: frozenset[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Search terms as the index has them: those that many entries have, and those that few have."""
 
     async def holds(self, hold: str = "") -> list[Hold]:
         """Those that stand, oldest first; or one by id, released or not. Raises AuditUnavailable."""

@@ -15,11 +15,13 @@ import typer
 from broker.cli import (
     audit_access,
     audit_anchor,
+    audit_card,
     audit_complaint,
     audit_export,
     audit_fsck,
     audit_hold,
     audit_index,
+    audit_late,
     audit_log,
     audit_report,
     audit_retention,
@@ -225,6 +227,8 @@ def verify(
 
 
 app.command()(audit_search.search)
+for late in (audit_late.record_late, audit_card.downtime_card):
+    app.command()(late)
 app.command()(audit_anchor.anchor)
 for check in (audit_fsck.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match, audit_witness.witness):
     app.command()(check)

@@ -16,7 +16,7 @@ from broker.errors import IntegrityError, KeyDestroyed
 from broker.keeping import Counted, Unfinished, ViewClass
 from broker.keys import KeyRing
 from broker.store.cases import ACCESS, COMPLAINT
-from broker.store.pool import Database
+from broker.store.pool import Database, one
 from broker.store.queued import OVERRIDE, OVERRIDE_RESTRICTION, OVERRIDE_REVIEW, REFERRAL, REFERRAL_DECISION
 from broker.store.seal import Seals, ViewKey
 
@@ -24,9 +24,12 @@ _LOOKED = 5_000  # places that one statement looks at, some hundred holds and al
 _SOME = 500  # entries sealed anew in one statement
 _FEW = 2_000  # places whose entries are removed in one transaction
 # One look at all that is held, before each hold is looked at for what may be: few entries are.
-_TERMS = "select array(select distinct unnest(terms) from hold where released_at is null)"
+_TERMS = """
+select array(select distinct unnest(terms) from hold where released_at is null) as common,
+    array(select distinct unnest(rare) from hold where released_at is null) as few
+"""
 _MAY_BE_HELD = (
-    "(coalesce(s.terms && $4, cardinality($4) > 0)"
+    "(coalesce(s.terms && $4 or s.rare && search_keys(v.idx, $5), cardinality($4) + cardinality($5) > 0)"
     " or exists (select from search_progress p where p.log = v.log and p.again <= v.idx))"
 )
 _COUNT = f"""
@@ -39,9 +42,9 @@ where v.log = $1 and v.idx >= $2 and v.idx < $3 group by v.key
 _HELD = f"""
 select v.idx, e.id, v.views, v.words
 from view v join entry e using (log, idx) left join search s using (log, idx)
-where v.log = $1 and v.idx >= $2 and v.idx < $3 and v.key = $5
+where v.log = $1 and v.idx >= $2 and v.idx < $3 and v.key = $6
   and case when {_MAY_BE_HELD} then under_hold(v.log, v.idx) end
-order by v.idx limit $6
+order by v.idx limit $7
 """  # noqa: S608 - ours
 _SET_ASIDE = """
 update view v set key = $3, views = n.views, words = n.words
@@ -50,7 +53,7 @@ where v.log = $1 and v.idx = n.idx and v.key = $2
 """
 _OF_KEY = "select idx from view where log = $1 and idx >= $2 and idx < $3 and key = $4"
 # The rows stay, empty, and say that the index has looked at them.
-_UNFIND = "update search set terms = '{}' where log = $1 and idx = any ($2)"
+_UNFIND = "update search set terms = '{}', rare = '{}' where log = $1 and idx = any ($2)"
 _REMOVE = "delete from view where log = $1 and idx = any ($2) and key = $3"
 _WITHDRAWN = """
 with gone as (
@@ -127,7 +130,7 @@ class DestroyingRows:
         terms = await self._held_terms()
         async for log, start, end in self._steps():
             async with self._database.connection() as connection:
-                rows = await connection.fetch(_COUNT, log, start, end, terms)
+                rows = await connection.fetch(_COUNT, log, start, end, *terms)
             for row in rows:
                 known = found.get(row["key"], Counted())
                 found[row["key"]] = Counted(
@@ -149,7 +152,7 @@ class DestroyingRows:
         async for log, start, end in self._steps():
             while True:
                 async with self._database.connection() as connection:
-                    rows = await connection.fetch(_HELD, log, start, end, terms, view.key, _SOME)
+                    rows = await connection.fetch(_HELD, log, start, end, *terms, view.key, _SOME)
                 if not rows:
                     break
                 new = new or await self._seals.of(view.month, to)
@@ -188,10 +191,10 @@ class DestroyingRows:
             await connection.execute("update destroyed set done_at = clock_timestamp() where id = $1", end.id)
         return removed
 
-    async def _held_terms(self) -> list[int]:
+    async def _held_terms(self) -> tuple[list[int], list[int]]:
         async with self._database.connection() as connection:
-            found: list[int] = await connection.fetchval(_TERMS)
-        return found
+            row = await one(connection, _TERMS)
+        return row["common"], row["few"]
 
     async def _steps(self, step: int = _LOOKED) -> AsyncIterator[tuple[int, int, int]]:
         """Every log in ranges of places."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import asyncpg
@@ -11,6 +11,7 @@ from broker.core.model import SubjectRef
 from broker.keeping import Attached, Hold
 from broker.store.blind import Blind
 from broker.store.pool import Database
+from broker.store.terms import BlindTerms
 
 STEP = 20_000  # places that one statement looks at, well within its time
 
@@ -41,17 +42,16 @@ where not exists (select from search s where s.log = $1 and s.idx = n.n) order b
 class KeepingRows:
     """Reads what is held and what hangs together."""
 
-    def __init__(
-        self, database: Database, blind: Blind, terms: Callable[[frozenset[str]], Sequence[int]], log: int
-    ) -> None:
+    def __init__(self, database: Database, blind: Blind, terms: BlindTerms, log: int) -> None:
         self._database = database
         self._blind = blind
         self._terms = terms
         self._log = log
 
-    def blind(self, terms: frozenset[str]) -> tuple[int, ...]:
+    def blind(self, terms: frozenset[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """As `Keeping.blind`."""
-        return tuple(self._terms(terms))
+        common, few = self._terms.split(terms)
+        return tuple(common), tuple(few)
 
     async def holds(self, hold: str = "") -> list[Hold]:
         """As `Keeping.holds`."""

@@ -62,6 +62,7 @@ async def test_what_is_not_indexed_yet_is_held(durable_stage: Stage) -> None:
     request = stage.asks()
     stage.finds(request)
     await stage.exchange.answer(request)
+    await ask(stage.dsn, "delete from search where idx = (select max(idx) from search)", "select 1")
     held = f"select entry_under_hold('{await entry_of(stage, request)}')"
     assert await ask(stage.dsn, held)
     await caught_up(stage)

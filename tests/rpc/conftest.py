@@ -179,6 +179,8 @@ async def serving(
             world.why.explanations,
             world.why.replays,
             world.exports,
+            world.late,
+            door.limits,
         ),
         server,
     )

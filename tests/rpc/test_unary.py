@@ -171,6 +171,9 @@ class _Known:
     def of(self, _: object) -> Caller:
         return caller()
 
+    def named(self, _: object) -> str:
+        return caller().name
+
     async def watch(self, _: object) -> None:
         await asyncio.Event().wait()
 

@@ -98,7 +98,7 @@ async def durable(
             AccessRows(database, seals),
             BreachRows(database),
             ComplaintRows(database, seals),
-            KeepingRows(database, blind, search.blind, reader.log),
+            KeepingRows(database, blind, search.terms, reader.log),
             DestroyingRows(database, seals, ring),
             seals,
         )

@@ -26,9 +26,9 @@ class MemoryKeeping:
         self._holds: dict[str, tuple[Hold, dict[str, Any], SubjectRef | None]] = {}
         self.erased: dict[str, str] = {}
 
-    def blind(self, terms: frozenset[str]) -> tuple[int, ...]:
+    def blind(self, terms: frozenset[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """As `Keeping.blind`."""
-        return tuple(int(hashlib.sha256(t.encode()).hexdigest()[:12], 16) for t in sorted(terms))
+        return tuple(int(hashlib.sha256(t.encode()).hexdigest()[:12], 16) for t in sorted(terms)), ()
 
     async def holds(self, hold: str = "") -> list[Hold]:
         """As `Keeping.holds`."""
@@ -83,7 +83,7 @@ class MemoryKeeping:
 
     def held(self, kept: Kept) -> bool:
         """Whether a hold covers it."""
-        terms = set(self.blind(terms_of(kept.draft.full))) if kept.draft.full else set()
+        terms = set(self.blind(terms_of(kept.draft.full))[0]) if kept.draft.full else set()
         named = {str(kept.draft.full.get(side)) for side in ("requester", "provider")}
         return any(
             hold.released_at is None

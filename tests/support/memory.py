@@ -157,6 +157,10 @@ class MemoryStore:
         asked["override"] = str(request.override)
         return hashlib.sha256(encode({**asked, "incident": request.incident})).digest()
 
+    def said(self, what: dict[str, Json]) -> bytes:
+        """A digest of what was said, as the store's own."""
+        return hashlib.sha256(b"said" + encode(what)).digest()
+
     async def by_id(self, directive_id: str) -> StoredDirective | None:
         """As `ports.DirectiveStore`."""
         if directive_id in self.withdrawn or directive_id not in self.directives:

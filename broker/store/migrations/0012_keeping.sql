@@ -12,10 +12,11 @@ create table hold (
     everything    boolean not null,
     agencies      text[] not null,
     -- The same, blind, as in `search`.
-    parties       bigint[] not null,
+    parties       integer[] not null,
     kind          text not null check (kind in ('person', 'incident', 'agreement')),
     -- Blind, as in `search`: an entry that has any of them is held, whenever it was made.
-    terms         bigint[] not null,
+    terms         integer[] not null,
+    rare          bigint[] not null,
     -- Blind, as in `directive`; null where it is about no person.
     subject       bytea,
     -- Which agreement; empty for the others, whose value stands only in the entry of the hold.
@@ -52,11 +53,11 @@ create function under_hold(p_log smallint, p_idx bigint) returns boolean
 language sql stable as $$
     select exists (
         select from hold h
-        where h.released_at is null and coalesce(
-            (select s.terms from search s where s.log = p_log and s.idx = p_idx) && h.terms and (
-                h.everything or (select s.terms from search s where s.log = p_log and s.idx = p_idx) && h.parties
-            ), true
-        )
+        where h.released_at is null and coalesce((
+            select (s.terms && h.terms or s.rare && search_keys(p_idx, h.rare))
+                and (h.everything or s.terms && h.parties)
+            from search s where s.log = p_log and s.idx = p_idx
+        ), true)
     ) or exists (
         select from search_progress p where p.log = p_log and p.again <= p_idx
     ) and exists (select from hold h where h.released_at is null)
@@ -127,13 +128,14 @@ create trigger hold_guard before delete on directive for each row execute functi
 create function policy_apply_hold(p_policy bigint, p_change jsonb, p_blob bytea) returns void
 language plpgsql volatile as $$
 begin
-    insert into hold (id, agency, everything, agencies, parties, kind, terms, subject, agreement, reference,
+    insert into hold (id, agency, everything, agencies, parties, kind, terms, rare, subject, agreement, reference,
                       placed_at)
     values ((p_change ->> 'id')::uuid, p_change ->> 'agency', (p_change ->> 'everything')::boolean,
             array(select jsonb_array_elements_text(p_change -> 'agencies')),
-            array(select value::bigint from jsonb_array_elements_text(p_change -> 'parties')),
+            array(select value::integer from jsonb_array_elements_text(p_change -> 'parties')),
             p_change ->> 'what',
-            array(select value::bigint from jsonb_array_elements_text(p_change -> 'terms')),
+            array(select value::integer from jsonb_array_elements_text(p_change -> 'terms')),
+            array(select value::bigint from jsonb_array_elements_text(p_change -> 'rare')),
             decode(p_change ->> 'subject', 'hex'), p_change ->> 'agreement', p_change ->> 'reference',
             (p_change ->> 'at')::timestamptz);
 end $$;
@@ -183,7 +185,7 @@ begin
     )
     select array_agg(id), array_agg(log), array_agg(idx) from gone into v_gone, v_logs, v_places;
     -- The row stays, empty, and says that the index has looked at it.
-    update search s set terms = '{}'
+    update search s set terms = '{}', rare = '{}'
     from unnest(v_logs, v_places) g(log, idx) where s.log = g.log and s.idx = g.idx;
     insert into erased (item, by) select id, v_by from unnest(v_gone) g(id) on conflict do nothing;
 
