@@ -234,12 +234,12 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         said = DirectiveReader(store.database, store.blind)
         directives = Directives(administration, store.facts, said, store.reference, clock)
         book = RouteBook(administration, store.reference, clock)
-        standing = Standing(administration, store.reference, clock)
+        past, reference, rows = store.past, store.reference, store.rows
+        standing = Standing(administration, store.reference, clock, rows.referrals, rows.overrides)
         audits = Audits(administration, store.reader, clock, witnessing, anchoring)
         searches = Searches(administration, store.index)
         exports = Exports(administration, store.reader, store.entries, clock)
         late = LateRecords(store.log, store.facts, store.reference, clock, store.blind.said)
-        past, reference, rows = store.past, store.reference, store.rows
         replays = Replays(administration, past)
         explanations = Explanations(
             administration, audits, store.reader, store.facts, reference, past, replays, clock
@@ -266,7 +266,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         erasures = Erasures(administration, finder, holds, store.facts)
         retention = Retention(administration, store.destroying, store.facts, clock, kept_for)
         scrubs = Scrubs(administration, Scrubber(settings.database_url))
-        notices = Notices(rows.overrides, settings.override_webhook, telemetry.noticed)
+        notices = Notices(rows.overrides, settings.override_webhook, telemetry.noticed, reference, clock)
         stack.push_async_callback(notices.close)
         workers = Workers(own, WorkerRows(store.database), links.attached)
         limits = Limits(settings.agency_per_second)

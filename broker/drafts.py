@@ -251,6 +251,7 @@ def _granted(grant: Grant | None) -> Json:
         "permitted": [*grant.permitted],
         "until": grant.until.isoformat(),
         "law": law_detail(grant.one_off) if grant.one_off else None,
+        "provider": grant.provider or None,
     }
 
 

@@ -43,6 +43,7 @@ def referred(case: Case) -> Queued:
     sealed: dict[str, Json] = {
         "request": request_detail(request),
         "agreement": case.agreement,
+        "asked_of": case.asked_of or None,
         "why": [*why],
     }
     return _queued("referral", case, due, sealed, request.reason.words)
@@ -66,7 +67,8 @@ def _queued(
 ) -> Queued:
     request = case.request
     whose = (request.provider, request.requester, request.caller, request.request_id)
-    return Queued(kind, *whose, case.now, due, sealed, words, code)
+    district = request.place.district if request.place else ""
+    return Queued(kind, *whose, case.now, due, sealed, words, code, district)
 
 
 _TEXTS = (

@@ -9,13 +9,15 @@ often and in the end no more (the queue still has it). A notice may come twice; 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
 import httpx
 
+from broker.core.succession import takers
 from broker.errors import BrokerError
+from broker.ports import Clock, ReferenceSource
 from broker.queues import Notice, NoticeTable
 
 EVERY: Final = 1.0  # seconds between looks
@@ -27,8 +29,17 @@ PATIENCE: Final = 5.0  # seconds for one POST, redirects refused
 class Notices:
     """Sends what waits to one address; without one it sends nothing."""
 
-    def __init__(self, table: NoticeTable, url: str, count: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        table: NoticeTable,
+        url: str,
+        count: Callable[..., None],
+        reference: ReferenceSource,
+        clock: Clock,
+    ) -> None:
         self._table = table
+        self._reference = reference
+        self._clock = clock
         self._url = url
         self._count = count
         self._client = httpx.AsyncClient(timeout=PATIENCE, trust_env=False) if url else None
@@ -43,8 +54,11 @@ class Notices:
     async def look(self) -> int:
         """Send what is due now, each once; how many arrived. Raises AuditUnavailable."""
         told = 0
-        for notice in await self._table.claim(MOST, AGAIN):
-            if await self._sent(notice):
+        claimed = await self._table.claim(MOST, AGAIN)
+        agencies = (await self._reference.refresh()).agencies if claimed else {}
+        for notice in claimed:
+            whose = takers(agencies, notice.provider, notice.district, self._clock.now())
+            if await self._sent(document(notice, whose)):
                 await self._table.told(notice.override)
                 told += 1
         return told
@@ -54,13 +68,13 @@ class Notices:
         if self._client is not None:
             await self._client.aclose()
 
-    async def _sent(self, notice: Notice) -> bool:
+    async def _sent(self, said: dict[str, str | list[str]]) -> bool:
         if self._client is None:
             return False
         try:
             async with (
                 asyncio.timeout(PATIENCE),
-                self._client.stream("POST", self._url, json=document(notice)) as answer,
+                self._client.stream("POST", self._url, json=said) as answer,
             ):  # whatever it says beside its status is not read
                 arrived = answer.is_success
         except (httpx.HTTPError, TimeoutError):
@@ -69,8 +83,9 @@ class Notices:
         return arrived
 
 
-def document(notice: Notice) -> dict[str, str]:
-    """What is said: which override, whose record, who used it, on what code, and when it is to be reviewed."""
+def document(notice: Notice, reviewers: Sequence[str]) -> dict[str, str | list[str]]:
+    """What is said: which override, whose record, who used it, on what code, and by whom (another only where it
+    took the provider's place) and when it is to be reviewed."""
     return {
         "event": "override-used",
         "override": notice.override,
@@ -79,4 +94,5 @@ def document(notice: Notice) -> dict[str, str]:
         "code": notice.code,
         "used_at": notice.used_at.isoformat(),
         "review_due": notice.due_at.isoformat(),
+        "reviewed_by": [*reviewers],
     }

@@ -78,6 +78,9 @@ class Queued(Struct, frozen=True):
     sealed: dict[str, Json]
     words: str = ""
     code: str = ""
+    # Of the place that was asked about, empty where it named none: who has the district has the work, where the
+    # provider ends.
+    district: str = ""
 
 
 class Draft(Struct, frozen=True):

@@ -6,12 +6,14 @@ through `Administration.make` like everything else that decisions read.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct
 
 from broker.core.canonical import Json
+from broker.core.succession import Share
 
 
 class StoredReferral(Struct, frozen=True):
@@ -33,17 +35,26 @@ class StoredReferral(Struct, frozen=True):
     decided_at: datetime | None = None
     until: datetime | None = None
     decision: dict[str, Json] = {}
+    # Of the place that was asked about; empty where it named none.
+    district: str = ""
 
 
 class ReferralStore(Protocol):
     """Requests referred to humans."""
 
-    async def of(self, provider: str) -> list[StoredReferral]:
-        """Those of one provider: what is open first, in rounds of one of each requester, what is due first; a
-        bounded number, so that no requester's many hide another's few. Raises AuditUnavailable."""
+    async def of(self, shares: Sequence[Share]) -> list[StoredReferral]:
+        """Those of one agency, its shares of what others left to it among them: what is open first, in rounds
+        of one of each requester, what is due first; a bounded number, so that no requester's many hide
+        another's few. Raises AuditUnavailable."""
 
     async def by_id(self, referral: str) -> StoredReferral | None:
         """One of them. Raises AuditUnavailable."""
+
+    async def open(self, shares: Sequence[Share]) -> dict[str, int]:
+        """How many of these wait, by district. Raises AuditUnavailable."""
+
+    async def asked(self, agency: str) -> int:
+        """How many wait elsewhere that an agency asked for. Raises AuditUnavailable."""
 
 
 class StoredOverride(Struct, frozen=True):
@@ -62,6 +73,8 @@ class StoredOverride(Struct, frozen=True):
     words: str = ""
     reviewed_at: datetime | None = None
     review: dict[str, Json] = {}
+    # Of the place that was asked about; empty where it named none.
+    district: str = ""
 
 
 class StoredRestriction(Struct, frozen=True):
@@ -76,19 +89,25 @@ class StoredRestriction(Struct, frozen=True):
     until: datetime | None
     lifted_at: datetime | None
     detail: dict[str, Json]
+    # Of the override that led to it.
+    district: str = ""
 
 
 class OverrideStore(Protocol):
     """Overrides that were used, and restrictions of further ones."""
 
-    async def of(self, provider: str) -> list[StoredOverride]:
-        """Those of one provider, in the order of referrals; a bounded number. Raises AuditUnavailable."""
+    async def of(self, shares: Sequence[Share]) -> list[StoredOverride]:
+        """Those of one agency, in the order of referrals; a bounded number. Raises AuditUnavailable."""
 
     async def by_id(self, override: str) -> StoredOverride | None:
         """One of them. Raises AuditUnavailable."""
 
-    async def restrictions(self, provider: str) -> list[StoredRestriction]:
-        """Those that one provider has made, what is not lifted first, then newest first; a bounded number.
+    async def open(self, shares: Sequence[Share]) -> dict[str, int]:
+        """How many of these wait for their review, by district. Raises AuditUnavailable."""
+
+    async def restrictions(self, providers: Collection[str]) -> list[StoredRestriction]:
+        """Those that these providers have made, what is not lifted first, then newest first; a bounded number
+        of each.
 
         Raises AuditUnavailable.
         """
@@ -103,6 +122,7 @@ class Notice(Struct, frozen=True):
     code: str
     used_at: datetime
     due_at: datetime
+    district: str = ""
 
 
 class NoticeTable(Protocol):

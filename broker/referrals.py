@@ -1,27 +1,37 @@
 """Use cases of referrals: asking a human of the provider, looking at what waits for them, and deciding it.
 
-Who may do what: a partner's system asks; only a system of the provider agency sees what waits there, and every
-look is an entry; a named human of the provider decides, with reasons. What they let through goes out when the
-requester asks again (`retry_of`), by the same walk of decision as everything else.
+Who may do what: a partner's system asks; only a system of the provider agency, or of whoever has taken its
+place, sees what waits there, and every look is an entry; a named human of theirs decides, with reasons. What
+they let through goes out when the requester asks again (`retry_of`), by the same walk of decision as
+everything else.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from broker.administration import Administration, Made, Parties, Plan, named
 from broker.core.canonical import Json
 from broker.core.decision import decide
-from broker.core.flow import FlowKey
 from broker.core.granting import grant_detail, law_detail, ruling_key, statement
 from broker.core.model import Actor, Caller, Function, Grant, OneOff, Outcome, Request
 from broker.core.oneoff import one_off_id
 from broker.core.reference import Reference
+from broker.core.succession import shares
 from broker.core.views import ProviderView, RequesterView
+from broker.desk import (
+    asked,
+    check_fetchable,
+    ended,
+    escalation,
+    flow_key,
+    may_decide,
+    said_in_place,
+    silent,
+    standing_key,
+)
 from broker.errors import InvalidRequest, NotAllowed
-from broker.handed import request_from
 from broker.ids import entry_id
 from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSource
 from broker.queues import ReferralStore, StoredReferral
@@ -35,9 +45,14 @@ _NONE = "there is no such referral that your agency may decide"
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A referral as its owner sees it: what may be granted at most, and who hears of it when it is late."""
+    """A referral as its owner sees it: what may be granted at most, and who hears of it when it is late.
+
+    `agency` is the owner's; `status` is also `expired` (granted, and its time is over) and `lapsed` (whoever
+    asked has ended, and nobody could fetch it).
+    """
 
     row: StoredReferral
+    agency: str
     status: str
     overdue: bool
     escalate_to: str
@@ -68,21 +83,24 @@ class Referrals:
         """What was referred to the caller's agency, what is due first. The look is an entry."""
         require(caller, Function.PARTNER)
         reference = await self._reference.refresh()
-        found = [self._seen(row, reference) for row in await self._store.of(caller.agency)]
+        mine = shares(reference.agencies, caller.agency, self._clock.now())
+        found = [self._seen(row, caller.agency, reference) for row in await self._store.of(mine)]
         detail: dict[str, Json] = {
             "found": len(found),
             "overdue": sum(each.overdue for each in found),
             "reason": _WHY,
         }
+        if len(mine) > 1:
+            detail["in_place_of"] = [*sorted({share.of for share in mine[1:]})]
         return found, await self._administration.note(caller, "referrals-viewed", detail, actor)
 
     async def shown(self, caller: Caller, referral: str, actor: Actor) -> tuple[Waiting, Made]:
         """One of them, whole. The look is an entry."""
-        row = await self._own(caller, referral)
         reference = await self._reference.refresh()
-        detail: dict[str, Json] = {"referral": row.id, "reason": _WHY}
+        row = await self._own(caller, referral, reference)
+        detail: dict[str, Json] = {"referral": row.id, "reason": _WHY, **said_in_place(row, caller.agency)}
         made = await self._administration.note(caller, "referral-viewed", detail, actor)
-        return self._seen(row, reference), made
+        return self._seen(row, caller.agency, reference), made
 
     async def decide(
         self, caller: Caller, referral: str, ruling: Ruling, actor: Actor
@@ -97,41 +115,44 @@ class Referrals:
 
         async def plan() -> Plan:
             policy = (await self._facts.read(Asked((), caller.name, ()))).policy
-            row = await self._own(caller, referral)
+            reference = await self._reference.refresh()
+            row = await self._own(caller, referral, reference)
             if row.status == "refused" or (row.status == "granted" and ruling.granted):
                 raise InvalidRequest("referral_id", f"was {row.status} already; who asks anew is decided anew")
             decided[:] = [row]
             now = self._clock.now()
-            reference = await self._reference.refresh()
             grant = Grant(row.id, (), now, granted=False, request=row.request)
             if ruling.granted:
                 grant = await self._grant(caller, actor, row, ruling, reference, now)
             hidden = silent(row.asked, reference)
-            return _ruled(row, ruling, grant, actor, now, Reads(policy, _lock(row)), hidden=hidden)
+            reads = Reads(policy, _lock(row) | standing_key(row, caller.agency))
+            return _ruled(row, caller.agency, ruling, grant, actor, now, reads, hidden=hidden)
 
         made = await self._administration.make(caller, plan, actor)
         return decided[0], made
 
-    async def _own(self, caller: Caller, referral: str) -> StoredReferral:
+    async def _own(self, caller: Caller, referral: str, reference: Reference) -> StoredReferral:
         require(caller, Function.PARTNER)
         row = await self._store.by_id(referral)
         # The same words for none and for somebody else's: ids must not be probed.
-        if row is None or row.provider != caller.agency:
+        if row is None or not may_decide(row, caller.agency, reference, self._clock.now()):
             raise NotAllowed(_NONE)
         return row
 
-    def _seen(self, row: StoredReferral, reference: Reference) -> Waiting:
+    def _seen(self, row: StoredReferral, agency: str, reference: Reference) -> Waiting:
         now = self._clock.now()
         status = row.status
         if status == "granted" and row.until is not None and row.until <= now:
             status = "expired"
-        overdue = row.status == "open" and row.due_at <= now
-        flow = reference.in_force(_flow_key(_asked(row)), now) if row.asked else None
+        elif status in ("open", "granted") and ended(row, reference, now):
+            status = "lapsed"
+        flow = reference.in_force(flow_key(asked(row, agency)), now) if row.asked else None
         return Waiting(
             row,
+            agency,
             status,
-            overdue,
-            escalation(row.provider, row.asked, reference),
+            status == "open" and row.due_at <= now,
+            escalation(agency, row.asked, reference),
             flow.permitted if flow else (),
             silent(row.asked, reference),
             flow.agreement.label if flow else "",
@@ -149,7 +170,8 @@ class Referrals:
         """The grant, tried on the very request. Raises InvalidRequest where it would not let it through."""
         if not row.asked:
             raise InvalidRequest("referral_id", "what was asked has been erased, so it cannot be granted")
-        decided = _asked(row)
+        check_fetchable(row, caller.agency, reference, now)
+        decided = asked(row, caller.agency)
         request = fresh(decided, row.request, entry_id(), reference)
         agreement, law = self._bearing(row.id, decided, ruling, reference, now)
         until = ruling.until or now
@@ -157,8 +179,8 @@ class Referrals:
         grant = Grant(row.id, permitted, until, True, row.request, law, ruling.signed)
         said = statement(decided, row.id, agreement, permitted, until, law)
         check_signed(ruling.signed, said, decided.provider, reference, now)
-        asked = (request.subject,) if request.subject else ()
-        facts = await self._facts.read(Asked(asked, request.caller, ()))
+        subjects = (request.subject,) if request.subject else ()
+        facts = await self._facts.read(Asked(subjects, request.caller, ()))
         directives = facts.directives.get(request.subject, ()) if request.subject else ()
         tried = decide(request, reference, directives, now, (), grant)
         if tried.outcome is not Outcome.PERMIT:
@@ -183,7 +205,7 @@ class Referrals:
             )
             check_codes(law, reference)
             return f"{one_off_id(referral)}/1", law
-        flow = reference.in_force(_flow_key(request), now)
+        flow = reference.in_force(flow_key(request), now)
         if flow is None:
             raise InvalidRequest(
                 "one_off",
@@ -197,42 +219,13 @@ class Referrals:
         return flow.agreement.label, None
 
 
-def escalation(provider: str, asked: dict[str, Json], reference: Reference) -> str:
-    """Who is to hear of what is overdue: the provider's Caldicott guardian, else its SIRO, as agreed."""
-    label = str(asked.get("agreement") or "")
-    agreement = reference.agreements.get(label.partition("/")[0])
-    if agreement is not None:
-        for party in agreement.parties:
-            if party.agency == provider and (who := party.caldicott_guardian or party.siro):
-                return who
-    return f"the Caldicott guardian or SIRO of {provider}"
-
-
-def silent(asked: dict[str, Json], reference: Reference) -> bool:
-    """Whether the requester may not learn that a human looked at what is sealed here of its request: an
-    agreement neither confirms nor denies. What cannot be told any more is not told."""
-    if not asked:
-        return True
-    detail: Any = asked["request"]
-    flows = reference.flows(_flow_key(request_from(detail)))
-    return any(flow.agreement.ncnd for flow in flows)
-
-
-def _asked(row: StoredReferral) -> Request:
-    detail: Any = row.asked["request"]
-    return request_from(detail, row.words)
-
-
-def _flow_key(request: Request) -> FlowKey:
-    return FlowKey(request.requester, request.provider, request.record_type, request.purpose)
-
-
 def _lock(row: StoredReferral) -> frozenset[str | bytes]:
     return frozenset({ruling_key(row.system, row.request)})
 
 
 def _ruled(
     row: StoredReferral,
+    agency: str,
     ruling: Ruling,
     grant: Grant,
     actor: Actor,
@@ -253,6 +246,7 @@ def _ruled(
         "person_refused": ruling.person_refused,
         "told": ruling.told or None,
         "decided_by": {"id": actor.id, "role": actor.role, "name": actor.name},
+        **said_in_place(row, agency),
     }
     sealed = {**grant_detail(grant), **said}
     change = Change("referral-decision", stored, _lock(row), reference=False, sealed=sealed)
@@ -265,18 +259,19 @@ def _ruled(
         "law": law,
         "signed_with": signed_with,
     }
-    parties = _parties(row, status, actor, hidden=hidden)
+    parties = _parties(row, agency, status, actor, hidden=hidden)
     return Plan("referral-decided", detail, change, reads, words_of(ruling), parties)
 
 
-def _parties(row: StoredReferral, outcome: str, actor: Actor, *, hidden: bool) -> Parties:
+def _parties(row: StoredReferral, agency: str, outcome: str, actor: Actor, *, hidden: bool) -> Parties:
     """The requester reads what came of it, no more; where it may not learn that there was anything, nothing."""
     view = RequesterView(
         "referral-decided",
         request_id=row.request,
         outcome=outcome,
-        provider=row.provider,
-        controller=row.provider,
+        provider=agency,
+        controller=agency,
     )
-    provider = ProviderView(view, {"id": actor.id, "role": actor.role}, requester=row.requester)
-    return Parties(row.requester, None if hidden else view, row.provider, provider)
+    by: dict[str, Json] = {"id": actor.id, "role": actor.role, **said_in_place(row, agency)}
+    provider = ProviderView(view, by, requester=row.requester)
+    return Parties(row.requester, None if hidden else view, agency, provider)

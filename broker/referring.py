@@ -126,7 +126,7 @@ class Referring:
             if ends := step(walk):
                 refusal = RuleApplied(rule, "refuse", ends.owner)
                 decision = Decision(Outcome.REFUSE, (refusal,), frozenset(), now, refused=ends.refused)
-                return Case(request, decision, facts.policy, now, Reads(facts.policy, frozenset()))
+                return _case_of(request, decision, facts, now)
         key = FlowKey(request.requester, request.provider, request.record_type, request.purpose)
         flow = reference.in_force(key, now)
         terms = flow.agreement.referral if flow else ReferralTerms()
@@ -150,4 +150,10 @@ class Referring:
             provider_regime=flow.provider_regime if flow else "",
             refer_by=now + timedelta(hours=terms.hours),
         )
-        return Case(request, decision, facts.policy, now, Reads(facts.policy, frozenset()))
+        return _case_of(request, decision, facts, now)
+
+
+def _case_of(request: Request, decision: Decision, facts: Facts, now: datetime) -> Case:
+    """Asked of the provider that was named."""
+    reads = Reads(facts.policy, frozenset())
+    return Case(request, decision, facts.policy, now, reads, asked_of=request.provider)

@@ -42,7 +42,12 @@ class Registry:
             event = "agency-added" if known is None else "agency-changed"
             # Who took its place is not undone by the way.
             kept = (
-                replace(agency, successors=known.successors, valid_until=known.valid_until)
+                replace(
+                    agency,
+                    successors=known.successors,
+                    valid_until=known.valid_until,
+                    own_end=known.own_end,
+                )
                 if known is not None and known.successors
                 else agency
             )
@@ -85,6 +90,8 @@ class Registry:
             enrolled = System(agency, system, function, keys, begins, ends)
             if known is not None:
                 enrolled = replace(enrolled, suspended=known.suspended, revoked=known.revoked)
+            if known is not None and valid_until is None:
+                enrolled = replace(enrolled, ends_with_agency=known.ends_with_agency, own_end=known.own_end)
             # Two enrolments of one key at once, for two systems, must not both stand.
             return self._system_plan("system-enrolled", reference, enrolled, f"key:{key_digest}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace as replaced
 from datetime import datetime
 
 from msgspec.structs import replace as changed
@@ -18,22 +19,34 @@ from broker.administration import Administration, Made, Plan
 from broker.core.acting import Acting, acting_key
 from broker.core.canonical import Json
 from broker.core.directory import Successor, agency_key
-from broker.core.ending import Ending, check_ends, check_successors, ending
+from broker.core.eligible import check_ends, check_pending, check_successors
+from broker.core.ending import Ending, Waits, corrected, ending, taken_back, undone
 from broker.core.forms import acting_detail, agency_detail, system_detail
 from broker.core.model import Caller, Function
 from broker.core.reference import Reference
+from broker.core.succession import shares
 from broker.errors import BrokerError, InvalidRequest
 from broker.ports import Change, Clock, Reads, ReferenceSource
+from broker.queues import OverrideStore, ReferralStore
 from broker.registry import require
 
 
 class Standing:
     """Relations between agencies, and their ends."""
 
-    def __init__(self, administration: Administration, reference: ReferenceSource, clock: Clock) -> None:
+    def __init__(
+        self,
+        administration: Administration,
+        reference: ReferenceSource,
+        clock: Clock,
+        referrals: ReferralStore,
+        overrides: OverrideStore,
+    ) -> None:
         self._administration = administration
         self._reference = reference
         self._clock = clock
+        self._referrals = referrals
+        self._overrides = overrides
 
     async def act(self, caller: Caller, wanted: Acting) -> tuple[Acting, Made]:
         """Enter that one agency acts for another. The id given is not heeded."""
@@ -80,36 +93,81 @@ class Standing:
         )
 
     async def succession(
-        self, caller: Caller, agency: str, into: tuple[Successor, ...], at: datetime
+        self, caller: Caller, agency: str, into: tuple[Successor, ...], at: datetime, *, correct: bool = False
     ) -> Ending:
-        """What would come of `into` taking the agency's place from `at` on."""
+        """What would come of `into` taking the agency's place from `at` on; with `correct`, instead of what is
+        planned."""
         require(caller, Function.OPERATOR)
-        reference = await self._reference.refresh()
-        check_successors(caller, agency, into, at, reference)
-        return ending(reference, agency, into, at)
+        return await self._succession(caller, await self._reference.refresh(), agency, into, at, correct)
 
     async def succeed(
-        self, caller: Caller, agency: str, into: tuple[Successor, ...], at: datetime
+        self, caller: Caller, agency: str, into: tuple[Successor, ...], at: datetime, *, correct: bool = False
     ) -> tuple[Ending, Made]:
-        """Put `into` in the agency's place from `at` on."""
+        """Put `into` in the agency's place from `at` on; with `correct`, instead of what is planned, until the
+        day of that."""
         require(caller, Function.OPERATOR)
         planned: list[Ending] = []
 
         async def plan() -> Plan:
             reference = await self._reference.refresh()
-            check_successors(caller, agency, into, at, reference)
-            planned[:] = [ending(reference, agency, into, at)]
-            return self._ending_plan("agency-succeeded", reference, planned[0], {})
+            planned[:] = [await self._succession(caller, reference, agency, into, at, correct)]
+            if not correct:
+                return self._ending_plan("agency-succeeded", reference, planned[0], {})
+            return self._pending_plan("agency-succession-corrected", reference, agency, planned[0])
 
         made = await self._made(caller, plan)
         return planned[0], made
+
+    async def taking_back(self, caller: Caller, agency: str) -> Ending:
+        """What would come of taking back what is planned."""
+        require(caller, Function.OPERATOR)
+        reference = await self._reference.refresh()
+        check_pending(caller, agency, reference, self._clock.now())
+        return taken_back(reference, agency)
+
+    async def take_back(self, caller: Caller, agency: str) -> tuple[Ending, Made]:
+        """Let nobody take the agency's place, until the day on which somebody would."""
+        require(caller, Function.OPERATOR)
+        planned: list[Ending] = []
+
+        async def plan() -> Plan:
+            reference = await self._reference.refresh()
+            check_pending(caller, agency, reference, self._clock.now())
+            planned[:] = [taken_back(reference, agency)]
+            return self._pending_plan("agency-succession-taken-back", reference, agency, planned[0])
+
+        made = await self._made(caller, plan)
+        return planned[0], made
+
+    async def _succession(
+        self,
+        caller: Caller,
+        reference: Reference,
+        agency: str,
+        into: tuple[Successor, ...],
+        at: datetime,
+        correct: bool,
+    ) -> Ending:
+        known = reference
+        if correct:
+            check_pending(caller, agency, reference, self._clock.now())
+            known = undone(reference, agency)
+        check_successors(caller, agency, into, at, known)
+        after = ending(known, agency, into, at, await self._waits(agency, reference))
+        return corrected(reference, agency, after) if correct else after
+
+    async def _waits(self, agency: str, reference: Reference) -> Waits:
+        """What waits now for its humans, and elsewhere for itself."""
+        mine = shares(reference.agencies, agency, self._clock.now())
+        referrals, asked = await self._referrals.open(mine), await self._referrals.asked(agency)
+        return Waits(referrals, asked, await self._overrides.open(mine))
 
     async def leaving(self, caller: Caller, agency: str, at: datetime) -> Ending:
         """What would come of the agency's leaving."""
         require(caller, Function.OPERATOR)
         reference = await self._reference.refresh()
         check_ends(caller, agency, at, reference)
-        return ending(reference, agency, (), at)
+        return ending(reference, agency, (), at, await self._waits(agency, reference))
 
     async def leave(self, caller: Caller, agency: str, at: datetime, reason: str) -> tuple[Ending, Made]:
         """End the agency's part and its systems from `at` on."""
@@ -119,7 +177,7 @@ class Standing:
         async def plan() -> Plan:
             reference = await self._reference.refresh()
             check_ends(caller, agency, at, reference)
-            planned[:] = [ending(reference, agency, (), at)]
+            planned[:] = [ending(reference, agency, (), at, await self._waits(agency, reference))]
             return self._ending_plan("agency-left", reference, planned[0], {"reason": reason})
 
         made = await self._made(caller, plan)
@@ -144,10 +202,25 @@ class Standing:
             "detail": agency_detail(end.agency),
             "systems": [{"name": s.name, "detail": system_detail(s)} for s in end.systems],
         }
-        said: dict[str, Json] = {"agreements": [*end.agreements], "routes": [*end.routes], **more}
+        said: dict[str, Json] = {
+            "agreements": [*end.agreements],
+            "routes": [*end.routes],
+            "waiting": [*end.waiting],
+            **more,
+        }
         change = Change("agency-ended", stored, end.keys, reference=True)
-        reads = end.keys | {agency_key(s.agency) for s in end.agency.successors}
-        return Plan(event, {**stored, **said}, change, Reads(reference.policy, reads))
+        return Plan(event, {**stored, **said}, change, Reads(reference.policy, end.keys | _of(end)))
+
+    def _pending_plan(self, event: str, reference: Reference, name: str, end: Ending) -> Plan:
+        """A change of what is planned: good only until the day of that."""
+        before = reference.agencies[name]
+        plan = self._ending_plan(event, reference, end, {"before": agency_detail(before)})
+        reads = Reads(reference.policy, end.keys | _of(end), before.valid_until)
+        return replaced(plan, reads=reads)
+
+
+def _of(end: Ending) -> frozenset[str | bytes]:
+    return frozenset(agency_key(s.agency) for s in end.agency.successors)
 
 
 def _check_acting(acting: Acting, reference: Reference) -> None:

@@ -57,22 +57,29 @@ class Agreed:
     def has(self, question: Question) -> bool:
         """Whether the agreement that the question names is among them, or it brings a decision of our own."""
         if question.agreement.startswith(_ONE_OFF):
-            return question.grant is not None
+            return question.grant is not None and question.grant.key_id in self._keys
         return (question.agreement, question.agreement_version) in self._copies
 
-    def check(self, question: Question, now: datetime, requesters: frozenset[str] = frozenset()) -> None:
+    def check(
+        self,
+        question: Question,
+        now: datetime,
+        requesters: frozenset[str] = frozenset(),
+        heir: Agreed | None = None,
+    ) -> None:
         """Raises NotAgreed, saying what no copy names, unless one in force at `now` (UTC) names all of it.
 
-        `requesters` are the names that the requester may stand under, where it is in somebody's place. What no
+        `requesters` are the names that the requester may stand under, where it is in somebody's place; `heir`
+        has taken the place of whoever signed these copies, and its humans decide now, by its own key. What no
         agreement foresaw, and what an agreement leaves to a human of ours, needs our own signed word on this
         very request: a broker cannot make one up.
         """
         if question.agreement.startswith(_ONE_OFF):
-            if why := self._not_granted(question, now):
+            if why := self._not_granted(question, now, heir):
                 raise self._refused(question, why)
             return
         if question.override or question.grant is not None:  # each of these is of one question
-            self._check(question, now, requesters)
+            self._check(question, now, requesters, heir)
             return
         asked = (
             question.agreement,
@@ -88,12 +95,14 @@ class Agreed:
         )
         days = self._named.get(asked)
         if days is None or not days[0] <= now < days[1]:
-            agreement = self._check(question, now, requesters)
+            agreement = self._check(question, now, requesters, heir)
             if len(self._named) >= _MOST_NAMED:
                 self._named.clear()
             self._named[asked] = (agreement.begins, agreement.ends)
 
-    def _check(self, question: Question, now: datetime, requesters: frozenset[str]) -> Agreement:
+    def _check(
+        self, question: Question, now: datetime, requesters: frozenset[str], heir: Agreed | None
+    ) -> Agreement:
         agreement = self._copies.get((question.agreement, question.agreement_version))
         if agreement is None:
             raise self._refused(question, "the agreement is not among its copies")
@@ -107,7 +116,7 @@ class Agreed:
             raise self._refused(question, "the role may not ask")
         if overridden and (why := _not_overridden(question, agreement, terms)):
             raise self._refused(question, why)
-        if terms.judgement and not overridden and (why := self._not_granted(question, now)):
+        if terms.judgement and not overridden and (why := self._not_granted(question, now, heir)):
             raise self._refused(question, f"each request is for a human of ours to decide, and {why}")
         if question.actor.assurance < agreement.actors.minimum:
             raise self._refused(question, "the actor is not known well enough")
@@ -119,10 +128,12 @@ class Agreed:
             raise self._refused(question, "fields are asked for that it does not name")
         return agreement
 
-    def _not_granted(self, question: Question, now: datetime) -> str:
+    def _not_granted(self, question: Question, now: datetime, heir: Agreed | None = None) -> str:
         """Why our own signed word does not let this very request through; empty where it does."""
         if question.grant is None:
             return "there is no signed decision of ours on it"
+        if heir is not None and question.grant.key_id in heir._keys:
+            return heir._not_granted(question, now)
         try:
             said = check_signed_grant(question.grant, self._keys.get(question.grant.key_id))
             until = datetime.fromisoformat(str(said["until"]))

@@ -33,7 +33,8 @@ class Agreements:
         requesters = {question.requester} | {
             old for old, new in (self.successors or {}).items() if question.requester in new
         }
-        signed.check(question, now, frozenset(requesters))
+        heir = self.own if any(signed is each for each in self.predecessors) else None
+        signed.check(question, now, frozenset(requesters), heir)
 
     def _signed(self, question: Question) -> Agreed:
         """The copies to hold it against: of those that may count, the first that has the agreement."""

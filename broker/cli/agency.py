@@ -104,8 +104,15 @@ def list_(link: Link, as_json: inputs.AsJson = False) -> None:
             "contact": each.contact,
             "phone": each.phone,
             "successors": list(each.successors),
+            "succeeded_by": [{"agency": s.agency, "districts": list(s.districts)} for s in each.succeeded_by],
         }
         for each in reply.agencies
     ]
+    if not as_json:
+        for row, each in zip(found, reply.agencies, strict=True):
+            row["successors"] = [
+                f"{s.agency} in {', '.join(s.districts)}" if s.districts else s.agency
+                for s in each.succeeded_by
+            ]
     columns = ("id", "name", "kind", "code", "valid_from", "valid_until", "successors", "contact", "phone")
     output.many(found, columns, as_json, "no agencies yet: enter one with `broker agency add`")

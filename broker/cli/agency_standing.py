@@ -1,6 +1,7 @@
 """`broker agency act`, `succeed`, `leave`: how agencies stand to each other. Owns the words of these commands.
 
-A succession or a leaving is shown first and carried out with --yes: it cannot be taken back.
+A succession or a leaving is shown first and carried out with --yes. Only a succession can be taken back, until
+its day.
 """
 
 from __future__ import annotations
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
 On = Annotated[
     str, typer.Option("--on", metavar="DATE", help="The first day without it, by the clock in the UK.")
 ]
+_TITLES = {
+    "into": "in its place",
+    "warnings": "look at this again",
+    "systems": "systems that end",
+    "agreements": "agreements",
+    "routes": "routes",
+    "waiting": "what waits for humans",
+    "acting": "acting for others, or others for it: ends",
+    "to_do": "to do",
+}
 Yes = Annotated[bool, typer.Option("--yes", help="Carry it out; without, the plan alone is shown.")]
 
 
@@ -118,23 +129,30 @@ def succeed(
     link: Link,
     old: Annotated[str, typer.Argument(metavar="OLD", help="The agency that ends.")],
     into: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="NEW[=DISTRICT,...]",
             help="Who takes its place, with --by district in which ONS codes; may be given again.",
         ),
-    ],
-    on: On,
+    ] = None,
+    on: On = "",
     by: Annotated[
         str, typer.Option(metavar="district", help="Part it by district; needed where there are several.")
     ] = "",
+    correct: Annotated[
+        bool, typer.Option("--correct", help="Instead of what was planned before, until the day of that.")
+    ] = False,
+    take_back: Annotated[
+        bool, typer.Option("--take-back", help="Take back what was planned, until its day: OLD goes on.")
+    ] = False,
     yes: Yes = False,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Put other agencies in an agency's place from a day on; needs an operator. Shows the plan first.
 
     Flows of its agreements hold for each of them from that day, as lineage; the signed files stay as they are.
-    Its routes lead to whoever has the district. Its systems end. What was decided before still names it.
+    Its routes lead to whoever has the district, and so does what waits for its humans. Its systems end. What
+    was decided before still names it. Until that day --correct puts it right and --take-back takes it back.
 
     `broker agency succeed cumbria --into cumberland=E07000026,E07000028,E07000029,E06000063 --into
     westmorland-furness=E07000027,E07000030,E07000031,E06000064 --by district --on 2023-04-01`
@@ -144,17 +162,25 @@ def succeed(
 
     if by not in ("", "district"):
         raise typer.BadParameter("--by is district")
+    if take_back and (into or on or by or correct):
+        raise typer.BadParameter("--take-back goes alone: it names nobody and no day")
+    if not take_back and not (into and on):
+        raise typer.BadParameter("give --into NEW and --on DATE, or --take-back")
     successors = []
-    for each in into:
+    for each in into or ():
         new, _, districts = each.partition("=")
         if bool(districts) is not (by == "district"):
             raise typer.BadParameter("--by district and --into NEW=DISTRICT,... go together")
         successors.append(pb.Successor(agency=new, districts=districts.split(",") if districts else ()))
-    request = pb.SucceedRequest(agency=old, into=successors, on=on, dry_run=not yes)
+    request = pb.SucceedRequest(
+        agency=old, into=successors, on=on, dry_run=not yes, correct=correct, take_back=take_back
+    )
     told = link.call(StandingServiceStub(link.channel).Succeed, request)
-    # What was typed stands in the plan: a slip in a code cannot be taken back.
+    # What was typed stands in the plan: a slip in a code must be seen.
     places = [f"{s.agency}: {', '.join(s.districts) or 'everywhere'}" for s in successors]
-    _tell(old, told.plan, told.event_id, as_json, places)
+    undo = "Until its day it can be put right (--correct) or taken back (--take-back), and not from then on."
+    undo = "" if take_back else undo
+    _tell(old, told.plan, told.event_id, as_json, undo, places)
 
 
 @remote(OPERATOR)
@@ -172,11 +198,16 @@ def leave(
 
     request = pb.LeaveRequest(agency=agency, on=on, reason=reason, dry_run=not yes)
     told = link.call(StandingServiceStub(link.channel).Leave, request)
-    _tell(agency, told.plan, told.event_id, as_json)
+    _tell(agency, told.plan, told.event_id, as_json, "It cannot be taken back.")
 
 
 def _tell(
-    agency: str, plan: pb.SuccessionPlan, event_id: str, as_json: bool, places: Sequence[str] = ()
+    agency: str,
+    plan: pb.SuccessionPlan,
+    event_id: str,
+    as_json: bool,
+    undo: str,
+    places: Sequence[str] = (),
 ) -> None:
     facts = {
         "agency": agency,
@@ -186,28 +217,16 @@ def _tell(
     }
     lists = {
         "into": list(places),
-        "systems": list(plan.systems),
-        "agreements": list(plan.agreements),
-        "routes": list(plan.routes),
-        "acting": list(plan.acting),
-        "to_do": list(plan.to_do),
+        **{name: list(getattr(plan, name)) for name in _TITLES if name != "into"},
     }
     if as_json:
         output.emit_json({**facts, **lists})
         return
     output.one(facts, False)
-    titles = {
-        "into": "in its place",
-        "systems": "systems that end",
-        "agreements": "agreements",
-        "routes": "routes",
-        "acting": "acting for others, or others for it: ends",
-        "to_do": "to do",
-    }
-    for name, title in titles.items():
+    for name, title in _TITLES.items():
         if lists[name]:
             output.say(f"\n{title}")
             for line in lists[name]:
                 output.say(f"  {line}")
     if not event_id:
-        output.say("\nNothing was changed. Give --yes to carry it out: it cannot be taken back.")
+        output.say(f"\nNothing was changed. Give --yes to carry it out. {undo}".rstrip())

@@ -1,7 +1,7 @@
 """`broker governance`: what an information-governance lead must be able to show, from the agreements applied.
 
 Owns the words of these commands and how their reports are laid out; what stands in them is
-`core.stewardship`'s. A partner reads its own agreements, operators and auditors all.
+`core.processing`'s and `core.stewardship`'s. A partner reads its own agreements, operators and auditors all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from broker.errors import SetupError
 
 if TYPE_CHECKING:
     from broker.cli.surroundings import Told
-    from broker.core.stewardship import Processing, Standing
+    from broker.core.processing import Processing
+    from broker.core.stewardship import Standing
 
 app = typer.Typer(
     help=(
@@ -53,6 +54,7 @@ _ROPA = (
     ("retention", "Retention"),
     ("transfers_abroad", "Transfers abroad"),
     ("status", "Status"),
+    ("lineage", "In whose place"),
 )
 _REVIEWS = (
     ("agreement", "Agreement"),
@@ -94,7 +96,7 @@ def ropa(
     what it does elsewhere.
     """
     from broker import law
-    from broker.core import stewardship
+    from broker.core.processing import processing
 
     around = surroundings.of_broker(link)
     if controller and controller not in around.agencies:
@@ -102,11 +104,12 @@ def ropa(
             f"{output.clean(controller)} is not in the directory; `broker agency list` shows who is"
         )
     standings = [_standing(each) for each in around.applied]
-    rows = stewardship.processing(standings, around.agencies, around.types, law.load(), _today(), controller)
+    rows = processing(standings, around.agencies, around.types, law.load(), _today(), controller)
     tables = [_of_controller(list(each)) for _, each in groupby(rows, key=lambda row: row.controller)]
     about = (
         "Under UK GDPR Article 30 and, for law-enforcement purposes, DPA 2018 section 61.",
         "It holds what happens through this broker; each controller adds what it does elsewhere.",
+        "Who has taken a party's place has rows of its own from that day on, with in whose place it stands.",
         "The operator of the broker is each controller's processor (UK GDPR Article 28, section 59).",
     )
     none = "There is no agreement under which anything is or will be processed."
@@ -178,7 +181,10 @@ def _standing(told: Told) -> Standing:
 
 
 def _today() -> date:
-    return datetime.now(UTC).date()
+    """By the clock in the United Kingdom: whoever takes an agency's place does so at midnight there."""
+    from broker.core.london import local
+
+    return local(datetime.now(UTC)).date()
 
 
 def _put(report: Report, form: Format, to: Path | None) -> None:

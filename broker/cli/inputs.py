@@ -42,17 +42,23 @@ class Assurance(StrEnum):
 
 
 def moment(text: str | datetime) -> datetime:
-    """A time in UTC from `2027-03-31` (its first moment in UTC) or RFC 3339 with its offset."""
+    """A time in UTC from `2027-03-31` (its first moment by the clock in the United Kingdom, as everywhere that
+    a day is meant) or RFC 3339 with its offset."""
+    from broker.core import london
+
     if isinstance(text, datetime):
         return text
     try:
         if len(text) == len("2027-03-31"):
-            return datetime.combine(date.fromisoformat(text), time.min, UTC)
+            return london.moment(date.fromisoformat(text), time.min)
         at = datetime.fromisoformat(text)
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
-        raise typer.BadParameter("a time is 2027-03-31, or 2027-03-31T09:00:00Z with its offset")
+        raise typer.BadParameter(
+            "a time is 2027-03-31, the beginning of that day in the United Kingdom, or 2027-03-31T09:00:00Z "
+            "with its offset"
+        )
     return at.astimezone(UTC)
 
 
@@ -71,12 +77,20 @@ def day(text: str | date) -> date:
 
 From = Annotated[
     datetime | None,
-    typer.Option("--from", parser=moment, metavar="TIME", help="Valid from then; by default now."),
+    typer.Option(
+        "--from",
+        parser=moment,
+        metavar="TIME",
+        help="Valid from then, a day from its beginning in the UK; by default now.",
+    ),
 ]
 Until = Annotated[
     datetime | None,
     typer.Option(
-        "--until", parser=moment, metavar="TIME", help="No longer valid from that moment; by default no end."
+        "--until",
+        parser=moment,
+        metavar="TIME",
+        help="No longer valid from then, a day from its beginning in the UK; by default no end.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for scripts.")]

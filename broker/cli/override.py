@@ -34,9 +34,9 @@ Reasoning = Annotated[
 ]
 _COLUMNS = (
     *("id", "status", "due_at", "overdue", "escalate_to", "requester", "actor", "code", "words", "record_type"),
-    *("given", "used_at"),
+    *("given", "used_at", "in_place_of"),
 )
-_STANDING = ("id", "requester", "what", "who", "until", "made_at", "override")
+_STANDING = ("id", "requester", "what", "who", "until", "made_at", "override", "made_by")
 
 
 class Verdict(StrEnum):
@@ -84,6 +84,7 @@ def list_(
             "who": each.who,
             "made_at": output.when(each, "made_at"),
             "until": output.when(each, "until"),
+            "made_by": each.made_by,
         }
         for each in reply.restrictions
     ]
@@ -209,4 +210,5 @@ def _described(used: pb.Override) -> dict[str, object]:
         "waived": list(used.waived),
         "given": list(used.given),
         "reviewed_at": output.when(used, "reviewed_at"),
+        "in_place_of": used.in_place_of or None,
     }

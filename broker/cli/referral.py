@@ -29,7 +29,7 @@ app = typer.Typer(
 )
 _COLUMNS = (
     *("id", "status", "due_at", "overdue", "escalate_to", "requester", "record_type", "purpose", "agreement"),
-    "opened_at",
+    *("opened_at", "in_place_of"),
 )
 app.command()(decide)
 
@@ -166,4 +166,5 @@ def _described(referral: pb.Referral) -> dict[str, object]:
         "agreement": referral.agreement or None,
         "until": output.when(referral, "until"),
         "neither_confirm_nor_deny": referral.neither_confirm_nor_deny,
+        "in_place_of": referral.in_place_of or None,
     }

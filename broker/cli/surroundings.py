@@ -7,7 +7,7 @@ running broker they are those it knows. Refuses an agencies file that is not of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,13 +56,20 @@ def at_hand(agencies: Path | None) -> Surroundings:
 
 def of_broker(link: Link, record_types: Iterable[str] = ()) -> Surroundings:
     """As a running broker knows them; `record_types` are those wanted beside what its agreements name."""
+    from broker.core.directory import Successor
     from broker.rpc import parse_agency
     from broker.v1 import directory_pb2
     from broker.v1.directory_pb2_grpc import DirectoryServiceStub
 
     stub = DirectoryServiceStub(link.channel)
     listed = link.call(stub.ListAgencies, directory_pb2.ListAgenciesRequest())
-    agencies = {each.id: parse_agency.agency(each, _ALWAYS) for each in listed.agencies}
+    agencies = {
+        each.id: replace(
+            parse_agency.agency(each, _ALWAYS),
+            successors=tuple(Successor(s.agency, frozenset(s.districts)) for s in each.succeeded_by),
+        )
+        for each in listed.agencies
+    }
     told = applied(link)
     wanted = {flow.record_type for each in told for flow in each.terms.flows} | set(record_types)
     types = {name: found for name in sorted(wanted) if (found := _type(link, name)) is not None}

@@ -20,7 +20,7 @@ class Successor:
 class Agency:
     """An organisation that is a controller, from `valid_from` until before `valid_until`.
 
-    `successors` take its place from then on.
+    `successors` take its place from then on; `own_end` is when it would end without them.
     """
 
     id: str
@@ -33,6 +33,7 @@ class Agency:
     contact: str = ""
     phone: str = ""
     successors: tuple[Successor, ...] = ()
+    own_end: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,9 @@ class System:
     suspended: bool = False
     # Keys that spoke for it and never will again.
     revoked: frozenset[str] = frozenset()
+    # Whether it ends because its agency does, and when it would end by itself.
+    ends_with_agency: bool = False
+    own_end: datetime | None = None
 
     @property
     def name(self) -> str:

@@ -1,26 +1,34 @@
 """What comes of an agency's end: which systems, agreements and routes it touches, and who has what to do.
 
-Owns the plan of a succession or a leaving, and refuses one that cannot be: a successor of another kind, a place
-left without a holder, an agency that has ended already.
+Owns the plan of a succession or a leaving, and of taking one back before its day; whether it may be is
+`eligible`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace as changed
 
-from broker.core.directory import Agency, Successor, System, agency_key, system_key, valid
+from broker.core.directory import Agency, Successor, System, agency_key, system_key
 from broker.core.flow import flow_keys
-from broker.core.model import Caller
 from broker.core.reference import Reference
 from broker.core.routing import route_key
-from broker.core.succession import heirs, replaced
-from broker.errors import InvalidRequest, NotAllowed
+from broker.core.succession import heirs, takers
 
 EXPORT = "export its entries and take them along (`broker audit export`); they stay in the log until then"
+
+
+class Waits(Struct, frozen=True):
+    """What waits for an agency's humans, by district (empty: none is known), and how much elsewhere that it
+    asked for itself."""
+
+    referrals: Mapping[str, int] = {}
+    asked: int = 0
+    overrides: Mapping[str, int] = {}
 
 
 class Ending(Struct, frozen=True):
@@ -33,13 +41,18 @@ class Ending(Struct, frozen=True):
     acting: tuple[str, ...]
     to_do: tuple[str, ...]
     keys: frozenset[str]
+    waiting: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def ending(reference: Reference, name: str, into: tuple[Successor, ...], at: datetime) -> Ending:
+def ending(
+    reference: Reference, name: str, into: tuple[Successor, ...], at: datetime, waits: Waits | None = None
+) -> Ending:
     """What comes of an agency's end at `at`, with these in its place. Pure."""
-    agency = replace(reference.agencies[name], valid_until=at, successors=into)
+    before = reference.agencies[name]
+    agency = replace(before, valid_until=at, successors=into, own_end=before.valid_until)
     systems = tuple(
-        replace(s, valid_until=at)
+        replace(s, valid_until=at, ends_with_agency=True, own_end=s.valid_until)
         for s in sorted(reference.systems.values(), key=lambda s: s.name)
         if s.agency == name and (s.valid_until is None or s.valid_until > at)
     )
@@ -74,7 +87,91 @@ def ending(reference: Reference, name: str, into: tuple[Successor, ...], at: dat
         acting,
         tuple(_to_do(reference, name, into, bool(acting))),
         frozenset(keys),
+        tuple(_waiting({**reference.agencies, name: agency}, agency, waits or Waits())),
+        tuple(_warnings(reference, name, into, at)),
     )
+
+
+def undone(reference: Reference, name: str) -> Reference:
+    """The directory as if nobody were to take an agency's place."""
+    agency = reference.agencies[name]
+    restored = replace(agency, valid_until=agency.own_end, successors=(), own_end=None)
+    systems = {
+        s.name: replace(s, valid_until=s.own_end, ends_with_agency=False, own_end=None)
+        for s in reference.systems.values()
+        if s.agency == name and s.ends_with_agency
+    }
+    return replace(
+        reference,
+        agencies={**reference.agencies, name: restored},
+        systems={**reference.systems, **systems},
+    )
+
+
+def corrected(before: Reference, name: str, after: Ending) -> Ending:
+    """The plan `after`, made on `undone(before, name)`, in the place of what is planned in `before`."""
+    back = taken_back(before, name)
+    ends = {each.name for each in after.systems}
+    systems = (*after.systems, *(each for each in back.systems if each.name not in ends))
+    return changed(after, systems=systems, keys=after.keys | back.keys)
+
+
+def taken_back(reference: Reference, name: str) -> Ending:
+    """What comes of taking back what is planned for an agency: everything stays with it."""
+    planned, restored = reference.agencies[name], undone(reference, name)
+    was = ending(restored, name, planned.successors, planned.valid_until or planned.valid_from)
+    systems = tuple(
+        restored.systems[each.name]
+        for each in sorted(reference.systems.values(), key=lambda s: s.name)
+        if each.agency == name and each.ends_with_agency
+    )
+    return Ending(
+        restored.agencies[name],
+        systems,
+        tuple(f"{line.partition(':')[0]}: stays with {name}" for line in was.agreements),
+        tuple(f"{line.partition(':')[0]}: stays with {name}" for line in was.routes),
+        (),
+        tuple(f"{each.agency}: take what was set up for {name} back" for each in planned.successors),
+        was.keys | {system_key(each.name) for each in systems},
+    )
+
+
+def _waiting(agencies: Mapping[str, Agency], agency: Agency, waits: Waits) -> Iterator[str]:
+    """What waits for humans of the agency, and who decides it from its end on."""
+    for what, counts in (("referrals that wait", waits.referrals), ("overrides to review", waits.overrides)):
+        if not counts:
+            continue
+        if agency.successors:
+            yield f"{what}: {'; '.join(_parts(agencies, agency, counts))}"
+        else:
+            yield f"{what}: {sum(counts.values())}, which nobody decides from then on; decide them before"
+    if waits.referrals and agency.successors:
+        yield f"of these referrals, what named {agency.id} itself cannot be granted: who asked asks anew"
+    if waits.asked:
+        yield f"referrals that it asked for, waiting elsewhere: {waits.asked}, which lapse: nobody can fetch them"
+
+
+def _parts(agencies: Mapping[str, Agency], agency: Agency, counts: Mapping[str, int]) -> Iterator[str]:
+    by: dict[tuple[str, ...], int] = {}
+    for district, number in sorted(counts.items()):
+        whose = takers(agencies, agency.id, district, agency.valid_until or agency.valid_from)
+        by[whose] = by.get(whose, 0) + number
+    for whose, number in by.items():
+        if len(whose) == 1:
+            yield f"{number} for {whose[0]}"
+        else:
+            yield f"{number} for any of {', '.join(whose)}, the first to decide (not in a district of theirs)"
+
+
+def _warnings(reference: Reference, name: str, into: tuple[Successor, ...], at: datetime) -> Iterator[str]:
+    """Districts that may have been mistyped: nothing leads from them to the agency."""
+    known: set[str] = set()
+    for route in reference.routes.to(name):
+        if route.ends is None or route.ends > at:
+            known |= route.districts
+    for each in into:
+        if strange := sorted(each.districts - known):
+            yield f"{', '.join(strange)} of {each.agency}: no route to {name} mentions it; is the code right?"
 
 
 def _goes(districts: Iterable[str], into: tuple[Successor, ...]) -> str:
@@ -106,75 +203,3 @@ def _to_do(reference: Reference, name: str, into: tuple[Successor, ...], acting:
         yield f"{name}'s partners: name its successors in BROKER_ADAPTER_SUCCESSORS of their adapters"
     if acting:
         yield "enter anew whoever acts for whom (`broker agency act`): a contract is not taken over by itself"
-
-
-def check_ends(caller: Caller, name: str, at: datetime, reference: Reference) -> Agency:
-    """The agency, if it may end then. Raises InvalidRequest, NotAllowed."""
-    agency = reference.agencies.get(name)
-    if agency is None:
-        raise InvalidRequest("agency", "is not in the directory; `broker agency list` shows what is")
-    if caller.agency == name:
-        raise NotAllowed("an operator's own agency cannot be ended by itself; another operator must do it")
-    if at <= agency.valid_from:
-        raise InvalidRequest("on", f"{name} takes part only from {agency.valid_from.isoformat()}")
-    if agency.successors:
-        names = ", ".join(s.agency for s in agency.successors)
-        raise InvalidRequest("agency", f"was replaced by {names} already")
-    return agency
-
-
-def check_successors(
-    caller: Caller, name: str, into: tuple[Successor, ...], at: datetime, reference: Reference
-) -> None:
-    """These may take its place then. Raises InvalidRequest, NotAllowed."""
-    agency = check_ends(caller, name, at, reference)
-    if not into:
-        raise InvalidRequest(
-            "into", "name at least one agency; `broker agency leave` ends one without successor"
-        )
-    taken: dict[str, str] = {}
-    for n, each in enumerate(into):
-        there, field = reference.agencies.get(each.agency), f"into.{n}"
-        if there is None:
-            raise InvalidRequest(field, f"{each.agency} is not in the directory; add it first")
-        if each.agency == name or each.agency in taken.values() or each.agency in [e.agency for e in into[:n]]:
-            raise InvalidRequest(field, f"{each.agency} is named twice, or is the old agency")
-        if not valid(there, at) or replaced(there, at):
-            raise InvalidRequest(field, f"{each.agency} does not take part {_when(there, at)}")
-        if there.kind != agency.kind:
-            raise InvalidRequest(
-                field,
-                f"{each.agency} is a {there.kind} agency, and cannot hold the records of a {agency.kind} one",
-            )
-        if len(into) > 1 and not each.districts:
-            raise InvalidRequest(field, "more than one takes its place: say which districts each has")
-        for district in sorted(each.districts):
-            if district in taken:
-                raise InvalidRequest(field, f"{district} goes to {taken[district]} already")
-            taken[district] = each.agency
-    if any(heir.new == name for each in into for heir in reference.heirs.get(each.agency, ())):
-        raise InvalidRequest("into", "would make an agency take its own place")
-    _check_covered(reference, name, into, at, frozenset(taken))
-
-
-def _when(agency: Agency, at: datetime) -> str:
-    """From when and until when it does, beside the first moment that was asked about: hours matter here, since
-    a day in summer begins at 23:00 UTC."""
-    until = f" until {agency.valid_until.isoformat()}" if agency.valid_until else ""
-    since = agency.valid_from.isoformat()
-    return f"on that day: it does from {since}{until}, and the day begins {at.isoformat()}"
-
-
-def _check_covered(
-    reference: Reference, name: str, into: tuple[Successor, ...], at: datetime, taken: frozenset[str]
-) -> None:
-    """No place that has a holder may be left without one."""
-    if any(not each.districts for each in into):
-        return
-    for route in reference.routes.to(name):
-        left = sorted(route.districts - taken)
-        if left and (route.ends is None or route.ends > at):
-            raise InvalidRequest(
-                "into",
-                f"route {route.name} of {route.file} has {', '.join(left[:3])}, which nobody would take over",
-            )

@@ -30,14 +30,14 @@ def _day(text: str | None) -> date | None:
 def agency_from(detail: dict[str, Any]) -> Agency:
     """An agency from its stored form."""
     successors = tuple(Successor(s["agency"], frozenset(s["districts"])) for s in detail.get("successors", ()))
-    times = {"valid_from": _when(detail["valid_from"]), "valid_until": _when(detail["valid_until"])}
+    times = {name: _when(detail.get(name)) for name in ("valid_from", "valid_until", "own_end")}
     return Agency(**{**detail, **times, "successors": successors})
 
 
 def agency_detail(agency: Agency) -> dict[str, Json]:
     """The stored form of an agency."""
     detail = {name: getattr(agency, name) for name in Agency.__dataclass_fields__}
-    for name in ("valid_from", "valid_until"):
+    for name in ("valid_from", "valid_until", "own_end"):
         detail[name] = detail[name].isoformat() if detail[name] else None
     detail["successors"] = [
         {"agency": each.agency, "districts": _sorted(each.districts)} for each in agency.successors
@@ -82,6 +82,8 @@ def system_from(detail: dict[str, Any]) -> System:
         valid_until=_when(detail["valid_until"]),
         suspended=detail["suspended"],
         revoked=frozenset(detail["revoked"]),
+        ends_with_agency=detail.get("ends_with_agency", False),
+        own_end=_when(detail.get("own_end")),
     )
 
 
@@ -96,6 +98,8 @@ def system_detail(system: System) -> dict[str, Json]:
         "valid_until": system.valid_until.isoformat() if system.valid_until else None,
         "suspended": system.suspended,
         "revoked": _sorted(system.revoked),
+        "ends_with_agency": system.ends_with_agency,
+        "own_end": system.own_end.isoformat() if system.own_end else None,
     }
 
 

@@ -124,7 +124,9 @@ def grant_detail(grant: Grant) -> dict[str, Json]:
     }
 
 
-def grant_from(referral: str, request: str, detail: dict[str, Any], *, granted: bool) -> Grant:
+def grant_from(
+    referral: str, request: str, detail: dict[str, Any], provider: str = "", *, granted: bool
+) -> Grant:
     """The way back from `grant_detail`."""
     law, signed = detail["law"], detail["signed"]
     return Grant(
@@ -137,6 +139,7 @@ def grant_from(referral: str, request: str, detail: dict[str, Any], *, granted: 
         Signed(signed["statement"].encode(), signed["key_id"], bytes.fromhex(signed["signature"]))
         if signed
         else None,
+        provider,
     )
 
 

@@ -240,6 +240,8 @@ class Grant(Struct, frozen=True):
     request: str = ""
     one_off: OneOff | None = None
     signed: Signed | None = None
+    # The agency that was asked: it counts for that one's records and for those of whoever has taken its place.
+    provider: str = ""
 
 
 class Decision(Struct, frozen=True):

@@ -226,7 +226,11 @@ def _grant(granted: Mapping[str, Any] | None) -> Grant | None:
     if granted is None:
         return None
     return grant_from(
-        granted["referral"], granted["request"] or "", {**granted, "signed": None}, granted=granted["granted"]
+        granted["referral"],
+        granted["request"] or "",
+        {**granted, "signed": None},
+        granted.get("provider") or "",
+        granted=granted["granted"],
     )
 
 

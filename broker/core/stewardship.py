@@ -1,8 +1,6 @@
-"""What a controller must be able to show of its agreements: record of processing, reviews, impact assessments.
+"""What a controller must be able to show of its agreements: where they stand, reviews, impact assessments.
 
-Pure: rows made of agreements and where they stand, for reports. The record of processing (UK GDPR Art. 30, DPA
-2018 s.61) is a draft of what happens through the broker; what a controller does with the data elsewhere is its
-own to add.
+Pure: rows made of agreements and where they stand, for reports. The record of processing is `processing`'s.
 """
 
 from __future__ import annotations
@@ -15,25 +13,9 @@ from msgspec import Struct
 from broker.core.agreement import Agreement
 from broker.core.checks.setting import Setting
 from broker.core.directory import Agency
-from broker.core.lawfulness import OFFENCE, SPECIAL, Side, side
+from broker.core.lawfulness import OFFENCE, SPECIAL
 from broker.core.recordtype import RecordType
-from broker.core.terms import FlowTerms
 from broker.law import Law
-
-# Whom a record is about, by the scheme that names its subject.
-_SUBJECTS = {
-    "nhs-number": "patients and others with an NHS number",
-    "chi-number": "patients in Scotland",
-    "local-patient-id": "patients",
-    "police-nominal": "people known to the police",
-    "social-care-id": "people known to social care",
-    "uprn": "people who live at or visit premises",
-    "incident": "people involved in incidents",
-}
-_SECURITY = (
-    "mutually authenticated TLS 1.3; no field that a signed agreement does not name; every disclosure in an "
-    "append-only, signed log; views encrypted under keys kept apart"
-)
 
 
 class Standing(Struct, frozen=True):
@@ -47,111 +29,6 @@ class Standing(Struct, frozen=True):
     def over(self) -> bool:
         """Nothing will flow under it any more."""
         return self.status in ("expired", "superseded")
-
-
-class Processing(Struct, frozen=True):
-    """A row of the record of processing: one flow, as one of its controllers sees it."""
-
-    controller: str
-    name: str
-    contact: str
-    data_protection_officer: str
-    role: str
-    activity: str
-    agreement: str
-    status: str
-    purpose: str
-    regime: str
-    basis: str
-    condition: str
-    gateway: str
-    counterpart: str
-    record_type: str
-    subjects: str
-    data: str
-    transfers_abroad: str
-    retention: str
-    security: str
-    joint_controllers: str
-
-
-def processing(
-    standings: Iterable[Standing],
-    agencies: Mapping[str, Agency],
-    types: Mapping[str, RecordType],
-    law: Law,
-    today: date,
-    controller: str = "",
-) -> list[Processing]:
-    """Rows of every controller, or of one, by controller and agreement; what is over is left out."""
-    rows: list[Processing] = []
-    for standing in standings:
-        if standing.over:
-            continue
-        setting = Setting(standing.agreement, law, agencies, types, today)
-        for flow in standing.agreement.flows:
-            for party in standing.agreement.parties:
-                ours = party.agency in (flow.requester, flow.provider) and party.role != "processor"
-                if ours and controller in ("", party.agency):
-                    rows.append(_row(standing, setting, flow, party.agency))
-    return sorted(rows, key=lambda row: (row.controller, row.agreement, row.activity, row.record_type))
-
-
-def _row(standing: Standing, setting: Setting, flow: FlowTerms, agency: str) -> Processing:
-    agreement, law = standing.agreement, setting.law
-    party, known = agreement.party(agency), setting.agencies.get(agency)
-    other = flow.provider if agency == flow.requester else flow.requester
-    stands = side(agreement, agency, None, "")
-    joint = [p.agency for p in agreement.parties if p.role == "joint-controller" and p.agency != agency]
-    return Processing(
-        controller=agency,
-        name=known.name if known else agency,
-        contact=", ".join(filter(None, (known.contact, known.phone))) if known else "",
-        data_protection_officer=party.dpo,
-        role=party.role,
-        activity="receives" if agency == flow.requester else "discloses",
-        agreement=agreement.label,
-        status=standing.status,
-        purpose=_meant(agreement.purpose, law.purposes),
-        regime=_meant(party.regime, law.regimes),
-        basis=_meant(stands.basis, law.bases),
-        condition=_conditions(stands, setting.gives(flow), law),
-        gateway="; ".join(_meant(code, law.gateways) for code in stands.gateways if code),
-        counterpart=setting.agencies[other].name if other in setting.agencies else other,
-        record_type=flow.record_type,
-        subjects="; ".join(dict.fromkeys(_SUBJECTS.get(each, each) for each in flow.subject_schemes)),
-        data=", ".join(sorted(setting.gives(flow) - {"plain"})) or "no personal data by itself",
-        transfers_abroad="none: both parties are in the United Kingdom"
-        if _home(setting, other)
-        else "not known",
-        retention=_retention(agreement),
-        security=_SECURITY,
-        joint_controllers=", ".join(joint),
-    )
-
-
-def _home(setting: Setting, other: str) -> bool:
-    return other in setting.agencies and bool(setting.agencies[other].jurisdiction)
-
-
-def _conditions(stands: Side, labels: frozenset[str], law: Law) -> str:
-    codes = [
-        code
-        for label, code in ((SPECIAL, stands.condition), (OFFENCE, stands.offence_condition))
-        if label in labels and code
-    ]
-    return "; ".join(_meant(code, law.conditions) for code in codes)
-
-
-def _meant(code: str, codes: Mapping[str, object]) -> str:
-    row = codes.get(code)
-    return f"{getattr(row, 'meaning', '')} ({getattr(row, 'source', '')})" if row is not None else code
-
-
-def _retention(agreement: Agreement) -> str:
-    days = [each.days for each in agreement.obligations if each.code == "retain-until" and each.days]
-    words = [agreement.governance.retention, *(f"{each} days after release" for each in days)]
-    return "; ".join(filter(None, words)) or "not stated in the agreement"
 
 
 class Review(Struct, frozen=True):

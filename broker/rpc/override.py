@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from broker.core.model import Caller
+from broker.desk import in_place_of
 from broker.errors import InvalidRequest
 from broker.handed import request_from
 from broker.overrides import Overrides, Used
@@ -110,6 +111,7 @@ def _used(used: Used) -> pb.Override:
         overdue=used.overdue,
         escalate_to=used.escalate_to,
         reviewed_at=wire.timestamp(row.reviewed_at),
+        in_place_of=in_place_of(row, used.agency),
     )
     if row.used:
         detail: Any = row.used
@@ -133,4 +135,5 @@ def _restriction(row: StoredRestriction) -> pb.OverrideRestriction:
         who=str(row.detail.get("who", "")),
         made_at=wire.timestamp(row.made_at),
         until=wire.timestamp(row.until),
+        made_by=row.provider,
     )

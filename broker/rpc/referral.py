@@ -6,8 +6,8 @@ from typing import Any
 
 from broker.core import model
 from broker.core.model import Caller, OneOff, Request, Signed, Stand
+from broker.desk import asked, in_place_of
 from broker.errors import InvalidRequest
-from broker.handed import request_from
 from broker.limits import Limits
 from broker.ports import Clock
 from broker.referrals import Referrals, Waiting
@@ -48,11 +48,11 @@ class ReferralServicer(referral_pb2_grpc.ReferralServiceServicer):
         """Put one request before a human."""
         now = self._clock.loop_time()
         self._limits.spend(caller.agency, now)
-        asked = parse.request(request.request, caller)
-        if asked.subject is not None:
-            self._limits.change(caller.agency, asked.subject, now)
+        wanted = parse.request(request.request, caller)
+        if wanted.subject is not None:
+            self._limits.change(caller.agency, wanted.subject, now)
         self._limits.referral(caller.agency, now)
-        made = await self._referring.ask(asked)
+        made = await self._referring.ask(wanted)
         return pb.AskReferralResponse(
             referral_id=made.id,
             due_at=wire.timestamp(made.due),
@@ -123,13 +123,13 @@ def _stand(message: pb.Stand) -> Stand:
 def _listed(waiting: Waiting) -> pb.Referral:
     """What a list shows: nothing that says whom it is about."""
     row = waiting.row
-    asked: Any = row.asked.get("request", {})
+    request: Any = row.asked.get("request", {})
     return pb.Referral(
         id=row.id,
         requester=row.requester,
         request_id=row.request,
-        record_type=asked.get("record_type", ""),
-        purpose=asked.get("purpose", ""),
+        record_type=request.get("record_type", ""),
+        purpose=request.get("purpose", ""),
         opened_at=wire.timestamp(row.opened_at),
         due_at=wire.timestamp(row.due_at),
         status=waiting.status,
@@ -138,14 +138,14 @@ def _listed(waiting: Waiting) -> pb.Referral:
         agreement=waiting.agreement,
         until=wire.timestamp(row.until),
         neither_confirm_nor_deny=waiting.ncnd,
+        in_place_of=in_place_of(row, waiting.agency),
     )
 
 
 def _whole(waiting: Waiting) -> pb.Referral:
     message, row = _listed(waiting), waiting.row
     if row.asked:
-        asked: Any = row.asked["request"]
-        message.request.CopyFrom(record_request(request_from(asked, row.words)))
+        message.request.CopyFrom(record_request(asked(row, waiting.agency)))
     why: Any = row.asked.get("why", [])
     message.why.extend(why)
     message.permitted_paths.extend(waiting.permitted)

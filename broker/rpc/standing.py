@@ -53,13 +53,25 @@ class StandingServicer(standing_pb2_grpc.StandingServiceServicer):
     @unary
     async def Succeed(self, request: pb.SucceedRequest, caller: Caller) -> pb.SucceedResponse:
         """Operators only."""
-        agency, at = parse.agency_id("agency", request.agency), _day(request.on)
+        agency = parse.agency_id("agency", request.agency)
+        if request.take_back:
+            return await self._take_back(request, agency, caller)
+        at, correct = _day(request.on), request.correct
         if len(request.into) > _MOST:
             raise InvalidRequest("into", f"at most {_MOST}")
         into = tuple(_successor(n, each) for n, each in enumerate(request.into))
         if request.dry_run:
-            return pb.SucceedResponse(plan=_plan(await self._standing.succession(caller, agency, into, at)))
-        ending, made = await self._standing.succeed(caller, agency, into, at)
+            planned = await self._standing.succession(caller, agency, into, at, correct=correct)
+            return pb.SucceedResponse(plan=_plan(planned))
+        ending, made = await self._standing.succeed(caller, agency, into, at, correct=correct)
+        return pb.SucceedResponse(plan=_plan(ending), event_id=made.event_id)
+
+    async def _take_back(self, request: pb.SucceedRequest, agency: str, caller: Caller) -> pb.SucceedResponse:
+        if request.into or request.on or request.correct:
+            raise InvalidRequest("take_back", "goes without into, on and correct")
+        if request.dry_run:
+            return pb.SucceedResponse(plan=_plan(await self._standing.taking_back(caller, agency)))
+        ending, made = await self._standing.take_back(caller, agency)
         return pb.SucceedResponse(plan=_plan(ending), event_id=made.event_id)
 
     @unary
@@ -85,7 +97,8 @@ def _day(text: str) -> datetime:
 
 
 def _successor(n: int, message: pb.Successor) -> Successor:
-    districts = frozenset(parse.district(f"into.{n}.districts", each) for each in message.districts)
+    # Of what form, and of which nation, is looked at with the successor known.
+    districts = frozenset(parse.text(f"into.{n}.districts", each, 32) for each in message.districts)
     return Successor(parse.agency_id(f"into.{n}.agency", message.agency), districts)
 
 
@@ -132,4 +145,6 @@ def _plan(ending: Ending) -> pb.SuccessionPlan:
         routes=ending.routes,
         acting=ending.acting,
         to_do=ending.to_do,
+        waiting=ending.waiting,
+        warnings=ending.warnings,
     )

@@ -15,7 +15,7 @@ from broker.core.receipt import Receipt
 from broker.core.recordtype import RecordType
 from broker.errors import Denied
 from broker.ports import RecordedDirective
-from broker.v1 import adapter_pb2, agreement_pb2, directive_pb2, directory_pb2, exchange_pb2
+from broker.v1 import adapter_pb2, agreement_pb2, directive_pb2, directory_pb2, exchange_pb2, standing_pb2
 
 _FUNCTIONS = {
     model.Function.PARTNER: directory_pb2.SYSTEM_FUNCTION_PARTNER,
@@ -146,6 +146,10 @@ def agency(of: Agency) -> directory_pb2.Agency:
         contact=of.contact,
         phone=of.phone,
         successors=[each.agency for each in of.successors],
+        succeeded_by=[
+            standing_pb2.Successor(agency=each.agency, districts=sorted(each.districts))
+            for each in of.successors
+        ],
     )
 
 

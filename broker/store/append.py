@@ -129,7 +129,8 @@ def _queue_row(queued: Queued | None) -> dict[str, Json] | None:
     if queued is None:
         return None
     clear: dict[str, Json] = {
-        name: getattr(queued, name) for name in ("kind", "provider", "requester", "system", "request", "code")
+        name: getattr(queued, name)
+        for name in ("kind", "provider", "requester", "system", "request", "code", "district")
     }
     return {**clear, "at": queued.at.isoformat(), "due": queued.due.isoformat()}
 

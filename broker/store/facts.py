@@ -38,7 +38,7 @@ from unnest($2::text[], $3::uuid[]) with ordinality r(system, request, n)
 join claim c on c.system = r.system and c.request = r.request
 union all
 select 'ruling', r.n, null, null, q.id, q.decision, q.request, q.status = 'granted', null, q.status,
-       jsonb_build_object('until', q.until, 'key', q.decision_key)
+       jsonb_build_object('until', q.until, 'key', q.decision_key, 'provider', q.provider)
 from unnest($4::text[], $5::uuid[]) with ordinality r(system, request, n)
 cross join lateral (
     -- A repeat may name a repeat: whatever was decided on the first of them holds for all.
@@ -112,7 +112,8 @@ class FactsReader:
         decision = await opened(self._seals, row["detail"]["key"], row["content"], referral, REFERRAL_DECISION)
         if not decision:
             return None
-        return grant_from(referral, str(row["other"]), decision, granted=row["settled"])
+        provider = row["detail"]["provider"]
+        return grant_from(referral, str(row["other"]), decision, provider, granted=row["settled"])
 
 
 @dataclass

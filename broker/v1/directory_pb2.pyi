@@ -4,6 +4,7 @@ isort:skip_file
 Who takes part: agencies, their systems and the record types they hold."""
 
 from broker.v1 import exchange_pb2 as _exchange_pb2
+from broker.v1 import standing_pb2 as _standing_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -54,6 +55,7 @@ class Agency(_message.Message):
     CONTACT_FIELD_NUMBER: _builtins.int
     PHONE_FIELD_NUMBER: _builtins.int
     SUCCESSORS_FIELD_NUMBER: _builtins.int
+    SUCCEEDED_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Lower-case letters, digits and hyphens, such as "cfrs"."""
     name: _builtins.str
@@ -74,6 +76,10 @@ class Agency(_message.Message):
     def successors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Who took its place when it ended; not to be given to AddAgency."""
 
+    @_builtins.property
+    def succeeded_by(self) -> _containers.RepeatedCompositeFieldContainer[_standing_pb2.Successor]:
+        """The same with the districts of each."""
+
     def __init__(
         self,
         *,
@@ -87,10 +93,11 @@ class Agency(_message.Message):
         contact: _builtins.str = ...,
         phone: _builtins.str = ...,
         successors: _abc.Iterable[_builtins.str] | None = ...,
+        succeeded_by: _abc.Iterable[_standing_pb2.Successor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "contact", b"contact", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "name", b"name", "phone", b"phone", "successors", b"successors", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "contact", b"contact", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "name", b"name", "phone", b"phone", "succeeded_by", b"succeeded_by", "successors", b"successors", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

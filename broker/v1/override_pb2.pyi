@@ -44,6 +44,7 @@ class Override(_message.Message):
     ESCALATE_TO_FIELD_NUMBER: _builtins.int
     REVIEWED_AT_FIELD_NUMBER: _builtins.int
     INCIDENT_FIELD_NUMBER: _builtins.int
+    IN_PLACE_OF_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     requester: _builtins.str
     system: _builtins.str
@@ -60,6 +61,8 @@ class Override(_message.Message):
     escalate_to: _builtins.str
     """Who is to hear of it when its review is overdue."""
     incident: _builtins.str
+    in_place_of: _builtins.str
+    """The agency that was asked, where your agency has taken its place."""
     @_builtins.property
     def actor(self) -> _exchange_pb2.Actor: ...
     @_builtins.property
@@ -101,10 +104,11 @@ class Override(_message.Message):
         escalate_to: _builtins.str = ...,
         reviewed_at: _timestamp_pb2.Timestamp | None = ...,
         incident: _builtins.str = ...,
+        in_place_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "due_at", b"due_at", "reviewed_at", b"reviewed_at", "subject", b"subject", "used_at", b"used_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agreement", b"agreement", "code", b"code", "due_at", b"due_at", "escalate_to", b"escalate_to", "given", b"given", "id", b"id", "incident", b"incident", "overdue", b"overdue", "purpose", b"purpose", "record_type", b"record_type", "request_id", b"request_id", "requester", b"requester", "reviewed_at", b"reviewed_at", "status", b"status", "subject", b"subject", "system", b"system", "used_at", b"used_at", "waived", b"waived", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agreement", b"agreement", "code", b"code", "due_at", b"due_at", "escalate_to", b"escalate_to", "given", b"given", "id", b"id", "in_place_of", b"in_place_of", "incident", b"incident", "overdue", b"overdue", "purpose", b"purpose", "record_type", b"record_type", "request_id", b"request_id", "requester", b"requester", "reviewed_at", b"reviewed_at", "status", b"status", "subject", b"subject", "system", b"system", "used_at", b"used_at", "waived", b"waived", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -121,12 +125,15 @@ class OverrideRestriction(_message.Message):
     WHO_FIELD_NUMBER: _builtins.int
     MADE_AT_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
+    MADE_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     override_id: _builtins.str
     requester: _builtins.str
     what: _builtins.str
     """actor, role or system."""
     who: _builtins.str
+    made_by: _builtins.str
+    """The agency that restricted: your own, or one whose place it has taken."""
     @_builtins.property
     def made_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -141,10 +148,11 @@ class OverrideRestriction(_message.Message):
         who: _builtins.str = ...,
         made_at: _timestamp_pb2.Timestamp | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
+        made_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["made_at", b"made_at", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "made_at", b"made_at", "override_id", b"override_id", "requester", b"requester", "until", b"until", "what", b"what", "who", b"who"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "made_at", b"made_at", "made_by", b"made_by", "override_id", b"override_id", "requester", b"requester", "until", b"until", "what", b"what", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,7 @@ from broker.v1 import exchange_pb2 as broker_dot_v1_dot_exchange__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62roker/v1/referral.proto\x12\tbroker.v1\x1a\x17\x62roker/v1/adapter.proto\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"?\n\x12\x41skReferralRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.broker.v1.RecordRequest\"\x9c\x01\n\x13\x41skReferralResponse\x12\x13\n\x0breferral_id\x18\x01 \x01(\t\x12*\n\x06\x64ue_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\x12#\n\x07receipt\x18\x05 \x01(\x0b\x32\x12.broker.v1.Receipt\"\xa5\x03\n\x08Referral\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\trequester\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0brecord_type\x18\x04 \x01(\t\x12\x0f\n\x07purpose\x18\x05 \x01(\t\x12-\n\topened_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x64ue_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06status\x18\x08 \x01(\t\x12\x0f\n\x07overdue\x18\t \x01(\x08\x12\x13\n\x0b\x65scalate_to\x18\n \x01(\t\x12\x11\n\tagreement\x18\x0b \x01(\t\x12)\n\x05until\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x07request\x18\r \x01(\x0b\x32\x18.broker.v1.RecordRequest\x12\x0b\n\x03why\x18\x0e \x03(\t\x12\x17\n\x0fpermitted_paths\x18\x0f \x03(\t\x12 \n\x18neither_confirm_nor_deny\x18\x10 \x01(\x08\"7\n\x14ListReferralsRequest\x12\x1f\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x10.broker.v1.Actor\"d\n\x15ListReferralsResponse\x12&\n\treferrals\x18\x01 \x03(\x0b\x32\x13.broker.v1.Referral\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\"K\n\x13ShowReferralRequest\x12\x13\n\x0breferral_id\x18\x01 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\"b\n\x14ShowReferralResponse\x12%\n\x08referral\x18\x01 \x01(\x0b\x32\x13.broker.v1.Referral\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\"T\n\x05Stand\x12\x0e\n\x06regime\x18\x01 \x01(\t\x12\r\n\x05\x62\x61sis\x18\x02 \x01(\t\x12\x11\n\tcondition\x18\x03 \x01(\t\x12\x19\n\x11offence_condition\x18\x04 \x01(\t\"\xab\x01\n\x06OneOff\x12#\n\trequester\x18\x01 \x01(\x0b\x32\x10.broker.v1.Stand\x12\"\n\x08provider\x18\x02 \x01(\x0b\x32\x10.broker.v1.Stand\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12\x17\n\x0f\x63onfidentiality\x18\x04 \x01(\t\x12\x15\n\rjustification\x18\x05 \x01(\t\x12\x17\n\x0f\x66urther_use_law\x18\x06 \x01(\t\"\xb9\x02\n\x15\x44\x65\x63ideReferralRequest\x12\x13\n\x0breferral_id\x18\x01 \x01(\t\x12\x0f\n\x07granted\x18\x02 \x01(\x08\x12\x11\n\treasoning\x18\x03 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x10.broker.v1.Actor\x12\x17\n\x0fpermitted_paths\x18\x05 \x03(\t\x12)\n\x05until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x07one_off\x18\x07 \x01(\x0b\x32\x11.broker.v1.OneOff\x12\x16\n\x0eperson_refused\x18\x08 \x01(\x08\x12\x16\n\x0ewhy_overridden\x18\t \x01(\t\x12\x0c\n\x04told\x18\n \x01(\t\x12 \n\x06signed\x18\x0b \x01(\x0b\x32\x10.broker.v1.Grant\"=\n\x16\x44\x65\x63ideReferralResponse\x12#\n\x07receipt\x18\x01 \x01(\x0b\x32\x12.broker.v1.Receipt2\xdb\x02\n\x0fReferralService\x12L\n\x0b\x41skReferral\x12\x1d.broker.v1.AskReferralRequest\x1a\x1e.broker.v1.AskReferralResponse\x12R\n\rListReferrals\x12\x1f.broker.v1.ListReferralsRequest\x1a .broker.v1.ListReferralsResponse\x12O\n\x0cShowReferral\x12\x1e.broker.v1.ShowReferralRequest\x1a\x1f.broker.v1.ShowReferralResponse\x12U\n\x0e\x44\x65\x63ideReferral\x12 .broker.v1.DecideReferralRequest\x1a!.broker.v1.DecideReferralResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62roker/v1/referral.proto\x12\tbroker.v1\x1a\x17\x62roker/v1/adapter.proto\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"?\n\x12\x41skReferralRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.broker.v1.RecordRequest\"\x9c\x01\n\x13\x41skReferralResponse\x12\x13\n\x0breferral_id\x18\x01 \x01(\t\x12*\n\x06\x64ue_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\x12#\n\x07receipt\x18\x05 \x01(\x0b\x32\x12.broker.v1.Receipt\"\xba\x03\n\x08Referral\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\trequester\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0brecord_type\x18\x04 \x01(\t\x12\x0f\n\x07purpose\x18\x05 \x01(\t\x12-\n\topened_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x64ue_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06status\x18\x08 \x01(\t\x12\x0f\n\x07overdue\x18\t \x01(\x08\x12\x13\n\x0b\x65scalate_to\x18\n \x01(\t\x12\x11\n\tagreement\x18\x0b \x01(\t\x12)\n\x05until\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x07request\x18\r \x01(\x0b\x32\x18.broker.v1.RecordRequest\x12\x0b\n\x03why\x18\x0e \x03(\t\x12\x17\n\x0fpermitted_paths\x18\x0f \x03(\t\x12 \n\x18neither_confirm_nor_deny\x18\x10 \x01(\x08\x12\x13\n\x0bin_place_of\x18\x11 \x01(\t\"7\n\x14ListReferralsRequest\x12\x1f\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x10.broker.v1.Actor\"d\n\x15ListReferralsResponse\x12&\n\treferrals\x18\x01 \x03(\x0b\x32\x13.broker.v1.Referral\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\"K\n\x13ShowReferralRequest\x12\x13\n\x0breferral_id\x18\x01 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\"b\n\x14ShowReferralResponse\x12%\n\x08referral\x18\x01 \x01(\x0b\x32\x13.broker.v1.Referral\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\"T\n\x05Stand\x12\x0e\n\x06regime\x18\x01 \x01(\t\x12\r\n\x05\x62\x61sis\x18\x02 \x01(\t\x12\x11\n\tcondition\x18\x03 \x01(\t\x12\x19\n\x11offence_condition\x18\x04 \x01(\t\"\xab\x01\n\x06OneOff\x12#\n\trequester\x18\x01 \x01(\x0b\x32\x10.broker.v1.Stand\x12\"\n\x08provider\x18\x02 \x01(\x0b\x32\x10.broker.v1.Stand\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12\x17\n\x0f\x63onfidentiality\x18\x04 \x01(\t\x12\x15\n\rjustification\x18\x05 \x01(\t\x12\x17\n\x0f\x66urther_use_law\x18\x06 \x01(\t\"\xb9\x02\n\x15\x44\x65\x63ideReferralRequest\x12\x13\n\x0breferral_id\x18\x01 \x01(\t\x12\x0f\n\x07granted\x18\x02 \x01(\x08\x12\x11\n\treasoning\x18\x03 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x10.broker.v1.Actor\x12\x17\n\x0fpermitted_paths\x18\x05 \x03(\t\x12)\n\x05until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x07one_off\x18\x07 \x01(\x0b\x32\x11.broker.v1.OneOff\x12\x16\n\x0eperson_refused\x18\x08 \x01(\x08\x12\x16\n\x0ewhy_overridden\x18\t \x01(\t\x12\x0c\n\x04told\x18\n \x01(\t\x12 \n\x06signed\x18\x0b \x01(\x0b\x32\x10.broker.v1.Grant\"=\n\x16\x44\x65\x63ideReferralResponse\x12#\n\x07receipt\x18\x01 \x01(\x0b\x32\x12.broker.v1.Receipt2\xdb\x02\n\x0fReferralService\x12L\n\x0b\x41skReferral\x12\x1d.broker.v1.AskReferralRequest\x1a\x1e.broker.v1.AskReferralResponse\x12R\n\rListReferrals\x12\x1f.broker.v1.ListReferralsRequest\x1a .broker.v1.ListReferralsResponse\x12O\n\x0cShowReferral\x12\x1e.broker.v1.ShowReferralRequest\x1a\x1f.broker.v1.ShowReferralResponse\x12U\n\x0e\x44\x65\x63ideReferral\x12 .broker.v1.DecideReferralRequest\x1a!.broker.v1.DecideReferralResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,23 +39,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ASKREFERRALRESPONSE']._serialized_start=189
   _globals['_ASKREFERRALRESPONSE']._serialized_end=345
   _globals['_REFERRAL']._serialized_start=348
-  _globals['_REFERRAL']._serialized_end=769
-  _globals['_LISTREFERRALSREQUEST']._serialized_start=771
-  _globals['_LISTREFERRALSREQUEST']._serialized_end=826
-  _globals['_LISTREFERRALSRESPONSE']._serialized_start=828
-  _globals['_LISTREFERRALSRESPONSE']._serialized_end=928
-  _globals['_SHOWREFERRALREQUEST']._serialized_start=930
-  _globals['_SHOWREFERRALREQUEST']._serialized_end=1005
-  _globals['_SHOWREFERRALRESPONSE']._serialized_start=1007
-  _globals['_SHOWREFERRALRESPONSE']._serialized_end=1105
-  _globals['_STAND']._serialized_start=1107
-  _globals['_STAND']._serialized_end=1191
-  _globals['_ONEOFF']._serialized_start=1194
-  _globals['_ONEOFF']._serialized_end=1365
-  _globals['_DECIDEREFERRALREQUEST']._serialized_start=1368
-  _globals['_DECIDEREFERRALREQUEST']._serialized_end=1681
-  _globals['_DECIDEREFERRALRESPONSE']._serialized_start=1683
-  _globals['_DECIDEREFERRALRESPONSE']._serialized_end=1744
-  _globals['_REFERRALSERVICE']._serialized_start=1747
-  _globals['_REFERRALSERVICE']._serialized_end=2094
+  _globals['_REFERRAL']._serialized_end=790
+  _globals['_LISTREFERRALSREQUEST']._serialized_start=792
+  _globals['_LISTREFERRALSREQUEST']._serialized_end=847
+  _globals['_LISTREFERRALSRESPONSE']._serialized_start=849
+  _globals['_LISTREFERRALSRESPONSE']._serialized_end=949
+  _globals['_SHOWREFERRALREQUEST']._serialized_start=951
+  _globals['_SHOWREFERRALREQUEST']._serialized_end=1026
+  _globals['_SHOWREFERRALRESPONSE']._serialized_start=1028
+  _globals['_SHOWREFERRALRESPONSE']._serialized_end=1126
+  _globals['_STAND']._serialized_start=1128
+  _globals['_STAND']._serialized_end=1212
+  _globals['_ONEOFF']._serialized_start=1215
+  _globals['_ONEOFF']._serialized_end=1386
+  _globals['_DECIDEREFERRALREQUEST']._serialized_start=1389
+  _globals['_DECIDEREFERRALREQUEST']._serialized_end=1702
+  _globals['_DECIDEREFERRALRESPONSE']._serialized_start=1704
+  _globals['_DECIDEREFERRALRESPONSE']._serialized_end=1765
+  _globals['_REFERRALSERVICE']._serialized_start=1768
+  _globals['_REFERRALSERVICE']._serialized_end=2115
 # @@protoc_insertion_point(module_scope)

@@ -99,6 +99,7 @@ class Referral(_message.Message):
     WHY_FIELD_NUMBER: _builtins.int
     PERMITTED_PATHS_FIELD_NUMBER: _builtins.int
     NEITHER_CONFIRM_NOR_DENY_FIELD_NUMBER: _builtins.int
+    IN_PLACE_OF_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     requester: _builtins.str
     request_id: _builtins.str
@@ -106,7 +107,9 @@ class Referral(_message.Message):
     record_type: _builtins.str
     purpose: _builtins.str
     status: _builtins.str
-    """open, granted, refused, expired (granted, and its time is over)."""
+    """open, granted, refused, expired (granted, and its time is over), lapsed (whoever asked has ended, so that
+    nobody could fetch it).
+    """
     overdue: _builtins.bool
     escalate_to: _builtins.str
     """Who is to hear of it when it is overdue."""
@@ -114,6 +117,8 @@ class Referral(_message.Message):
     """id/version; empty where no agreement foresaw it."""
     neither_confirm_nor_deny: _builtins.bool
     """The requester is told neither that this waits nor what came of it."""
+    in_place_of: _builtins.str
+    """The agency that was asked, where your agency has taken its place; request.provider is yours."""
     @_builtins.property
     def opened_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -151,10 +156,11 @@ class Referral(_message.Message):
         why: _abc.Iterable[_builtins.str] | None = ...,
         permitted_paths: _abc.Iterable[_builtins.str] | None = ...,
         neither_confirm_nor_deny: _builtins.bool = ...,
+        in_place_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "opened_at", b"opened_at", "request", b"request", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "due_at", b"due_at", "escalate_to", b"escalate_to", "id", b"id", "neither_confirm_nor_deny", b"neither_confirm_nor_deny", "opened_at", b"opened_at", "overdue", b"overdue", "permitted_paths", b"permitted_paths", "purpose", b"purpose", "record_type", b"record_type", "request", b"request", "request_id", b"request_id", "requester", b"requester", "status", b"status", "until", b"until", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "due_at", b"due_at", "escalate_to", b"escalate_to", "id", b"id", "in_place_of", b"in_place_of", "neither_confirm_nor_deny", b"neither_confirm_nor_deny", "opened_at", b"opened_at", "overdue", b"overdue", "permitted_paths", b"permitted_paths", "purpose", b"purpose", "record_type", b"record_type", "request", b"request", "request_id", b"request_id", "requester", b"requester", "status", b"status", "until", b"until", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -238,10 +238,16 @@ class SucceedRequest(_message.Message):
     INTO_FIELD_NUMBER: _builtins.int
     ON_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    CORRECT_FIELD_NUMBER: _builtins.int
+    TAKE_BACK_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     on: _builtins.str
     """Day by the clock in the United Kingdom, such as "2023-04-01": the first without the old agency."""
     dry_run: _builtins.bool
+    correct: _builtins.bool
+    """Instead of what was planned before; until the day of that."""
+    take_back: _builtins.bool
+    """Take back what was planned, until its day; without `into` and `on`."""
     @_builtins.property
     def into(self) -> _containers.RepeatedCompositeFieldContainer[Global___Successor]: ...
     def __init__(
@@ -251,10 +257,12 @@ class SucceedRequest(_message.Message):
         into: _abc.Iterable[Global___Successor] | None = ...,
         on: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
+        correct: _builtins.bool = ...,
+        take_back: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "dry_run", b"dry_run", "into", b"into", "on", b"on"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "correct", b"correct", "dry_run", b"dry_run", "into", b"into", "on", b"on", "take_back", b"take_back"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -294,6 +302,8 @@ class SuccessionPlan(_message.Message):
     ROUTES_FIELD_NUMBER: _builtins.int
     ACTING_FIELD_NUMBER: _builtins.int
     TO_DO_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ends_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -316,6 +326,14 @@ class SuccessionPlan(_message.Message):
     def to_do(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What to do, and by whom."""
 
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What waits for humans, and what becomes of it, a line each."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What may be a mistake, a line each."""
+
     def __init__(
         self,
         *,
@@ -325,10 +343,12 @@ class SuccessionPlan(_message.Message):
         routes: _abc.Iterable[_builtins.str] | None = ...,
         acting: _abc.Iterable[_builtins.str] | None = ...,
         to_do: _abc.Iterable[_builtins.str] | None = ...,
+        waiting: _abc.Iterable[_builtins.str] | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ends_at", b"ends_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting", b"acting", "agreements", b"agreements", "ends_at", b"ends_at", "routes", b"routes", "systems", b"systems", "to_do", b"to_do"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting", b"acting", "agreements", b"agreements", "ends_at", b"ends_at", "routes", b"routes", "systems", b"systems", "to_do", b"to_do", "waiting", b"waiting", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -86,7 +86,7 @@ class StandingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Succeed(self, request, context):
-        """Operators only. With dry_run the plan alone.
+        """Operators only. With dry_run the plan alone. Before its day it can be corrected or taken back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

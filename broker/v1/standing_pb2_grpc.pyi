@@ -38,7 +38,7 @@ class StandingServiceStub:
     EndActing: _grpc.UnaryUnaryMultiCallable[_standing_pb2.EndActingRequest, _standing_pb2.EndActingResponse]
     """Operators only. At once; nothing that was decided under it changes."""
     Succeed: _grpc.UnaryUnaryMultiCallable[_standing_pb2.SucceedRequest, _standing_pb2.SucceedResponse]
-    """Operators only. With dry_run the plan alone."""
+    """Operators only. With dry_run the plan alone. Before its day it can be corrected or taken back."""
     Leave: _grpc.UnaryUnaryMultiCallable[_standing_pb2.LeaveRequest, _standing_pb2.LeaveResponse]
     """Operators only. As Succeed, where nobody takes the agency's place."""
 
@@ -52,7 +52,7 @@ class StandingServiceAsyncStub(StandingServiceStub):
     EndActing: _aio.UnaryUnaryMultiCallable[_standing_pb2.EndActingRequest, _standing_pb2.EndActingResponse]  # type: ignore[assignment]
     """Operators only. At once; nothing that was decided under it changes."""
     Succeed: _aio.UnaryUnaryMultiCallable[_standing_pb2.SucceedRequest, _standing_pb2.SucceedResponse]  # type: ignore[assignment]
-    """Operators only. With dry_run the plan alone."""
+    """Operators only. With dry_run the plan alone. Before its day it can be corrected or taken back."""
     Leave: _aio.UnaryUnaryMultiCallable[_standing_pb2.LeaveRequest, _standing_pb2.LeaveResponse]  # type: ignore[assignment]
     """Operators only. As Succeed, where nobody takes the agency's place."""
 
@@ -87,7 +87,7 @@ class StandingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _standing_pb2.SucceedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_standing_pb2.SucceedResponse, _abc.Awaitable[_standing_pb2.SucceedResponse]]:
-        """Operators only. With dry_run the plan alone."""
+        """Operators only. With dry_run the plan alone. Before its day it can be corrected or taken back."""
 
     @_abc_1.abstractmethod
     def Leave(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from broker.core import processing as records
 from broker.core import stewardship
 from broker.core.stewardship import Standing
 from broker.core.terms import OwnLegal
@@ -23,9 +24,9 @@ def standing(status: str = "in force", last: date | None = None, **changes: Any)
     return Standing(agreement, status, last or agreement.valid_until)
 
 
-def processing(*standings: Standing, controller: str = "") -> list[stewardship.Processing]:
+def processing(*standings: Standing, controller: str = "") -> list[records.Processing]:
     """The record of processing."""
-    return stewardship.processing(standings, AGENCIES, types(), LAW, TODAY, controller)
+    return records.processing(standings, AGENCIES, types(), LAW, TODAY, controller)
 
 
 def test_each_controller_has_its_row_of_each_flow() -> None:

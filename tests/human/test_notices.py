@@ -58,7 +58,7 @@ async def receiving(status: int = 204) -> AsyncIterator[Receiver]:
 @asynccontextmanager
 async def sending(stage: Stage, to: Receiver) -> AsyncIterator[Notices]:
     """What a worker sends with."""
-    notices = Notices(stage.notices, to.url, to.count)
+    notices = Notices(stage.notices, to.url, to.count, stage.reference, stage.clock)
     try:
         yield notices
     finally:
@@ -91,6 +91,7 @@ async def test_the_owner_hears_of_it_without_anything_about_a_person(stage: Stag
             "code": "life-at-risk",
             "used_at": notice["used_at"],
             "review_due": notice["review_due"],
+            "reviewed_by": ["cfrs"],
         }
         subject = disclosed.request.subject
         assert subject is not None
@@ -154,7 +155,7 @@ async def test_without_an_address_nobody_is_told(stage: Stage) -> None:
     """And nothing is claimed, so that an address given later finds what waits."""
     await dry(stage)
     _, row = await used(stage)
-    quiet = Notices(stage.notices, "", lambda **_: None)
+    quiet = Notices(stage.notices, "", lambda **_: None, stage.reference, stage.clock)
     async with asyncio.timeout(5):
         await quiet.run()
     await quiet.close()

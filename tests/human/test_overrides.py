@@ -168,7 +168,7 @@ async def test_one_override_restricts_an_actor_once(stage: Stage) -> None:
     role, _ = await stage.overrides.restrict(OWNER, row.id, "role", soon(), "why", GUARDIAN)
     await stage.overrides.lift(OWNER, restriction, "over", GUARDIAN)
     again, _ = await stage.overrides.restrict(OWNER, row.id, "actor", None, "why", GUARDIAN)
-    made = await stage.overridden.restrictions("cfrs")
+    made = await stage.overridden.restrictions({"cfrs"})
     lifted = [each.lifted_at is not None for each in made]
     assert lifted == sorted(lifted), "what is not lifted stands first, or it could not be lifted any more"
     for each in (role, again):

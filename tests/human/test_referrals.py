@@ -12,6 +12,7 @@ import pytest
 from broker.core.granting import sign_grant, statement
 from broker.core.model import Assurance, OneOff, Reason, Request, Stand
 from broker.core.oneoff import one_off_id
+from broker.core.succession import Share
 from broker.core.views import RequesterView
 from broker.errors import Denied, InvalidRequest, NotAllowed, Referred, SubjectNotFound
 from broker.ports import NotFound
@@ -401,7 +402,7 @@ async def test_one_requesters_many_do_not_hide_anothers_few(stage: Stage) -> Non
         await stage.referring.ask(each)
     few = unforeseen(stage, requester="cumberland", system="cad", key_digest=COUNCIL.key_digest)
     await stage.referring.ask(few)
-    listed = [row for row in await stage.referred.of("cfrs") if row.status == "open"]
+    listed = [row for row in await stage.referred.of([Share("cfrs")]) if row.status == "open"]
     order = [row.request for row in listed]
     assert order.index(few.request_id) < order.index(many[-1].request_id)
     counts: dict[str, int] = {}

@@ -6,7 +6,7 @@ One suite runs over these and over PostgreSQL's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from broker.core.canonical import encode
 from broker.core.granting import grant_from, restricted_by
 from broker.core.model import Grant
+from broker.core.succession import Share
 from broker.ports import Change, Claimed, Queued
 from broker.queues import Notice, StoredOverride, StoredReferral, StoredRestriction
 from tests.support.values import replace
@@ -33,15 +34,33 @@ def in_rounds(rows: list[Row]) -> list[Row]:
     return [row for *_, row in sorted(ordered, key=lambda each: each[:3])][:MOST]
 
 
+def shared(rows: Iterable[Row], shares: Sequence[Share]) -> list[Row]:
+    """Those in one of the shares."""
+    return [row for row in rows if any(share.holds(row.provider, row.district) for share in shares)]
+
+
+def open_by_district(rows: Iterable[Row], shares: Sequence[Share]) -> dict[str, int]:
+    """How many wait, by district."""
+    return dict(Counter(row.district for row in shared(rows, shares) if row.status == "open"))
+
+
 @dataclass
 class MemoryReferrals:
     """Implements `queues.ReferralStore`."""
 
     rows: dict[str, StoredReferral] = field(default_factory=dict)
 
-    async def of(self, provider: str) -> list[StoredReferral]:
-        """Those of one provider."""
-        return in_rounds([row for row in self.rows.values() if row.provider == provider])
+    async def of(self, shares: Sequence[Share]) -> list[StoredReferral]:
+        """Those of one agency."""
+        return in_rounds(shared(self.rows.values(), shares))
+
+    async def open(self, shares: Sequence[Share]) -> dict[str, int]:
+        """How many wait, by district."""
+        return open_by_district(self.rows.values(), shares)
+
+    async def asked(self, agency: str) -> int:
+        """How many wait elsewhere."""
+        return sum(row.requester == agency and row.status == "open" for row in self.rows.values())
 
     async def by_id(self, referral: str) -> StoredReferral | None:
         """One of them."""
@@ -57,24 +76,28 @@ class MemoryOverrides:
     claimed: set[str] = field(default_factory=set)
     noticed: set[str] = field(default_factory=set)
 
-    async def of(self, provider: str) -> list[StoredOverride]:
-        """Those of one provider."""
-        return in_rounds([row for row in self.rows.values() if row.provider == provider])
+    async def of(self, shares: Sequence[Share]) -> list[StoredOverride]:
+        """Those of one agency."""
+        return in_rounds(shared(self.rows.values(), shares))
+
+    async def open(self, shares: Sequence[Share]) -> dict[str, int]:
+        """How many wait, by district."""
+        return open_by_district(self.rows.values(), shares)
 
     async def by_id(self, override: str) -> StoredOverride | None:
         """One of them."""
         return self.rows.get(override)
 
-    async def restrictions(self, provider: str) -> list[StoredRestriction]:
-        """Those that one provider has made."""
-        own = [row for _, row in self.restricted.values() if row.provider == provider][::-1]
-        return sorted(own, key=lambda row: row.lifted_at is not None)[:MOST]
+    async def restrictions(self, providers: Collection[str]) -> list[StoredRestriction]:
+        """Those that these providers have made."""
+        own = [row for _, row in self.restricted.values() if row.provider in providers][::-1]
+        return sorted(own, key=lambda row: row.lifted_at is not None)[: MOST * len(providers)]
 
     async def claim(self, most: int, again_after: float) -> list[Notice]:
         """Each once, in memory: a crash loses all of it anyway."""
         waiting = [row for row in self.rows.values() if row.id not in self.claimed][:most]
         self.claimed.update(row.id for row in waiting)
-        return [Notice(r.id, r.provider, r.requester, r.code, r.used_at, r.due_at) for r in waiting]
+        return [Notice(r.id, r.provider, r.requester, r.code, r.used_at, r.due_at, r.district) for r in waiting]
 
     async def told(self, override: str) -> None:
         """It has been told."""
@@ -94,12 +117,12 @@ class MemoryQueues:
         whose = (entry, queued.provider, queued.requester, queued.system, queued.request)
         if queued.kind == "referral":
             row = StoredReferral(*whose, queued.at, queued.due, "open", queued.sealed, queued.words)
-            self.referrals.rows[entry] = row
+            self.referrals.rows[entry] = replace(row, district=queued.district)
         else:
             made = StoredOverride(
                 *whose, queued.code, queued.at, queued.due, "open", queued.sealed, queued.words
             )
-            self.overrides.rows[entry] = made
+            self.overrides.rows[entry] = replace(made, district=queued.district)
 
     def apply(self, change: Change) -> None:
         """What a human decided."""
@@ -116,7 +139,7 @@ class MemoryQueues:
             used[row] = replace(used[row], status=detail["status"], reviewed_at=at, review=sealed)
         elif change.kind == "override-restriction":
             who = (detail["override"], detail["provider"], detail["requester"], detail["what"])
-            made = StoredRestriction(row, *who, at, until, None, sealed)
+            made = StoredRestriction(row, *who, at, until, None, sealed, detail["district"])
             self.overrides.restricted[row] = (change.blind, made)
         elif change.kind == "override-restriction-lifted":
             blind, made = self.overrides.restricted[row]
@@ -139,7 +162,8 @@ class MemoryQueues:
         row = max(found, key=lambda r: r.opened_at)
         if row.status == "open":
             return None, row.id
-        return grant_from(row.id, row.request, dict(row.decision), granted=row.status == "granted"), ""
+        granted = row.status == "granted"
+        return grant_from(row.id, row.request, dict(row.decision), row.provider, granted=granted), ""
 
     def restricted(self, keys: Iterable[str]) -> dict[str, datetime | None]:
         """Which of these keys are restricted, and until when."""

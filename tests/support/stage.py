@@ -135,7 +135,9 @@ class Stage:
         self.registry = Registry(self.administration, self.reference, self.clock)
         self.signing = SigningKeys(self.administration, self.reference, self.clock)
         self.route_book = RouteBook(self.administration, self.reference, self.clock)
-        self.standing = Standing(self.administration, self.reference, self.clock)
+        self.standing = Standing(
+            self.administration, self.reference, self.clock, self.referred, self.overridden
+        )
         self.agreed = Agreements(self.administration, self.reference, self.agreements, self.clock)
         self.suspensions = Suspensions(self.administration, self.reference, self.clock)
         self.said = Directives(self.administration, self.facts, self.directives, self.reference, self.clock)

@@ -20,6 +20,7 @@ from broker.core.forms import agency_detail
 from broker.core.merkle import verify_consistency
 from broker.core.model import SubjectRef
 from broker.core.receipt import verify_receipt
+from broker.core.succession import Share
 from broker.core.views import ProviderView, RequesterView
 from broker.ports import Appended, Asked, Change, Claim, Draft, NotAppended, Queued, Reads
 from broker.workers import Beat, Worker
@@ -265,6 +266,18 @@ def _whose(draft: Draft) -> str:
     return draft.queued.provider
 
 
+def _shares(draft: Draft) -> list[Share]:
+    return [Share(_whose(draft))]
+
+
+def _is_one(_: Stage, __: Draft, result: Any, ___: bool) -> None:
+    assert result == {"": 1}
+
+
+def _are_some(_: Stage, __: Draft, result: Any, ___: bool) -> None:
+    assert result >= 1
+
+
 def _is_row(_: Stage, draft: Draft, result: Any, __: bool) -> None:
     assert (result.id, result.status, result.words) == (draft.id, "open", "some words")
 
@@ -282,6 +295,7 @@ async def _a_restriction(stage: Stage) -> tuple[str, str]:
         "id": restriction,
         "override": draft.id,
         "provider": _whose(draft),
+        "district": "",
         "requester": "nwas",
         "what": "role",
         "at": now,
@@ -364,12 +378,15 @@ ROWS: dict[str, Row] = {
     "FactsSource.read": Row(_a_directive, lambda s, m: s.facts.read(Asked((m[0],), SYSTEM, ())), _are_read),
     "ReferenceSource.refresh": Row(_a_new_agency, lambda s, _: s.reference.refresh(), _is_snapshot),
     "ReferenceSource.at_least": Row(_a_new_agency, lambda s, m: s.reference.at_least(m[1]), _is_snapshot),
-    "ReferralStore.of": Row(_a_referral, lambda s, d: s.referred.of(_whose(d)), _are_rows),
+    "ReferralStore.of": Row(_a_referral, lambda s, d: s.referred.of(_shares(d)), _are_rows),
     "ReferralStore.by_id": Row(_a_referral, lambda s, d: s.referred.by_id(d.id), _is_row),
-    "OverrideStore.of": Row(_an_override, lambda s, d: s.overridden.of(_whose(d)), _are_rows),
+    "OverrideStore.of": Row(_an_override, lambda s, d: s.overridden.of(_shares(d)), _are_rows),
     "OverrideStore.by_id": Row(_an_override, lambda s, d: s.overridden.by_id(d.id), _is_row),
+    "ReferralStore.open": Row(_a_referral, lambda s, d: s.referred.open(_shares(d)), _is_one),
+    "ReferralStore.asked": Row(_a_referral, lambda s, _: s.referred.asked("nwas"), _are_some),
+    "OverrideStore.open": Row(_an_override, lambda s, d: s.overridden.open(_shares(d)), _is_one),
     "OverrideStore.restrictions": Row(
-        _a_restriction, lambda s, m: s.overridden.restrictions(m[0]), _are_restrictions
+        _a_restriction, lambda s, m: s.overridden.restrictions({m[0]}), _are_restrictions
     ),
     "NoticeTable.claim": Row(_an_override, _claimed_notice, _is_claimed, _is_nobody_elses),
     "NoticeTable.told": Row(_an_override, lambda s, d: s.notices.told(d.id), _is_gone, _is_told),

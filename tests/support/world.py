@@ -197,7 +197,13 @@ class World:
         self.suspensions = Suspensions(self.administration, reference, self.clock)
         self.directives = Directives(self.administration, self.store.facts, self.store, reference, self.clock)
         self.route_book = RouteBook(self.administration, reference, self.clock)
-        self.standing = Standing(self.administration, reference, self.clock)
+        self.standing = Standing(
+            self.administration,
+            reference,
+            self.clock,
+            self.store.queues.referrals,
+            self.store.queues.overrides,
+        )
         queues = self.store.queues
         self.referrals = Referrals(
             self.administration, queues.referrals, self.store.facts, reference, self.clock

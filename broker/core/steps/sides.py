@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from broker.core.acting import acting_key, answers_for, asks_for
 from broker.core.directory import agency_key, valid
+from broker.core.granting import ruling_key
 from broker.core.model import Place, Request
 from broker.core.reference import Reference
 from broker.core.routing import Route, kind_of
@@ -62,6 +63,7 @@ def holder(walk: Walk) -> Ends | None:
     if not walk.request.provider and (ends := _route(walk)):
         return ends
     provider = walk.request.provider
+    _heed(walk, provider)
     relations = walk.reference.acting.get(provider)
     if relations:
         walk.reads.add(acting_key(provider))
@@ -74,6 +76,15 @@ def holder(walk: Walk) -> Ends | None:
             )
         )
     return None
+
+
+def _heed(walk: Walk, provider: str) -> None:
+    """A human's decision is on the records of the agency that was asked, or of who has taken its place: where
+    another holds the record by now, that one's humans have not decided."""
+    ruling = walk.ruling
+    if ruling is not None and ruling.provider and ruling.provider not in walk.before(provider):
+        walk.reads.add(ruling_key(walk.request.caller, ruling.request))
+        walk.grant = walk.ruling = None
 
 
 def _takes_part(walk: Walk, name: str) -> bool:

@@ -7,6 +7,8 @@ create table referral (
     -- Of the entry that referred it.
     id            uuid primary key,
     provider      text not null,
+    -- Of the place that was asked about; empty where it named none. Who has it takes over what waits.
+    district      text not null default '',
     requester     text not null,
     system        text not null,  -- agency/system, whose request it is
     request       uuid not null,
@@ -25,11 +27,13 @@ create table referral (
 );
 create index referral_request on referral (system, request);
 create index referral_due on referral (provider, due_at);
+create index referral_asked on referral (requester) where status = 'open';
 
 create table override_use (
     -- Of the entry that went past a refusal.
     id            uuid primary key,
     provider      text not null,
+    district      text not null default '',
     requester     text not null,
     system        text not null,
     request       uuid not null,
@@ -57,6 +61,8 @@ create table override_restriction (
     id            uuid primary key,
     override      uuid not null,
     provider      text not null,
+    -- Of the override that led to it.
+    district      text not null default '',
     requester     text not null,
     what          text not null check (what in ('actor', 'role', 'system')),
     -- Blind: a keyed digest of provider, requester, what and who.
@@ -76,15 +82,16 @@ language plpgsql volatile as $$
 begin
     case p_queued ->> 'kind'
     when 'referral' then
-        insert into referral (id, provider, requester, system, request, opened_at, due_at, key, asked, words)
-        values (p_id, p_queued ->> 'provider', p_queued ->> 'requester', p_queued ->> 'system',
-                (p_queued ->> 'request')::uuid, (p_queued ->> 'at')::timestamptz,
+        insert into referral (id, provider, district, requester, system, request, opened_at, due_at, key, asked,
+                              words)
+        values (p_id, p_queued ->> 'provider', p_queued ->> 'district', p_queued ->> 'requester',
+                p_queued ->> 'system', (p_queued ->> 'request')::uuid, (p_queued ->> 'at')::timestamptz,
                 (p_queued ->> 'due')::timestamptz, p_key, p_sealed, p_words);
     when 'override' then
-        insert into override_use (id, provider, requester, system, request, code, used_at, due_at, key, used,
-                                  words)
-        values (p_id, p_queued ->> 'provider', p_queued ->> 'requester', p_queued ->> 'system',
-                (p_queued ->> 'request')::uuid, p_queued ->> 'code', (p_queued ->> 'at')::timestamptz,
+        insert into override_use (id, provider, district, requester, system, request, code, used_at, due_at, key,
+                                  used, words)
+        values (p_id, p_queued ->> 'provider', p_queued ->> 'district', p_queued ->> 'requester',
+                p_queued ->> 'system', (p_queued ->> 'request')::uuid, p_queued ->> 'code', (p_queued ->> 'at')::timestamptz,
                 (p_queued ->> 'due')::timestamptz, p_key, p_sealed, p_words);
     else
         raise exception 'unknown queue %', p_queued ->> 'kind' using errcode = 'BL003';
@@ -108,10 +115,10 @@ begin
             review_key = p_key
         where id = v_id;
     when 'override-restriction' then
-        insert into override_restriction (id, override, provider, requester, what, subject, made_at, until, key,
-                                          detail)
-        values (v_id, (p_change ->> 'override')::uuid, p_change ->> 'provider', p_change ->> 'requester',
-                p_change ->> 'what', decode(p_change ->> 'blind', 'hex'), v_at,
+        insert into override_restriction (id, override, provider, district, requester, what, subject, made_at,
+                                          until, key, detail)
+        values (v_id, (p_change ->> 'override')::uuid, p_change ->> 'provider', p_change ->> 'district',
+                p_change ->> 'requester', p_change ->> 'what', decode(p_change ->> 'blind', 'hex'), v_at,
                 (p_change ->> 'until')::timestamptz, p_key, p_blob);
     when 'override-restriction-lifted' then
         update override_restriction set lifted_at = v_at where id = v_id and lifted_at is null;
