@@ -148,7 +148,7 @@ def _waiting(agencies: Mapping[str, Agency], agency: Agency, waits: Waits) -> It
     if waits.referrals and agency.successors:
         yield f"of these referrals, what named {agency.id} itself cannot be granted: who asked asks anew"
     if waits.asked:
-        yield f"referrals that it asked for, waiting elsewhere: {waits.asked}, which lapse: nobody can fetch them"
+        yield f"referrals that it asked for, waiting elsewhere: {waits.asked}, which lapse, unfetched"
 
 
 def _parts(agencies: Mapping[str, Agency], agency: Agency, counts: Mapping[str, int]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import pytest
 
 from adapters.sdk import question as questions
 from adapters.sdk.agreed import Agreed
+from adapters.sdk.stead import Agreements
 from broker.core import agreement as agreements
 from broker.core.granting import sign_grant, statement
 from broker.core.model import Assurance, OneOff, Request, Signed, Stand, SubjectRef, Traits
@@ -108,6 +109,36 @@ def test_what_an_agreement_leaves_to_our_human_needs_our_word_too() -> None:
     check(agreed(file), request, word, "judged")
     with pytest.raises(NotAgreed, match="that it does not name"):
         check(agreed(file), request, word, "judged", ("uprn", "crew_notes"))
+
+
+def test_a_predecessors_copy_needs_the_word_of_whoever_decided() -> None:
+    """Its own from before it ended, by its own key; ours since, by ours, on our own records; and no other."""
+    west = Signatory("west-fire")
+    key = west.enrolled(datetime.now(UTC).date())
+    own = Agreed.of("west-fire", [], {key.id: key})
+    told = Agreements(own, (agreed(toml(terms(id="judged", flows=[flow(judgement=True)]))),))
+    request = ask(provider="west-fire")
+    before = replace(request, provider="cfrs")
+
+    def put(word: Signed | None, agreement: str = "judged") -> None:
+        question = Question(request, "00", agreement, 1, ("uprn",), signed=word)
+        (asked,) = adapter_pb2.AttachReply.FromString(written.ask(1, question, 5.0)).asks
+        told.check(questions.read(asked, ("uprn",), True, time.monotonic()), datetime.now(UTC))
+
+    put(signed(request, "judged/1", "uprn", by=west, agreed=True))
+    put(signed(before, "judged/1", "uprn", agreed=True))
+    put(signed(request, f"{ONE_OFF}/1", "uprn", by=west), ONE_OFF)
+    put(signed(before, f"{ONE_OFF}/1", "uprn"), ONE_OFF)
+    for word in (
+        None,
+        # In the other's name, and by somebody unknown.
+        signed(before, "judged/1", "uprn", by=west, agreed=True),
+        signed(request, "judged/1", "uprn", agreed=True),
+        signed(request, "judged/1", "uprn", by=Signatory("west-fire"), agreed=True),
+        signed(replace(request, provider="east-fire"), "judged/1", "uprn", by=west, agreed=True),
+    ):
+        with pytest.raises(NotAgreed):
+            put(word)
 
 
 def test_an_override_gets_what_the_copy_gives_after_one() -> None:

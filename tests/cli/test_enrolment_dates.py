@@ -27,3 +27,21 @@ def test_an_end_before_the_beginning_is_refused(broker: Run) -> None:
         result = broker("system", "enrol", "dates", "ends", *ENROL[4:], "c" * 64, *dates)
         assert result.code == 1
         assert "valid_until: ends before it begins" in result.err
+
+
+def test_a_day_begins_at_midnight_in_the_united_kingdom(broker: Run) -> None:
+    """In summer at 23:00 UTC of the day before; a time with its offset is that time."""
+    assert (
+        broker("agency", "add", "summer", "--name", "S", "--kind", "police", "--from", "2023-04-01").code == 0
+    )
+    assert (
+        broker(
+            *("system", "enrol", "summer", "cad", "--function", "partner", "--key-digest", "d" * 64),
+            *("--from", "2023-07-01T00:00:00Z", "--until", "2098-07-01"),
+        ).code
+        == 0
+    )
+    (agency,) = [each for each in broker("agency", "list", "--json").json if each["id"] == "summer"]
+    assert agency["valid_from"] == "2023-03-31T23:00:00Z"
+    (system,) = broker("system", "list", "--agency", "summer", "--json").json
+    assert (system["valid_from"], system["valid_until"]) == ("2023-07-01T00:00:00Z", "2098-06-30T23:00:00Z")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -125,6 +127,59 @@ def test_a_succession_is_shown_before_it_is_carried_out(broker: Run, running_bro
     assert (again.code, "was replaced by cliwest, clieast already" in again.err) == (1, True)
     half = broker("agency", "succeed", "cliwest", "--into", "clieast=E07000026", "--on", on)
     assert (half.code, "go together" in half.err) == (2, True)
+
+
+def test_a_succession_is_put_right_or_taken_back_until_its_day(
+    broker: Run, running_broker: RunningBroker
+) -> None:
+    """Each is planned first and has an entry; the list says who takes whose place, and where."""
+    for agency in ("pendold", "pendwest", "pendeast"):
+        running_broker.join(agency, "mash", "council")
+    on = (datetime.now(UTC) + timedelta(days=9)).date().isoformat()
+    parts = ("--into", "pendwest=E07000026", "--into", "pendeast=E07000030", "--by", "district", "--on", on)
+    planned = broker("agency", "succeed", "pendold", *parts)
+    assert "look at this again\n  E07000026 of pendwest: no route to pendold mentions it" in planned.out
+    assert broker("agency", "succeed", "pendold", *parts, "--yes").code == 0
+    assert "pendwest in E07000026" in broker("agency", "list").out
+    others = tuple(each.replace("E07000030", "E07000031") for each in parts)
+    again = broker("agency", "succeed", "pendold", *others)
+    assert (again.code, "was replaced" in again.err) == (1, True)
+    assert broker("agency", "succeed", "pendold", *others, "--correct", "--yes", "--json").json["entry"]
+    (old,) = [each for each in broker("agency", "list", "--json").json if each["id"] == "pendold"]
+    assert old["succeeded_by"] == [
+        {"agency": "pendwest", "districts": ["E07000026"]},
+        {"agency": "pendeast", "districts": ["E07000031"]},
+    ]
+    assert broker("agency", "succeed", "pendold", "--take-back", "--on", on).code == 2
+    assert broker("agency", "succeed", "pendold", "--on", on).code == 2
+    back = broker("agency", "succeed", "pendold", "--take-back")
+    assert (back.code, "Nothing was changed. Give --yes" in back.out) == (0, True)
+    assert "pendold/mash" in back.out
+    assert broker("agency", "succeed", "pendold", "--take-back", "--yes", "--json").json["carried_out"]
+    (old,) = [each for each in broker("agency", "list", "--json").json if each["id"] == "pendold"]
+    assert (old["successors"], old["valid_until"]) == ([], None)
+    mistyped = broker("agency", "succeed", "pendold", *(each.replace("E07", "E10") for each in parts))
+    assert (mistyped.code, "'E10000026' is not the ONS code of a district" in mistyped.err) == (1, True)
+
+
+def test_the_recipe_of_the_routing_page_works_as_it_is_printed(broker: Run, tmp_path: Path) -> None:
+    """Cumbria on 1 April 2023: the very commands of docs/routing.md, dates as days, in their order."""
+    page = (Path(__file__).parents[2] / "docs" / "routing.md").read_text()
+    section = page.partition("## When one agency becomes another")[2]
+    blocks = re.findall(r"```\n(broker agency .*?)```", section, re.DOTALL)
+    lines = [line for block in blocks[:2] for line in block.replace("\\\n", " ").splitlines()]
+    assert sum(line.startswith("broker agency succeed") for line in lines) == 2
+    for old, kind in (("cumbria", "council"), ("cumbria-fire", "fire")):
+        made = broker("agency", "add", old, "--name", old, "--kind", kind, "--from", "1974-04-01")
+        assert made.code == 0, made.err
+    for line in lines:
+        _, *words = shlex.split(line)
+        done = broker(*words, *(("--yes",) if "succeed" in words else ()))
+        assert done.code == 0, (line, done.err)
+    known = {each["id"]: each for each in broker("agency", "list", "--json").json}
+    assert known["cumbria"]["successors"] == ["cumberland", "westmorland-furness"]
+    assert known["cumbria"]["valid_until"] == known["cumberland"]["valid_from"] == "2023-03-31T23:00:00Z"
+    assert known["cumbria-fire"]["successors"] == ["cfrs"]
 
 
 def test_leaving_says_what_becomes_of_the_entries(broker: Run, running_broker: RunningBroker) -> None:

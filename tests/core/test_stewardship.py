@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import date
+from dataclasses import replace
+from datetime import date, time
 from typing import Any
 
 import pytest
 
 from broker.core import processing as records
 from broker.core import stewardship
+from broker.core.directory import Agency, Successor
+from broker.core.london import moment
 from broker.core.stewardship import Standing
 from broker.core.terms import OwnLegal
 from broker.law import load
 from tests.core.test_checks import AGENCIES, asks, parsed, police, types
+from tests.support.world import terms
 
 TODAY = date(2026, 11, 21)
 LAW = load()
@@ -142,3 +146,51 @@ def test_those_without_cover_come_first() -> None:
     bare = standing(id="z-bare", governance={})
     (first, second) = stewardship.assessments([standing(), bare], AGENCIES, types(), LAW, TODAY)
     assert (first.agreement, first.covered, second.covered) == ("z-bare/1", "no", "yes")
+
+
+def succeeded(**successors: str) -> dict[str, Agency]:
+    """The agencies, the fire service replaced on 1 April 2026 by these, each in one district."""
+    made = dict(AGENCIES)
+    into = tuple(Successor(name.replace("_", "-"), frozenset({code})) for name, code in successors.items())
+    made["cfrs"] = replace(made["cfrs"], valid_until=moment(date(2026, 4, 1), time.min), successors=into)
+    for each in into:
+        made[each.agency] = replace(AGENCIES["cfrs"], id=each.agency, name=each.agency.upper())
+    return made
+
+
+def test_who_takes_a_partys_place_has_rows_of_its_own_from_the_day_on() -> None:
+    """With in whose place it stands; the old one's row says since when it is over; before the day nothing."""
+    one, agencies = standing(), succeeded(west_fire="E07000028", east_fire="E07000030")
+    for today, there in ((date(2026, 3, 31), False), (date(2026, 4, 1), True)):
+        rows = records.processing([one], agencies, types(), LAW, today)
+        found = {(row.controller, row.counterpart): row for row in rows}
+        pairs = {("nwas", "CFRS"), ("cfrs", "NWAS")}
+        pairs |= {("nwas", "WEST-FIRE"), ("west-fire", "NWAS")} if there else set()
+        pairs |= {("nwas", "EAST-FIRE"), ("east-fire", "NWAS")} if there else set()
+        assert found.keys() == pairs
+        over = "cfrs ended on 2026-04-01, in its place west-fire, east-fire"
+        assert found["cfrs", "NWAS"].lineage == (over if there else "")
+        if there:
+            west = found["west-fire", "NWAS"]
+            assert west.lineage == "west-fire in the place of cfrs since 2026-04-01"
+            assert (west.activity, west.agreement) == ("discloses", found["cfrs", "NWAS"].agreement)
+            assert found["nwas", "WEST-FIRE"].lineage == west.lineage
+    alone = records.processing([one], agencies, types(), LAW, date(2026, 4, 1), "west-fire")
+    assert [row.counterpart for row in alone] == ["NWAS"]
+
+
+def test_nobody_named_by_the_old_agency_answers_for_its_successor() -> None:
+    """Its data protection officer is its own; and what a successor has signed itself stands instead."""
+    parties = [
+        {"agency": "nwas", "regime": "uk-gdpr", "dpo": "Dee Pea"},
+        {"agency": "cfrs", "regime": "uk-gdpr", "dpo": "Ann Old"},
+    ]
+    agencies, today = succeeded(west_fire="E07000028"), date(2026, 4, 2)
+    county = standing(parties=parties)
+    rows = records.processing([county], agencies, types(), LAW, today)
+    officers = {row.controller: row.data_protection_officer for row in rows}
+    assert officers == {"nwas": "Dee Pea", "cfrs": "Ann Old", "west-fire": ""}
+    flows = [{**flow, "provider": "west-fire"} for flow in terms()["flows"]]
+    own = standing(id="own", parties=[parties[0], {"agency": "west-fire", "regime": "uk-gdpr"}], flows=flows)
+    both = records.processing([county, own], agencies, types(), LAW, today, "west-fire")
+    assert [(row.agreement, row.lineage) for row in both] == [("own/1", "")]

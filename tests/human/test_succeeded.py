@@ -209,15 +209,13 @@ async def test_what_named_the_old_agency_is_asked_anew(stage: Stage) -> None:
 
 
 async def test_what_the_old_agency_asked_for_itself_lapses(stage: Stage) -> None:
-    """Its systems have ended: the provider's list says so, nothing is late, and nothing is granted to nobody."""
+    """Its systems have ended: the provider's list says so, none is late, and none is granted to nobody."""
     referral = await refer(stage, judged(stage))
     granted = await refer(stage, judged(stage))
     await stage.referrals.decide(OWNER, granted, grants(), GUARDIAN)
     await stage.registry.add_agency(OPERATOR, Agency("new-amb", "New", "ambulance", "england", CHANGE))
     plan = await stage.standing.succession(OPERATOR, "nwas", (Successor("new-amb"),), stage.clock.now())
-    assert plan.waiting == (
-        "referrals that it asked for, waiting elsewhere: 1, which lapse: nobody can fetch them",
-    )
+    assert plan.waiting == ("referrals that it asked for, waiting elsewhere: 1, which lapse, unfetched",)
     await stage.standing.succeed(OPERATOR, "nwas", (Successor("new-amb"),), stage.clock.now())
     found, _ = await later(stage, days=9)[0].listed(OWNER, GUARDIAN)
     assert {(each.row.id, each.status, each.overdue) for each in found} == {
