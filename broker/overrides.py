@@ -96,12 +96,13 @@ class Overrides:
             row = await self._own(caller, override, reference)
             if row.status != "open":
                 raise InvalidRequest("override_id", f"was reviewed already: {row.status}")
-            stored: dict[str, Json] = {"id": row.id, "status": verdict, "at": self._clock.now().isoformat()}
+            at = self._clock.now().isoformat()
+            stored: dict[str, Json] = {"id": row.id, "status": verdict, "at": at, "by": caller.agency}
             by: dict[str, Json] = {"id": actor.id, "role": actor.role, "name": actor.name}
             change = Change("override-review", stored, _lock(row), reference=False, sealed={"reviewed_by": by})
             agency, instead = caller.agency, said_in_place(row, caller.agency)
             view = RequesterView("override-reviewed", row.request, verdict, provider=agency, controller=agency)
-            by_whom: dict[str, Json] = {"id": actor.id, "role": actor.role, **instead}
+            by_whom = {"id": actor.id, "role": actor.role, **instead}
             provider = ProviderView(view, by_whom, override=row.code, requester=row.requester)
             detail = {**stored, "reviewed_by": by, "code": row.code, **instead}
             # That there was something to review says that the provider was asked.

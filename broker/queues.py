@@ -75,6 +75,8 @@ class StoredOverride(Struct, frozen=True):
     review: dict[str, Json] = {}
     # Of the place that was asked about; empty where it named none.
     district: str = ""
+    # The agency whose human reviewed it: the provider, or who has taken its place.
+    reviewed_by: str = ""
 
 
 class StoredRestriction(Struct, frozen=True):

@@ -272,6 +272,6 @@ def _parties(row: StoredReferral, agency: str, outcome: str, actor: Actor, *, hi
         provider=agency,
         controller=agency,
     )
-    by: dict[str, Json] = {"id": actor.id, "role": actor.role, **said_in_place(row, agency)}
+    by = {"id": actor.id, "role": actor.role, **said_in_place(row, agency)}
     provider = ProviderView(view, by, requester=row.requester)
     return Parties(row.requester, None if hidden else view, agency, provider)

@@ -25,11 +25,11 @@ from broker.core.reports.overrides import Review, Used
 from broker.core.reports.performance import Month, bounds
 from broker.core.reports.snooping import Names, Signs, Watched
 from broker.core.searchterms import Question
+from broker.desk import silent
 from broker.errors import InvalidRequest, NotAllowed
 from broker.looks import Look, Progress, Wanted
 from broker.ports import Clock, ReferenceSource
 from broker.queues import OverrideStore
-from broker.referrals import silent
 from broker.searches import Searches
 from broker.seats import Seats
 

@@ -96,7 +96,7 @@ def ropa(
     what it does elsewhere.
     """
     from broker import law
-    from broker.core.processing import processing
+    from broker.core.processing import Processing, processing
 
     around = surroundings.of_broker(link)
     if controller and controller not in around.agencies:
@@ -114,7 +114,7 @@ def ropa(
     )
     none = "There is no agreement under which anything is or will be processed."
     _put(
-        Report("Record of processing activities", about, tables, none, _today(), stewardship.Processing),
+        Report("Record of processing activities", about, tables, none, _today(), Processing),
         form,
         to,
     )

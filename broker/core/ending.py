@@ -19,7 +19,9 @@ from broker.core.reference import Reference
 from broker.core.routing import route_key
 from broker.core.succession import heirs, takers
 
-EXPORT = "export its entries and take them along (`broker audit export`); they stay in the log until then"
+EXPORT = (
+    "take its entries along before that day (`broker audit export`, by its own system); they stay here"
+)
 
 
 class Waits(Struct, frozen=True):

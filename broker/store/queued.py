@@ -223,4 +223,5 @@ class OverrideRows:
             row["reviewed_at"],
             review,
             row["district"],
+            row["reviewed_by"] or "",
         )

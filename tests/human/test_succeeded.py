@@ -20,6 +20,7 @@ from broker.errors import Denied, InvalidRequest, NotAllowed, Referred
 from broker.queues import StoredReferral
 from broker.rulings import Ruling
 from tests.human.conftest import GUARDIAN, JUDGED, OVERRIDDEN, OWNER, furnish, later, soon
+from tests.human.test_notices import receiving, sending
 from tests.support.cumbria import CARLISLE, CHANGE, EDEN
 from tests.support.stage import Stage, memory_stage, postgres_stage
 from tests.support.values import replace
@@ -290,6 +291,10 @@ async def test_a_successor_reviews_what_was_overridden(stage: Stage) -> None:
     assert await stage.view.parties(reviewed.event_id) == ("nwas", "west-fire")
     _, full = await stage.view.receipt(reviewed.event_id, "requester")
     assert full["detail"]["in_place_of"] == "cfrs"  # type: ignore[index,call-overload]
+    await after.review(EAST, east, "wrong-person", "the neighbour's", GUARDIAN)
+    breach = await stage.breaches.by_id(east)
+    assert breach is not None
+    assert breach.provider == "east-fire"
     restriction, _ = await after.restrict(WEST, anywhere, "actor", None, "never again", GUARDIAN)
     assert [(e.id, e.provider) for e in (await after.listed(WEST, GUARDIAN))[1]] == [(restriction, "west-fire")]
     assert (await after.listed(EAST, GUARDIAN))[1] == []
@@ -316,6 +321,16 @@ async def test_a_restriction_of_the_old_agencys_is_its_successors_to_lift(stage:
     _, full = await stage.view.receipt(lifted.event_id, "requester")
     assert full["detail"]["in_place_of"] == "cfrs"  # type: ignore[index,call-overload]
     assert (await stage.exchange.answer(replace(request, request_id=str(uuid.uuid4())))).record is not None
+
+
+async def test_the_owners_software_hears_whose_humans_review_it(stage: Stage) -> None:
+    """Beside the agency that was asked: who has the district by the time it is told."""
+    override = await use(stage, CARLISLE)
+    await succeed(stage)
+    async with receiving() as receiver, sending(stage, receiver) as notices:
+        assert await notices.look() == 1
+        (heard,) = receiver.heard
+    assert (heard["override"], heard["provider"], heard["reviewed_by"]) == (override, "cfrs", ["west-fire"])
 
 
 # The plan.

@@ -86,7 +86,7 @@ class MemoryBreaches:
         """A review said that it was the wrong person."""
         at = used.reviewed_at
         assert at is not None
-        whose = (used.provider, used.requester, used.system)
+        whose = (used.reviewed_by or used.provider, used.requester, used.system)
         self.rows.setdefault(used.id, StoredBreach(used.id, *whose, used.used_at, at, at + timedelta(hours=72)))
 
 

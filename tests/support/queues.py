@@ -136,7 +136,9 @@ class MemoryQueues:
             rows[row] = replace(rows[row], status=status, decided_at=at, until=until, decision=sealed)
         elif change.kind == "override-review":
             used = self.overrides.rows
-            used[row] = replace(used[row], status=detail["status"], reviewed_at=at, review=sealed)
+            used[row] = replace(
+                used[row], status=detail["status"], reviewed_at=at, review=sealed, reviewed_by=detail["by"]
+            )
         elif change.kind == "override-restriction":
             who = (detail["override"], detail["provider"], detail["requester"], detail["what"])
             made = StoredRestriction(row, *who, at, until, None, sealed, detail["district"])

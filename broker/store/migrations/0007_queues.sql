@@ -46,6 +46,8 @@ create table override_use (
     used          bytea not null,
     words         bytea,
     reviewed_at   timestamptz,
+    -- The agency whose human reviewed it: the provider, or who has taken its place.
+    reviewed_by   text,
     review_key    smallint,
     review        bytea,
     -- The owner's own software is told of it (BROKER_OVERRIDE_WEBHOOK): when next, how often so far, and done.
@@ -112,7 +114,7 @@ begin
         where id = v_id;
     when 'override-review' then
         update override_use set status = p_change ->> 'status', reviewed_at = v_at, review = p_blob,
-            review_key = p_key
+            review_key = p_key, reviewed_by = p_change ->> 'by'
         where id = v_id;
     when 'override-restriction' then
         insert into override_restriction (id, override, provider, district, requester, what, subject, made_at,

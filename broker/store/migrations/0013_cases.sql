@@ -27,6 +27,7 @@ create table access_clearing (
 create table breach (
     -- Of the override that opened the record of another person.
     id          uuid primary key,
+    -- The controller that found it: the provider, or who has taken its place.
     provider    text not null,
     requester   text not null,
     system      text not null,
@@ -96,7 +97,7 @@ create function breach_begins() returns trigger
 language plpgsql as $$
 begin
     insert into breach (id, provider, requester, system, used_at, aware_at, due_at)
-    values (new.id, new.provider, new.requester, new.system, new.used_at, new.reviewed_at,
+    values (new.id, coalesce(new.reviewed_by, new.provider), new.requester, new.system, new.used_at, new.reviewed_at,
             new.reviewed_at + interval '72 hours')
     on conflict (id) do nothing;
     return null;
