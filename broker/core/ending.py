@@ -19,9 +19,7 @@ from broker.core.reference import Reference
 from broker.core.routing import route_key
 from broker.core.succession import heirs, takers
 
-EXPORT = (
-    "take its entries along before that day (`broker audit export`, by its own system); they stay here"
-)
+EXPORT = "take its entries along before that day (`broker audit export`, by its own system); they stay here"
 
 
 class Waits(Struct, frozen=True):

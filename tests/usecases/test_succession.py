@@ -13,8 +13,9 @@ from broker.core.directory import Agency, Successor
 from broker.core.model import Function, Place
 from broker.errors import Denied, InvalidRequest, NotAllowed
 from tests.support.cumbria import CARLISLE, CHANGE, EDEN
+from tests.support.memory import FakeClock
 from tests.support.stage import SINCE, Stage, memory_stage, postgres_stage
-from tests.support.world import OPERATOR, caller, key_of
+from tests.support.world import OPERATOR, World, caller, key_of
 
 FIRE = """\
 id = "fire"
@@ -141,3 +142,21 @@ async def test_until_its_day_a_succession_is_taken_back(stage: Stage) -> None:
     assert await released_by(stage, "") == "cfrs"
     with pytest.raises(InvalidRequest, match="nobody is to take its place"):
         await stage.standing.take_back(OPERATOR, "cfrs")
+
+
+async def test_what_comes_to_pass_meanwhile_is_not_taken_back() -> None:
+    """The day begins between the plan and its append: it is looked at again, and refused."""
+    world = World(FakeClock(CHANGE - timedelta(seconds=1)))
+    await world.ready()
+    for name in ("west-fire", "east-fire"):
+        world.put_agency(Agency(name, name, "fire", "england", SINCE))
+    await world.standing.succeed(OPERATOR, "cfrs", (WEST, EAST), CHANGE)
+
+    async def a_second() -> None:
+        world.store.log.gate = None
+        world.clock.advance(1)
+
+    world.store.log.gate = a_second
+    with pytest.raises(InvalidRequest, match="can neither be corrected nor taken back"):
+        await world.standing.take_back(OPERATOR, "cfrs")
+    assert len((await world.store.reference.refresh()).agencies["cfrs"].successors) == 2
