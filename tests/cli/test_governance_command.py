@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.cli.conftest import Parties, Run
+from broker.core.london import local
+from tests.cli.conftest import AGREEMENT, Parties, Run
+from tests.support.signing import Signatory
 
 
 def test_the_record_of_processing_is_per_controller(broker: Run, parties: Parties, auditor: str) -> None:
@@ -48,3 +52,24 @@ def test_what_no_assessment_covers(broker: Run, parties: Parties, tmp_path: Path
     (ours,) = [each for each in rows if each["agreement"] == "summaries-for-crews/1"]
     assert (ours["covered"], ours["sensitive"], ours["policy_document"]) == ("no", "special-category", "APD-7")
     assert "cannot write" in broker("governance", "dpia", "-o", tmp_path / "none" / "x.html").err
+
+
+def test_who_took_a_partys_place_is_in_the_record_of_processing(
+    broker: Run, parties: Parties, tmp_path: Path
+) -> None:
+    """With its rows under the agreement that it took over, and in whose place it stands."""
+    for agency in ("oldtrust", "newtrust"):
+        made = ("agency", "add", agency, "--name", agency, "--kind", "nhs", "--from", "2020-01-01")
+        assert broker(*made).code == 0
+    old, file = Signatory("oldtrust"), tmp_path / "old.toml"
+    file.write_text(AGREEMENT.replace("clinhs", "oldtrust").replace("summaries-for-crews", "old-summaries"))
+    key = old.pin(tmp_path / "old.pub")
+    assert broker("agency", "key", "enrol", "oldtrust", key, "--actor-id", "ann").code == 0
+    replace(parties, signatories=(parties.signatories[0], old)).sign(file)
+    assert broker("agreement", "apply", file).code == 0
+    today = local(datetime.now(UTC)).date()
+    assert broker("agency", "succeed", "oldtrust", "--into", "newtrust", "--on", today, "--yes").code == 0
+    (row,) = broker("governance", "ropa", "--controller", "newtrust", "--format", "json").json["rows"]
+    assert (row["agreement"], row["counterpart"]) == ("old-summaries/1", "Agency clifire")
+    assert row["lineage"] == f"newtrust in the place of oldtrust since {today}"
+    assert "In whose place" in broker("governance", "ropa", "--controller", "newtrust").out
