@@ -19,7 +19,9 @@ from broker.cli import (
     audit_export,
     audit_fsck,
     audit_index,
+    audit_keys,
     audit_log,
+    audit_partition,
     audit_report,
     audit_search,
     audit_signs,
@@ -29,6 +31,7 @@ from broker.cli import (
     output,
 )
 from broker.cli.audit_replay import replay
+from broker.cli.audit_rotate import rotate
 from broker.cli.connection import Link
 from broker.cli.remote import AUDITOR, remote
 from broker.errors import IntegrityError, NotAllowed
@@ -48,15 +51,17 @@ app = typer.Typer(
 )
 
 app.command("replay")(replay)
+app.command("rotate")(rotate)
+app.command("keys")(audit_keys.keys)
 
 EventId = Annotated[
     str,
     typer.Argument(
         metavar="ENTRY",
-        help="The entry's id, or its index in the log, as the command that made it printed them.",
+        help="The entry's id, or its index in the current log, or in another as 2026h2:INDEX.",
     ),
 ]
-_INDEX = re.compile(r"[0-9]{1,18}", re.ASCII)
+_INDEX = re.compile(r"(?:([0-9]{4}h[12]):)?([0-9]{1,18})", re.ASCII)
 Vkey = Annotated[
     Path | None,
     typer.Option(
@@ -228,6 +233,7 @@ app.add_typer(audit_index.app, name="index")
 REPORTS = (audit_report, audit_signs, audit_access)
 app.add_typer(audit_report.app, name="report")
 app.add_typer(audit_complaint.app, name="complaint")
+app.add_typer(audit_partition.app, name="partition")
 
 
 def _fetch(
@@ -248,7 +254,8 @@ def _fetch(
     from broker.v1 import exchange_pb2
     from broker.v1.audit_pb2_grpc import AuditServiceStub
 
-    index = int(event_id) if _INDEX.fullmatch(event_id) else None
+    place = _INDEX.fullmatch(event_id)
+    index = int(place[2]) if place else None
     request = pb.GetReceiptRequest(
         event_id=event_id if index is None else "",
         index=index,
@@ -256,6 +263,8 @@ def _fetch(
         witnessed=witnessed,
         timestamped=timestamped,
     )
+    if place and place[1]:
+        request.log = place[1]
     if opened:
         request.actor.CopyFrom(exchange_pb2.Actor(id=actor_id, role=role))
         request.reason.CopyFrom(exchange_pb2.ReasonCode(code=reason, words=words))

@@ -14,32 +14,43 @@ from typing import NoReturn
 
 import asyncpg
 
-from broker.core.entry import parse_entry
 from broker.core.receipt import Audience
 from broker.core.searchterms import selective
 from broker.errors import BrokerError, IntegrityError
 from broker.ports import Hit, Hits
 from broker.store.indexing import Indexing, reach
 from broker.store.packed import Openings, unpack
-from broker.store.pool import Database
+from broker.store.pool import Database, one
 from broker.store.seal import Seals
 from broker.store.terms import BlindTerms
 
 _BREATH, _IDLE = 0.005, 0.5  # seconds
 _REST = 9.0  # times as long as a batch took
 
+# Logs are taken in one after the other, so that what is said of one goes for those before it.
+_BEHIND = """
+select l.id from log l
+left join head h on h.log = l.id left join search_progress p on p.log = l.id
+where coalesce(p.done, 0) < coalesce(l.entries, h.size) or p.again is not null order by l.id limit 1
+"""
+_WHICH = """
+select l.id, l.origin, o.origin as older from log l
+left join log o on o.id = (select max(id) from log where id < l.id)
+where case when $1 = '' then l.id = (select log from head)
+    else $1 in (l.origin, split_part(l.origin, '/log/', 2)) end
+"""
 # A selective question is looked up; another is read in order, whatever the planner thinks of the index.
 _BY_TERM = "s.terms @> $2"
 _IN_ORDER = "(s.terms || '{{}}'::bigint[]) @> $2"
 # The entries first, in the index's own order and no more than are wanted; only then what belongs to them.
 _FIND = """
 with hit as materialized (
-    select s.log, s.idx from search s
+    select s.log, s.idx, s.at from search s
     where s.log = $1 and {terms} and s.idx {beyond} $3
       and ($4::timestamptz is null or s.at >= $4) and ($5::timestamptz is null or s.at < $5)
     order by s.log {order}, s.idx {order} limit $6
 )
-select h.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency
+select h.idx, h.at, e.id, v.key, v.views, v.requester_agency, v.provider_agency
 from hit h join entry e using (log, idx) left join view v using (log, idx)
 order by h.idx {order}
 """
@@ -60,17 +71,22 @@ where not exists (select from search s where s.log = $1 and s.idx = n.n) order b
 
 
 class SearchIndex:
-    """Fills the index of one log and asks it."""
+    """Fills the index of every log and asks it. `log` is the one that `rebuild` and `missed` are about."""
 
     def __init__(self, database: Database, seals: Seals, index_key: bytes, log: int) -> None:
         self._database = database
+        self._seals = seals
         self._terms = BlindTerms(index_key)
         self._log = log
         self.filling = Indexing(database, seals, self._terms, log)
 
     async def fill(self) -> int:
-        """Take in the next entries, as `Indexing.step`."""
-        return await self.filling.step()
+        """Take in the next entries of the oldest log that has any, as `Indexing.step`."""
+        async with self._database.connection() as connection:
+            behind: int | None = await connection.fetchval(_BEHIND)
+        if behind is None:
+            return 0
+        return await Indexing(self._database, self._seals, self._terms, behind).step()
 
     async def watch(self) -> NoReturn:
         """Take in what comes, a little at a time and for a tenth of the time: requests go first, and a search
@@ -83,11 +99,10 @@ class SearchIndex:
             await asyncio.sleep(max(_BREATH, _REST * (loop.time() - begun)) if taken else _IDLE)
 
     async def progress(self) -> tuple[int, int]:
-        """Entries in the index, and in the log."""
+        """Entries in the index, and in the log, of the current one."""
         async with self._database.connection() as connection:
-            done = (await reach(connection, self._log)).done
-            size = await connection.fetchval("select size from head where log = $1", self._log)
-        return done, size or 0
+            row = await one(connection, "select log, size from head")
+            return (await reach(connection, row["log"])).done, row["size"]
 
     async def missed(self, most: int = 100) -> list[int]:
         """Indexes below `done` that have no row: there should be none."""
@@ -104,23 +119,32 @@ class SearchIndex:
         newest_first: bool,
         since: datetime | None,
         until: datetime | None,
+        log: str = "",
     ) -> Hits:
-        """Entries that have these terms, by index, opened: those whose views are gone come without."""
+        """Entries that have these terms, by index, opened: those whose views are gone come without.
+
+        KeyError where there is no log of this name.
+        """
         sql = _FIND.format(
             terms=(_BY_TERM if selective(terms) else _IN_ORDER).format(),
             beyond="<" if newest_first else ">",
             order="desc" if newest_first else "asc",
         )
         async with self._database.connection() as connection:
-            rows = await connection.fetch(sql, self._log, self._terms.of(terms), beyond, since, until, limit)
-            sure = (await reach(connection, self._log)).sure
-        return Hits(tuple([await self._hit(row) for row in rows]), sure)
+            which = await connection.fetchrow(_WHICH, log)
+            if which is None:
+                raise KeyError(log)
+            rows = await connection.fetch(sql, which["id"], self._terms.of(terms), beyond, since, until, limit)
+            sure = (await reach(connection, which["id"])).sure
+        found = tuple([await self._hit(row) for row in rows])
+        return Hits(found, sure, which["origin"], which["older"] or "")
 
     async def within(self, terms: frozenset[str], start: int, end: int, limit: int) -> list[int] | None:
         """Places in [start, end) of entries that may have all these terms, in order; None where the index is
-        not sure of every one of these places."""
+        not sure of every one of these places. Of the current log."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_WITHIN, self._log, self._terms.of(terms), start, end, limit)
+            log = (await one(connection, "select log from head"))["log"]
+            row = await connection.fetchrow(_WITHIN, log, self._terms.of(terms), start, end, limit)
         if row is None or row["sure"] is None or row["sure"] < end or row["rows"] != end - start:
             return None
         return list(row["found"])
@@ -131,7 +155,7 @@ class SearchIndex:
         return Hit(
             row["idx"],
             str(row["id"]),
-            parse_entry(bytes(row["leaf"])).at,
+            row["at"],
             row["requester_agency"] or "",
             row["provider_agency"] or "",
             views,

@@ -18,7 +18,7 @@ from broker.past import MOST, Leaf, Past
 from broker.plans import Plans
 from broker.ports import Asked, Clock, FactsSource, LogView, ReferenceSource
 from broker.replays import Replays
-from tests.support.memory import MemoryStore
+from tests.support.memory import ORIGIN, MemoryStore
 
 
 class MemoryPast:
@@ -57,13 +57,19 @@ class MemoryPast:
                 found[subject, policy] = kept
         return found
 
-    async def head(self) -> tuple[int, bytes]:
+    async def chain(self) -> tuple[str, ...]:
+        """As `Past.chain`."""
+        return (ORIGIN,)
+
+    async def head(self, log: str = "") -> tuple[int, bytes]:
         """As `Past.head`."""
         leaves = [leaf_hash(kept.sealed.entry) for kept in self._store.entries]
         return len(leaves), EMPTY_RANGE.extend(leaves).root()
 
-    async def leaves(self, start: int, end: int) -> list[Leaf]:
+    async def leaves(self, start: int, end: int, log: str = "") -> list[Leaf]:
         """As `Past.leaves`."""
+        if log not in ("", ORIGIN):
+            raise KeyError(log)
         return [
             Leaf(kept.index, kept.sealed.entry, self.damage(kept.index, kept.sealed.full))
             for kept in self._store.entries[start : min(end, start + MOST)]
