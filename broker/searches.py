@@ -99,14 +99,19 @@ class Searches:
         return await self._read(caller, question, limit, beyond, newest_first, log)
 
     async def every(self, caller: Caller, question: Question, below: int) -> AsyncIterator[Seen]:
-        """Every entry below a place that the caller may see, newest first, a page in memory at a time. Whoever
-        asks has noted the look."""
-        at: int | None = below
-        while at is not None:
-            page = await self._read(caller, question, PAGE, at, newest_first=True)
+        """Every entry below a place of the current log, and of those before it, that the caller may see, newest
+        first, a page in memory at a time. Whoever asks has noted the look."""
+        at, log = below, ""
+        while True:
+            page = await self._read(caller, question, PAGE, at, True, log)
             for seen in page.found:
                 yield seen
-            at = page.beyond
+            if page.beyond is not None:
+                at, log = page.beyond, page.log
+            elif page.older:
+                at, log = NEWEST, page.older
+            else:
+                return
 
     async def reach(self) -> int:
         """Entries from the first that a search looks through."""
