@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from bench import decisions, spine
+from bench import decisions, log, spine
 from bench.rig import running
 
 
@@ -31,7 +31,9 @@ def main() -> None:
         with running(folder / "state") as rig:
             print(spine.measure(rig, args.repeats, args.scale), flush=True)
             bare_us = rig.bare(1, max(50, int(1000 * args.scale)))["p50_ms"] * 1000
-        print(f"\n{decisions.measure(bare_us)}")
+        print(f"\n{decisions.measure(bare_us)}\n", flush=True)
+        with log.running(folder / "log") as alone:
+            print(log.measure(alone, args.repeats, args.scale))
 
 
 if __name__ == "__main__":

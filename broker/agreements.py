@@ -7,7 +7,7 @@ of every party) and nothing is stored unless all of it holds.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
@@ -21,6 +21,7 @@ from broker.core.flow import flow_keys
 from broker.core.forms import signature_detail
 from broker.core.model import Caller, Function
 from broker.core.reference import Reference
+from broker.core.retention import STANDARD
 from broker.core.signature import Signature, check_signed
 from broker.core.suspension import Suspension
 from broker.errors import InvalidRequest, NotAllowed
@@ -54,12 +55,19 @@ class Agreements:
     """Agreements between agencies, by id and version."""
 
     def __init__(
-        self, administration: Administration, reference: ReferenceSource, store: AgreementStore, clock: Clock
+        self,
+        administration: Administration,
+        reference: ReferenceSource,
+        store: AgreementStore,
+        clock: Clock,
+        classes: Collection[str] = (),
     ) -> None:
+        """`classes` are those of the deployment's retention policy; empty where it has none."""
         self._administration = administration
         self._reference = reference
         self._store = store
         self._clock = clock
+        self._classes = frozenset(classes)
         # By digest: any partner may list them all, as often as it may call, and reading one takes long.
         self._read: OrderedDict[str, Agreement] = OrderedDict()
 
@@ -173,6 +181,12 @@ class Agreements:
 
         Raises InvalidRequest naming the key of the file.
         """
+        retention = agreement.evidence.retention
+        if self._classes and retention not in (*self._classes, STANDARD):
+            there_are = ", ".join(sorted(self._classes))
+            raise InvalidRequest(
+                "evidence.retention", f"no class of this deployment's retention policy; it has {there_are}"
+            )
         known, today = reference.agreements.get(agreement.id), self._clock.now().date()
         if known is not None:
             _refuse_revival(agreement, known, today)

@@ -65,7 +65,7 @@ class Complaints:
             row = await self._own(caller, complaint)
             if row.acknowledged_at is not None:
                 raise InvalidRequest("complaint_id", "was acknowledged already")
-            return self._step(row, "acknowledged", {}, "", policy)
+            return self._step(row, "complaint-acknowledged", {}, "", policy)
 
         return await self._administration.make(caller, plan, actor)
 
@@ -83,7 +83,7 @@ class Complaints:
                 raise InvalidRequest("complaint_id", f"was closed already: {row.outcome}")
             if row.acknowledged_at is None:
                 raise InvalidRequest("complaint_id", "acknowledge it first")
-            return self._step(row, "closed", {"outcome": outcome}, words, policy)
+            return self._step(row, "complaint-closed", {"outcome": outcome}, words, policy)
 
         return await self._administration.make(caller, plan, actor)
 
@@ -96,11 +96,11 @@ class Complaints:
         )
         return found, made
 
-    def _step(self, row: StoredComplaint, step: str, more: dict[str, Json], words: str, policy: int) -> Plan:
+    def _step(self, row: StoredComplaint, event: str, more: dict[str, Json], words: str, policy: int) -> Plan:
         now = self._clock.now().isoformat()
         stored: dict[str, Json] = {"id": row.id, "complaint": row.id, "at": now, **more}
-        change = Change(f"complaint-{step}", stored, _lock(row.id), reference=False)
-        return Plan(f"complaint-{step}", stored, change, Reads(policy, _lock(row.id)), words)
+        change = Change(event, stored, _lock(row.id), reference=False)
+        return Plan(event, stored, change, Reads(policy, _lock(row.id)), words)
 
     async def _policy(self, caller: Caller) -> int:
         """Read before the row is, so that whatever moves after it is seen."""

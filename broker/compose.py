@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 import structlog
@@ -29,14 +30,20 @@ from broker.config import Settings
 from broker.console.app import Parts, build_app
 from broker.core.model import Caller
 from broker.core.quorum import WitnessPolicy
+from broker.core.retention import RetentionPolicy
+from broker.core.retention import parse as parse_retention
 from broker.core.rotation import half_year
 from broker.directives import Directives
 from broker.edge import Edge
-from broker.errors import BrokerError, UnknownSystem
+from broker.erasable import Finder
+from broker.erasures import Erasures
+from broker.errors import BrokerError, InvalidRequest, SetupError, UnknownSystem
 from broker.exchange import Exchange
 from broker.explanations import Explanations
 from broker.exports import Exports
+from broker.holds import Holds
 from broker.keys import FolderKeys
+from broker.late import LateRecords
 from broker.limits import Limits
 from broker.links import Links
 from broker.notices import Notices
@@ -49,10 +56,12 @@ from broker.ports import Clock, FactsSource
 from broker.readiness import Readiness
 from broker.referrals import Referrals
 from broker.referring import Referring
+from broker.refusals import Refusals
 from broker.registry import Registry
 from broker.release import CatalogueReleases
 from broker.replays import Replays
 from broker.reports import Reports
+from broker.retention import Retention
 from broker.rotations import Rotations
 from broker.routes import RouteBook
 from broker.rpc.adapter import AdapterServicer
@@ -65,12 +74,14 @@ from broker.rpc.door import Door
 from broker.rpc.exchange import ExchangeServicer
 from broker.rpc.exchange import add_to as add_exchange
 from broker.rpc.identity import Identity
+from broker.rpc.keeping import KeepingServicer
 from broker.rpc.override import OverrideServicer
 from broker.rpc.referral import ReferralServicer
 from broker.rpc.report import ReportServicer
 from broker.rpc.rotation import RotationServicer
 from broker.rpc.routing import RoutingServicer
 from broker.rpc.standing import StandingServicer
+from broker.scrubbing import Scrubs
 from broker.searches import Searches
 from broker.signing import SigningKeys
 from broker.standing import Standing
@@ -79,11 +90,13 @@ from broker.store.anchors import AnchorRows
 from broker.store.blind import Blind
 from broker.store.cases import AccessRows, BreachRows, ComplaintRows
 from broker.store.chain import Chain
+from broker.store.destroying import DestroyingRows
 from broker.store.directives import DirectiveReader
 from broker.store.dropped import DroppedRows
 from broker.store.entryrows import PostgresEntryRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
+from broker.store.keeping import KeepingRows
 from broker.store.log import PostgresLog
 from broker.store.notary import Notary
 from broker.store.past import PastReader
@@ -92,6 +105,7 @@ from broker.store.queued import OverrideRows, ReferralRows
 from broker.store.reader import LogReader, current_signer
 from broker.store.reference import ReferenceReader
 from broker.store.rotation import HalfYears
+from broker.store.scrub import Scrubber
 from broker.store.seal import Seals
 from broker.store.search import SearchIndex
 from broker.store.shared_guard import vouch
@@ -105,6 +119,7 @@ from broker.v1 import (
     audit_pb2_grpc,
     directive_pb2_grpc,
     directory_pb2_grpc,
+    keeping_pb2_grpc,
     override_pb2_grpc,
     referral_pb2_grpc,
     report_pb2_grpc,
@@ -176,6 +191,8 @@ class _Store:
     entries: PostgresEntryRows
     past: PastReader
     rows: _Rows
+    keeping: KeepingRows
+    destroying: DestroyingRows
     asked: tuple[WitnessPolicy, WitnessClient] | None
 
 
@@ -191,6 +208,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         own = Worker(f"{number}{secrets.token_hex(4)}", "")
         tracing = from_environment("broker", own.id)
         stack.push_async_callback(asyncio.to_thread, tracing.close)
+        kept_for = _retention(settings.retention)
         store = await _open_store(settings, stack)
         administration = Administration(store.log, clock)
         registry = Registry(administration, store.reference, clock)
@@ -206,6 +224,8 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         anchoring = _anchoring(settings, store, own.id, witnessing, telemetry, stack)
         acknowledgements = Acknowledgements(administration, store.facts)
         stack.push_async_callback(acknowledgements.drain)
+        refusals = Refusals(store.log, telemetry.refused, clock, own.id)
+        stack.push_async_callback(refusals.drain)
         exchange = Exchange(
             store.log,
             facts(store.facts),
@@ -218,7 +238,8 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
             witnessing,
         )
         signing = SigningKeys(administration, store.reference, clock)
-        agreements = Agreements(administration, store.reference, AgreementReader(store.database), clock)
+        stored = AgreementReader(store.database)
+        agreements = Agreements(administration, store.reference, stored, clock, kept_for.classes)
         suspensions = Suspensions(administration, store.reference, clock)
         said = DirectiveReader(store.database, store.blind)
         directives = Directives(administration, store.facts, said, store.reference, clock)
@@ -227,6 +248,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         audits = Audits(administration, store.reader, clock, witnessing, anchoring)
         searches = Searches(administration, store.index)
         exports = Exports(administration, store.reader, store.entries, clock)
+        late = LateRecords(store.log, store.facts, store.reference, clock, store.blind.said)
         past, reference, rows = store.past, store.reference, store.rows
         replays = Replays(administration, past)
         explanations = Explanations(
@@ -249,6 +271,11 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         )
         accesses = Accesses(administration, rows.accesses, searches, store.reader, *queues)
         complaints = Complaints(administration, rows.complaints, store.facts, clock)
+        holds = Holds(administration, store.keeping, *queues)
+        finder = Finder(store.index, store.keeping, holds, store.reader, clock)
+        erasures = Erasures(administration, finder, holds, store.facts)
+        retention = Retention(administration, store.destroying, store.facts, clock, kept_for)
+        scrubs = Scrubs(administration, Scrubber(settings.database_url))
         notices = Notices(rows.overrides, settings.override_webhook, telemetry.noticed)
         stack.push_async_callback(notices.close)
         workers = Workers(own, WorkerRows(store.database), links.attached)
@@ -297,12 +324,26 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
                 RotationServicer(rotations, partitions, identity, telemetry), server
             )
             audit_pb2_grpc.add_AuditServiceServicer_to_server(
-                AuditServicer(audits, searches, rotations, identity, telemetry, explanations, replays, exports),
+                AuditServicer(
+                    audits,
+                    searches,
+                    rotations,
+                    identity,
+                    telemetry,
+                    explanations,
+                    replays,
+                    exports,
+                    late,
+                    limits,
+                ),
                 server,
             )
 
             referral_pb2_grpc.add_ReferralServiceServicer_to_server(
                 ReferralServicer(referrals, referring, clock, identity, telemetry, limits), server
+            )
+            keeping_pb2_grpc.add_KeepingServiceServicer_to_server(
+                KeepingServicer(holds, erasures, retention, scrubs, identity, telemetry), server
             )
             override_pb2_grpc.add_OverrideServiceServicer_to_server(
                 OverrideServicer(overrides, identity, telemetry), server
@@ -339,6 +380,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
             _keep_tiles(store),
             store.index.watch(),
             notices.run(),
+            refusals.run(),
             _remind(rotations),
         ]
         if witnessing is not None:
@@ -418,6 +460,8 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
         BreachRows(database),
         ComplaintRows(database, seals),
     )
+    kept = KeepingRows(database, blind, index.terms), DestroyingRows(database, seals, ring)
+    reference = ReferenceReader(database)
     return _Store(
         database,
         blind,
@@ -427,13 +471,26 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
         chain,
         log,
         facts,
-        ReferenceReader(database),
+        reference,
         index,
         entries,
         past,
         rows,
+        *kept,
         asked,
     )
+
+
+def _retention(file: Path | None) -> RetentionPolicy:
+    """The deployment's policy. Raises SetupError."""
+    if file is None:
+        return RetentionPolicy()
+    try:
+        return parse_retention(file.read_bytes())
+    except OSError as e:
+        raise SetupError(f"cannot read the retention policy {file}: {e.strerror}") from e
+    except InvalidRequest as e:
+        raise SetupError(f"{file}: {e}; `broker audit retention check {file}` says the same") from e
 
 
 def _witnessing(store: _Store, own: str, clock: Clock, telemetry: Telemetry) -> WitnessChain | None:

@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     )
     timestamp_cert: Path | None = Field(None, description="root certificates of the time-stamp authority (PEM)")
     timestamp_seconds: float = Field(3600, ge=1, description="seconds between two time stamps")
+    retention: Path | None = Field(
+        None, description="file that says how long each class of evidence is kept (TOML); none: without end"
+    )
     bootstrap_operator: Path | None = Field(
         None, description="certificate enrolled as the first operator when the directory is empty"
     )

@@ -146,7 +146,10 @@ class Directives:
         require(caller, Function.PARTNER)
         own = [d for name in sorted(await self._own(caller)) for d in await self._store.about(subject, name)]
         made = await self._administration.note(
-            caller, "directives-viewed", {"subject": subject_detail(subject), "found": len(own)}, actor
+            caller,
+            "directives-viewed",
+            {"subject": subject_detail(subject), "found": len(own), "reason": "own-directives"},
+            actor,
         )
         return own, made
 

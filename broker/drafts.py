@@ -119,6 +119,7 @@ def draft(entry_id: str, case: Case, said: Said, answer: Answer | None, claim: C
         reads=None if decision.outcome is Outcome.REFUSE or said.refused is NO_ANSWER else case.reads,
         claim=claim,
         urgent=request.urgent,
+        retention=decision.retention,
     )
 
 

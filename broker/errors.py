@@ -130,6 +130,10 @@ class Unsettled(AuditUnavailable):
     """What the decision read kept changing; three tries were not enough."""
 
 
+class IndexBehind(AuditUnavailable):
+    """The search index has not seen every entry yet, so what must be found whole cannot be."""
+
+
 class NotWitnessed(AuditUnavailable):
     """The evidence is committed, and no quorum of witnesses has cosigned it in time; nothing was released."""
 

@@ -122,6 +122,7 @@ class Explanations:
             "scheme": request.subject.scheme if request.subject else None,
             "outcome": decision.outcome.value,
             "code": refused.code if refused else None,
+            "reason": request.reason.code or "hypothetical",
         }
         made = await self._administration.note(
             caller, "explained", {"hypothetical": asked}, request.actor, words=request.reason.words
@@ -149,7 +150,11 @@ class Explanations:
     async def _noted(
         self, caller: Caller, event_id: str, audience: str, actor: Actor, reason: Reason
     ) -> Explained:
-        detail: dict[str, Json] = {"entry": event_id, "audience": audience, "reason": reason.code or None}
+        detail: dict[str, Json] = {
+            "entry": event_id,
+            "audience": audience,
+            "reason": reason.code or "own-request",
+        }
         made = await self._administration.note(caller, "explained", detail, actor, words=reason.words)
         receipt, _ = await self._log.receipt(event_id, "full")
         found = opened(Leaf(receipt.index, receipt.entry, receipt.opening))
@@ -165,7 +170,7 @@ class Explanations:
         if audience == "requester":
             own, _ = await self._log.receipt(event_id, "requester")
             if own.opening is None:
-                return replace(told, notes=(ERASED,))
+                return replace(told, event="", notes=(ERASED,))
             return await self._to_requester(told, full, RequesterView.parse(own.opening.view), _at(own.entry))
         return await self._to_owner(caller, told, full)
 

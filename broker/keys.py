@@ -40,6 +40,9 @@ class KeyRing(Protocol):
     def wrapping_key(self, month: str, retention: str) -> bytes:
         """The same of an earlier use. Raises KeyDestroyed where it is gone: it is never made again."""
 
+    def destroy_wrapping_key(self, month: str, retention: str) -> None:
+        """End it for good, in this ring: copies elsewhere are not its to know. Nothing where it is gone."""
+
 
 class FolderKeys:
     """Keys as files of mode 0600 in a folder of mode 0700. Several workers may share the folder."""
@@ -86,6 +89,22 @@ class FolderKeys:
             raise ValueError(f"not a half-year: {half_year}")
         return self._folder / "logs" / f"{half_year}.key"
 
+    def destroy_wrapping_key(self, month: str, retention: str) -> None:
+        """Overwrite the file, then remove it, each durably. What a disk keeps of what was overwritten
+        (journals, flash, snapshots) is the machine's."""
+        path = self._view_key(month, retention)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return
+        try:
+            os.pwrite(handle, secrets.token_bytes(32).hex().encode() + b"\n", 0)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        path.unlink(missing_ok=True)
+        _sync(path.parent)
+
     def _view_key(self, month: str, retention: str) -> Path:
         name = f"{month}.{retention}"
         if not _CLASS.fullmatch(name):
@@ -126,11 +145,16 @@ def _make(path: Path) -> None:
     finally:
         os.close(handle)
         fresh.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """What was made or removed in a folder survives a power failure."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 def _read(path: Path) -> bytes:

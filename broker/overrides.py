@@ -71,6 +71,7 @@ class Overrides:
             # Each is shown whole, person and actor: whose was looked at must be found again.
             "overrides": [each.row.id for each in found],
             "restrictions": [each.id for each in standing],
+            "reason": "to-review-overrides",
         }
         made = await self._administration.note(caller, "overrides-viewed", detail, actor)
         return found, standing, made

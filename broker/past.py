@@ -6,6 +6,7 @@ Never asked while somebody waits for a record; every call is bounded by its argu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct
@@ -49,6 +50,10 @@ class Past(Protocol):
 
     async def chain(self) -> tuple[str, ...]:
         """The names of all logs, newest first. Raises AuditUnavailable."""
+
+    async def erased_by(self, items: Sequence[tuple[str, datetime | None]]) -> Mapping[str, str]:
+        """The entry that says that something was erased, by the id of a directive, or of an entry with the time
+        it was made. What none says is not among them. Raises AuditUnavailable."""
 
     async def leaves(self, start: int, end: int, log: str = "") -> list[Leaf]:
         """The entries of a log (empty: the current one) from `start` up to `end` (exclusive) that there are, at

@@ -81,7 +81,8 @@ class Queued(Struct, frozen=True):
 
 
 class Draft(Struct, frozen=True):
-    """An entry to append: three views (None where there is no such party), and its conditions."""
+    """An entry to append: three views (None where there is no such party), and its conditions. `retention` is
+    the class that its views are kept as; empty for `standard`, and for a change for `changes`."""
 
     id: str
     at: datetime
@@ -95,6 +96,7 @@ class Draft(Struct, frozen=True):
     claim: Claim | None = None
     urgent: bool = False
     queued: Queued | None = None
+    retention: str = ""
 
 
 class Appended(Struct, frozen=True):
@@ -415,7 +417,8 @@ class Releases(Protocol):
 
 
 class Disclosed(Struct, frozen=True):
-    """The record released (None in a replay), what was withheld of it, and the evidence."""
+    """The record released (None in a replay), what was withheld of it, and the evidence. `erased` says of a
+    replay that the entry's views are gone, and with them what was decided."""
 
     request: Request
     decision: Decision
@@ -423,3 +426,4 @@ class Disclosed(Struct, frozen=True):
     withheld: tuple[Withheld, ...]
     receipt: Receipt
     replayed: bool = False
+    erased: bool = False

@@ -28,6 +28,8 @@ from broker.queues import ReferralStore, StoredReferral
 from broker.registry import require
 from broker.rulings import Ruling, check, check_codes, check_signed, fresh, words_of
 
+# Why somebody looks here: there is no other reason for which they may.
+_WHY = "to-decide-referrals"
 _NONE = "there is no such referral that your agency may decide"
 
 
@@ -67,14 +69,18 @@ class Referrals:
         require(caller, Function.PARTNER)
         reference = await self._reference.refresh()
         found = [self._seen(row, reference) for row in await self._store.of(caller.agency)]
-        detail: dict[str, Json] = {"found": len(found), "overdue": sum(each.overdue for each in found)}
+        detail: dict[str, Json] = {
+            "found": len(found),
+            "overdue": sum(each.overdue for each in found),
+            "reason": _WHY,
+        }
         return found, await self._administration.note(caller, "referrals-viewed", detail, actor)
 
     async def shown(self, caller: Caller, referral: str, actor: Actor) -> tuple[Waiting, Made]:
         """One of them, whole. The look is an entry."""
         row = await self._own(caller, referral)
         reference = await self._reference.refresh()
-        detail: dict[str, Json] = {"referral": row.id}
+        detail: dict[str, Json] = {"referral": row.id, "reason": _WHY}
         made = await self._administration.note(caller, "referral-viewed", detail, actor)
         return self._seen(row, reference), made
 

@@ -59,7 +59,10 @@ async def replay(log: Log, request: Request, known: Claimed) -> Disclosed:
         receipt, full = await log.receipt(known.entry, "requester")
     except KeyError as e:
         raise AuditUnavailable("the entry of this request cannot be read at the moment") from e
-    view = RequesterView.parse(receipt.opening.view) if receipt.opening else RequesterView("erased")
+    if receipt.opening is None:
+        decided = _decision(RequesterView("erased"), {})
+        return Disclosed(request, decided, None, (), receipt, replayed=True, erased=True)
+    view = RequesterView.parse(receipt.opening.view)
     failure: BrokerError | None = None
     if view.event == "not-found":
         failure = SubjectNotFound("the provider holds no such record")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 
 from msgspec import Struct
@@ -53,8 +54,9 @@ MISMATCHES = frozenset({Verdict.DIFFERS, Verdict.TAMPERED})
 
 
 class Replayed(Struct, frozen=True):
-    """One entry's replay. `differences` name what differs, recorded first; `erased` what is gone since;
-    `law_differs` that our law files are others than those it was decided under, whatever came of it."""
+    """One entry's replay. `differences` name what differs, recorded first; `erased` what is gone since, and
+    `erased_by` the entries that say so; `law_differs` that our law files are others than those it was decided
+    under, whatever came of it."""
 
     verdict: Verdict
     differences: tuple[str, ...] = ()
@@ -63,6 +65,7 @@ class Replayed(Struct, frozen=True):
     decision: Decision | None = None
     reference: Reference | None = None
     said: tuple[Directive, ...] = ()
+    erased_by: tuple[str, ...] = ()
 
     @property
     def erased_directives(self) -> tuple[str, ...]:
@@ -98,6 +101,7 @@ class Opened(Struct, frozen=True):
     entry: str
     full: dict[str, Json] | None
     wrong: str = ""
+    at: datetime | None = None
 
 
 def opened(leaf: Leaf) -> Opened:
@@ -109,7 +113,7 @@ def opened(leaf: Leaf) -> Opened:
     if isinstance(entry, Rotation):
         return Opened(leaf.index, entry.id, {})
     if leaf.wrong or leaf.opening is None:
-        return Opened(leaf.index, entry.id, None, leaf.wrong)
+        return Opened(leaf.index, entry.id, None, leaf.wrong, entry.at)
     if not leaf.opening.opens(entry.full):
         return Opened(
             leaf.index, entry.id, None, "the stored full view is not the one that the entry commits to"
@@ -137,7 +141,7 @@ class Replays:
         except IntegrityError as e:
             return Replayed(Verdict.DIFFERS, (str(e),))
         said = await self._past.directives([(s, recorded.policy) for s in recorded.subjects])
-        return await self._again(recorded, said)
+        return await self._named(await self._again(recorded, said))
 
     async def log(
         self, caller: Caller, since: int, until: int, actor: Actor, reason: Reason, log: str = ""
@@ -213,7 +217,18 @@ class Replays:
         for n, (each, made) in enumerate(parsed):
             if n % STEP == 0:
                 await asyncio.sleep(0)
-            yield each, made if isinstance(made, Replayed) else await self._again(made, said)
+            replayed = made if isinstance(made, Replayed) else await self._again(made, said)
+            yield each, await self._named(replayed, each)
+
+    async def _named(self, replayed: Replayed, each: Opened | None = None) -> Replayed:
+        """With the entries that say that what is gone was erased."""
+        if not replayed.erased:
+            return replayed
+        items: list[tuple[str, datetime | None]] = [(said, None) for said in replayed.erased_directives]
+        if each is not None and each.full is None:
+            items.append((each.entry, each.at))
+        by = await self._past.erased_by(items)
+        return replace(replayed, erased_by=tuple(sorted(set(by.values()))))
 
     async def _again(self, recorded: Recorded, said: Said) -> Replayed:
         try:

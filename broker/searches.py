@@ -1,8 +1,8 @@
 """Use case of searching the log: who may find what, and every search an entry.
 
 An agency finds entries that it is party to, by what stands in its own view or what it said itself; auditors
-find all. Nobody learns how many there are that they may not see: a page holds what may be seen, and where to go
-on.
+find all; operators what was refused at the door, which is about nobody's record. Nobody learns how many there
+are that they may not see: a page holds what may be seen, and where to go on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from broker.core import canonical
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Audience
-from broker.core.searchterms import KINDS, Question, term, terms_of
+from broker.core.searchterms import CALLS_REFUSED, KINDS, Question, term, terms_of
 from broker.errors import InvalidRequest, NotAllowed
 from broker.ports import Hit, Hits, LogSearch
 
@@ -194,8 +194,11 @@ class Searches:
 
 def check(caller: Caller, question: Question, reason: Reason) -> None:
     """Who may look, for what, and why. Raises InvalidRequest, NotAllowed."""
-    if caller.function is Function.OPERATOR:
-        raise NotAllowed("operators run the broker and do not read what it carried; auditors and parties do")
+    if caller.function is Function.OPERATOR and ("event", CALLS_REFUSED) not in question.facts:
+        raise NotAllowed(
+            "operators run the broker and do not read what it carried; auditors and parties do. What was "
+            f"refused at the door operators find with event={CALLS_REFUSED}"
+        )
     if not reason.code:
         raise InvalidRequest("reason.code", "say why the log is searched")
     for n, (kind, value) in enumerate(question.facts):
@@ -227,6 +230,8 @@ def seen(caller: Caller, question: Question, hit: Hit) -> Seen | None:
 def audience_of(caller: Caller, hit: Hit) -> Audience | None:
     """Whose view of an entry the caller may see, by who its parties are; None: nobody's."""
     if caller.function is Function.AUDITOR:
+        return Audience.FULL
+    if caller.function is Function.OPERATOR and hit.full.get("event") == CALLS_REFUSED:
         return Audience.FULL
     if caller.function is not Function.PARTNER:
         return None

@@ -17,6 +17,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from broker.refused import Refused, RefusedCalls
+
 OTHER = "other"
 OUTCOMES = frozenset({"permit", "refuse", "refer", "not-found", "ambiguous", "failed", "replayed", "error"})
 MAX_AGENCIES = 256
@@ -78,6 +80,8 @@ class Telemetry:
 
     def __init__(self, version: str, approved: Callable[[str], bool]) -> None:
         self.registry = CollectorRegistry()
+        # The same refusals by system and method: what the log is told of them.
+        self.refused = RefusedCalls()
         self._approved = approved
         self._agencies = _Bounded(MAX_AGENCIES)
         self._record_types = _Bounded(MAX_RECORD_TYPES)
@@ -112,10 +116,14 @@ class Telemetry:
         self._over_quota = self._counter(
             "over_quota", "Calls refused for their number.", ["edge", "agency", "limit"]
         )
+        self._not_allowed = self._counter(
+            "not_allowed", "Calls refused for who made them, with no entry of their own.", ["edge"]
+        )
         # A series that is there from the start shows its first increase; one that appears later hides it.
         for edge in Edge:
             self._malformed.labels(edge)
             self._unauthenticated.labels(edge)
+            self._not_allowed.labels(edge)
 
     def answered(self, agency: str, record_type: str, outcome: str, seconds: float) -> None:
         """Count one request of a requester (agency id, from its certificate) that took so many seconds.
@@ -156,21 +164,34 @@ class Telemetry:
         """Count a time stamp that was asked for."""
         self._stamps.labels("stamped" if stamped else "failed").inc()
 
-    def malformed(self, edge: Edge) -> None:
-        """Count a call that was refused for its form."""
-        self._malformed.labels(edge).inc()
+    def malformed(self, edge: Edge, method: str = "", error: str = "", system: str = "") -> None:
+        """Count a call that was refused for its form.
 
-    def unauthenticated(self, edge: Edge) -> None:
+        Here and below: `method` is a name of ours, `system` the caller's where it is known.
+        """
+        self._malformed.labels(edge).inc()
+        self.refused.add(Refused(method or edge, "INVALID_ARGUMENT", error, system))
+
+    def unauthenticated(self, edge: Edge, method: str = "", error: str = "", system: str = "") -> None:
         """Count a call whose certificate was missing, unknown, suspended or revoked."""
         self._unauthenticated.labels(edge).inc()
+        self.refused.add(Refused(method or edge, "UNAUTHENTICATED", error, system))
 
-    def over_quota(self, edge: Edge, agency: str, limit: str = "room") -> None:
+    def not_allowed(self, edge: Edge, method: str = "", error: str = "", system: str = "") -> None:
+        """Count a call of a system that may not make it."""
+        self._not_allowed.labels(edge).inc()
+        self.refused.add(Refused(method or edge, "PERMISSION_DENIED", error, system))
+
+    def over_quota(
+        self, edge: Edge, agency: str, limit: str = "room", method: str = "", error: str = "", system: str = ""
+    ) -> None:
         """Count a call of an agency that had asked for more than it may.
 
         `limit` is which bound: its own quota (`agency`), an `agreement`'s, or how much may be under way at
         once (`room`).
         """
         self._over_quota.labels(edge, self._agencies(agency), limit).inc()
+        self.refused.add(Refused(method or edge, "RESOURCE_EXHAUSTED", error or limit, system))
 
     def watch_log(self, read: Callable[[], LogCounts]) -> None:
         """Show these counts of the log at every scrape."""

@@ -15,14 +15,18 @@ import typer
 from broker.cli import (
     audit_access,
     audit_anchor,
+    audit_card,
     audit_complaint,
     audit_export,
     audit_fsck,
+    audit_hold,
     audit_index,
     audit_keys,
+    audit_late,
     audit_log,
     audit_partition,
     audit_report,
+    audit_retention,
     audit_search,
     audit_signs,
     audit_witness,
@@ -30,6 +34,7 @@ from broker.cli import (
     inputs,
     output,
 )
+from broker.cli.audit_erase import erase
 from broker.cli.audit_replay import replay
 from broker.cli.audit_rotate import rotate
 from broker.cli.connection import Link
@@ -53,6 +58,10 @@ app = typer.Typer(
 app.command("replay")(replay)
 app.command("rotate")(rotate)
 app.command("keys")(audit_keys.keys)
+app.command("erase")(erase)
+app.command("scrub")(audit_retention.scrub)
+app.add_typer(audit_hold.app, name="hold")
+app.add_typer(audit_retention.app, name="retention")
 
 EventId = Annotated[
     str,
@@ -223,6 +232,8 @@ def verify(
 
 
 app.command()(audit_search.search)
+for late in (audit_late.record_late, audit_card.downtime_card):
+    app.command()(late)
 app.command()(audit_anchor.anchor)
 for check in (audit_fsck.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match, audit_witness.witness):
     app.command()(check)

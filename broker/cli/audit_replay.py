@@ -96,7 +96,7 @@ def _tell(since: int, last: pb.ReplayDecisionsResponse, found: list[dict[str, ob
     output.one(told, False)
     if found:
         output.say("")
-        output.many(found, ("index", "entry", "verdict", "what"), False, "")
+        output.many(found, ("index", "entry", "verdict", "what", "erased_by"), False, "")
 
 
 def _found(each: pb.ReplayedEntry) -> dict[str, object]:
@@ -108,4 +108,5 @@ def _found(each: pb.ReplayedEntry) -> dict[str, object]:
         "mismatch": replay.verdict in _MISMATCHES,
         "law_differs": replay.law_differs,
         "what": "; ".join((*replay.differences, *(f"{gone} was erased" for gone in replay.erased))),
+        "erased_by": list(replay.erased_by),
     }

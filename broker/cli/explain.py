@@ -164,6 +164,7 @@ def _replayed(told: pb.Explanation) -> str | None:
         return None
     replay = told.replay
     said = [_REPLAYS.get(replay.verdict, replay.verdict), *replay.differences, *replay.erased]
+    said += [f"says entry {each}" for each in replay.erased_by]
     if replay.law_differs and replay.verdict == "same":
         said.append("under other law files than those of then")
     return "; ".join(said)

@@ -141,12 +141,14 @@ class _Pages:
             async with self._gate.admit(caller.name):
                 return await _read(published or next(iter(logs.values())), rest if published else name)
         except QuotaExceeded:
-            self._parts.telemetry.over_quota(Edge.HTTPS, caller.agency)
+            self._parts.telemetry.over_quota(Edge.HTTPS, caller.agency, system=caller.name)
             raise
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus metrics, for operators."""
-        if self._enrolled(request).function is not Function.OPERATOR:
+        caller = self._enrolled(request)
+        if caller.function is not Function.OPERATOR:
+            self._parts.telemetry.not_allowed(Edge.HTTPS, system=caller.name)
             raise HTTPException(403, "Metrics are for systems enrolled as operators.")
         encode, kind = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(self._parts.telemetry.registry), headers={"Content-Type": kind})

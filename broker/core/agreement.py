@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from broker.core import tables
 from broker.core.condition import Condition
+from broker.core.retention import CHANGES, is_held
 from broker.core.terms import (
     Actors,
     Directives,
@@ -88,6 +89,8 @@ class Agreement(Part):
             raise ValueError(
                 "directives.recorders: a required consent needs somebody whose record of it counts"
             )
+        if is_held(self.evidence.retention) or self.evidence.retention == CHANGES:
+            raise ValueError("evidence.retention: is a class of the broker's own; name one of the schedule's")
         if self.supersedes == self.id:
             raise ValueError(
                 "supersedes: is this very agreement; a new version replaces the one before by itself"

@@ -158,6 +158,7 @@ def _concluded(
         one_off=grant.one_off if grant and "grant" in by else None,
         signed=grant.signed if grant and "grant" in by else None,
         override_due=_review_due(walk) if override and "override" in by else None,
+        retention=flow.agreement.evidence.retention,
     )
 
 

@@ -251,7 +251,8 @@ class Decision(Struct, frozen=True):
     override that was used, `grant` the referral under which a human let it through; `waived` are the rules
     that one of them went past. `refer_by` is when the provider's human is to have decided. Regime, basis,
     condition and gateway are the requester's; the provider's regime stands beside them. `one_off` is there
-    where no agreement was asked, `override_due` where an override is to be reviewed.
+    where no agreement was asked, `override_due` where an override is to be reviewed. `retention` is the class
+    that the agreement gives to the evidence; empty: none.
 
     `requester`, `processor` and `provider` are the agencies it was made for; `answered_by` are those whose
     adapters may answer in the provider's stead. `named` are the permitted fields and those that are kept back
@@ -289,3 +290,4 @@ class Decision(Struct, frozen=True):
     signed: Signed | None = None
     override_due: datetime | None = None
     named: tuple[str, ...] = ()
+    retention: str = ""

@@ -35,6 +35,12 @@ KINDS = (
 )
 # Few entries have any one of these: they are looked up; the others only narrow what is read in order.
 SELECTIVE = frozenset({"person", "actor", "callsign", "incident", "trace", "request"})
+# Events that come with the requests themselves; of every other few entries are.
+_COMMON = frozenset(
+    {"disclosure", "refusal", "intent", "not-found", "provider-failure", "received", "undelivered"}
+)
+# What was refused at the door, counted: about nobody's record, and the one entry that operators may find.
+CALLS_REFUSED = "calls-refused"
 
 
 class Question(Struct, frozen=True):
@@ -66,7 +72,13 @@ def person(subject: SubjectRef) -> str:
 
 def selective(terms: frozenset[str]) -> bool:
     """Whether few entries have all of these."""
-    return any(each.partition("|")[0] in SELECTIVE for each in terms)
+    return any(map(rare, terms))
+
+
+def rare(term: str) -> bool:
+    """Whether few entries have it."""
+    kind, _, value = term.partition("|")
+    return kind in SELECTIVE or (kind == "event" and value not in _COMMON)
 
 
 def terms_of(
@@ -142,7 +154,8 @@ def _matched(full: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _whole(full: Mapping[str, Any]) -> Iterator[str]:
-    """What only auditors see: an override that was used, which rule refused, referred or was gone past."""
+    """What only auditors see: an override that was used, which rule refused, referred or was gone past, whose
+    calls were refused at the door."""
     # That it was used says that something had to be gone past: under ncnd the requester may not learn it.
     if value := full.get("override"):
         yield term("override", str(value))
@@ -150,3 +163,8 @@ def _whole(full: Mapping[str, Any]) -> Iterator[str]:
         rule, _, verdict = str(each).partition(" ")
         if verdict != "pass":
             yield term("rule", rule)
+    if full.get("event") == CALLS_REFUSED:
+        for call in full["detail"]["calls"]:
+            if system := call["system"]:
+                yield term("system", system)
+                yield term("agency", system.partition("/")[0])

@@ -16,6 +16,7 @@ MAX_PER_MINUTE = 1_000_000
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Words = Annotated[str, StringConstraints(max_length=500)]
+RetentionName = Annotated[str, StringConstraints(pattern=r"^[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?$")]
 Level = Literal["asserted", "shared-device", "roster", "personal-login", "signed-token"]
 
 
@@ -146,10 +147,12 @@ class ObligationTerms(Part):
 
 
 class EvidenceTerms(Part):
-    """How far the evidence must have come before a record leaves."""
+    """How far the evidence must have come before a record leaves, and how long it is kept."""
 
     # A quorum of witnesses has cosigned it; where they do not in time, nothing is released.
     witnessed: bool = False
+    # A class of the deployment's retention policy; without one it is `standard`.
+    retention: RetentionName = "standard"
 
 
 class Limits(Part):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broker.core import canonical
 from broker.core.canonical import Json
@@ -36,7 +36,8 @@ _FULL_KEYS = ("v", "event", "policy", "now")
 class RequesterView:
     """What the requester sees: never matched identifiers, finer rules than `code`, or anyone's words.
 
-    `response` is hex SHA-256(type_url || 0x00 || value) of the released Any, None without a record.
+    `response` is hex SHA-256(type_url || 0x00 || value) of the released Any, None without a record. `told` is
+    what was shared without us and said afterwards; a view has that key only then.
     """
 
     event: str
@@ -50,6 +51,7 @@ class RequesterView:
     regime: str | None = None
     controller: str | None = None
     trace: str | None = None
+    told: Mapping[str, Json] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.event:
@@ -59,7 +61,7 @@ class RequesterView:
 
     def as_json(self) -> dict[str, Json]:
         """Return the view as an object with all its keys, null where none."""
-        return {
+        view: dict[str, Json] = {
             "v": VERSION,
             "event": self.event,
             "request_id": self.request_id,
@@ -73,6 +75,9 @@ class RequesterView:
             "controller": self.controller,
             "trace": self.trace,
         }
+        if self.told is not None:
+            view["told"] = dict(self.told)
+        return view
 
     @classmethod
     def parse(cls, data: bytes) -> RequesterView:
@@ -91,7 +96,10 @@ class RequesterView:
         event = view.get("event")
         if not isinstance(event, str):
             raise IntegrityError("view: the event is not a string")
-        return cls(event, *(_text(view, key) for key in _REQUESTER_TEXTS))
+        told = view.get("told")
+        if told is not None and not isinstance(told, dict):
+            raise IntegrityError("view: told is not an object")
+        return cls(event, *(_text(view, key) for key in _REQUESTER_TEXTS), told=told)
 
 
 @dataclass(frozen=True, slots=True)

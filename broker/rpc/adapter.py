@@ -43,6 +43,7 @@ MAX_LINKS = 64  # of one system at one worker
 MAX_ITEMS = 256
 MAX_PROVIDES = 256
 MAX_BYTES = 1024 * 1024
+METHOD = "AdapterService/Attach"
 
 
 class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
@@ -76,7 +77,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         except (TimeoutError, StopAsyncIteration):
             await abort(context, InvalidRequest("hello", "the adapter's first message is due within 5 s"))
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
-            count(self.telemetry, e)
+            count(self.telemetry, e, METHOD, self.identity.named(context))
             await abort(context, e)
 
     async def _attach(
@@ -169,7 +170,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
                     message = await anext(incoming)
                 except StopAsyncIteration:
                     return
-            self.identity.check(peer)  # a suspension ends the link with the next message
+            caller = self.identity.check(peer)  # a suspension ends the link with the next message
             if message.HasField("credit"):
                 if not 0 <= message.credit <= MAX_AT_ONCE:
                     raise InvalidRequest("credit", f"at most {MAX_AT_ONCE}")
@@ -181,7 +182,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             for answer in message.answers:
                 # Read only where somebody waits for it: late, twice and never asked for cost next to nothing.
                 if not (link.owes(answer.ask_id) and link.answer(answer.ask_id, read_answer(answer))):
-                    self.telemetry.malformed(Edge.GRPC)
+                    self.telemetry.malformed(Edge.GRPC, METHOD, "answer", caller.name)
 
 
 async def _ended(link: Link) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from broker.audits import Audits
@@ -9,11 +10,14 @@ from broker.core.model import Caller
 from broker.errors import InvalidRequest
 from broker.explanations import Explanations
 from broker.exports import Exports
+from broker.late import LateRecords
+from broker.limits import Limits
 from broker.replays import Replays
 from broker.rotations import Rotations
 from broker.rpc import explain, parse, wire
 from broker.rpc.export import export
 from broker.rpc.identity import Identity
+from broker.rpc.parse_late import late
 from broker.rpc.search import search
 from broker.rpc.unary import streamed, unary
 from broker.searches import Searches
@@ -37,6 +41,8 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         explanations: Explanations,
         replays: Replays,
         exports: Exports,
+        late: LateRecords,
+        limits: Limits,
     ) -> None:
         self.identity = identity
         self.telemetry = telemetry
@@ -46,6 +52,8 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         self._explanations = explanations
         self._replays = replays
         self._exports = exports
+        self._late = late
+        self._limits = limits
 
     @unary
     async def Consistency(self, request: pb.ConsistencyRequest, caller: Caller) -> pb.ConsistencyResponse:
@@ -106,6 +114,29 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         log = parse.text("log", request.log, _NAME)
         async for progress in self._replays.log(caller, request.since, request.until, actor, reason, log):
             yield explain.progress(progress)
+
+    @unary
+    async def RecordLate(self, request: pb.RecordLateRequest, caller: Caller) -> pb.RecordLateResponse:
+        """All of them, or none; each counts as a request."""
+        lates = late(request)
+        now = asyncio.get_running_loop().time()
+        for _ in lates:
+            self._limits.spend(caller.agency, now)
+        if request.check_only:
+            await self._late.check(caller, lates)
+            return pb.RecordLateResponse()
+        made = await self._late.record(caller, lates, parse.actor(request.actor))
+        return pb.RecordLateResponse(
+            recorded=[
+                pb.RecordedLate(
+                    id=each.id,
+                    event_id=each.event_id,
+                    receipt=wire.receipt(each.receipt),
+                    replayed=each.replayed,
+                )
+                for each in made
+            ]
+        )
 
     async def _named(self, request: pb.GetReceiptRequest | pb.ExplainEntryRequest) -> str:
         """The id of the entry that is asked for."""

@@ -98,15 +98,23 @@ def _retry_in(milliseconds: int) -> error_details_pb2.RetryInfo:
     return error_details_pb2.RetryInfo(retry_delay=delay)
 
 
-def count(telemetry: Telemetry, error: BaseException, agency: str = "") -> None:
-    """Count what was refused before it could be decided on."""
+def count(telemetry: Telemetry, error: BaseException, method: str, system: str = "") -> None:
+    """Count what was refused before it could be decided on, and has no entry of its own.
+
+    `method` as in `AuditService/Search`; `system` is agency/system, empty where it is not known.
+    """
+    said = (method, type(error).__name__, system)
+    if isinstance(error, BrokerError) and error.receipt is not None:
+        return
     if isinstance(error, errors.UnknownSystem):
-        telemetry.unauthenticated(Edge.GRPC)
+        telemetry.unauthenticated(Edge.GRPC, *said)
     elif isinstance(error, errors.InvalidRequest):
-        telemetry.malformed(Edge.GRPC)
+        telemetry.malformed(Edge.GRPC, *said)
+    elif isinstance(error, errors.NotAllowed | errors.Denied):
+        telemetry.not_allowed(Edge.GRPC, *said)
     elif isinstance(error, errors.Saturated):
         limit = error.quota if isinstance(error, errors.QuotaExceeded) else "room"
-        telemetry.over_quota(Edge.GRPC, agency, limit)
+        telemetry.over_quota(Edge.GRPC, system.partition("/")[0], limit, *said)
 
 
 async def abort(context: Context, error: BaseException) -> None:

@@ -34,7 +34,7 @@ from broker.rpc.context import Context
 from broker.rpc.door import Door
 from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
-from broker.rpc.session import LATE, Session, patience
+from broker.rpc.session import LATE, METHOD, Session, patience
 from broker.rpc.unary import unary
 from broker.rpc.underway import Answering, UnderWay
 from broker.rpc.wellformed import whole
@@ -85,7 +85,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 raise AuditUnavailable(LATE)
             return written.disclosure(answering.task.result())
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
-            await self._refused(caller, e)
+            await self._refused(context, caller, e, "ExchangeService/Request")
             await abort(context, e)
         raise AssertionError("abort raises")
 
@@ -105,12 +105,12 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 finally:
                     self.sessions.discard(session)
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
-            await self._refused(caller, e)
+            await self._refused(context, caller, e, METHOD)
             await abort(context, e)
 
-    async def _refused(self, caller: Caller | None, error: Exception) -> None:
+    async def _refused(self, context: Context, caller: Caller | None, error: Exception, method: str) -> None:
         """Count it; whoever makes a great many calls that are refused for their number waits for each."""
-        count(self.telemetry, error, caller.agency if caller else "")
+        count(self.telemetry, error, method, caller.name if caller else self.identity.named(context))
         if caller and isinstance(error, Saturated) and error.receipt is None:
             await self.door.hold(caller.agency)
 

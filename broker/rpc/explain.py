@@ -66,4 +66,5 @@ def _replay(replayed: Replayed) -> exchange_pb2.Replay:
         differences=replayed.differences,
         erased=replayed.erased,
         law_differs=replayed.law_differs,
+        erased_by=replayed.erased_by,
     )

@@ -118,6 +118,17 @@ class Identity:
         """The caller of this call, by our snapshot. Raises UnknownSystem, RevokedCertificate."""
         return self.check(self.peer(context))
 
+    def named(self, context: Context) -> str:
+        """The system (agency/system) that the certificate names, where there is one of that name, whether or
+        not it is the one that speaks; else empty."""
+        try:
+            spiffe = self.peer(context).spiffe
+        except UnknownSystem:
+            return ""
+        name = f"{spiffe.agency}/{spiffe.system}"
+        ours = spiffe.trust_domain == self._trust_domain
+        return name if ours and name in self.reference.systems else ""
+
     def peer(self, context: Context) -> Peer:
         """What the certificate at the other end says: the same for as long as a stream lives."""
         auth: Mapping[str, Iterable[bytes]] = context.auth_context()

@@ -79,7 +79,7 @@ def request(message: exchange_pb2.RecordRequest, caller: Caller) -> Request:
         actor=_actor(message.actor.SerializeToString()),
         reason=reason(message.reason) if message.HasField("reason") else NO_REASON,
         override=_override(message.override) if message.HasField("override") else None,
-        incident=_incident(message.incident),
+        incident=incident(message.incident),
         place=_place(message.place) if message.HasField("place") else None,
         retry_of=identifier("retry_of", message.retry_of) if message.retry_of else "",
         timeout=_timeout(message.timeout) if message.HasField("timeout") else DEFAULT_TIMEOUT,
@@ -218,11 +218,16 @@ def when(field: str, message: Message, name: str) -> datetime | None:
     return at
 
 
+def code(field: str, value: str, what: str = "lower-case letters, digits and hyphens") -> str:
+    """A code of ours or of an agency's, such as a role."""
+    return matching(field, value, _CODE, what)
+
+
 def _optional(field: str, value: str, pattern: re.Pattern[str], what: str) -> str:
     return matching(field, value, pattern, what, 128) if value else ""
 
 
-def _incident(value: str) -> str:
+def incident(value: str) -> str:
     """An incident's number, with a date that exists."""
     if value:
         matching("incident", value, _INCIDENT, "agency/date/number", 128)

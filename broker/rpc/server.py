@@ -23,9 +23,11 @@ from broker.v1 import (
     directive_pb2,
     directory_pb2,
     exchange_pb2,
+    keeping_pb2,
     override_pb2,
     referral_pb2,
     report_pb2,
+    rotation_pb2,
     routing_pb2,
     standing_pb2,
 )
@@ -39,9 +41,11 @@ _FILES = (
     audit_pb2,
     referral_pb2,
     override_pb2,
+    keeping_pb2,
     routing_pb2,
     standing_pb2,
     report_pb2,
+    rotation_pb2,
 )
 SERVICES = tuple(service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values())
 # A message holds a batch of up to 1 MiB, or one record of 1 MiB and its evidence.

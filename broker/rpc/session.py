@@ -35,6 +35,7 @@ STALLED = 10.0
 # What nothing else answered for in the time that the request gives: the provider's share of it ends before.
 # Said this long before that time is over, in seconds, or nobody would be there to hear it.
 _WAY_HOME = 0.1
+METHOD = "ExchangeService/Exchange"
 LATE = "no evidence could be committed in the time allowed; ask again under the same request id"
 
 
@@ -154,7 +155,7 @@ class Session:
                 raise Saturated(f"{MAX_IN_FLIGHT} requests of this stream are in flight or unread")
             answering = self._under_way.join(asked)
         except Exception as e:  # noqa: BLE001 - the table maps it
-            count(self._servicer.telemetry, e, caller.agency)
+            count(self._servicer.telemetry, e, METHOD, caller.name)
             self._put(_Ready(written.failed(request_id[:64], status_of(e))))
             return False
         self._running[request_id] = answering

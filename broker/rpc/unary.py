@@ -40,11 +40,16 @@ def unary(
             caller = await identity.fresh(context)
             return await handler(self, whole(request), caller)
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
-            count(telemetry, e)
+            count(telemetry, e, method_of(self, handler), identity.named(context))
             await abort(context, e)
         raise AssertionError("abort raises")
 
     return handle
+
+
+def method_of(servicer: object, handler: Callable[..., object]) -> str:
+    """`AuditService/Search` of AuditServicer.Search."""
+    return f"{type(servicer).__name__.removesuffix('r')}/{handler.__name__}"
 
 
 def streamed(
@@ -64,7 +69,7 @@ def streamed(
             with identity.paged.one(caller.name):
                 await _while_it_may(identity, context, handler(self, whole(request), caller))
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
-            count(self.telemetry, e)
+            count(self.telemetry, e, method_of(self, handler), identity.named(context))
             await abort(context, e)
 
     known: Any = handle  # the generated class knows generators only

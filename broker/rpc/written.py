@@ -126,10 +126,14 @@ def _lead(request_id: str, tag: bytes) -> bytes:
     return b"".join((b"\x0a", varint(len(name)), name, tag))
 
 
+# Nothing is known of it any more: neither what was decided nor when.
+_ERASED = exchange_pb2.Decision(outcome="erased").SerializeToString()
+
+
 def _fields(of: Disclosed) -> bytes:
     """A Disclosure's fields without the receipt."""
     name = of.request.request_id.encode()
-    record, decided = of.record, _decision(of.decision)
+    record, decided = of.record, _ERASED if of.erased else _decision(of.decision)
     parts = [b"\x0a", varint(len(name)), name]
     if record is not None:
         url, value = _text(b"\x0a", record.type_url), record.value

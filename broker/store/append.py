@@ -26,8 +26,8 @@ def _call(function: str, arguments: int) -> str:
     return f"select (r).* from {function}({places}) r"  # noqa: S608 - ours
 
 
-APPEND = _call("log_append", 22)
-CHANGE = _call("log_change", 16)
+APPEND = _call("log_append", 25)
+CHANGE = _call("log_change", 19)
 
 
 class Prepared(Struct, frozen=True):
@@ -40,6 +40,9 @@ class Prepared(Struct, frozen=True):
     words: bytes | None
     queued: bytes = b""
     queued_words: bytes | None = None
+    # What it is found by, as array literals: terms that many entries have, and those that few have.
+    terms: str = "{}"
+    rare: str = "{}"
 
     @property
     def size(self) -> int:
@@ -49,9 +52,14 @@ class Prepared(Struct, frozen=True):
 
 
 def prepare(
-    draft: Draft, sealed: SealedEntry, full: Mapping[str, Json], words: bytes | None, key: ViewKey
+    draft: Draft,
+    sealed: SealedEntry,
+    full: Mapping[str, Json],
+    words: bytes | None,
+    key: ViewKey,
+    found_by: tuple[str, str],
 ) -> Prepared:
-    """Seal the views, of which `full` is one, and the words by themselves."""
+    """Seal the views, of which `full` is one, and the words by themselves. `found_by` are blind terms."""
     views = pack(sealed, draft.requester, draft.provider, full)
     item = Prepared(
         draft,
@@ -59,6 +67,8 @@ def prepare(
         key.id,
         key.seal(views, draft.id, "views"),
         None if words is None else key.seal(words, draft.id, "words"),
+        terms=found_by[0],
+        rare=found_by[1],
     )
     if (queued := draft.queued) is None:
         return item
@@ -97,6 +107,9 @@ def append_arguments(batch: Sequence[Prepared], blind: Blind, now: datetime, aga
         [c.settled if c else None for c in claims],
         [c.effect or None if c else None for c in claims],
         *_queued(batch),
+        [_second(i) for i in batch],
+        [i.terms for i in batch],
+        [i.rare for i in batch],
     ]
 
 
@@ -146,4 +159,12 @@ def change_arguments(item: Prepared, change: Change, blind: Blind, now: datetime
         change.blob,
         [blind.key(k) for k in change.writes],
         change.reference,
+        _second(item),
+        item.terms,
+        item.rare,
     ]
+
+
+def _second(item: Prepared) -> datetime:
+    """The time as it stands in the leaf."""
+    return item.draft.at.replace(microsecond=0)

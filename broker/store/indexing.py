@@ -1,4 +1,6 @@
-"""The filling of the search index: behind the log, entry by entry, and all of it once more where wanted.
+"""The filling of the search index: what has no row yet, and all of it once more where wanted.
+
+An entry's row is made in the statement that appends it, of what the worker has in hand (`log_append`).
 
 Owns `search_progress`. Each step is one transaction under a lock that one worker has at a time, so that many
 may do this and any may die. Made anew, rows are replaced in their order while searches go on; `again` says how
@@ -14,7 +16,6 @@ from datetime import UTC, datetime
 import asyncpg
 
 from broker.core.entry import parse_entry
-from broker.core.searchterms import parties, terms_of
 from broker.errors import IntegrityError, KeyDestroyed
 from broker.store.packed import full_view
 from broker.store.pool import Database
@@ -29,14 +30,30 @@ select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agenc
 from entry e left join view v using (log, idx)
 where e.log = $1 and e.idx >= $2 and e.idx < $3 order by e.idx
 """
+# Of those, the ones that have no row: an entry's is made with it.
+_NEXT = """
+select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency
+from entry e left join view v using (log, idx)
+where e.log = $1 and e.idx >= $2
+  and not exists (select from search s where (s.log, s.idx) = (e.log, e.idx)) order by e.idx limit $3
+"""
+# Up to the first that has none, from where that was known before.
+_REACH = """
+select coalesce(
+    (select e.idx from entry e
+     where e.log = h.id and e.idx >= coalesce(p.done, 0)
+       and not exists (select from search s where (s.log, s.idx) = (e.log, e.idx)) order by e.idx limit 1),
+    (select e.idx + 1 from entry e where e.log = h.id order by e.idx desc limit 1), 0) as done, p.again
+from log h left join search_progress p on p.log = h.id where h.id = $1
+"""
 _KEYS = """
 select distinct v.key from view v where v.log = $1 and v.idx >= $2 and v.idx < $3 and v.key is not null
 """
 _FILL = """
-insert into search (log, idx, at, terms)
-select $1, i.idx, i.at, i.terms::bigint[]
-from unnest($2::bigint[], $3::timestamptz[], $4::text[]) i(idx, at, terms)
-on conflict (log, idx) do update set at = excluded.at, terms = excluded.terms
+insert into search (log, idx, at, terms, rare)
+select $1, i.idx, i.at, i.terms::integer[], search_keys(i.idx, i.rare::bigint[])
+from unnest($2::bigint[], $3::timestamptz[], $4::text[], $5::text[]) i(idx, at, terms, rare)
+on conflict (log, idx) do update set at = excluded.at, terms = excluded.terms, rare = excluded.rare
 """
 _DONE = """
 insert into search_progress (log, done) values ($1, $2)
@@ -102,16 +119,17 @@ class Indexing:
             return None  # what was changed is for `fsck` to name; a search must not stop at it
 
     async def _next(self, batch: int) -> int:
+        """Take in what has no row, and note how far the index reaches."""
         begins = (await self.reach()).done
         await self._unwrap(begins, begins + batch)
         async with self._database.connection() as connection, connection.transaction():
             if not await self._mine(connection):
                 return 0
             begins = (await reach(connection, self._log)).done
-            made = await self._made(connection, begins, begins + batch)
-            if made:
-                await connection.execute(_DONE, self._log, begins + made)
-            return made
+            rows = await connection.fetch(_NEXT, self._log, begins, batch)
+            await self._write(connection, rows)
+            await connection.execute(_DONE, self._log, (await reach(connection, self._log)).done)
+            return len(rows)
 
     async def _once_more(self, batch: int) -> int:
         so_far = await self.reach()
@@ -145,27 +163,28 @@ class Indexing:
     async def _made(self, connection: asyncpg.Connection, begins: int, ends: int) -> int:
         """Write the rows of these entries; how many there are."""
         rows = await connection.fetch(_ROWS, self._log, begins, ends)
+        await self._write(connection, rows)
+        return len(rows)
+
+    async def _write(self, connection: asyncpg.Connection, rows: list[asyncpg.Record]) -> None:
         if rows:
             made = [await self._row(row) for row in rows]
             columns = [list(column) for column in zip(*made, strict=True)]
             await connection.execute(_FILL, self._log, *columns)
-        return len(rows)
 
-    async def _row(self, row: asyncpg.Record) -> tuple[int, datetime, str]:
+    async def _row(self, row: asyncpg.Record) -> tuple[int, datetime, str, str]:
         unsealed = await self.unsealed(row)
-        try:
-            terms = terms_of(full_view(unsealed)) if unsealed else frozenset()
+        try:  # as literals: arrays of arrays must all be of one length
+            sides = row["requester_agency"], row["provider_agency"]
+            found_by = self._terms.literals(full_view(unsealed), *sides) if unsealed else ("{}", "{}")
         except IntegrityError:
-            terms = frozenset()
-        if terms:
-            terms |= parties(row["requester_agency"], row["provider_agency"])
-        blind = ",".join(map(str, self._terms.of(terms)))  # arrays of arrays must all be of one length
-        return row["idx"], _at(row["leaf"], unsealed), f"{{{blind}}}"
+            found_by = ("{}", "{}")
+        return (row["idx"], _at(row["leaf"], unsealed), *found_by)
 
 
 async def reach(connection: asyncpg.Connection, log: int) -> Reach:
     """How far the index of a log is, as this connection sees it."""
-    row = await connection.fetchrow("select done, again from search_progress where log = $1", log)
+    row = await connection.fetchrow(_REACH, log)
     return Reach(row["done"], row["again"]) if row else Reach()
 
 

@@ -21,6 +21,7 @@ from broker.core.canonical import Json, check
 from broker.core.entry import commit, seal_entry
 from broker.core.merkle import CompactRange, extend_with_proofs, leaf_hash
 from broker.core.receipt import Receipt
+from broker.core.retention import CHANGES, STANDARD
 from broker.errors import AuditUnavailable, BrokerError, IntegrityError
 from broker.ids import random_bytes
 from broker.ports import Appended, Change, Clock, Draft, NotAppended
@@ -56,13 +57,14 @@ class PostgresLog:
 
     def append(self, draft: Draft) -> asyncio.Future[Appended | NotAppended]:
         """Durable and proven, or not in the log at all. Raises AuditUnavailable when its fate is unknown."""
-        key = self._seals.at_hand(draft.at)
+        key = self._seals.at_hand(draft.at, draft.retention or STANDARD)
         if key is None:
             return asyncio.ensure_future(self._append(draft))
-        return self._submit(_prepare(draft, key))
+        return self._submit(self._prepare(draft, key))
 
     async def _append(self, draft: Draft) -> Appended | NotAppended:
-        return await self._submit(_prepare(draft, await self._seals.current(draft.at)))
+        key = await self._seals.current(draft.at, draft.retention or STANDARD)
+        return await self._submit(self._prepare(draft, key))
 
     def _submit(self, item: Prepared) -> asyncio.Future[Appended | NotAppended]:
         draft = item.draft
@@ -74,8 +76,8 @@ class PostgresLog:
 
     async def change(self, draft: Draft, change: Change) -> Appended | NotAppended:
         """Append the entry of a change of what decisions read, and make the change, in one statement."""
-        key = await self._seals.current(draft.at)
-        item = _prepare(draft, key)
+        key = await self._seals.current(draft.at, draft.retention or CHANGES)
+        item = self._prepare(draft, key)
         if change.sealed is not None:
             blob = key.seal(encode(change.sealed), str(change.detail["id"]), change.kind)
             change = replace(change, blob=blob)
@@ -173,15 +175,15 @@ class PostgresLog:
         index, proof, note = await self._reader.place(item.draft.id)
         return Receipt(item.sealed.entry, index, proof, note, item.sealed.requester)
 
-
-def _prepare(draft: Draft, key: ViewKey) -> Prepared:
-    full, words = draft.full, None
-    if draft.words:
-        salt = random_bytes(32)
-        words = salt + draft.words.encode()
-        full = {**full, "words": commit(salt, words[32:])}
-    at = draft.at.replace(microsecond=0)
-    # The other views hold texts that have been parsed; only this one is made of whatever was decided.
-    check(full)
-    sealed = seal_entry(at, draft.id, draft.requester, draft.provider, full, random_bytes, write)
-    return prepare(draft, sealed, full, words, key)
+    def _prepare(self, draft: Draft, key: ViewKey) -> Prepared:
+        full, words = draft.full, None
+        if draft.words:
+            salt = random_bytes(32)
+            words = salt + draft.words.encode()
+            full = {**full, "words": commit(salt, words[32:])}
+        at = draft.at.replace(microsecond=0)
+        # The other views hold texts that have been parsed; only this one is made of whatever was decided.
+        check(full)
+        sealed = seal_entry(at, draft.id, draft.requester, draft.provider, full, random_bytes, write)
+        sides = draft.requester_agency or None, draft.provider_agency or None
+        return prepare(draft, sealed, full, words, key, self._blind.found_by(full, *sides))

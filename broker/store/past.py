@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import asyncpg
 
@@ -73,6 +74,13 @@ where e.log = $3 and e.idx >= $1 and e.idx < $2 order by e.idx
 _LOG = """
 select l.id, l.origin, l.entries, h.size, h.range from log l left join head h on h.log = l.id
 where case when $1 = '' then l.closed_at is null else $1 in (l.origin, split_part(l.origin, '/log/', 2)) end
+"""
+_ERASED = """
+select i.item, coalesce(e.by, d.id) as by
+from unnest($1::uuid[], $2::text[]) i(item, month)
+left join erased e on e.item = i.item
+left join lateral (select id from destroyed where month = i.month order by at desc limit 1) d on true
+where coalesce(e.by, d.id) is not null
 """
 
 
@@ -174,6 +182,15 @@ class PastReader:
         if any(row["leaf"] is None for row in rows):
             raise InvalidRequest("since", f"entries from {start} on are kept in an export alone")
         return [await self._leaf(row) for row in rows]
+
+    async def erased_by(self, items: Sequence[tuple[str, datetime | None]]) -> Mapping[str, str]:
+        """As `Past.erased_by`. Of an entry that went with its month, the newest end of that month is named:
+        which class it was of went too."""
+        ids = [item for item, _ in items]
+        months = [f"{at:%Y-%m}" if at else "" for _, at in items]
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_ERASED, ids, months)
+        return {str(row["item"]): str(row["by"]) for row in rows}
 
     async def head(self, log: str = "") -> tuple[int, bytes]:
         """As `Past.head`."""

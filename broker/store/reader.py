@@ -88,7 +88,8 @@ class LogReader(OneLog):
         have been erased. Raises InvalidRequest, saying where it is, for one that was dropped after an export.
         """
         async with self._database.connection() as connection:
-            row = await _entry(connection, "e.log, e.idx, e.leaf, v.key, v.views", entry)
+            columns = "e.log, e.idx, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency"
+            row = await _entry(connection, columns, entry)
             if row["leaf"] is None:
                 raise await _dropped(connection, row["log"], row["idx"])
             proof, note = await self._prove(connection, row["log"], row["idx"])
@@ -155,6 +156,8 @@ class LogReader(OneLog):
         except KeyDestroyed:
             return None, {}
         opened = unpack(key.open(row["views"], entry, "views"))
+        if audience != "full" and row[f"{audience}_agency"] is None:
+            return None, opened.view  # a party that gave its part up, or that there never was
         return opened.of(audience), opened.view
 
 

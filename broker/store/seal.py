@@ -16,12 +16,12 @@ import asyncpg
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
 
+from broker.core.retention import STANDARD
 from broker.errors import IntegrityError, KeyDestroyed
 from broker.ids import random_bytes
 from broker.keys import KeyRing
 from broker.store.pool import Database
 
-STANDARD = "standard"
 _FIND = "select * from view_key where month = $1 and class = $2"
 _NONCE = 12
 _TAG = 16
@@ -87,6 +87,10 @@ class Seals:
                 key = await self._load(f"{at:%Y-%m}", retention)
                 self._current[at.year, at.month, retention] = _Kept(key)
         return key
+
+    async def of(self, month: str, retention: str) -> ViewKey:
+        """The key of a month and class, whenever that was; made where there is none. Raises KeyDestroyed."""
+        return await self._load(month, retention)
 
     async def by_id(self, key_id: int) -> ViewKey:
         """The key of an older view. Raises KeyDestroyed where it has been."""

@@ -1,4 +1,4 @@
-"""The search index of the log: filled behind it (`indexing`), and asked in terms that nobody can read.
+"""The search index of the log: made with its entries (`indexing`), and asked in terms that nobody can read.
 
 It never decides what somebody may see: what it finds is opened, and looked at again by whoever asked. Rows are
 made in order and without gaps, so that what a search says of its reach is honest; `missed` looks for what is
@@ -15,7 +15,6 @@ from typing import NoReturn
 import asyncpg
 
 from broker.core.receipt import Audience
-from broker.core.searchterms import selective
 from broker.errors import BrokerError, IntegrityError
 from broker.ports import Hit, Hits
 from broker.store.indexing import Indexing, reach
@@ -39,29 +38,35 @@ left join log o on o.id = (select max(id) from log where id < l.id)
 where case when $1 = '' then l.id = (select log from head)
     else $1 in (l.origin, split_part(l.origin, '/log/', 2)) end
 """
-# A selective question is looked up; another is read in order, whatever the planner thinks of the index.
-_BY_TERM = "s.terms @> $2"
-_IN_ORDER = "(s.terms || '{{}}'::bigint[]) @> $2"
-# The entries first, in the index's own order and no more than are wanted; only then what belongs to them.
+# What few entries have is looked up; the rest is read in order, whatever the planner thinks of the index. The
+# entries first, no more than are wanted; only then what belongs to them.
+_FEW = "select search_find($1, $2, $7, $3, {newest}, $4, $5, $6::integer) as idx"
+_MANY = """
+select s.idx from search s
+where s.log = $1 and s.terms @> $2 and s.idx {beyond} $3
+  and ($4::timestamptz is null or s.at >= $4) and ($5::timestamptz is null or s.at < $5)
+  and cardinality($7::bigint[]) = 0
+order by s.log {order}, s.idx {order} limit $6
+"""
 _FIND = """
-with hit as materialized (
-    select s.log, s.idx, s.at from search s
-    where s.log = $1 and {terms} and s.idx {beyond} $3
-      and ($4::timestamptz is null or s.at >= $4) and ($5::timestamptz is null or s.at < $5)
-    order by s.log {order}, s.idx {order} limit $6
-)
-select h.idx, h.at, e.id, v.key, v.views, v.requester_agency, v.provider_agency
-from hit h join entry e using (log, idx) left join view v using (log, idx)
+with hit as materialized ({hits})
+select h.idx, s.at, e.id, v.key, v.views, v.requester_agency, v.provider_agency
+from hit h
+join search s on (s.log, s.idx) = ($1, h.idx)
+join entry e on (e.log, e.idx) = ($1, h.idx) left join view v on (v.log, v.idx) = (e.log, e.idx)
 order by h.idx {order}
 """
 # One statement, so one moment: a rebuild takes away rows and the count of them together.
 _WITHIN = """
 with hit as materialized (
-    select s.idx from search s
-    where s.log = $1 and s.terms @> $2 and s.idx >= $3 and s.idx < $4 order by s.log, s.idx limit $5
+    select s.idx from generate_series($3::bigint >> 16, ($4::bigint - 1) >> 16) run(n)
+    cross join lateral (
+        select s.idx from search s
+        where s.rare @> search_keys(run.n << 16, $6) and s.terms @> $2 and +s.log = $1
+          and +s.idx >= $3 and +s.idx < $4
+    ) s order by s.idx limit $5
 )
 select (select count(*) from search where log = $1 and idx >= $3 and idx < $4) as rows,
-       (select coalesce(again, done) from search_progress where log = $1) as sure,
        (select coalesce(array_agg(idx order by idx), '{}') from hit) as found
 """
 _MISSED = """
@@ -76,7 +81,7 @@ class SearchIndex:
     def __init__(self, database: Database, seals: Seals, index_key: bytes, log: int) -> None:
         self._database = database
         self._seals = seals
-        self._terms = BlindTerms(index_key)
+        self.terms = self._terms = BlindTerms(index_key)
         self._log = log
         self.filling = Indexing(database, seals, self._terms, log)
 
@@ -125,16 +130,17 @@ class SearchIndex:
 
         KeyError where there is no log of this name.
         """
-        sql = _FIND.format(
-            terms=(_BY_TERM if selective(terms) else _IN_ORDER).format(),
-            beyond="<" if newest_first else ">",
-            order="desc" if newest_first else "asc",
+        common, few = self._terms.split(terms)
+        order = "desc" if newest_first else "asc"
+        hits = (_FEW if few else _MANY).format(
+            newest=newest_first, beyond="<" if newest_first else ">", order=order
         )
+        sql = _FIND.format(hits=hits, order=order)
         async with self._database.connection() as connection:
             which = await connection.fetchrow(_WHICH, log)
             if which is None:
                 raise KeyError(log)
-            rows = await connection.fetch(sql, which["id"], self._terms.of(terms), beyond, since, until, limit)
+            rows = await connection.fetch(sql, which["id"], common, beyond, since, until, limit, few)
             sure = (await reach(connection, which["id"])).sure
         found = tuple([await self._hit(row) for row in rows])
         return Hits(found, sure, which["origin"], which["older"] or "")
@@ -144,8 +150,10 @@ class SearchIndex:
         not sure of every one of these places. Of the current log."""
         async with self._database.connection() as connection:
             log = (await one(connection, "select log from head"))["log"]
-            row = await connection.fetchrow(_WITHIN, log, self._terms.of(terms), start, end, limit)
-        if row is None or row["sure"] is None or row["sure"] < end or row["rows"] != end - start:
+            common, few = self._terms.split(terms)
+            row = await connection.fetchrow(_WITHIN, log, common, start, end, limit, few)
+            sure = (await reach(connection, log)).sure
+        if row is None or sure < end or row["rows"] != end - start:
             return None
         return list(row["found"])
 

@@ -4,29 +4,55 @@ key."""
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 
-from broker.core.searchterms import SELECTIVE
+from broker.core.canonical import Json
+from broker.core.searchterms import parties, rare, terms_of
 
-_BITS = 1 << 64
+_BITS = 1 << 32
+_RUN = 16  # bits: entries of one run lie together in the index
+_MOST = 4096
 
 
 class BlindTerms:
-    """Digests under the index key, each 64 bits: one in ten billion entries is found wrongly, and not shown."""
+    """Digests under the index key, each 32 bits: one entry in some hundred million is found wrongly by a term,
+    and then not shown."""
 
     def __init__(self, index_key: bytes) -> None:
         self._key = hmac.digest(index_key, b"search", "sha256")
         # Agencies, record types, purposes: few, and in every entry. Who was asked about is not remembered.
-        self._remembered = lru_cache(maxsize=4096)(self._digest)
+        self._common: dict[str, int] = {}
 
-    def of(self, terms: Iterable[str]) -> list[int]:
-        """The terms, blind and sorted."""
-        return sorted(
-            self._digest(each) if each.partition("|")[0] in SELECTIVE else self._remembered(each)
-            for each in terms
-        )
+    def split(self, terms: Iterable[str]) -> tuple[list[int], list[int]]:
+        """Blind and sorted: terms that many entries have (signed), and what few have (not signed)."""
+        common, few = list[int](), list[int]()
+        for each in terms:
+            if (known := self._common.get(each)) is not None:
+                common.append(known)
+            elif rare(each):
+                few.append(self._digest(each))
+            else:
+                common.append(self._remember(each))
+        return sorted(common), sorted(few)
+
+    def of(self, terms: Iterable[str], index: int) -> list[int]:
+        """All that stands in the index for the entry at that place."""
+        common, few = self.split(terms)
+        return [*common, *(((index >> _RUN) << 32) | each for each in few)]
+
+    def literals(
+        self, full: Mapping[str, Json], requester: str | None, provider: str | None
+    ) -> tuple[str, str]:
+        """What an entry with this full view and these parties is found by, both kinds as array literals."""
+        common, few = self.split(terms_of(full) | parties(requester, provider))
+        return f"{{{','.join(map(str, common))}}}", f"{{{','.join(map(str, few))}}}"
+
+    def _remember(self, term: str) -> int:
+        found = self._digest(term)
+        if len(self._common) >= _MOST:
+            self._common.clear()
+        self._common[term] = found = found - _BITS if found >= _BITS // 2 else found
+        return found
 
     def _digest(self, term: str) -> int:
-        value = int.from_bytes(hmac.digest(self._key, term.encode(), "sha256")[:8], "big")
-        return value - _BITS if value >= _BITS // 2 else value
+        return int.from_bytes(hmac.digest(self._key, term.encode(), "sha256")[:4], "big")

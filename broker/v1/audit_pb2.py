@@ -26,47 +26,57 @@ from broker.v1 import exchange_pb2 as broker_dot_v1_dot_exchange__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62roker/v1/audit.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x01\n\x13\x45xplainEntryRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x12\n\x05index\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x1f\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x04 \x01(\x0b\x32\x15.broker.v1.ReasonCodeB\x08\n\x06_index\"C\n\x14\x45xplainEntryResponse\x12+\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x16.broker.v1.Explanation\"\x8b\x01\n\x16ReplayDecisionsRequest\x12\r\n\x05since\x18\x01 \x01(\x04\x12\r\n\x05until\x18\x02 \x01(\x04\x12\x1f\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x04 \x01(\x0b\x32\x15.broker.v1.ReasonCode\x12\x0b\n\x03log\x18\x05 \x01(\t\"\xb9\x01\n\x17ReplayDecisionsResponse\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x11\n\tdecisions\x18\x03 \x01(\x04\x12\x0c\n\x04same\x18\x04 \x01(\x04\x12\x13\n\x0blaw_differs\x18\x05 \x01(\x04\x12\x0e\n\x06\x65rased\x18\x06 \x01(\x04\x12\x12\n\nmismatches\x18\x07 \x01(\x04\x12\'\n\x05\x66ound\x18\x08 \x03(\x0b\x32\x18.broker.v1.ReplayedEntry\"S\n\rReplayedEntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12!\n\x06replay\x18\x03 \x01(\x0b\x32\x11.broker.v1.Replay\";\n\x12\x43onsistencyRequest\x12\x0c\n\x04\x66rom\x18\x01 \x01(\x04\x12\n\n\x02to\x18\x02 \x01(\x04\x12\x0b\n\x03log\x18\x03 \x01(\t\"8\n\x13\x43onsistencyResponse\x12\r\n\x05proof\x18\x01 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\"\xce\x01\n\x11GetReceiptRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x03 \x01(\x0b\x32\x15.broker.v1.ReasonCode\x12\x0c\n\x04open\x18\x04 \x01(\x08\x12\x12\n\x05index\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x11\n\twitnessed\x18\x06 \x01(\x08\x12\x13\n\x0btimestamped\x18\x07 \x01(\x08\x12\x0b\n\x03log\x18\x08 \x01(\tB\x08\n\x06_index\"^\n\x12GetReceiptResponse\x12#\n\x07receipt\x18\x01 \x01(\x0b\x32\x12.broker.v1.Receipt\x12\x10\n\x08\x61udience\x18\x02 \x01(\t\x12\x11\n\ttimestamp\x18\x03 \x01(\x0c\"\xc6\x02\n\rSearchRequest\x12$\n\x05\x66\x61\x63ts\x18\x01 \x03(\x0b\x32\x15.broker.v1.SearchFact\x12%\n\x06person\x18\x02 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x06 \x01(\x0b\x32\x15.broker.v1.ReasonCode\x12\r\n\x05limit\x18\x07 \x01(\r\x12\x13\n\x06\x62\x65yond\x18\x08 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\t \x01(\x08\x12\x0b\n\x03log\x18\n \x01(\tB\t\n\x07_beyond\")\n\nSearchFact\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"n\n\nSearchPage\x12\"\n\x04hits\x18\x01 \x03(\x0b\x32\x14.broker.v1.SearchHit\x12\x13\n\x06\x62\x65yond\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x0f\n\x07indexed\x18\x03 \x01(\x04\x12\x0b\n\x03log\x18\x04 \x01(\tB\t\n\x07_beyond\"t\n\tSearchHit\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61udience\x18\x04 \x01(\t\x12\x0c\n\x04view\x18\x05 \x01(\x0c\"\xc8\x02\n\rExportRequest\x12$\n\x05\x66\x61\x63ts\x18\x01 \x03(\x0b\x32\x15.broker.v1.SearchFact\x12%\n\x06person\x18\x02 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x06 \x01(\x0b\x32\x15.broker.v1.ReasonCode\x12\r\n\x05\x66irst\x18\x07 \x01(\x04\x12\x0e\n\x06\x62\x65\x66ore\x18\x08 \x01(\x04\x12\x0c\n\x04size\x18\t \x01(\x04\x12\x0e\n\x06\x66ormat\x18\n \x01(\t\x12\x0f\n\x07resumes\x18\x0b \x01(\t\"u\n\nExportPage\x12#\n\x04head\x18\x01 \x01(\x0b\x32\x15.broker.v1.ExportHead\x12\"\n\x04rows\x18\x02 \x03(\x0b\x32\x14.broker.v1.ExportRow\x12\x0e\n\x06looked\x18\x03 \x01(\x04\x12\x0e\n\x06\x63losed\x18\x04 \x01(\x04\"\x7f\n\nExportHead\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\r\n\x05\x66irst\x18\x02 \x01(\x04\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\x04\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12\r\n\x05index\x18\x05 \x01(\x04\x12\x0e\n\x06\x61gency\x18\x06 \x01(\t\x12\r\n\x05whole\x18\x07 \x01(\x08\"[\n\tExportRow\x12\r\n\x05index\x18\x01 \x01(\x04\x12\r\n\x05\x65ntry\x18\x02 \x01(\x0c\x12\x10\n\x08\x61udience\x18\x03 \x01(\t\x12\x0f\n\x07opening\x18\x04 \x01(\x0c\x12\r\n\x05proof\x18\x05 \x03(\x0c\x32\xce\x03\n\x0c\x41uditService\x12L\n\x0b\x43onsistency\x12\x1d.broker.v1.ConsistencyRequest\x1a\x1e.broker.v1.ConsistencyResponse\x12I\n\nGetReceipt\x12\x1c.broker.v1.GetReceiptRequest\x1a\x1d.broker.v1.GetReceiptResponse\x12;\n\x06Search\x12\x18.broker.v1.SearchRequest\x1a\x15.broker.v1.SearchPage0\x01\x12;\n\x06\x45xport\x12\x18.broker.v1.ExportRequest\x1a\x15.broker.v1.ExportPage0\x01\x12O\n\x0c\x45xplainEntry\x12\x1e.broker.v1.ExplainEntryRequest\x1a\x1f.broker.v1.ExplainEntryResponse\x12Z\n\x0fReplayDecisions\x12!.broker.v1.ReplayDecisionsRequest\x1a\".broker.v1.ReplayDecisionsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62roker/v1/audit.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"p\n\x11RecordLateRequest\x12&\n\x07records\x18\x01 \x03(\x0b\x32\x15.broker.v1.LateRecord\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\x12\x12\n\ncheck_only\x18\x03 \x01(\x08\"?\n\x12RecordLateResponse\x12)\n\x08recorded\x18\x01 \x03(\x0b\x32\x17.broker.v1.RecordedLate\"\xab\x02\n\nLateRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x08occurred\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12!\n\x04gave\x18\x04 \x01(\x0b\x32\x13.broker.v1.LateSide\x12!\n\x04took\x18\x05 \x01(\x0b\x32\x13.broker.v1.LateSide\x12$\n\x05\x61\x62out\x18\x06 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x13\n\x0brecord_type\x18\x07 \x01(\t\x12\x0e\n\x06\x66ields\x18\x08 \x03(\t\x12\x0f\n\x07purpose\x18\t \x01(\t\x12\x0b\n\x03why\x18\n \x01(\t\x12\x11\n\tagreement\x18\x0b \x01(\t\x12\x10\n\x08incident\x18\x0c \x01(\t\"6\n\x08LateSide\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"c\n\x0cRecordedLate\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12#\n\x07receipt\x18\x03 \x01(\x0b\x32\x12.broker.v1.Receipt\x12\x10\n\x08replayed\x18\x04 \x01(\x08\"\x8d\x01\n\x13\x45xplainEntryRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x12\n\x05index\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x1f\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x04 \x01(\x0b\x32\x15.broker.v1.ReasonCodeB\x08\n\x06_index\"C\n\x14\x45xplainEntryResponse\x12+\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x16.broker.v1.Explanation\"\x8b\x01\n\x16ReplayDecisionsRequest\x12\r\n\x05since\x18\x01 \x01(\x04\x12\r\n\x05until\x18\x02 \x01(\x04\x12\x1f\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x04 \x01(\x0b\x32\x15.broker.v1.ReasonCode\x12\x0b\n\x03log\x18\x05 \x01(\t\"\xb9\x01\n\x17ReplayDecisionsResponse\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x11\n\tdecisions\x18\x03 \x01(\x04\x12\x0c\n\x04same\x18\x04 \x01(\x04\x12\x13\n\x0blaw_differs\x18\x05 \x01(\x04\x12\x0e\n\x06\x65rased\x18\x06 \x01(\x04\x12\x12\n\nmismatches\x18\x07 \x01(\x04\x12\'\n\x05\x66ound\x18\x08 \x03(\x0b\x32\x18.broker.v1.ReplayedEntry\"S\n\rReplayedEntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12!\n\x06replay\x18\x03 \x01(\x0b\x32\x11.broker.v1.Replay\";\n\x12\x43onsistencyRequest\x12\x0c\n\x04\x66rom\x18\x01 \x01(\x04\x12\n\n\x02to\x18\x02 \x01(\x04\x12\x0b\n\x03log\x18\x03 \x01(\t\"8\n\x13\x43onsistencyResponse\x12\r\n\x05proof\x18\x01 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\"\xce\x01\n\x11GetReceiptRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x03 \x01(\x0b\x32\x15.broker.v1.ReasonCode\x12\x0c\n\x04open\x18\x04 \x01(\x08\x12\x12\n\x05index\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x11\n\twitnessed\x18\x06 \x01(\x08\x12\x13\n\x0btimestamped\x18\x07 \x01(\x08\x12\x0b\n\x03log\x18\x08 \x01(\tB\x08\n\x06_index\"^\n\x12GetReceiptResponse\x12#\n\x07receipt\x18\x01 \x01(\x0b\x32\x12.broker.v1.Receipt\x12\x10\n\x08\x61udience\x18\x02 \x01(\t\x12\x11\n\ttimestamp\x18\x03 \x01(\x0c\"\xc6\x02\n\rSearchRequest\x12$\n\x05\x66\x61\x63ts\x18\x01 \x03(\x0b\x32\x15.broker.v1.SearchFact\x12%\n\x06person\x18\x02 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x06 \x01(\x0b\x32\x15.broker.v1.ReasonCode\x12\r\n\x05limit\x18\x07 \x01(\r\x12\x13\n\x06\x62\x65yond\x18\x08 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\t \x01(\x08\x12\x0b\n\x03log\x18\n \x01(\tB\t\n\x07_beyond\")\n\nSearchFact\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"n\n\nSearchPage\x12\"\n\x04hits\x18\x01 \x03(\x0b\x32\x14.broker.v1.SearchHit\x12\x13\n\x06\x62\x65yond\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x0f\n\x07indexed\x18\x03 \x01(\x04\x12\x0b\n\x03log\x18\x04 \x01(\tB\t\n\x07_beyond\"t\n\tSearchHit\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61udience\x18\x04 \x01(\t\x12\x0c\n\x04view\x18\x05 \x01(\x0c\"\xc8\x02\n\rExportRequest\x12$\n\x05\x66\x61\x63ts\x18\x01 \x03(\x0b\x32\x15.broker.v1.SearchFact\x12%\n\x06person\x18\x02 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x06 \x01(\x0b\x32\x15.broker.v1.ReasonCode\x12\r\n\x05\x66irst\x18\x07 \x01(\x04\x12\x0e\n\x06\x62\x65\x66ore\x18\x08 \x01(\x04\x12\x0c\n\x04size\x18\t \x01(\x04\x12\x0e\n\x06\x66ormat\x18\n \x01(\t\x12\x0f\n\x07resumes\x18\x0b \x01(\t\"u\n\nExportPage\x12#\n\x04head\x18\x01 \x01(\x0b\x32\x15.broker.v1.ExportHead\x12\"\n\x04rows\x18\x02 \x03(\x0b\x32\x14.broker.v1.ExportRow\x12\x0e\n\x06looked\x18\x03 \x01(\x04\x12\x0e\n\x06\x63losed\x18\x04 \x01(\x04\"\x7f\n\nExportHead\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\r\n\x05\x66irst\x18\x02 \x01(\x04\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\x04\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12\r\n\x05index\x18\x05 \x01(\x04\x12\x0e\n\x06\x61gency\x18\x06 \x01(\t\x12\r\n\x05whole\x18\x07 \x01(\x08\"[\n\tExportRow\x12\r\n\x05index\x18\x01 \x01(\x04\x12\r\n\x05\x65ntry\x18\x02 \x01(\x0c\x12\x10\n\x08\x61udience\x18\x03 \x01(\t\x12\x0f\n\x07opening\x18\x04 \x01(\x0c\x12\r\n\x05proof\x18\x05 \x03(\x0c\x32\x99\x04\n\x0c\x41uditService\x12L\n\x0b\x43onsistency\x12\x1d.broker.v1.ConsistencyRequest\x1a\x1e.broker.v1.ConsistencyResponse\x12I\n\nGetReceipt\x12\x1c.broker.v1.GetReceiptRequest\x1a\x1d.broker.v1.GetReceiptResponse\x12;\n\x06Search\x12\x18.broker.v1.SearchRequest\x1a\x15.broker.v1.SearchPage0\x01\x12;\n\x06\x45xport\x12\x18.broker.v1.ExportRequest\x1a\x15.broker.v1.ExportPage0\x01\x12O\n\x0c\x45xplainEntry\x12\x1e.broker.v1.ExplainEntryRequest\x1a\x1f.broker.v1.ExplainEntryResponse\x12Z\n\x0fReplayDecisions\x12!.broker.v1.ReplayDecisionsRequest\x1a\".broker.v1.ReplayDecisionsResponse0\x01\x12I\n\nRecordLate\x12\x1c.broker.v1.RecordLateRequest\x1a\x1d.broker.v1.RecordLateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'broker.v1.audit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXPLAINENTRYREQUEST']._serialized_start=96
-  _globals['_EXPLAINENTRYREQUEST']._serialized_end=237
-  _globals['_EXPLAINENTRYRESPONSE']._serialized_start=239
-  _globals['_EXPLAINENTRYRESPONSE']._serialized_end=306
-  _globals['_REPLAYDECISIONSREQUEST']._serialized_start=309
-  _globals['_REPLAYDECISIONSREQUEST']._serialized_end=448
-  _globals['_REPLAYDECISIONSRESPONSE']._serialized_start=451
-  _globals['_REPLAYDECISIONSRESPONSE']._serialized_end=636
-  _globals['_REPLAYEDENTRY']._serialized_start=638
-  _globals['_REPLAYEDENTRY']._serialized_end=721
-  _globals['_CONSISTENCYREQUEST']._serialized_start=723
-  _globals['_CONSISTENCYREQUEST']._serialized_end=782
-  _globals['_CONSISTENCYRESPONSE']._serialized_start=784
-  _globals['_CONSISTENCYRESPONSE']._serialized_end=840
-  _globals['_GETRECEIPTREQUEST']._serialized_start=843
-  _globals['_GETRECEIPTREQUEST']._serialized_end=1049
-  _globals['_GETRECEIPTRESPONSE']._serialized_start=1051
-  _globals['_GETRECEIPTRESPONSE']._serialized_end=1145
-  _globals['_SEARCHREQUEST']._serialized_start=1148
-  _globals['_SEARCHREQUEST']._serialized_end=1474
-  _globals['_SEARCHFACT']._serialized_start=1476
-  _globals['_SEARCHFACT']._serialized_end=1517
-  _globals['_SEARCHPAGE']._serialized_start=1519
-  _globals['_SEARCHPAGE']._serialized_end=1629
-  _globals['_SEARCHHIT']._serialized_start=1631
-  _globals['_SEARCHHIT']._serialized_end=1747
-  _globals['_EXPORTREQUEST']._serialized_start=1750
-  _globals['_EXPORTREQUEST']._serialized_end=2078
-  _globals['_EXPORTPAGE']._serialized_start=2080
-  _globals['_EXPORTPAGE']._serialized_end=2197
-  _globals['_EXPORTHEAD']._serialized_start=2199
-  _globals['_EXPORTHEAD']._serialized_end=2326
-  _globals['_EXPORTROW']._serialized_start=2328
-  _globals['_EXPORTROW']._serialized_end=2419
-  _globals['_AUDITSERVICE']._serialized_start=2422
-  _globals['_AUDITSERVICE']._serialized_end=2884
+  _globals['_RECORDLATEREQUEST']._serialized_start=95
+  _globals['_RECORDLATEREQUEST']._serialized_end=207
+  _globals['_RECORDLATERESPONSE']._serialized_start=209
+  _globals['_RECORDLATERESPONSE']._serialized_end=272
+  _globals['_LATERECORD']._serialized_start=275
+  _globals['_LATERECORD']._serialized_end=574
+  _globals['_LATESIDE']._serialized_start=576
+  _globals['_LATESIDE']._serialized_end=630
+  _globals['_RECORDEDLATE']._serialized_start=632
+  _globals['_RECORDEDLATE']._serialized_end=731
+  _globals['_EXPLAINENTRYREQUEST']._serialized_start=734
+  _globals['_EXPLAINENTRYREQUEST']._serialized_end=875
+  _globals['_EXPLAINENTRYRESPONSE']._serialized_start=877
+  _globals['_EXPLAINENTRYRESPONSE']._serialized_end=944
+  _globals['_REPLAYDECISIONSREQUEST']._serialized_start=947
+  _globals['_REPLAYDECISIONSREQUEST']._serialized_end=1086
+  _globals['_REPLAYDECISIONSRESPONSE']._serialized_start=1089
+  _globals['_REPLAYDECISIONSRESPONSE']._serialized_end=1274
+  _globals['_REPLAYEDENTRY']._serialized_start=1276
+  _globals['_REPLAYEDENTRY']._serialized_end=1359
+  _globals['_CONSISTENCYREQUEST']._serialized_start=1361
+  _globals['_CONSISTENCYREQUEST']._serialized_end=1420
+  _globals['_CONSISTENCYRESPONSE']._serialized_start=1422
+  _globals['_CONSISTENCYRESPONSE']._serialized_end=1478
+  _globals['_GETRECEIPTREQUEST']._serialized_start=1481
+  _globals['_GETRECEIPTREQUEST']._serialized_end=1687
+  _globals['_GETRECEIPTRESPONSE']._serialized_start=1689
+  _globals['_GETRECEIPTRESPONSE']._serialized_end=1783
+  _globals['_SEARCHREQUEST']._serialized_start=1786
+  _globals['_SEARCHREQUEST']._serialized_end=2112
+  _globals['_SEARCHFACT']._serialized_start=2114
+  _globals['_SEARCHFACT']._serialized_end=2155
+  _globals['_SEARCHPAGE']._serialized_start=2157
+  _globals['_SEARCHPAGE']._serialized_end=2267
+  _globals['_SEARCHHIT']._serialized_start=2269
+  _globals['_SEARCHHIT']._serialized_end=2385
+  _globals['_EXPORTREQUEST']._serialized_start=2388
+  _globals['_EXPORTREQUEST']._serialized_end=2716
+  _globals['_EXPORTPAGE']._serialized_start=2718
+  _globals['_EXPORTPAGE']._serialized_end=2835
+  _globals['_EXPORTHEAD']._serialized_start=2837
+  _globals['_EXPORTHEAD']._serialized_end=2964
+  _globals['_EXPORTROW']._serialized_start=2966
+  _globals['_EXPORTROW']._serialized_end=3057
+  _globals['_AUDITSERVICE']._serialized_start=3060
+  _globals['_AUDITSERVICE']._serialized_end=3597
 # @@protoc_insertion_point(module_scope)

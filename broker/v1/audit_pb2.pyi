@@ -21,6 +21,181 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class RecordLateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    CHECK_ONLY_FIELD_NUMBER: _builtins.int
+    check_only: _builtins.bool
+    """Look at them, and write nothing."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___LateRecord]:
+        """At most 100. All are looked at before the first is written."""
+
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who records them."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___LateRecord] | None = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+        check_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "check_only", b"check_only", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordLateRequest: _TypeAlias = RecordLateRequest  # noqa: Y015
+
+@_typing.final
+class RecordLateResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def recorded(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordedLate]:
+        """In the order of the records; none after a check."""
+
+    def __init__(
+        self,
+        *,
+        recorded: _abc.Iterable[Global___RecordedLate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recorded", b"recorded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordLateResponse: _TypeAlias = RecordLateResponse  # noqa: Y015
+
+@_typing.final
+class LateRecord(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    OCCURRED_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    GAVE_FIELD_NUMBER: _builtins.int
+    TOOK_FIELD_NUMBER: _builtins.int
+    ABOUT_FIELD_NUMBER: _builtins.int
+    RECORD_TYPE_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID from the recorder: a repeat gets the same entry."""
+    channel: _builtins.str
+    """telephone, radio, in-person, paper, email, other."""
+    record_type: _builtins.str
+    purpose: _builtins.str
+    why: _builtins.str
+    """Words, up to 500 characters; erasable."""
+    agreement: _builtins.str
+    """Id of the agreement it was shared under; empty where there was none."""
+    incident: _builtins.str
+    """agency/date/number."""
+    @_builtins.property
+    def occurred(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def gave(self) -> Global___LateSide:
+        """Who gave it, for the agency that holds it; and who took it. The caller's agency is one of the two."""
+
+    @_builtins.property
+    def took(self) -> Global___LateSide: ...
+    @_builtins.property
+    def about(self) -> _exchange_pb2.SubjectRef: ...
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was said: leaf paths of the record type, at most 64."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        occurred: _timestamp_pb2.Timestamp | None = ...,
+        channel: _builtins.str = ...,
+        gave: Global___LateSide | None = ...,
+        took: Global___LateSide | None = ...,
+        about: _exchange_pb2.SubjectRef | None = ...,
+        record_type: _builtins.str = ...,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
+        purpose: _builtins.str = ...,
+        why: _builtins.str = ...,
+        agreement: _builtins.str = ...,
+        incident: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "gave", b"gave", "occurred", b"occurred", "took", b"took"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "agreement", b"agreement", "channel", b"channel", "fields", b"fields", "gave", b"gave", "id", b"id", "incident", b"incident", "occurred", b"occurred", "purpose", b"purpose", "record_type", b"record_type", "took", b"took", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LateRecord: _TypeAlias = LateRecord  # noqa: Y015
+
+@_typing.final
+class LateSide(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENCY_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    agency: _builtins.str
+    role: _builtins.str
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        agency: _builtins.str = ...,
+        role: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "name", b"name", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LateSide: _TypeAlias = LateSide  # noqa: Y015
+
+@_typing.final
+class RecordedLate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    event_id: _builtins.str
+    replayed: _builtins.bool
+    """It stood already."""
+    @_builtins.property
+    def receipt(self) -> _exchange_pb2.Receipt: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        receipt: _exchange_pb2.Receipt | None = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "id", b"id", "receipt", b"receipt", "replayed", b"replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordedLate: _TypeAlias = RecordedLate  # noqa: Y015
+
+@_typing.final
 class ExplainEntryRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

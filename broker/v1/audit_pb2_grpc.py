@@ -64,6 +64,11 @@ class AuditServiceStub:
                 request_serializer=broker_dot_v1_dot_audit__pb2.ReplayDecisionsRequest.SerializeToString,
                 response_deserializer=broker_dot_v1_dot_audit__pb2.ReplayDecisionsResponse.FromString,
                 _registered_method=True)
+        self.RecordLate = channel.unary_unary(
+                '/broker.v1.AuditService/RecordLate',
+                request_serializer=broker_dot_v1_dot_audit__pb2.RecordLateRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_audit__pb2.RecordLateResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -112,6 +117,13 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordLate(self, request, context):
+        """What was shared by telephone while the broker was down. Not evidence before release, and its entries say so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -144,6 +156,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ReplayDecisions,
                     request_deserializer=broker_dot_v1_dot_audit__pb2.ReplayDecisionsRequest.FromString,
                     response_serializer=broker_dot_v1_dot_audit__pb2.ReplayDecisionsResponse.SerializeToString,
+            ),
+            'RecordLate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordLate,
+                    request_deserializer=broker_dot_v1_dot_audit__pb2.RecordLateRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_audit__pb2.RecordLateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -308,6 +325,33 @@ class AuditService:
             '/broker.v1.AuditService/ReplayDecisions',
             broker_dot_v1_dot_audit__pb2.ReplayDecisionsRequest.SerializeToString,
             broker_dot_v1_dot_audit__pb2.ReplayDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordLate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.AuditService/RecordLate',
+            broker_dot_v1_dot_audit__pb2.RecordLateRequest.SerializeToString,
+            broker_dot_v1_dot_audit__pb2.RecordLateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class AuditServiceStub:
     """Why an entry's request was decided so: to its requester, its provider, or an auditor. The look is an entry."""
     ReplayDecisions: _grpc.UnaryStreamMultiCallable[_audit_pb2.ReplayDecisionsRequest, _audit_pb2.ReplayDecisionsResponse]
     """Every recorded decision made again. Auditors only; the look is one entry for the whole range."""
+    RecordLate: _grpc.UnaryUnaryMultiCallable[_audit_pb2.RecordLateRequest, _audit_pb2.RecordLateResponse]
+    """What was shared by telephone while the broker was down. Not evidence before release, and its entries say so."""
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
@@ -63,6 +65,8 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """Why an entry's request was decided so: to its requester, its provider, or an auditor. The look is an entry."""
     ReplayDecisions: _aio.UnaryStreamMultiCallable[_audit_pb2.ReplayDecisionsRequest, _audit_pb2.ReplayDecisionsResponse]  # type: ignore[assignment]
     """Every recorded decision made again. Auditors only; the look is one entry for the whole range."""
+    RecordLate: _aio.UnaryUnaryMultiCallable[_audit_pb2.RecordLateRequest, _audit_pb2.RecordLateResponse]  # type: ignore[assignment]
+    """What was shared by telephone while the broker was down. Not evidence before release, and its entries say so."""
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -114,5 +118,13 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_audit_pb2.ReplayDecisionsResponse], _abc.AsyncIterator[_audit_pb2.ReplayDecisionsResponse]]:
         """Every recorded decision made again. Auditors only; the look is one entry for the whole range."""
+
+    @_abc_1.abstractmethod
+    def RecordLate(
+        self,
+        request: _audit_pb2.RecordLateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.RecordLateResponse, _abc.Awaitable[_audit_pb2.RecordLateResponse]]:
+        """What was shared by telephone while the broker was down. Not evidence before release, and its entries say so."""
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

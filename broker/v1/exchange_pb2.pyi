@@ -376,7 +376,7 @@ class Decision(_message.Message):
     OBLIGATIONS_FIELD_NUMBER: _builtins.int
     DECIDED_AT_FIELD_NUMBER: _builtins.int
     outcome: _builtins.str
-    """permit, refuse or refer."""
+    """permit, refuse or refer; of a repeat whose entry has been erased: erased, and nothing else is known of it."""
     agreement: _builtins.str
     """Agreement id and version."""
     agreement_version: _builtins.int
@@ -796,6 +796,7 @@ class Replay(_message.Message):
     DIFFERENCES_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
     LAW_DIFFERS_FIELD_NUMBER: _builtins.int
+    ERASED_BY_FIELD_NUMBER: _builtins.int
     verdict: _builtins.str
     """same, differs, law-differs, erased, tampered or none."""
     law_differs: _builtins.bool
@@ -808,6 +809,10 @@ class Replay(_message.Message):
     def erased(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What has been erased since."""
 
+    @_builtins.property
+    def erased_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The entries that say so."""
+
     def __init__(
         self,
         *,
@@ -815,10 +820,11 @@ class Replay(_message.Message):
         differences: _abc.Iterable[_builtins.str] | None = ...,
         erased: _abc.Iterable[_builtins.str] | None = ...,
         law_differs: _builtins.bool = ...,
+        erased_by: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "erased", b"erased", "law_differs", b"law_differs", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "erased", b"erased", "erased_by", b"erased_by", "law_differs", b"law_differs", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

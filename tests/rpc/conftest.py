@@ -189,6 +189,8 @@ async def serving(
             world.why.explanations,
             world.why.replays,
             world.exports,
+            world.late,
+            door.limits,
         ),
         server,
     )

@@ -34,6 +34,7 @@ TABLE: list[tuple[BaseException, grpc.StatusCode]] = [
     (errors.Unsettled("x"), Code.UNAVAILABLE),
     (errors.NotWitnessed("x"), Code.UNAVAILABLE),
     (errors.NotTimestamped("x"), Code.UNAVAILABLE),
+    (errors.IndexBehind("x"), Code.UNAVAILABLE),
     (errors.ProviderTimeout("x"), Code.DEADLINE_EXCEEDED),
     (errors.IntegrityError("x"), Code.DATA_LOSS),
     (errors.NotYetOffered("x"), Code.UNIMPLEMENTED),

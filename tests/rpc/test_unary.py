@@ -25,6 +25,7 @@ from broker.v1 import (
     directory_pb2_grpc,
     exchange_pb2,
     exchange_pb2_grpc,
+    keeping_pb2_grpc,
     override_pb2,
     override_pb2_grpc,
     referral_pb2_grpc,
@@ -38,7 +39,8 @@ from tests.support.world import caller
 GARBAGE = b"\x0a\x05secret\xff\xff"
 _STUBS = (
     *(adapter_pb2_grpc, agreement_pb2_grpc, audit_pb2_grpc, directive_pb2_grpc, directory_pb2_grpc),
-    *(exchange_pb2_grpc, override_pb2_grpc, referral_pb2_grpc, report_pb2_grpc, routing_pb2_grpc),
+    *(exchange_pb2_grpc, keeping_pb2_grpc, override_pb2_grpc, referral_pb2_grpc, report_pb2_grpc),
+    routing_pb2_grpc,
     standing_pb2_grpc,
 )
 
@@ -168,6 +170,9 @@ class _Known:
 
     def of(self, _: object) -> Caller:
         return caller()
+
+    def named(self, _: object) -> str:
+        return caller().name
 
     async def watch(self, _: object) -> None:
         await asyncio.Event().wait()

@@ -153,3 +153,16 @@ def test_the_commonest_checkpoint_stands_once() -> None:
     assert reply.checkpoint == b"many"
     assert [o.disclosure.receipt.checkpoint for o in reply.outcomes] == [b"", b"", b"few"]
     assert all(o.size >= len(b"".join(o.written(b""))) for o in map(written.disclosed, "012", several))
+
+
+def test_of_what_was_erased_nothing_is_claimed() -> None:
+    """A repeat whose entry has been erased has the outcome `erased`, and no decision beside it."""
+    decision = Decision(
+        outcome=Outcome.PERMIT, decided_at=datetime(2026, 1, 1, tzinfo=UTC), reads=frozenset(), rules=()
+    )
+    receipt = Receipt(b"entry", 1, (), b"note", None)
+    of = Disclosed(_REQUEST, decision, None, (), receipt, replayed=True, erased=True)
+    said = exchange_pb2.Disclosure.FromString(written.disclosure(of))
+    assert said.replayed
+    assert said.decision == exchange_pb2.Decision(outcome="erased")
+    assert not said.receipt.opening

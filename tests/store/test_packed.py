@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 
 from broker.core.entry import parse_entry, seal_entry
 from broker.core.receipt import Audience
+from broker.core.steps import STEPS
 from broker.core.views import ProviderView, RequesterView
 from broker.errors import IntegrityError
 from broker.store.packed import _PROVIDER, _REQUESTER, full_view, pack, unpack
+from broker.store.words import WORDS
 
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
 ID = "0d6c1b52-1c5e-4b8a-9a51-7f3b0c2d4e6f"
@@ -56,7 +59,44 @@ def test_what_a_view_shares_is_not_written_twice() -> None:
     held = ProviderView(asked, {"id": "r.bell"}, (("uprn", "10000000001"),))
     full = {**held.as_json(), "policy": 7, "now": "2026-11-21T10:00:00Z"}
     sealed = seal_entry(AT, ID, asked, held, full, os.urandom)
-    assert len(pack(sealed, asked, held, full)) == 3 + 3 * 32 + len(sealed.full.view)
+    both, one = pack(sealed, asked, held, full), pack(sealed, None, None, full)
+    assert len(both) - len(one) <= 2 * 32 + 32
+
+
+def test_views_are_kept_short() -> None:
+    """What every view says costs next to nothing, and the length is a multiple of 32."""
+    held = ProviderView(
+        RequesterView("disclosure", outcome="permit"), {"id": "r.bell"}, (("uprn", "10000000001"),)
+    )
+    rules = [f"{step.rule} pass" for step in STEPS]
+    full = {**held.as_json(), "policy": 7, "now": "2026-11-21T10:00:00Z", "rules": [*rules]}
+    sealed = seal_entry(AT, ID, held.common, held, full, os.urandom)
+    packed = pack(sealed, held.common, held, full)
+    assert len(packed) % 32 == 0
+    assert len(packed) < 3 * 32 + len(sealed.full.view) / 4
+
+
+def test_the_words_never_change() -> None:
+    """What was sealed with them could not be read with others."""
+    assert (
+        hashlib.sha256(WORDS).hexdigest() == "e84b3e74308d46cb3d4e6db5b6bd53a63d5dd548112e00953624e0af4b26e009"
+    )
+
+
+@given(st.binary(max_size=200))
+def test_what_was_not_packed_is_refused(data: bytes) -> None:
+    """Bytes of the layout that hold something else, or are cut, or go on after their end."""
+    with pytest.raises(IntegrityError):
+        unpack(b"\x02" + data)
+
+
+def test_what_was_changed_is_refused() -> None:
+    """Cut, or followed by anything but what fills it up."""
+    full = {**RequesterView("x").as_json(), "policy": 7, "now": "x"}
+    packed = pack(seal_entry(AT, ID, None, None, full, os.urandom), None, None, full)
+    for spoilt in (packed[:-33], packed + b"x", packed[:1] + packed[40:]):
+        with pytest.raises(IntegrityError):
+            unpack(spoilt)
 
 
 def test_the_layout_goes_with_its_keys() -> None:
@@ -65,7 +105,7 @@ def test_the_layout_goes_with_its_keys() -> None:
     assert tuple(ProviderView(RequesterView("x")).as_json()) == _PROVIDER
 
 
-@pytest.mark.parametrize("data", [b"", b"\x02\x00\x00" + bytes(40)])
+@pytest.mark.parametrize("data", [b"", b"\x01\x00\x00" + bytes(40)])
 def test_an_unknown_layout_is_said(data: bytes) -> None:
     """What a later release may have written is refused, not guessed at."""
     with pytest.raises(IntegrityError, match="layout"):

@@ -143,7 +143,8 @@ async def test_another_isolation_is_refused(local: Node) -> None:
         with pytest.raises(asyncpg.PostgresError, match="READ COMMITTED"):
             await connection.execute(
                 "select log_append(clock_timestamp(), false, '{}', '{}', '{}', '{}', '{}', '{}',"
-                " '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')"
+                " '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}',"
+                " '{}', '{}', '{}')"
             )
 
 

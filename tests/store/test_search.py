@@ -32,15 +32,33 @@ async def filled(worker: Node) -> SearchIndex:
     return index
 
 
+async def emptied(worker: Node) -> SearchIndex:
+    """The index with nothing in it, as of a log that was there before it."""
+    async with worker.database.connection() as connection:
+        await connection.execute("delete from search_progress")
+        await connection.execute("delete from search")
+    return index_of(worker)
+
+
 async def find(index: SearchIndex, *terms: str, beyond: int = NEWEST, limit: int = 100) -> Hits:
     """Newest first."""
     return await index.find(frozenset(terms), beyond, limit, newest_first=True, since=None, until=None)
 
 
-async def test_it_says_how_far_it_has_come(worker: Node) -> None:
-    """Nothing is found before it is taken in; then all of it, in batches."""
+async def test_an_entry_is_in_it_as_soon_as_it_stands(worker: Node) -> None:
+    """Nothing runs behind the log: what is appended is found, and it says so."""
     await worker.grow(BATCH + 6)
     index = index_of(worker)
+    assert await index.progress() == (BATCH + 6, BATCH + 6)
+    hits = await find(index, term("event", "disclosure"))
+    assert (hits.done, [hit.index for hit in hits.found]) == (BATCH + 6, list(range(BATCH + 6))[::-1])
+    assert await index.fill() == 0
+
+
+async def test_it_says_how_far_it_has_come(worker: Node) -> None:
+    """While it is made again nothing is found before it is taken in; then all of it, in batches."""
+    await worker.grow(BATCH + 6)
+    index = await emptied(worker)
     assert await index.progress() == (0, BATCH + 6)
     assert (await find(index, term("event", "disclosure"))).found == ()
     assert await index.fill() == BATCH
@@ -49,6 +67,54 @@ async def test_it_says_how_far_it_has_come(worker: Node) -> None:
     assert await index.fill() == 0
     hits = await find(index, term("event", "disclosure"))
     assert (hits.done, [hit.index for hit in hits.found]) == (BATCH + 6, list(range(BATCH + 6))[::-1])
+
+
+async def test_what_comes_meanwhile_is_found_and_the_gap_is_said(worker: Node) -> None:
+    """An entry that is appended while the index is made again is there; how far it reaches ends at the gap."""
+    await worker.grow(3)
+    index = await emptied(worker)
+    await worker.grow(2)
+    hits = await find(index, term("event", "disclosure"))
+    assert (hits.done, [hit.index for hit in hits.found]) == (0, [4, 3])
+    assert await index.fill() == 3
+    assert await index.progress() == (5, 5)
+    assert await index.missed() == []
+
+
+async def test_both_ways_to_make_a_row_make_the_same(worker: Node, dsn: str) -> None:
+    """As it is appended, or from its sealed views afterwards."""
+    await worker.grow(20)
+    connection = await asyncpg.connect(dsn)
+    before = await connection.fetch("select * from search order by idx")
+    index = await emptied(worker)
+    while await index.fill():
+        pass
+    assert await connection.fetch("select * from search order by idx") == before
+    await connection.close()
+
+
+async def test_rare_terms_are_found_through_every_run(worker: Node, dsn: str) -> None:
+    """Entries of runs far apart, in either direction, from the middle, and no more than are wanted."""
+    await worker.grow(6)
+    index = index_of(worker)
+    connection = await asyncpg.connect(dsn)
+    for table in ("entry", "view", "search"):
+        await connection.execute(f"update {table} set idx = idx * 100000")
+    (few,) = await connection.fetch("select idx, rare from search where idx = 500000")
+    assert [key >> 32 for key in few["rare"]] == [0] * len(few["rare"])
+    await connection.execute(
+        "update search set rare = search_keys(idx, array(select k & 4294967295 from unnest(rare) k))"
+    )
+    await connection.close()
+    one = term("actor", "x")
+    every = [n * 100000 for n in range(6)]
+    assert [hit.index for hit in (await find(index, one)).found] == every[::-1]
+    assert [hit.index for hit in (await find(index, one, beyond=400000, limit=2)).found] == [300000, 200000]
+    later = await index.find(frozenset({one}), 200000, 2, newest_first=False, since=None, until=None)
+    assert [hit.index for hit in later.found] == [300000, 400000]
+    assert (await find(index, one, term("event", "disclosure"), beyond=1)).found[0].index == 0
+    assert (await find(index, one, term("event", "refusal"))).found == ()
+    assert (await find(index, one, beyond=0)).found == ()
 
 
 async def test_an_entry_is_found_opened(worker: Node) -> None:
@@ -80,7 +146,7 @@ async def test_order_and_bounds(worker: Node) -> None:
 async def test_one_worker_fills_it_at_a_time(worker: Node, other: Node) -> None:
     """Two that come together do the work once, and nothing is missed."""
     await worker.grow(20)
-    first, second = index_of(worker), index_of(other)
+    first, second = await emptied(worker), index_of(other)
     while sum([await first.fill(), await second.fill()]):
         pass
     assert await first.progress() == await second.progress() == (20, 20)
@@ -102,7 +168,7 @@ async def test_nothing_in_it_names_anybody(worker: Node, dsn: str) -> None:
     await worker.append()
     await filled(worker)
     connection = await asyncpg.connect(dsn)
-    rows = await connection.fetch("select terms::text from search")
+    rows = await connection.fetch("select terms::text || rare::text as terms from search")
     await connection.close()
     assert rows
     told = " ".join(row["terms"] for row in rows)
@@ -120,7 +186,9 @@ async def test_views_that_are_gone_are_found_by_nothing_and_stop_nothing(worker:
     spoil = "update view set views = set_byte(views, 20, get_byte(views, 20) # 1) where idx = 1"
     await connection.execute(spoil)
     await connection.close()
-    index = await filled(worker)
+    index = await emptied(worker)
+    while await index.fill():
+        pass
     assert await index.progress() == (3, 3)
     assert [h.index for h in (await find(index, term("event", "disclosure"))).found] == [2]
 

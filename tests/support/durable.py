@@ -13,9 +13,11 @@ from broker.keys import FolderKeys
 from broker.store.agreements import AgreementReader
 from broker.store.blind import Blind
 from broker.store.cases import AccessRows, BreachRows, ComplaintRows
+from broker.store.destroying import DestroyingRows
 from broker.store.directives import DirectiveReader
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
+from broker.store.keeping import KeepingRows
 from broker.store.log import PostgresLog
 from broker.store.notary import Notary
 from broker.store.past import PastReader
@@ -49,6 +51,9 @@ class Durable:
     accesses: AccessRows
     breaches: BreachRows
     complaints: ComplaintRows
+    keeping: KeepingRows
+    destroying: DestroyingRows
+    seals: Seals
 
 
 @asynccontextmanager
@@ -75,6 +80,7 @@ async def durable(
         facts = FactsReader(database, blind, seals)
         for coalescer in (log.appends, facts.reads):
             await stack.enter_async_context(coalescer)
+        search = SearchIndex(database, seals, ring.index_key(), reader.log)
         yield Durable(
             log,
             reader,
@@ -86,10 +92,13 @@ async def durable(
             WorkerRows(database),
             blind,
             PastReader(database, blind, seals),
-            SearchIndex(database, seals, ring.index_key(), reader.log),
+            search,
             ReferralRows(database, seals),
             OverrideRows(database, seals),
             AccessRows(database, seals),
             BreachRows(database),
             ComplaintRows(database, seals),
+            KeepingRows(database, blind, search.terms),
+            DestroyingRows(database, seals, ring),
+            seals,
         )

@@ -63,7 +63,9 @@ from broker.ports import (
 )
 from broker.workers import Beat
 from tests.support.cases import MemoryCases
+from tests.support.keeping import MemoryKeeping
 from tests.support.queues import MemoryQueues
+from tests.support.values import replace
 
 ORIGIN = "blue-light.test/log/2026h2"
 
@@ -130,6 +132,7 @@ class MemoryStore:
         self.log = MemoryLog(self)
         self.facts = MemoryFacts(self)
         self.reference = MemoryReference(self)
+        self.keeping = MemoryKeeping(self)
 
     def moved(self, *keys: str | bytes, reference: bool = False) -> int:
         """A change of these keys: the new count."""
@@ -153,6 +156,10 @@ class MemoryStore:
         }
         asked["override"] = str(request.override)
         return hashlib.sha256(encode({**asked, "incident": request.incident})).digest()
+
+    def said(self, what: dict[str, Json]) -> bytes:
+        """A digest of what was said, as the store's own."""
+        return hashlib.sha256(b"said" + encode(what)).digest()
 
     async def by_id(self, directive_id: str) -> StoredDirective | None:
         """As `ports.DirectiveStore`."""
@@ -217,7 +224,8 @@ class MemorySearch:
     def _hit(self, kept: Kept) -> Hit:
         sealed, draft = kept.sealed, kept.draft
         openings = {"requester": sealed.requester, "provider": sealed.provider, "full": sealed.full}
-        views = {name: opening.view for name, opening in openings.items() if opening is not None}
+        parties = {"requester": draft.requester_agency, "provider": draft.provider_agency, "full": "all"}
+        views = {n: opening.view for n, opening in openings.items() if opening is not None and parties[n]}
         return Hit(
             kept.index, draft.id, draft.at, draft.requester_agency, draft.provider_agency, views, draft.full
         )
@@ -328,6 +336,10 @@ class MemoryLog:
         elif change.kind == "directive-withdrawal":
             ids: Any = detail["ids"]
             store.withdrawn.update(ids)
+        elif change.kind in ("hold", "hold-released", "erasure"):
+            store.keeping.apply(change)
+            store.moved(*change.writes)
+            return
         else:
             # What a human decided stands in the entries that heard of it: nothing to be built again.
             if not store.cases.apply(change):
@@ -354,7 +366,10 @@ class MemoryLog:
 
     async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Json]]:
         kept = self._find(entry)
-        return self._receipt(kept, audience), kept.draft.full
+        receipt = self._receipt(kept, audience)
+        if audience != "full" and not getattr(kept.draft, f"{audience}_agency"):
+            receipt = replace(receipt, opening=None)
+        return receipt, kept.draft.full
 
     async def parties(self, entry: str) -> tuple[str, str]:
         draft = self._find(entry).draft

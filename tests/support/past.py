@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from broker.administration import Administration
 from broker.agreements import Agreements
@@ -53,9 +54,15 @@ class MemoryPast:
         for subject, policy in asked:
             facts = await self._as_at(policy).facts.read(Asked((subject,), "", ()))
             said = facts.directives.get(subject, ())
-            if kept := tuple(d for d in said if d.id not in self.erased):
+            gone = self.erased | self._store.keeping.erased.keys()
+            if kept := tuple(d for d in said if d.id not in gone):
                 found[subject, policy] = kept
         return found
+
+    async def erased_by(self, items: Sequence[tuple[str, datetime | None]]) -> Mapping[str, str]:
+        """As `Past.erased_by`."""
+        known = self._store.keeping.erased
+        return {item: known[item] for item, _ in items if item in known}
 
     async def chain(self) -> tuple[str, ...]:
         """As `Past.chain`."""
@@ -71,7 +78,11 @@ class MemoryPast:
         if log not in ("", ORIGIN):
             raise KeyError(log)
         return [
-            Leaf(kept.index, kept.sealed.entry, self.damage(kept.index, kept.sealed.full))
+            Leaf(
+                kept.index,
+                kept.sealed.entry,
+                self.damage(kept.index, kept.sealed.full) if kept.draft.full else None,
+            )
             for kept in self._store.entries[start : min(end, start + MOST)]
         ]
 

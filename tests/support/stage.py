@@ -24,7 +24,11 @@ from broker.core.directory import Agency
 from broker.core.keys import Signer
 from broker.core.model import Function, Request, SubjectRef
 from broker.directives import Directives
+from broker.erasable import Finder
+from broker.erasures import Erasures
 from broker.exchange import Exchange
+from broker.holds import Holds
+from broker.keeping import Destroying, Keeping
 from broker.overrides import Overrides
 from broker.past import Past
 from broker.ports import (
@@ -107,7 +111,11 @@ class Stage:
     accesses: AccessStore
     breaches: BreachStore
     complained: ComplaintStore
+    keeping: Keeping
+    destroying: Destroying | None = None
     dsn: str = ""
+    # Where keys and guard lie.
+    folder: Path = Path()
     clock: SystemClock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
@@ -153,6 +161,9 @@ class Stage:
             self.clock,
             lambda: (("half", "5 ms"),),
         )
+        self.holds = Holds(self.administration, self.keeping, *queues)
+        self.finder = Finder(self.search, self.keeping, self.holds, self.view, self.clock)
+        self.erasures = Erasures(self.administration, self.finder, self.holds, self.facts)
 
     async def furnish(self) -> None:
         """Agencies, systems, record types, and one agreement for a type without effects and one with."""
@@ -294,6 +305,7 @@ async def memory_stage() -> AsyncIterator[Stage]:
         port(store.cases.accesses),
         port(store.cases.breaches),
         port(store.cases.complaints),
+        store.keeping,
     )
     await stage.furnish()
     yield stage
@@ -342,6 +354,8 @@ async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
             made.accesses,
             made.breaches,
             made.complaints,
+            made.keeping,
+            made.destroying,
             dsn,
         )
         await stage.furnish()

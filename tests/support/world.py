@@ -26,6 +26,7 @@ from broker.core.recordtype import RecordType
 from broker.directives import Directives
 from broker.exchange import Exchange
 from broker.exports import Exports
+from broker.late import LateRecords
 from broker.links import Links
 from broker.overrides import Overrides
 from broker.ports import Change, Found, Witnesses
@@ -209,6 +210,7 @@ class World:
         self.searches = Searches(self.administration, MemorySearch(self.store))
         self.rows = MemoryRows(self.store)
         self.exports = Exports(self.administration, self.store.log, self.rows, self.clock)
+        self.late = LateRecords(self.store.log, self.store.facts, reference, self.clock, self.store.said)
         self.past = MemoryPast(self.store)
         self.why = Why.of(
             self.administration,

@@ -57,6 +57,8 @@ class Purpose:
             f"CREATE ROLE {self.role} LOGIN NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS {createdb};\n"
             f"CREATE DATABASE {self.database} OWNER {self.role};\n"
             f"REVOKE ALL ON DATABASE {self.database} FROM PUBLIC;\n"
+            # What was erased leaves the write-ahead log at a checkpoint (broker audit scrub).
+            f"GRANT pg_checkpoint TO {self.role};\n"
             "ALTER ROLE postgres NOLOGIN;\n"
         )
 

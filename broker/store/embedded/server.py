@@ -24,7 +24,7 @@ from broker.store.embedded.making import Purpose, make
 from broker.store.embedded.problems import explained, unusable
 
 _FOLDER_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
-# After a crash the write-ahead log since the last checkpoint (at most about 512 MB) is replayed first.
+# After a crash the write-ahead log since the last checkpoint (at most about 2 GB) is replayed first.
 _START_SECONDS = 120.0
 _STOP_SECONDS = 10.0
 _ANSWER_SECONDS = 10.0

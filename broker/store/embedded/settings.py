@@ -27,7 +27,14 @@ full_page_writes = on
 # One machine, shared with everything else.
 max_connections = 100
 shared_buffers = 128MB
-max_wal_size = 512MB
+# After a checkpoint each page that is touched goes into the write-ahead log once more, whole. Ids are random,
+# so that is every page of their indexes: seldom, and packed. And rows are frozen soon, before the next one.
+max_wal_size = 2GB
+checkpoint_timeout = 15min
+wal_compression = on
+autovacuum_naptime = 10s
+# A segment of the write-ahead log that is needed no more goes, and does not come back with what it held.
+wal_recycle = off
 max_wal_senders = 0
 max_logical_replication_workers = 0
 max_parallel_workers_per_gather = 0

@@ -25,7 +25,7 @@ from broker.store.terms import BlindTerms
 
 _ROWS = """
 select e.idx, e.leaf, v.key, v.views, v.words, v.requester_agency, v.provider_agency,
-       s.idx is not null as indexed, s.at, s.terms
+       s.idx is not null as indexed, s.at, s.terms::bigint[] || s.rare as terms
 from entry e
 left join view v on v.log = e.log and v.idx = e.idx
 left join search s on s.log = e.log and s.idx = e.idx
@@ -33,7 +33,7 @@ where e.log = $1 and e.idx < $2 order by e.log, e.idx
 """
 _FOREIGN = """
 select s.idx from search s where s.log = $1
-  and (s.idx >= $2 or not exists (select from entry e where e.log = s.log and e.idx = s.idx))
+  and not exists (select from entry e where e.log = s.log and e.idx = s.idx)
 order by s.idx limit 100
 """
 
@@ -79,7 +79,7 @@ class _Check:
             for row in rows:
                 self._row(row)
             progress(self._report.looked, done)
-        for row in await self._connection.fetch(_FOREIGN, log, done):
+        for row in await self._connection.fetch(_FOREIGN, log):
             self._wrong(row["idx"], "is in it and should not be: there is no such entry, or not yet")
 
     def _row(self, row: asyncpg.Record) -> None:
@@ -110,7 +110,7 @@ class _Check:
             self._report.gone(index)
             return
         found_by = terms_of(checked.full) | parties(row["requester_agency"], row["provider_agency"])
-        wanted = set(self._terms.of(found_by))
+        wanted = set(self._terms.of(found_by, index))
         if missed := wanted - there:
             self._wrong(index, f"is missed by {len(missed)} of its {len(wanted)} terms")
         elif extra := there - wanted:

@@ -40,7 +40,11 @@ create table entry (
     -- Null once it was exported and dropped (0011); its hash stays in the tiles.
     leaf  bytea check (octet_length(leaf) between 1 and 65535),
     primary key (log, idx)
-);
+)
+-- Rows that never change are frozen soon, in the checkpoint in which they were written: later each of their pages
+-- would go into the write-ahead log once more, whole.
+with (autovacuum_vacuum_insert_threshold = 20000, autovacuum_vacuum_insert_scale_factor = 0,
+      autovacuum_freeze_min_age = 0);
 
 -- One data key for each month and retention class, wrapped by a key that is kept elsewhere.
 create table view_key (
@@ -65,7 +69,8 @@ create table view (
     primary key (log, idx)
 )
 -- Kept in the row: what is sealed cannot be compressed, and moving it aside costs more than the row does.
-with (toast_tuple_target = 8160);
+with (toast_tuple_target = 8160, autovacuum_vacuum_insert_threshold = 20000, autovacuum_vacuum_insert_scale_factor = 0,
+      autovacuum_freeze_min_age = 0);
 alter table view
     alter views set storage external, alter words set storage external;
 
@@ -92,7 +97,9 @@ create table claim (
     settled   boolean not null,
     effect    uuid,
     primary key (system, request)
-);
+)
+with (autovacuum_vacuum_insert_threshold = 20000, autovacuum_vacuum_insert_scale_factor = 0,
+      autovacuum_freeze_min_age = 0);
 
 -- Which inputs of decisions changed at which count. Keys are blind: keyed digests.
 create table policy_change (
@@ -166,7 +173,11 @@ create function log_append(
     -- item has any. The first says which queue and when it is due (0007), the others are sealed.
     p_queued      jsonb[],
     p_queued_sealed bytea[],
-    p_queued_words  bytea[]
+    p_queued_words  bytea[],
+    -- What it is found by (0010): blind, as array literals; all three empty where nothing is indexed here.
+    p_at          timestamptz[],
+    p_terms       text[],
+    p_rare        text[]
 ) returns appended
 language plpgsql volatile as $$
 declare
@@ -242,8 +253,9 @@ begin
 
     with accepted as (
         select i.*, v_head.size - 1 + row_number() over (order by i.n) as idx
-        from unnest(p_id, p_leaf, p_key, p_requester_agency, p_provider_agency, p_views, p_words)
-            with ordinality i(id, leaf, key, requester_agency, provider_agency, views, words, n)
+        from unnest(p_id, p_leaf, p_key, p_requester_agency, p_provider_agency, p_views, p_words, p_at, p_terms,
+                    p_rare)
+            with ordinality i(id, leaf, key, requester_agency, provider_agency, views, words, at, terms, rare, n)
         where v_status[i.n] = 'appended'
     ), entries as (
         insert into entry (log, idx, id, leaf) select v_head.log, idx, id, leaf from accepted
@@ -251,6 +263,10 @@ begin
         insert into view (log, idx, key, requester_agency, provider_agency, views, words)
         select v_head.log, idx, key, requester_agency, provider_agency, views, words
         from accepted where key is not null
+    ), searches as (
+        insert into search (log, idx, at, terms, rare)
+        select v_head.log, idx, at, terms::integer[], search_keys(idx, rare::bigint[])
+        from accepted where terms is not null
     )
     select array_agg(leaf order by n) from accepted into v_leaves;
 

@@ -102,7 +102,8 @@ create function log_change(
     p_now timestamptz, p_again boolean, p_id uuid, p_leaf bytea, p_key smallint, p_requester_agency text,
     p_provider_agency text, p_views bytea, p_words bytea,
     p_policy bigint, p_until timestamptz, p_read_key bytea[],
-    p_change jsonb, p_blob bytea, p_write_key bytea[], p_reference boolean
+    p_change jsonb, p_blob bytea, p_write_key bytea[], p_reference boolean,
+    p_at timestamptz, p_terms text, p_rare text
 ) returns appended
 language plpgsql volatile as $$
 declare
@@ -114,7 +115,7 @@ begin
         array[p_policy], array[p_until],
         array_fill(1, array[cardinality(p_read_key)]), p_read_key,
         array[null::text], array[null::uuid], array[null::bytea], array[null::uuid], array[null::boolean],
-        array[null::uuid], '{}', '{}', '{}'
+        array[null::uuid], '{}', '{}', '{}', array[p_at], array[p_terms], array[p_rare]
     );
     if v_result.status[1] = 'appended' then
         v_result.policy := v_result.policy + 1;

@@ -103,3 +103,7 @@ begin
 end $$;
 create trigger override_wrong_person after update of status on override_use
 for each row when (new.status = 'wrong-person' and old.status <> 'wrong-person') execute function breach_begins();
+
+-- What is under legal hold is not deleted here either (0012).
+create trigger hold_guard before delete on access_request for each row execute function queue_guard();
+create trigger hold_guard before delete on complaint for each row execute function queue_guard();

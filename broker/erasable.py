@@ -1,0 +1,204 @@
+"""What one controller may erase: found by an identifier or by id, and what of it must be left alone.
+
+Owns who may find what. A requester finds by the identifiers that it gave, a provider by all that it matched: an
+agency that could find by another would learn whose it is. Refuses to look while the search index is behind.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from msgspec import Struct
+
+from broker.core import canonical
+from broker.core.entry import parse_entry
+from broker.core.model import Caller, SubjectRef
+from broker.core.receipt import Audience
+from broker.core.searchterms import person, terms_of
+from broker.errors import IndexBehind, NotAllowed
+from broker.holds import Holds
+from broker.keeping import Keeping
+from broker.ports import Clock, Hit, LogSearch, LogView
+
+_PAGE = 200
+_CHUNK = 500  # entries looked at in one statement
+_PATIENCE = 10.0  # seconds that the index has to reach the head
+_PAUSE = 0.2
+_NONE = "there is no such entry that your agency may erase"
+# A person by an identifier, or entries by id.
+What = SubjectRef | tuple[str, ...]
+
+
+class Erasable(Struct, frozen=True):
+    """What one controller's erasure of a person would do, or did, in counts: `entries` of which its part goes,
+    `words` of those, `directives`; left alone are what is `held`, what is `waiting` for its own humans, and
+    directives that are `standing`. `others` are the agencies that may keep their own part of how many, as the
+    caller's view names them: whether a provider was told of a request is not for the requester to see here.
+    `known_by` are other schemes under which the person is known in how many that the caller provided.
+    """
+
+    entries: int
+    words: int
+    directives: int
+    held: int
+    waiting: int
+    standing: int
+    others: dict[str, int] = {}
+    known_by: dict[str, int] = {}
+
+
+class Found(Struct, frozen=True):
+    """What may be erased now. `words` are of those entries whose words the caller's own people wrote."""
+
+    entries: tuple[str, ...]
+    words: tuple[str, ...]
+    directives: tuple[str, ...]
+    rulings: frozenset[tuple[str, str]]
+    erasable: Erasable
+
+
+class Finder:
+    """Finds it."""
+
+    def __init__(self, index: LogSearch, keeping: Keeping, holds: Holds, log: LogView, clock: Clock) -> None:
+        self._index = index
+        self._keeping = keeping
+        self._holds = holds
+        self._log = log
+        self._clock = clock
+
+    async def find(self, caller: Caller, what: What, words_only: bool) -> Found:
+        """What the caller's agency may erase now. Raises NotAllowed, IndexBehind, AuditUnavailable."""
+        own = await self._holds.own(caller)
+        if isinstance(what, SubjectRef):
+            return await self._sorted(await self._about(own, what), own, what)
+        found = await self._sorted([await self._by_id(own, each) for each in what], own, None)
+        if not words_only:
+            return found
+        only = Erasable(0, found.erasable.words, 0, found.erasable.held, found.erasable.waiting, 0)
+        return Found((), found.words, (), frozenset(), only)
+
+    async def _about(self, own: frozenset[str], subject: SubjectRef) -> list[Hit]:
+        """All that these agencies are party to, and find by this identifier, in every half-year's log."""
+        await self._whole()
+        asked, log, beyond, hits = frozenset({person(subject)}), "", -1, list[Hit]()
+        while True:
+            page = await self._index.find(
+                asked, beyond, _PAGE, newest_first=False, since=None, until=None, log=log
+            )
+            hits += [hit for hit in page.found if _is_own(hit, own, asked)]
+            if len(page.found) == _PAGE:
+                beyond = page.found[-1].index
+            elif page.older:
+                log, beyond = page.older, -1
+            else:
+                return hits
+
+    async def _by_id(self, own: frozenset[str], entry: str) -> Hit:
+        """An entry that one of these agencies is party to. Raises NotAllowed, in the same words for none."""
+        try:
+            requester, provider = await self._log.parties(entry)
+            receipt, full = await self._log.receipt(entry, Audience.FULL.value)
+        except KeyError:
+            raise NotAllowed(_NONE) from None
+        if own.isdisjoint({requester, provider}) or receipt.opening is None:
+            raise NotAllowed(_NONE)
+        at = parse_entry(receipt.entry).at
+        return Hit(
+            receipt.index, entry, at, requester, provider, {Audience.FULL.value: receipt.opening.view}, full
+        )
+
+    async def _sorted(self, hits: list[Hit], own: frozenset[str], subject: SubjectRef | None) -> Found:
+        now = self._clock.now()
+        held, waiting = set[str](), set[str]()
+        rulings = set[tuple[str, str]]()
+        attached = await self._keeping.attached((), subject, own, now)
+        for start in range(0, len(hits), _CHUNK):
+            some = [hit.id for hit in hits[start : start + _CHUNK]]
+            found = await self._keeping.attached(some, subject, own, now)
+            held |= found.held
+            waiting |= found.waiting
+            rulings |= found.rulings
+        standing = set(attached.standing) | set(attached.held_directives)
+        waiting |= {hit.id for hit in hits if _recorded(hit) in standing} - held
+        free = [hit for hit in hits if hit.id not in held and hit.id not in waiting]
+        written = [hit for hit in free if hit.full.get("requester") in own]
+        others = Counter(each for hit in free for each in _named_beside(hit, own))
+        return Found(
+            tuple(hit.id for hit in free),
+            tuple(hit.id for hit in written),
+            attached.directives,
+            frozenset(rulings),
+            Erasable(
+                len(free),
+                sum(bool(hit.full.get("words")) for hit in written),
+                len(attached.directives),
+                len(held) + len(attached.held_directives),
+                len(waiting),
+                len(attached.standing),
+                dict(sorted(others.items())),
+                _schemes(free, own, subject),
+            ),
+        )
+
+    async def _whole(self) -> None:
+        """The index has reached the head and left nothing out. Raises IndexBehind: none is missed silently."""
+        _, size = await self._index.progress()
+        until = self._clock.loop_time() + _PATIENCE
+        while (done := await self._sure()) < size:
+            if self._clock.loop_time() >= until:
+                raise IndexBehind(
+                    f"the search index has reached entry {done} of {size}, so some may not be found yet; "
+                    "try again when it has caught up (broker audit search says how far it is)"
+                )
+            await self._clock.until(self._clock.loop_time() + _PAUSE)
+        if (missed := await self._keeping.missed()) is not None:
+            raise IndexBehind(f"the search index has left out entry {missed}; it must be made anew first")
+
+    async def _sure(self) -> int:
+        """Up to which entry the index holds what it should: less while it is made anew."""
+        nothing = frozenset({person(SubjectRef("none", "none"))})
+        page = await self._index.find(nothing, -1, 1, newest_first=False, since=None, until=None)
+        return page.done
+
+
+def _is_own(hit: Hit, own: frozenset[str], asked: frozenset[str]) -> bool:
+    """Whether an agency among these is party to the entry, and finds it by these terms in its own view."""
+    for agency, audience in ((hit.requester, Audience.REQUESTER), (hit.provider, Audience.PROVIDER)):
+        view = hit.views.get(audience.value)
+        if agency in own and view is not None:
+            known = terms_of(hit.full, audience, canonical.decode_object(view))
+            if asked <= known:
+                return True
+    return False
+
+
+def _named_beside(hit: Hit, own: frozenset[str]) -> set[str]:
+    """The other agencies that an entry names, told of it or not."""
+    return {str(each) for each in (hit.full.get("requester"), hit.full.get("provider")) if each} - own
+
+
+def _recorded(hit: Hit) -> str:
+    """The id of the directive that an entry recorded; empty where it recorded none."""
+    detail = hit.full.get("detail")
+    recorded = hit.full.get("event") == "directive-recorded" and isinstance(detail, dict)
+    return str(detail.get("id", "")) if recorded and isinstance(detail, dict) else ""
+
+
+def _schemes(hits: list[Hit], own: frozenset[str], subject: SubjectRef | None) -> dict[str, int]:
+    """Under which other schemes the provider knows the person: for it alone to see, and to decide on."""
+    found: Counter[str] = Counter()
+    if subject is None:
+        return {}
+    for hit in hits:
+        known = hit.full.get("identifiers")
+        if hit.provider in own and isinstance(known, list):
+            found.update(
+                {
+                    str(each["scheme"])
+                    for each in known
+                    if isinstance(each, dict)
+                    and (each["scheme"], each["value"]) != (subject.scheme, subject.value)
+                }
+            )
+    return dict(sorted(found.items()))

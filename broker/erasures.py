@@ -1,0 +1,113 @@
+"""Use case of erasing one person: what a controller holds about them here ends, and every proof stays good.
+
+Who may erase what: an entry has a requester and a provider, and each is the controller of its own part. A
+controller gives up its part, with the words that its people wrote and the rows of its own queues; the sealed
+views go as a whole once no party keeps them, since the other's evidence (a police log under DPA 2018 s.62, say)
+is not for this one to destroy. An agency so erases what it asked and what it was asked, by the identifiers by
+which it may find them: a requester by those it gave, a provider by all that it matched.
+
+Left out, and counted: what is under legal hold; what a human has yet to decide or to review; directives in
+force, which are withdrawn first. The entry that says so names ids, and never whom they were about.
+"""
+
+from __future__ import annotations
+
+from broker.administration import Administration, Made, Plan, named
+from broker.core.canonical import Json
+from broker.core.granting import ruling_key
+from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
+from broker.erasable import Erasable, Finder, Found, What
+from broker.errors import InvalidRequest
+from broker.holds import Holds
+from broker.ids import entry_id
+from broker.keeping import HOLDS
+from broker.ports import Asked, Change, FactsSource, Reads
+from broker.registry import require
+
+EVENT = "erasure"
+MOST = 500  # entries that one entry says to be erased; more take more of them
+
+
+class Erasures:
+    """Erases one person at a time."""
+
+    def __init__(
+        self,
+        administration: Administration,
+        finder: Finder,
+        holds: Holds,
+        facts: FactsSource,
+    ) -> None:
+        self._administration = administration
+        self._finder = finder
+        self._holds = holds
+        self._facts = facts
+
+    async def planned(
+        self, caller: Caller, what: What, actor: Actor, reason: Reason, *, words_only: bool = False
+    ) -> tuple[Erasable, Made]:
+        """What `erase` would do. The look is an entry, and names nobody either."""
+        _check(caller, what, reason, words_only)
+        found = await self._finder.find(caller, what, words_only)
+        detail: dict[str, Json] = {"entries": len(found.entries), "reason": reason.code}
+        made = await self._administration.note(caller, "erasure-planned", detail, actor, words=reason.words)
+        return found.erasable, made
+
+    async def erase(
+        self, caller: Caller, what: What, actor: Actor, reason: Reason, *, words_only: bool = False
+    ) -> tuple[Erasable, tuple[Made, ...]]:
+        """Erase what is about a person, or entries by id, or of those only the words that the caller's own
+        people wrote; at most MOST entries for each entry that says so, of which at least one is made.
+
+        Raises InvalidRequest, NotAllowed, IndexBehind, AuditUnavailable.
+        """
+        _check(caller, what, reason, words_only)
+        named(actor)
+        done: list[Made] = []
+        first: Erasable | None = None
+        while True:
+            taken: list[Found] = []
+
+            async def plan(taken: list[Found] = taken) -> Plan:
+                policy = (await self._facts.read(Asked((), caller.name, ()))).policy
+                found = await self._finder.find(caller, what, words_only)
+                taken[:] = [found]
+                return await self._plan(caller, what, found, reason, policy)
+
+            done.append(await self._administration.make(caller, plan, actor))
+            first = first or taken[0].erasable
+            if len(taken[0].entries) <= MOST:
+                return first, tuple(done)
+
+    async def _plan(self, caller: Caller, what: What, found: Found, reason: Reason, policy: int) -> Plan:
+        own, new = sorted(await self._holds.own(caller)), entry_id()
+        entries, directives = found.entries[:MOST], found.directives[:MOST]
+        words = [each for each in found.words if each in set(entries)] if entries else found.words
+        stored: dict[str, Json] = {
+            "id": new,
+            "agencies": [*own],
+            "entries": [*entries],
+            "words": [*words],
+            "directives": [*directives],
+        }
+        keys = frozenset({HOLDS, *(ruling_key(system, request) for system, request in found.rulings)})
+        writes = frozenset(keys - {HOLDS}) or frozenset({EVENT})
+        subject = what if isinstance(what, SubjectRef) else None
+        change = Change(EVENT, stored, writes, reference=False, subject=subject)
+        detail: dict[str, Json] = {
+            "entries": [*entries],
+            "words": [*words],
+            "directives": [*directives],
+            "reason": reason.code,
+        }
+        return Plan(EVENT, detail, change, Reads(policy, keys), reason.words, id=new)
+
+
+def _check(caller: Caller, what: What, reason: Reason, words_only: bool) -> None:
+    require(caller, Function.PARTNER, Function.AUDITOR)
+    if not isinstance(what, SubjectRef) and not 0 < len(set(what)) == len(what) <= MOST:
+        raise InvalidRequest("event_ids", f"name entries, each once and at most {MOST}")
+    if isinstance(what, SubjectRef) and words_only:
+        raise InvalidRequest("words_only", "is for entries that are named by id")
+    if not reason.code:
+        raise InvalidRequest("reason.code", "say why this is erased")

@@ -1,0 +1,135 @@
+"""Use cases of legal holds: what a controller must not lose is lost by no path, until it says so itself.
+
+A partner's hold covers the entries that name its agency as requester or provider, an auditor's all. Only a
+system of the agency that placed a hold sees and releases it, or of one that took its place; an operator does
+neither: destroying to frustrate a request is an offence, and a processor decides on no hold. Made later than
+the hold, an entry is held all the same; one that the search index has not seen yet is held until it has.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from broker.administration import Administration, Made, Plan, named, subject_detail
+from broker.core.canonical import Json
+from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
+from broker.core.searchterms import person, term
+from broker.errors import InvalidRequest, NotAllowed
+from broker.keeping import HOLDS, Hold, Keeping
+from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSource
+from broker.registry import require
+
+_NONE = "there is no such hold that your agency may release"
+_MAY = (Function.PARTNER, Function.AUDITOR)
+
+
+class Holds:
+    """Places, lists and releases them."""
+
+    def __init__(
+        self,
+        administration: Administration,
+        keeping: Keeping,
+        facts: FactsSource,
+        reference: ReferenceSource,
+        clock: Clock,
+    ) -> None:
+        self._administration = administration
+        self._keeping = keeping
+        self._facts = facts
+        self._reference = reference
+        self._clock = clock
+
+    async def place(
+        self, caller: Caller, what: SubjectRef | tuple[str, str], reference: str, actor: Actor, reason: Reason
+    ) -> tuple[str, Made]:
+        """Hold what is about a person or premises, or `("incident" | "agreement", value)`; its id.
+
+        `reference` is the controller's own word for the case, and names nobody. Raises InvalidRequest.
+        """
+        require(caller, *_MAY)
+        named(actor)
+        if not reason.code:
+            raise InvalidRequest("reason.code", "say why it is held")
+        if not reference:
+            raise InvalidRequest("reference", "give your own reference of the case; it must name nobody")
+        own = sorted(await self.own(caller))
+        hold = str(uuid.uuid4())
+        kind, value, terms = _named(what)
+        common, few = self._keeping.blind(terms)
+        parties, _ = self._keeping.blind(frozenset(term("agency", each) for each in own))
+        stored: dict[str, Json] = {
+            "id": hold,
+            "agency": caller.agency,
+            "everything": caller.function is Function.AUDITOR,
+            "agencies": [*own],
+            "parties": [*parties],
+            "what": kind,
+            "terms": [*common],
+            "rare": [*few],
+            "agreement": value if kind == "agreement" else "",
+            "reference": reference,
+            "at": self._clock.now().isoformat(),
+        }
+        detail: dict[str, Json] = {
+            **{name: stored[name] for name in ("id", "agency", "everything", "what", "reference")},
+            "value": value or None,
+            "subject": subject_detail(what) if isinstance(what, SubjectRef) else None,
+            "reason": reason.code,
+        }
+
+        async def plan() -> Plan:
+            subject = what if isinstance(what, SubjectRef) else None
+            change = Change("hold", stored, frozenset({HOLDS}), reference=False, subject=subject)
+            return Plan("hold-placed", detail, change, words=reason.words)
+
+        return hold, await self._administration.make(caller, plan, actor)
+
+    async def release(self, caller: Caller, hold: str, actor: Actor, reason: Reason) -> Made:
+        """End a hold, as its controller. What it alone kept may be destroyed from now on."""
+        require(caller, *_MAY)
+        named(actor)
+        if not reason.code:
+            raise InvalidRequest("reason.code", "say why it is released")
+
+        async def plan() -> Plan:
+            policy = (await self._facts.read(Asked((), caller.name, ()))).policy
+            own = await self.own(caller)
+            found = await self._keeping.holds(hold)
+            # The same words for none and for somebody else's: ids must not be probed.
+            if not found or not self._sees(caller, own, found[0]):
+                raise NotAllowed(_NONE)
+            if found[0].released_at is not None:
+                raise InvalidRequest("hold_id", "was released already")
+            stored: dict[str, Json] = {"id": hold, "at": self._clock.now().isoformat()}
+            detail: dict[str, Json] = {"id": hold, "reason": reason.code}
+            change = Change("hold-released", stored, frozenset({HOLDS}), reference=False)
+            return Plan("hold-released", detail, change, Reads(policy, frozenset({HOLDS})), reason.words)
+
+        return await self._administration.make(caller, plan, actor)
+
+    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[Hold], Made]:
+        """The holds of the caller's own agency that stand. The look is an entry."""
+        require(caller, *_MAY)
+        own = await self.own(caller)
+        found = [each for each in await self._keeping.holds() if self._sees(caller, own, each)]
+        return found, await self._administration.note(caller, "holds-viewed", {"found": len(found)}, actor)
+
+    async def own(self, caller: Caller) -> frozenset[str]:
+        """The caller's agency, and those whose place it has taken: what was theirs is its to answer for."""
+        reference = await self._reference.refresh()
+        return reference.forebears(caller.agency, self._clock.now()) | {caller.agency}
+
+    def _sees(self, caller: Caller, own: frozenset[str], hold: Hold) -> bool:
+        """An auditor's hold covers more than its agency's own, so a partner's system is not enough for it."""
+        return hold.agency in own and (caller.function is Function.AUDITOR or not hold.everything)
+
+
+def _named(what: SubjectRef | tuple[str, str]) -> tuple[str, str, frozenset[str]]:
+    """Kind, value (empty for a person, who stands apart), and the terms of the entries that it is about."""
+    if isinstance(what, SubjectRef):
+        return "person", "", frozenset({person(what)})
+    kind, value = what
+    if kind not in ("incident", "agreement") or not value:
+        raise InvalidRequest("what", "name a person, an incident or an agreement, one of them")
+    return kind, value, frozenset({term(kind, value)})

@@ -1,0 +1,158 @@
+"""KeepingService: legal holds, erasure of one person, retention, and what removes erased bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from broker.core.model import Caller, SubjectRef
+from broker.erasures import Erasures
+from broker.errors import InvalidRequest
+from broker.holds import Holds
+from broker.keeping import Hold
+from broker.retention import Due, Retention
+from broker.rpc import parse, wire
+from broker.rpc.identity import Identity
+from broker.rpc.unary import streamed, unary
+from broker.scrubbing import Scrubs
+from broker.telemetry import Telemetry
+from broker.v1 import keeping_pb2 as pb
+from broker.v1 import keeping_pb2_grpc
+
+_REFERENCE = 100
+_ENTRIES = 100
+
+
+class KeepingServicer(keeping_pb2_grpc.KeepingServiceServicer):
+    """Parses, asks the use cases, answers."""
+
+    def __init__(
+        self,
+        holds: Holds,
+        erasures: Erasures,
+        retention: Retention,
+        scrubs: Scrubs,
+        identity: Identity,
+        telemetry: Telemetry,
+    ) -> None:
+        self.identity = identity
+        self.telemetry = telemetry
+        self._holds = holds
+        self._erasures = erasures
+        self._retention = retention
+        self._scrubs = scrubs
+
+    @unary
+    async def PlaceHold(self, request: pb.PlaceHoldRequest, caller: Caller) -> pb.PlaceHoldResponse:
+        """By a named human of the controller."""
+        what = _what(request)
+        reference = parse.text("reference", request.reference, _REFERENCE)
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        hold, made = await self._holds.place(caller, what, reference, actor, reason)
+        return pb.PlaceHoldResponse(hold_id=hold, receipt=wire.receipt(made.receipt))
+
+    @unary
+    async def ReleaseHold(self, request: pb.ReleaseHoldRequest, caller: Caller) -> pb.ReleaseHoldResponse:
+        """By the same."""
+        hold = parse.identifier("hold_id", request.hold_id)
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        made = await self._holds.release(caller, hold, actor, reason)
+        return pb.ReleaseHoldResponse(receipt=wire.receipt(made.receipt))
+
+    @unary
+    async def ListHolds(self, request: pb.ListHoldsRequest, caller: Caller) -> pb.ListHoldsResponse:
+        """Those of the caller's own agency."""
+        found, made = await self._holds.listed(caller, parse.actor(request.actor))
+        return pb.ListHoldsResponse(holds=[_hold(each) for each in found], receipt=wire.receipt(made.receipt))
+
+    @unary
+    async def ErasePerson(self, request: pb.ErasePersonRequest, caller: Caller) -> pb.ErasePersonResponse:
+        """Planned, or done where it is confirmed."""
+        if request.HasField("person") == bool(request.event_ids):
+            raise InvalidRequest("person", "give exactly one of person and event_ids")
+        if len(request.event_ids) > _ENTRIES:
+            raise InvalidRequest("event_ids", f"at most {_ENTRIES}")
+        ids = tuple(parse.identifier("event_ids", each) for each in request.event_ids)
+        what = parse.subject(request.person, "person") if request.HasField("person") else ids
+        who, only = (parse.actor(request.actor), parse.reason(request.reason)), request.words_only
+        if request.confirmed:
+            told, every = await self._erasures.erase(caller, what, *who, words_only=only)
+        else:
+            told, made = await self._erasures.planned(caller, what, *who, words_only=only)
+            every = (made,)
+        return pb.ErasePersonResponse(
+            entries=told.entries,
+            words=told.words,
+            directives=told.directives,
+            held=told.held,
+            waiting=told.waiting,
+            standing=told.standing,
+            others=told.others,
+            known_by=told.known_by,
+            receipts=[wire.receipt(each.receipt) for each in every],
+        )
+
+    @unary
+    async def PlanRetention(self, request: pb.PlanRetentionRequest, caller: Caller) -> pb.PlanRetentionResponse:
+        """Counts; nothing about anybody."""
+        items = await self._retention.plan(caller)
+        policy = self._retention.policy
+        return pb.PlanRetentionResponse(
+            items=[_item(each) for each in items], policy_title=policy.title, policy_digest=policy.digest
+        )
+
+    @streamed
+    async def ApplyRetention(
+        self, request: pb.ApplyRetentionRequest, caller: Caller
+    ) -> AsyncIterator[pb.ApplyRetentionResponse]:
+        """Each month and class as it is done."""
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        async for each in self._retention.apply(caller, actor, reason):
+            yield pb.ApplyRetentionResponse(
+                month=each.view.month,
+                retention_class=each.view.name,
+                event_id=each.entry,
+                entries=each.entries,
+                set_aside=each.set_aside,
+            )
+
+    @streamed
+    async def Scrub(self, request: pb.ScrubRequest, caller: Caller) -> AsyncIterator[pb.ScrubResponse]:
+        """Each step as it is done."""
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        async for step in self._scrubs.scrub(caller, actor, reason):
+            yield pb.ScrubResponse(what=step.what, seconds=step.seconds, size=step.size, problem=step.problem)
+
+
+def _what(request: pb.PlaceHoldRequest) -> SubjectRef | tuple[str, str]:
+    """The one thing that is to be held."""
+    given = [name for name in ("incident", "agreement") if getattr(request, name)]
+    if len(given) + request.HasField("person") != 1:
+        raise InvalidRequest("person", "give exactly one of person, incident and agreement")
+    if request.HasField("person"):
+        return parse.subject(request.person, "person")
+    return given[0], parse.text(given[0], getattr(request, given[0]), 256)
+
+
+def _hold(of: Hold) -> pb.Hold:
+    return pb.Hold(
+        id=of.id,
+        agency=of.agency,
+        everything=of.everything,
+        what=of.what,
+        agreement=of.agreement,
+        reference=of.reference,
+        placed_at=wire.timestamp(of.placed_at),
+    )
+
+
+def _item(of: Due) -> pb.RetentionItem:
+    return pb.RetentionItem(
+        month=of.view.month,
+        retention_class=of.view.name,
+        due=wire.timestamp(of.due),
+        schedule=of.schedule,
+        state=of.state,
+        entries=of.counted.entries,
+        held=of.counted.held,
+        in_use=of.counted.in_use,
+    )

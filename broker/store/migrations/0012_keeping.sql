@@ -1,0 +1,218 @@
+-- How long evidence is kept, what holds it longer, and how it ends.
+--
+-- Nothing here changes an entry: leaves and proofs stay. What is under legal hold is destroyed by no path: the
+-- use cases leave it out, and triggers refuse whatever comes another way.
+
+create table hold (
+    id            uuid primary key,
+    -- Who placed it, and alone may release it.
+    agency        text not null,
+    -- The entries that it covers: all, or those that name one of these agencies as requester or provider, told of
+    -- it or not: what a hold keeps from somebody else's erasure must not show who was told.
+    everything    boolean not null,
+    agencies      text[] not null,
+    -- The same, blind, as in `search`.
+    parties       integer[] not null,
+    kind          text not null check (kind in ('person', 'incident', 'agreement')),
+    -- Blind, as in `search`: an entry that has any of them is held, whenever it was made.
+    terms         integer[] not null,
+    rare          bigint[] not null,
+    -- Blind, as in `directive`; null where it is about no person.
+    subject       bytea,
+    -- Which agreement; empty for the others, whose value stands only in the entry of the hold.
+    agreement     text not null,
+    -- The controller's own reference of the case.
+    reference     text not null,
+    placed_at     timestamptz not null,
+    released_at   timestamptz
+);
+
+-- What was erased by itself, by the entry that says so: ids only.
+create table erased (
+    item  uuid primary key,
+    by    uuid not null
+);
+
+-- Months and classes that were destroyed as a whole. Written with the entry that says so; what is left to do
+-- then is done until it is done.
+create table destroyed (
+    id       uuid primary key,
+    key      smallint not null,
+    month    text not null,
+    class    text not null,
+    at       timestamptz not null,
+    done_at  timestamptz
+);
+
+-- Null: destroyed. The row stays, so that the key of a month that is over is never made anew.
+alter table view_key alter wrapped drop not null;
+
+-- Whether a hold covers an entry's views. What is not in the search index yet may be about anybody; so may, while
+-- the index is made anew, what has not been.
+create function under_hold(p_log smallint, p_idx bigint) returns boolean
+language sql stable as $$
+    select exists (
+        select from hold h
+        where h.released_at is null and coalesce((
+            select (s.terms && h.terms or s.rare && search_keys(p_idx, h.rare))
+                and (h.everything or s.terms && h.parties)
+            from search s where s.log = p_log and s.idx = p_idx
+        ), true)
+    ) or exists (
+        select from search_progress p where p.log = p_log and p.again <= p_idx
+    ) and exists (select from hold h where h.released_at is null)
+$$;
+
+create function entry_under_hold(p_id uuid) returns boolean
+language sql stable as $$
+    select coalesce((
+        select under_hold(v.log, v.idx) from entry e join view v using (log, idx) where e.id = p_id
+    ), false)
+$$;
+
+create function directive_under_hold(p_subject bytea, p_recorder text) returns boolean
+language sql stable as $$
+    select exists (
+        select from hold h
+        where h.released_at is null and h.subject = p_subject
+          and (h.everything or p_recorder = any (h.agencies))
+    )
+$$;
+
+-- A view may go whose key has been destroyed: that was decided with the holds of its moment. Sealing it anew
+-- under another key is no destruction.
+create function view_guard() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'UPDATE' and new.key <> old.key then
+        return new;
+    end if;
+    if under_hold(old.log, old.idx)
+       and exists (select from view_key k where k.id = old.key and k.wrapped is not null) then
+        raise exception 'under legal hold' using errcode = 'BL005';
+    end if;
+    return case tg_op when 'DELETE' then old else new end;
+end $$;
+create trigger hold_guard before delete or update of requester_agency, provider_agency, views, words on view
+    for each row execute function view_guard();
+
+create function queue_guard() returns trigger language plpgsql as $$
+begin
+    if entry_under_hold(old.id) and exists (
+        select from view_key k where k.id = old.key and k.wrapped is not null
+    ) then
+        raise exception 'under legal hold' using errcode = 'BL005';
+    end if;
+    return old;
+end $$;
+create trigger hold_guard before delete on referral for each row execute function queue_guard();
+create trigger hold_guard before delete on override_use for each row execute function queue_guard();
+
+create function claim_guard() returns trigger language plpgsql as $$
+begin
+    if entry_under_hold(old.entry) then
+        raise exception 'under legal hold' using errcode = 'BL005';
+    end if;
+    return old;
+end $$;
+create trigger hold_guard before delete on claim for each row execute function claim_guard();
+
+create function directive_guard() returns trigger language plpgsql as $$
+begin
+    if directive_under_hold(old.subject, old.recorder) then
+        raise exception 'under legal hold' using errcode = 'BL005';
+    end if;
+    return old;
+end $$;
+create trigger hold_guard before delete on directive for each row execute function directive_guard();
+
+create function policy_apply_hold(p_policy bigint, p_change jsonb, p_blob bytea) returns void
+language plpgsql volatile as $$
+begin
+    insert into hold (id, agency, everything, agencies, parties, kind, terms, rare, subject, agreement, reference,
+                      placed_at)
+    values ((p_change ->> 'id')::uuid, p_change ->> 'agency', (p_change ->> 'everything')::boolean,
+            array(select jsonb_array_elements_text(p_change -> 'agencies')),
+            array(select value::integer from jsonb_array_elements_text(p_change -> 'parties')),
+            p_change ->> 'what',
+            array(select value::integer from jsonb_array_elements_text(p_change -> 'terms')),
+            array(select value::bigint from jsonb_array_elements_text(p_change -> 'rare')),
+            decode(p_change ->> 'subject', 'hex'), p_change ->> 'agreement', p_change ->> 'reference',
+            (p_change ->> 'at')::timestamptz);
+end $$;
+
+create function policy_apply_hold_released(p_policy bigint, p_change jsonb, p_blob bytea) returns void
+language plpgsql volatile as $$
+begin
+    update hold set released_at = (p_change ->> 'at')::timestamptz
+    where id = (p_change ->> 'id')::uuid and released_at is null;
+end $$;
+
+-- One controller's erasure of what is its own about a person. Each party of an entry gives up its part; nothing
+-- is left of an entry that no party keeps.
+create function policy_apply_erasure(p_policy bigint, p_change jsonb, p_blob bytea) returns void
+language plpgsql volatile as $$
+declare
+    v_by uuid := (p_change ->> 'id')::uuid;
+    v_subject bytea := decode(p_change ->> 'subject', 'hex');
+    v_agencies text[] := array(select jsonb_array_elements_text(p_change -> 'agencies'));
+    v_entries uuid[] := array(select value::uuid from jsonb_array_elements_text(p_change -> 'entries'));
+    v_words uuid[] := array(select value::uuid from jsonb_array_elements_text(p_change -> 'words'));
+    v_directives uuid[] := array(select value::uuid from jsonb_array_elements_text(p_change -> 'directives'));
+    v_gone uuid[];
+    v_logs smallint[];
+    v_places bigint[];
+begin
+    -- What the owner has yet to decide or to review stays whole in its queue, and nothing shows that it is there.
+    update referral set words = null where id = any (v_words) and status <> 'open';
+    update override_use set words = null where id = any (v_words) and status <> 'open';
+    delete from referral where id = any (v_entries) and provider = any (v_agencies);
+    delete from override_use where id = any (v_entries) and provider = any (v_agencies);
+    -- Made by 0013: what an agency answered, and a complaint that is closed.
+    delete from access_request where id = any (v_entries) and agency = any (v_agencies) and issued_at is not null;
+    delete from complaint where id = any (v_entries) and agency = any (v_agencies) and closed_at is not null;
+
+    update view v set words = null
+    from entry e where e.id = any (v_words) and (v.log, v.idx) = (e.log, e.idx);
+    update view v set
+        requester_agency = case when v.requester_agency = any (v_agencies) then null else v.requester_agency end,
+        provider_agency = case when v.provider_agency = any (v_agencies) then null else v.provider_agency end
+    from entry e where e.id = any (v_entries) and (v.log, v.idx) = (e.log, e.idx);
+    with gone as (
+        delete from view v using entry e
+        where e.id = any (v_entries) and (v.log, v.idx) = (e.log, e.idx)
+          and v.requester_agency is null and v.provider_agency is null
+        returning e.id, v.log, v.idx
+    )
+    select array_agg(id), array_agg(log), array_agg(idx) from gone into v_gone, v_logs, v_places;
+    -- The row stays, empty, and says that the index has looked at it.
+    update search s set terms = '{}', rare = '{}'
+    from unnest(v_logs, v_places) g(log, idx) where s.log = g.log and s.idx = g.idx;
+    insert into erased (item, by) select id, v_by from unnest(v_gone) g(id) on conflict do nothing;
+
+    with gone as (
+        delete from directive
+        where id = any (v_directives) and recorder = any (v_agencies)
+          and (policy_until is not null or (detail ->> 'valid_until')::timestamptz <= clock_timestamp())
+        returning id
+    )
+    insert into erased (item, by) select id, v_by from gone on conflict do nothing;
+    -- That something was said about somebody, and when: once nobody's word is left, and no decision in flight
+    -- can have read what moved.
+    delete from policy_change c
+    where c.key = v_subject and c.at < clock_timestamp() - interval '1 hour'
+      and not exists (select from directive d where d.subject = v_subject);
+end $$;
+
+-- The key of one month and class ends in the statement that says so. Rows and the key's file follow.
+create function policy_apply_retention(p_policy bigint, p_change jsonb, p_blob bytea) returns void
+language plpgsql volatile as $$
+begin
+    update view_key set wrapped = null
+    where id = (p_change ->> 'key')::smallint and month = p_change ->> 'month' and class = p_change ->> 'class';
+    if not found then
+        raise exception 'no such key' using errcode = 'BL003';
+    end if;
+    insert into destroyed (id, key, month, class, at)
+    values ((p_change ->> 'id')::uuid, (p_change ->> 'key')::smallint, p_change ->> 'month',
+            p_change ->> 'class', (p_change ->> 'at')::timestamptz);
+end $$;

@@ -1,0 +1,113 @@
+"""`broker audit hold`, `erase`, `retention` and `scrub` against a running broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Parties, Run, run
+from tests.support.postgres import Server
+from tests.support.running import serving
+
+NUMBER = "9434765919"
+PERSON = f"nhs-number:{NUMBER}"
+WHO = ("--reason", "complaint", "--actor-id", "p.moss", "--role", "records")
+POLICY = """\
+version = 1
+title = "Joint schedule"
+
+[[class]]
+name = "standard"
+months = 84
+schedule = "JS 4.2: disclosure logs, seven years"
+"""
+
+
+def _said(broker: Run, who: str) -> None:
+    """Something is said about PERSON, so that there is something to hold and to erase."""
+    how = ("--standing", "self", "--manner", "verbal", "--actor-id", "p.moss", "--role", "clerk")
+    done = broker("directive", "add", "objection", "--subject", "-", *how, "--as", who, stdin=f"{PERSON}\n")
+    assert done.code == 0, done.err
+
+
+def test_a_person_is_held_released_and_erased(broker: Run, parties: Parties) -> None:
+    """By the agency's own system, from standard input; nothing printed names the person."""
+    _said(broker, parties.requester)
+    mine = ("--as", parties.requester)
+    placed = broker(
+        "audit", "hold", "add", "--person", "-", "--reference", "CASE-7", *WHO, *mine, "--json", stdin=PERSON
+    )
+    assert placed.code == 0, placed.err
+    hold = placed.json["hold"]
+    assert placed.json["verified"]
+    look = ("--actor-id", "p.moss", "--role", "records")
+    listed = broker("audit", "hold", "list", *look, *mine, "--json")
+    assert [each["reference"] for each in listed.json if each["id"] == hold] == ["CASE-7"]
+    other = broker("audit", "hold", "release", hold, *WHO, "--as", parties.provider)
+    assert (other.code, "no such hold that your agency may release" in other.err) == (1, True)
+    plan = broker("audit", "erase", *WHO, *mine, stdin=PERSON)
+    assert plan.code == 0, plan.err
+    assert "Nothing has been erased: give --yes to do it." in plan.out
+    held = broker("audit", "erase", "--yes", *WHO, *mine, "--json", stdin=PERSON)
+    assert held.code == 0, held.err
+    assert held.json["entries"] == 0
+    assert held.json["kept_under_hold"] >= 2
+    assert held.json["directives_to_withdraw_first"] == 1
+    assert broker("audit", "hold", "release", hold, *WHO, *mine).code == 0
+    done = broker("audit", "erase", "--yes", *WHO, *mine, stdin=PERSON)
+    assert done.code == 0, done.err
+    assert "30 days at most" in done.out
+    assert NUMBER not in "".join((placed.out, listed.out, plan.out, held.out, done.out))
+
+
+def test_what_cannot_be_asked_is_said(broker: Run, parties: Parties) -> None:
+    """Neither nobody nor two things are held; an operator erases nothing; what destroys wants --yes."""
+    mine = ("--reference", "CASE-8", *WHO, "--as", parties.requester)
+    assert broker("audit", "hold", "add", *mine).code == 2
+    assert broker("audit", "hold", "add", "--incident", "x", "--agreement", "y", *mine).code == 2
+    refused = broker("audit", "erase", *WHO, "--as", "operator-cli", stdin=PERSON)
+    assert (refused.code, "only a system enrolled as partner or auditor" in refused.err) == (1, True)
+    assert broker("audit", "retention", "apply", *WHO).code == 2
+    assert broker("audit", "scrub", *WHO).code == 2
+    planned = broker("audit", "retention", "plan", "--as", parties.requester)
+    assert (planned.code, "only a system enrolled as operator" in planned.err) == (1, True)
+
+
+def test_without_a_policy_nothing_ends(broker: Run, parties: Parties) -> None:
+    """And that is said."""
+    plan = broker("audit", "retention", "plan")
+    assert plan.code == 0, plan.err
+    assert plan.out.startswith("Policy: none (BROKER_RETENTION), so nothing ends")
+    assert " changes " in plan.out
+    applied = broker("audit", "retention", "apply", "--yes", *WHO)
+    assert (applied.code, applied.out) == (0, "nothing was due\n"), applied.err
+
+
+def test_a_scrub_says_what_it_did(broker: Run, parties: Parties) -> None:
+    """Every table and the write-ahead log; nothing is left to an administrator on our own server."""
+    done = broker("audit", "scrub", "--yes", *WHO, "--json")
+    assert done.code == 0, done.err
+    assert [step["what"] for step in done.json][-2:] == ["view", "write-ahead log"]
+
+
+async def test_the_deployments_policy_is_the_one_that_counts(postgres: Server, tmp_path: Path) -> None:
+    """A broker that was given one plans by it; one that is given another file does not start."""
+    file = tmp_path / "retention.toml"
+    file.write_text(POLICY)
+    assert run("audit", "retention", "check", file).code == 0
+    async with postgres.fresh() as dsn:
+        with serving(dsn, tmp_path / "state", RETENTION=file) as running:
+            plan = run("audit", "retention", "plan", "--json", "--state", running.state)
+            assert plan.code == 0, plan.err
+            assert plan.json["policy"] == "Joint schedule"
+            assert {item["state"] for item in plan.json["items"]} == {"kept"}
+        file.write_text(POLICY.replace("84", "0"))
+        checked = run("audit", "retention", "check", file)
+        assert (checked.code, "class.0.months" in checked.err) == (1, True)
+        with (
+            pytest.raises(Exception, match="broker"),
+            serving(dsn, tmp_path / "state", RETENTION=file),
+        ):
+            pass
+        assert "class.0.months" in (tmp_path / "state" / "broker.log").read_text()

@@ -1,0 +1,135 @@
+"""What lies on disk after an erasure and a scrub: in no file of the server is anything of what was erased."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.ports import Appended
+from broker.store.embedded import EmbeddedPostgres
+from broker.store.scrub import TABLES, Scrubber
+from tests.keeping.conftest import CFRS, NWAS, OFFICER, WHY, asks, caught_up, entry_of
+from tests.keeping.killed import POLICY, retain
+from tests.support.durable import durable
+from tests.support.evidence import a_draft
+from tests.support.postgres import ask, open_folder
+from tests.support.stage import stage_on
+
+OLD = datetime(2020, 1, 31, 12, tzinfo=UTC)
+PIECE = 40  # bytes of a sealed text that are looked for: more than chance
+
+
+@pytest.fixture
+def own_server() -> Iterator[tuple[EmbeddedPostgres, Path]]:
+    """A server whose files nobody else writes to, and its data folder."""
+    with open_folder() as folder, EmbeddedPostgres.start(folder / "state") as server:
+        yield server, folder / "state" / "postgres" / "files" / "data"
+
+
+def where(data: Path, needles: dict[str, bytes]) -> dict[str, list[str]]:
+    """In which files each of these bytes are."""
+    found: dict[str, list[str]] = {name: [] for name in needles}
+    for path in sorted(data.rglob("*")):
+        try:
+            text = path.read_bytes() if path.is_file() else b""
+        except FileNotFoundError:
+            continue
+        for name, needle in needles.items():
+            if needle in text:
+                found[name].append(str(path.relative_to(data)))
+    return found
+
+
+def pieces(name: str, text: bytes) -> dict[str, bytes]:
+    """The beginning, the middle and the end of a sealed text."""
+    middle = len(text) // 2
+    return {f"{name} {n}": text[at : at + PIECE] for n, at in enumerate((0, middle, len(text) - PIECE))}
+
+
+async def scrub(server: EmbeddedPostgres) -> list[str]:
+    """What a scrub did, in its order; nothing is left to an administrator."""
+    steps = [step async for step in Scrubber(server.dsn).scrub()]
+    assert [step.problem for step in steps if step.problem] == []
+    return [step.what for step in steps]
+
+
+@pytest.mark.long
+async def test_a_person_is_in_no_file_after_erasure_and_scrub(
+    own_server: tuple[EmbeddedPostgres, Path], tmp_path: Path
+) -> None:
+    """Views, words and blind terms of the person are found before, and nowhere after; others' stay."""
+    server, data = own_server
+    async with stage_on(server.dsn, tmp_path) as stage:
+        others = [stage.person() for _ in range(6)]
+        subject = stage.person()
+        for each in others[:3]:
+            await asks(stage, each)
+        requests = [await asks(stage, subject) for _ in range(40)]  # whole pages of them, too
+        for each in others[3:]:
+            await asks(stage, each)
+        kept = await entry_of(stage, await asks(stage, others[0]))
+        needles: dict[str, bytes] = {}
+        for n, request in enumerate((requests[0], requests[20], requests[-1])):
+            needles |= pieces(f"view {n}", await _sealed(server.dsn, "views", await entry_of(stage, request)))
+            needles |= pieces(f"words {n}", await _sealed(server.dsn, "words", await entry_of(stage, request)))
+        stays = pieces("another's", await _sealed(server.dsn, "views", kept))
+        _, (blind,) = stage.keeping.blind(
+            frozenset({f"person|{subject.scheme}|{subject.value}"})
+        )  # of the first run
+        needles["blind term"] = blind.to_bytes(8, "little", signed=True)
+        await ask(server.dsn, "checkpoint", "select 1")
+        assert all(where(data, needles).values()), "the search finds what is there"
+        for who in (NWAS, CFRS):
+            told, _ = await stage.erasures.erase(who, subject, OFFICER, WHY)
+            await caught_up(stage)
+        assert told.entries == 40
+        assert (
+            await ask(server.dsn, "select count(*) from search where $1 = any (rare)".replace("$1", str(blind)))
+            == 0
+        )
+        await ask(server.dsn, "vacuum", "checkpoint", "select 1")
+        assert any(where(data, needles).values()), "vacuum alone leaves bytes behind"
+        assert await scrub(server) == [*TABLES, "write-ahead log"]
+        assert {name: files for name, files in where(data, needles).items() if files} == {}
+        assert all(where(data, stays).values())
+        assert (await stage.view.receipt(kept, "requester"))[0].opening is not None
+        assert await asks(stage, stage.person()), "it goes on"
+
+
+@pytest.mark.long
+async def test_a_destroyed_key_is_in_no_file(own_server: tuple[EmbeddedPostgres, Path], tmp_path: Path) -> None:
+    """Neither the wrapping key in the key folder, nor the wrapped one, nor a view, in any file."""
+    server, data = own_server
+    async with stage_on(server.dsn, tmp_path):
+        pass
+    async with durable(server.dsn, tmp_path) as made:
+        drafts = [a_draft(at=OLD, words="own words", detail=os.urandom(200).hex()) for _ in range(60)]
+        for draft in drafts:
+            assert isinstance(await made.log.append(draft), Appended)
+        while await made.search.fill():
+            pass
+        wrapped = await ask(server.dsn, "select wrapped from view_key where month = '2020-01'")
+        wrapping = made.destroying._ring.wrapping_key("2020-01", "standard")
+        needles = pieces("wrapped", bytes(wrapped)) | pieces(
+            "view", await _sealed(server.dsn, "views", drafts[30].id)
+        )
+        secret: dict[str, bytes] = {"wrapping": wrapping, "in hex": wrapping.hex().encode()}
+        assert where(tmp_path, secret)["in hex"]
+        await ask(server.dsn, "checkpoint", "select 1")
+        assert all(where(data, needles).values())
+        assert POLICY
+        await retain(made)
+    await scrub(server)
+    assert {name: files for name, files in where(data, needles | secret).items() if files} == {}
+    assert {name: files for name, files in where(tmp_path, secret).items() if files} == {}
+
+
+async def _sealed(dsn: str, column: str, entry: str) -> bytes:
+    sql = f"select {column} from view join entry using (log, idx) where id = '{entry}'"
+    value: Any = await ask(dsn, sql)
+    return bytes(value)

@@ -1,0 +1,160 @@
+"""Legal holds: who places and releases them, what they cover, and that no destroying path goes past one."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from broker.core.model import Assurance, Reason, SubjectRef
+from broker.errors import InvalidRequest, NotAllowed
+from tests.keeping.conftest import (
+    AUDITOR,
+    CFRS,
+    COUNCIL,
+    NWAS,
+    OFFICER,
+    WHY,
+    asks,
+    caught_up,
+    entry_of,
+    full_of,
+    holds_person,
+    opening_of,
+)
+from tests.support.stage import Stage
+from tests.support.values import replace
+from tests.support.world import ACTOR, OPERATOR, caller, said
+
+CLAIM = Reason("litigation", "a claim was made")
+
+
+async def erases(stage: Stage, who: Any, subject: SubjectRef) -> Any:
+    """An erasure, and the index at its end."""
+    told, _ = await stage.erasures.erase(who, subject, OFFICER, WHY)
+    await caught_up(stage)
+    return told
+
+
+async def test_what_is_held_is_not_erased_until_it_is_released(stage: Stage) -> None:
+    """Neither what stood when the hold was placed nor what came later; afterwards both go."""
+    subject = stage.person()
+    before = await entry_of(stage, await asks(stage, subject))
+    hold = await holds_person(stage, NWAS, subject)
+    after = await entry_of(stage, await asks(stage, subject))
+    told = await erases(stage, NWAS, subject)
+    assert told.entries == 0
+    assert told.held == 3, "two requests, and the entry of the hold itself"
+    for entry in (before, after):
+        assert await opening_of(stage, entry, "requester") is not None
+    await stage.holds.release(NWAS, hold, OFFICER, CLAIM)
+    await caught_up(stage)
+    told = await erases(stage, NWAS, subject)
+    assert (told.held, told.entries) == (0, 3)
+    assert await opening_of(stage, before, "requester") is None
+
+
+async def test_a_hold_covers_what_its_agency_is_party_to(stage: Stage) -> None:
+    """Either party's keeps the entry from both; a stranger's keeps nothing of theirs."""
+    subject = stage.person()
+    await asks(stage, subject)
+    await holds_person(stage, COUNCIL, subject)
+    assert (await erases(stage, caller("nwas"), subject)).entries == 1
+    subject = stage.person()
+    await asks(stage, subject)
+    await holds_person(stage, CFRS, subject)
+    told = await erases(stage, NWAS, subject)
+    assert (told.entries, told.held) == (0, 1)
+
+
+async def test_an_auditors_hold_covers_everything(stage: Stage) -> None:
+    """Whoever is party to it."""
+    subject = stage.person()
+    await asks(stage, subject)
+    await holds_person(stage, AUDITOR, subject)
+    for who in (NWAS, CFRS):
+        told = await erases(stage, who, subject)
+        assert (told.entries, told.held) == (0, 1)
+
+
+@pytest.mark.parametrize("what", ["incident", "agreement"])
+async def test_a_hold_by_incident_or_agreement(stage: Stage, what: str) -> None:
+    """Whoever the entry is about."""
+    subject, incident = stage.person(), f"nwas/2026-11-22/{uuid.uuid4().int % 10**6}"
+    entry = await entry_of(stage, await asks(stage, subject, incident=incident))
+    value = incident if what == "incident" else str((await full_of(stage, entry))["agreement"])
+    hold, _ = await stage.holds.place(NWAS, (what, value), "CASE-8", OFFICER, CLAIM)
+    await caught_up(stage)
+    assert (await erases(stage, NWAS, subject)).held == 1
+    await stage.holds.release(NWAS, hold, OFFICER, CLAIM)
+    await caught_up(stage)
+    assert (await erases(stage, NWAS, subject)).entries == 1
+
+
+async def test_only_the_controller_sees_and_releases_it(stage: Stage) -> None:
+    """Another agency, a party too, is told the same as of one that there is not; an operator may do neither."""
+    subject = stage.person()
+    hold = await holds_person(stage, NWAS, subject)
+    for who, which in ((CFRS, hold), (NWAS, str(uuid.uuid4())), (AUDITOR, hold)):
+        with pytest.raises(NotAllowed, match="no such hold that your agency may release"):
+            await stage.holds.release(who, which, OFFICER, CLAIM)
+    for each in (stage.holds.listed(OPERATOR, ACTOR), stage.holds.release(OPERATOR, hold, OFFICER, CLAIM)):
+        with pytest.raises(NotAllowed, match="only a system enrolled as partner or auditor"):
+            await each
+    mine, _ = await stage.holds.listed(NWAS, ACTOR)
+    assert hold in {each.id for each in mine}
+    theirs, _ = await stage.holds.listed(CFRS, ACTOR)
+    assert hold not in {each.id for each in theirs}
+    await stage.holds.release(NWAS, hold, OFFICER, CLAIM)
+    with pytest.raises(InvalidRequest, match="was released already"):
+        await stage.holds.release(NWAS, hold, OFFICER, CLAIM)
+
+
+async def test_an_auditors_hold_is_an_auditors_to_release(stage: Stage) -> None:
+    """A partner's system of the same agency neither sees nor ends what covers more than its own."""
+    hold = await holds_person(stage, AUDITOR, stage.person())
+    with pytest.raises(NotAllowed):
+        await stage.holds.release(caller("ncic"), hold, OFFICER, CLAIM)
+    await stage.holds.release(AUDITOR, hold, OFFICER, CLAIM)
+
+
+async def test_hold_and_release_are_entries(stage: Stage) -> None:
+    """Who, why and which case; whom it is about stands in the placing alone, for whoever may open that."""
+    subject = stage.person()
+    start = await stage.size()
+    hold = await holds_person(stage, NWAS, subject)
+    await stage.holds.release(NWAS, hold, OFFICER, CLAIM)
+    placed, released = await stage.since(start)
+    assert (placed["event"], released["event"]) == ("hold-placed", "hold-released")
+    assert placed["detail"]["reference"] == "CASE-7"
+    assert placed["detail"]["subject"]["value"] == subject.value
+    assert released["detail"] == {"id": hold, "reason": "litigation"}
+    assert placed["actor"]["id"] == OFFICER.id
+
+
+async def test_a_hold_needs_a_case_a_reason_and_a_named_human(stage: Stage) -> None:
+    """Each is asked for by name."""
+    subject = stage.person()
+    somebody = replace(OFFICER, assurance=Assurance.ASSERTED)
+    for what, case, actor, reason, field in (
+        (subject, "", OFFICER, CLAIM, "reference"),
+        (subject, "CASE-9", OFFICER, Reason(), r"reason\.code"),
+        (subject, "CASE-9", somebody, CLAIM, r"actor\.assurance"),
+        (("incident", ""), "CASE-9", OFFICER, CLAIM, "what"),
+        (("agency", "nwas"), "CASE-9", OFFICER, CLAIM, "what"),
+    ):
+        with pytest.raises(InvalidRequest, match=field):
+            await stage.holds.place(NWAS, what, case, actor, reason)  # type: ignore[arg-type]
+
+
+async def test_a_directive_that_is_over_is_held_too(stage: Stage) -> None:
+    """By its recorder's hold about the person."""
+    subject = stage.person()
+    directive = said("objection", said_at=stage.clock.now())
+    await stage.said.add(COUNCIL, subject, directive, ACTOR)
+    await stage.said.withdraw_one(COUNCIL, directive.id, ACTOR)
+    await holds_person(stage, COUNCIL, subject)
+    told = await erases(stage, COUNCIL, subject)
+    assert (told.directives, told.entries) == (0, 0)
+    assert told.held == 3, "the directive, its recording, and the hold; the withdrawal names nobody"
