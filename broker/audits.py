@@ -41,12 +41,17 @@ class Audits:
         self._witnesses = witnesses
         self._timestamps = timestamps
 
-    async def at(self, index: int) -> str:
-        """The id of the entry at a place of the log, from 0: every entry's bytes are anybody's to read."""
+    async def at(self, index: int, log: str = "") -> str:
+        """The id of the entry at a place of a log, from 0: every entry's bytes are anybody's to read.
+
+        `log` is named by its origin or half-year; empty: the current one.
+        """
         try:
-            return await self._log.id_at(index)
+            return await self._log.id_at(index, log)
         except KeyError as e:
-            raise InvalidRequest("index", "the log has no such entry yet; places are counted from 0") from e
+            raise InvalidRequest(
+                "index", "the log has no such entry yet, or there is no such log; places are counted from 0"
+            ) from e
 
     async def receipt(self, caller: Caller, event_id: str) -> Opened:
         """An entry with its proof and no opening: it reveals a time and nothing else."""

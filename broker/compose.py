@@ -10,10 +10,10 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import grpc
+import structlog
 
 from broker import __version__
 from broker.access import Accesses
@@ -28,11 +28,11 @@ from broker.clock import SystemClock
 from broker.complaints import Complaints
 from broker.config import Settings
 from broker.console.app import Parts, build_app
-from broker.core.keys import Signer
 from broker.core.model import Caller
 from broker.core.quorum import WitnessPolicy
 from broker.core.retention import RetentionPolicy
 from broker.core.retention import parse as parse_retention
+from broker.core.rotation import half_year
 from broker.directives import Directives
 from broker.edge import Edge
 from broker.erasable import Finder
@@ -48,6 +48,7 @@ from broker.limits import Limits
 from broker.links import Links
 from broker.notices import Notices
 from broker.overrides import Overrides
+from broker.partitions import Partitions
 from broker.pki.identity import server_uri
 from broker.pki.tls import TlsFiles
 from broker.plans import Plans
@@ -61,6 +62,7 @@ from broker.release import CatalogueReleases
 from broker.replays import Replays
 from broker.reports import Reports
 from broker.retention import Retention
+from broker.rotations import Rotations
 from broker.routes import RouteBook
 from broker.rpc.adapter import AdapterServicer
 from broker.rpc.adapter import add_to as add_adapter
@@ -76,6 +78,7 @@ from broker.rpc.keeping import KeepingServicer
 from broker.rpc.override import OverrideServicer
 from broker.rpc.referral import ReferralServicer
 from broker.rpc.report import ReportServicer
+from broker.rpc.rotation import RotationServicer
 from broker.rpc.routing import RoutingServicer
 from broker.rpc.standing import StandingServicer
 from broker.scrubbing import Scrubs
@@ -86,8 +89,10 @@ from broker.store.agreements import AgreementReader
 from broker.store.anchors import AnchorRows
 from broker.store.blind import Blind
 from broker.store.cases import AccessRows, BreachRows, ComplaintRows
+from broker.store.chain import Chain
 from broker.store.destroying import DestroyingRows
 from broker.store.directives import DirectiveReader
+from broker.store.dropped import DroppedRows
 from broker.store.entryrows import PostgresEntryRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
@@ -97,8 +102,9 @@ from broker.store.notary import Notary
 from broker.store.past import PastReader
 from broker.store.pool import Database, migrate
 from broker.store.queued import OverrideRows, ReferralRows
-from broker.store.reader import LogReader, current_origin
+from broker.store.reader import LogReader, current_signer
 from broker.store.reference import ReferenceReader
+from broker.store.rotation import HalfYears
 from broker.store.scrub import Scrubber
 from broker.store.seal import Seals
 from broker.store.search import SearchIndex
@@ -117,16 +123,21 @@ from broker.v1 import (
     override_pb2_grpc,
     referral_pb2_grpc,
     report_pb2_grpc,
+    rotation_pb2_grpc,
     routing_pb2_grpc,
     standing_pb2_grpc,
 )
 from broker.witness.client import WitnessClient, witnesses_of
+from broker.witnesschain import WitnessChain
 from broker.witnessing import Witnessing
 from broker.workers import Worker, Workers
 
 REFRESH = 1.0  # seconds between looks for what other processes have changed
 # A worker that joins others waits so long, in seconds, for the adapters before it takes requests all the same.
 COVER = 10.0
+REMIND = 24 * 3600.0  # seconds between two words about a rotation that is due
+
+_diagnostics = structlog.get_logger("broker")
 
 
 Facts = Callable[[FactsSource], FactsSource]
@@ -138,14 +149,10 @@ def as_read(facts: FactsSource) -> FactsSource:
     return facts
 
 
-def half_year(at: datetime) -> str:
-    """The half-year that `at` (UTC) falls into, as it stands in a log's origin: `2026h2`."""
-    return f"{at.year}h{1 if at.month <= 6 else 2}"
-
-
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A broker that serves, and where. `direct_http_port` is the worker's own, where it shares the other."""
+    """A broker that serves, and where. `vkeys` are those of all logs, newest first; `direct_http_port` is the
+    worker's own, where it shares the other."""
 
     grpc_port: int
     http_port: int
@@ -153,6 +160,7 @@ class Running:
     origin: str
     worker: Worker
     direct_http_port: int
+    vkeys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +182,8 @@ class _Store:
     blind: Blind
     notary: Notary
     reader: LogReader
+    halves: HalfYears
+    chain: Chain
     log: PostgresLog
     facts: FactsReader
     reference: ReferenceReader
@@ -269,6 +279,9 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         notices = Notices(rows.overrides, settings.override_webhook, telemetry.noticed, reference, clock)
         stack.push_async_callback(notices.close)
         workers = Workers(own, WorkerRows(store.database), links.attached)
+        rotations = Rotations(administration, store.halves, workers.holding, clock)
+        workers.held = rotations.held
+        partitions = Partitions(administration, DroppedRows(store.database, store.reader, store.notary))
         limits = Limits(settings.agency_per_second)
 
         def changed(live: tuple[Worker, ...]) -> None:
@@ -307,11 +320,14 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
             standing_pb2_grpc.add_StandingServiceServicer_to_server(
                 StandingServicer(standing, clock, identity, telemetry), server
             )
+            rotation_pb2_grpc.add_RotationServiceServicer_to_server(
+                RotationServicer(rotations, partitions, identity, telemetry), server
+            )
             audit_pb2_grpc.add_AuditServiceServicer_to_server(
                 AuditServicer(
                     audits,
                     searches,
-                    store.reader,
+                    rotations,
                     identity,
                     telemetry,
                     explanations,
@@ -336,18 +352,22 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
                 ReportServicer(reports, accesses, complaints, clock, identity, telemetry), server
             )
 
-        _watch(telemetry, store, links)
-        readiness = Readiness(store.database, clock, lambda ready: edge.say(ready), workers.reasons)
+        _watch(telemetry, store, links, rotations)
+
+        def besides() -> tuple[str, ...]:
+            return (*workers.reasons(), *([store.notary.trouble] if store.notary.trouble else []))
+
+        readiness = Readiness(store.database, clock, lambda ready: edge.say(ready), besides)
         app = build_app(
             Parts(
                 version=__version__,
-                logs={store.notary.origin: store.reader},
-                vkeys=(store.notary.vkey,),
+                logs=store.chain.logs,
+                vkeys=store.chain.vkeys,
                 identify=lambda der: _identified(identity, der),
                 ready=readiness,
                 telemetry=telemetry,
                 now=clock.now,
-                published={store.notary.origin: witnessing.newest} if witnessing else {},
+                published=witnessing.newest if witnessing else None,
             )
         )
         files = TlsFiles(settings.ca, settings.cert, settings.key)
@@ -355,7 +375,14 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         stack.push_async_callback(edge.stop)
         own_ports = await _open_own(settings, edge)
         await workers.beat()
-        upkeep = [_keep_fresh(store), _keep_tiles(store), store.index.watch(), notices.run(), refusals.run()]
+        upkeep = [
+            _keep_fresh(store),
+            _keep_tiles(store),
+            store.index.watch(),
+            notices.run(),
+            refusals.run(),
+            _remind(rotations),
+        ]
         if witnessing is not None:
             upkeep.append(witnessing.run())
         if anchoring is not None:
@@ -371,7 +398,14 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         await readiness.look()
         await edge.say(readiness()[0])
         stack.push_async_callback(edge.drain, settings.drain_seconds)
-        yield Running(*ports, store.notary.vkey, store.notary.origin, workers.own, own_ports[1])
+        yield Running(
+            *ports,
+            store.notary.vkey,
+            store.notary.origin,
+            workers.own,
+            own_ports[1],
+            tuple(store.chain.vkeys),
+        )
 
 
 async def _open_own(settings: Settings, edge: Edge) -> tuple[int, int]:
@@ -394,14 +428,14 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
     stack.push_async_callback(database.close)
     guard = Guard(settings.guard)
     stack.callback(guard.close)
-    origin = await current_origin(database) or f"{settings.trust_domain}/log/{half_year(clock.now())}"
-    signer = Signer.from_seed(origin, ring.signing_seed())
+    fresh = f"{settings.trust_domain}/log/{half_year(clock.now())}"
+    signer = await current_signer(database, ring, fresh)
     asked = None
     if settings.witness_policy is not None:
         asked = witnesses_of(settings.witness_policy, settings.witness_ca or settings.ca)
         stack.push_async_callback(asked[1].close)
         await vouch(database, signer, guard, *asked)
-    notary = Notary(signer, guard)
+    notary = Notary(signer, guard, ring.log_seed)
     seals = Seals(database, ring)
     blind = Blind(ring.index_key())
     reader = LogReader(database, seals, notary)
@@ -412,8 +446,12 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
     facts = FactsReader(database, blind, seals)
     for coalescer in (log.appends, facts.reads):
         await stack.enter_async_context(coalescer)
+    halves = HalfYears(database, notary, reader, ring, clock)
+    await halves.finish()
+    chain = Chain(database, notary, reader)
+    await chain.refresh()
     index = SearchIndex(database, seals, ring.index_key(), reader.log)
-    entries = PostgresEntryRows(database, seals, index, reader.log)
+    entries = PostgresEntryRows(database, seals, index, lambda: reader.log)
     past = PastReader(database, blind, seals)
     rows = _Rows(
         ReferralRows(database, seals),
@@ -422,13 +460,15 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> _Store:
         BreachRows(database),
         ComplaintRows(database, seals),
     )
-    kept = KeepingRows(database, blind, index.terms, reader.log), DestroyingRows(database, seals, ring)
+    kept = KeepingRows(database, blind, index.terms), DestroyingRows(database, seals, ring)
     reference = ReferenceReader(database)
     return _Store(
         database,
         blind,
         notary,
         reader,
+        halves,
+        chain,
         log,
         facts,
         reference,
@@ -453,12 +493,17 @@ def _retention(file: Path | None) -> RetentionPolicy:
         raise SetupError(f"{file}: {e}; `broker audit retention check {file}` says the same") from e
 
 
-def _witnessing(store: _Store, own: str, clock: Clock, telemetry: Telemetry) -> Witnessing | None:
+def _witnessing(store: _Store, own: str, clock: Clock, telemetry: Telemetry) -> WitnessChain | None:
     if store.asked is None:
         return None
     policy, client = store.asked
-    rows = WitnessedRows(store.database, store.notary.origin)
-    made = Witnessing(own, policy, rows, store.reader, client, clock)
+    chain = store.chain
+
+    def of(origin: str) -> Witnessing:
+        rows = WitnessedRows(store.database, origin)
+        return Witnessing(own, policy, rows, chain.logs[origin], client, clock)
+
+    made = WitnessChain(of, lambda: chain.halves, lambda origin: chain.logs[origin].size())
     telemetry.watch_witnesses(made.counts)
     return made
 
@@ -467,7 +512,7 @@ def _anchoring(
     settings: Settings,
     store: _Store,
     own: str,
-    witnessing: Witnessing | None,
+    witnessing: WitnessChain | None,
     telemetry: Telemetry,
     stack: AsyncExitStack,
 ) -> Anchoring | None:
@@ -476,17 +521,22 @@ def _anchoring(
     authority = authority_of(settings.timestamp_url, settings.timestamp_cert)
     stack.push_async_callback(authority.close)
     rows, reader = AnchorRows(store.database, lambda: store.reader.log), store.reader
-    published = witnessing.newest if witnessing else reader.head
+
+    async def published() -> tuple[int, bytes] | None:
+        return await (witnessing.newest(store.notary.origin) if witnessing else reader.head())
+
     every = settings.timestamp_seconds
     made = Anchoring(own, rows, published, reader, authority, every, telemetry.stamped)
     telemetry.watch_anchors(made.counts)
     return made
 
 
-def _watch(telemetry: Telemetry, store: _Store, links: Links) -> None:
+def _watch(telemetry: Telemetry, store: _Store, links: Links, rotations: Rotations) -> None:
     appends, reads = store.log.appends, store.facts.reads
     telemetry.watch_log(
-        lambda: LogCounts(appends.items, appends.batches, store.notary.signatures, reads.batches)
+        lambda: LogCounts(
+            appends.items, appends.batches, store.notary.signatures, reads.batches, bool(rotations.due())
+        )
     )
     telemetry.watch_links(links.attached)
     telemetry.watch_queue("append", lambda: appends.waiting)
@@ -509,12 +559,23 @@ async def _keep_fresh(store: _Store) -> None:
 
 
 async def _keep_tiles(store: _Store) -> None:
-    """Make full tiles as the log grows, so that readers of it cost little, and what was signed last."""
+    """Make full tiles as the log grows, so that readers of it cost little, and what was signed last outlast us;
+    notice a rotation, also one that nobody has finished."""
     while True:
         await asyncio.sleep(REFRESH)
         with suppress(BrokerError):  # readiness says why
+            await store.halves.finish()
+            await store.chain.refresh()
             await store.notary.remember()
             await store.reader.fill_tiles()
+
+
+async def _remind(rotations: Rotations) -> None:
+    """Say once a day that the log is to be rotated, while it is: nothing waits for it, so nobody is woken."""
+    while True:
+        if due := rotations.due():
+            _diagnostics.warning("rotation is due", why=due)
+        await asyncio.sleep(REMIND if due else REMIND / 24)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

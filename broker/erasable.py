@@ -79,15 +79,20 @@ class Finder:
         return Found((), found.words, (), frozenset(), only)
 
     async def _about(self, own: frozenset[str], subject: SubjectRef) -> list[Hit]:
-        """All that these agencies are party to, and find by this identifier."""
+        """All that these agencies are party to, and find by this identifier, in every half-year's log."""
         await self._whole()
-        asked, beyond, hits = frozenset({person(subject)}), -1, list[Hit]()
+        asked, log, beyond, hits = frozenset({person(subject)}), "", -1, list[Hit]()
         while True:
-            page = await self._index.find(asked, beyond, _PAGE, newest_first=False, since=None, until=None)
+            page = await self._index.find(
+                asked, beyond, _PAGE, newest_first=False, since=None, until=None, log=log
+            )
             hits += [hit for hit in page.found if _is_own(hit, own, asked)]
-            if len(page.found) < _PAGE:
+            if len(page.found) == _PAGE:
+                beyond = page.found[-1].index
+            elif page.older:
+                log, beyond = page.older, -1
+            else:
                 return hits
-            beyond = page.found[-1].index
 
     async def _by_id(self, own: frozenset[str], entry: str) -> Hit:
         """An entry that one of these agencies is party to. Raises NotAllowed, in the same words for none."""

@@ -1,8 +1,8 @@
 """Secret keys of the broker, kept outside PostgreSQL: one small port and a folder that implements it.
 
-Separate keys for separate uses: signing the log, blinding the index, wrapping view keys (one for each month
-and retention class, so that destroying one ends every view of that class, backups included). A KMS takes the
-folder's place by implementing `KeyRing`.
+Separate keys for separate uses: signing the log (one for each half-year), blinding the index, wrapping view
+keys (one for each month and retention class, so that destroying one ends every view of that class, backups
+included). A KMS takes the folder's place by implementing `KeyRing`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Protocol
 
 from broker.errors import KeyDestroyed, SetupError
 
+_HALF_YEAR = re.compile(r"[0-9]{4}h[12]", re.ASCII)
 _CLASS = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])\.[a-z][a-z0-9-]{0,31}", re.ASCII)
 
 
@@ -22,7 +23,13 @@ class KeyRing(Protocol):
     """What the broker asks of whatever keeps its keys."""
 
     def signing_seed(self) -> bytes:
-        """32 bytes: the Ed25519 seed that signs checkpoints."""
+        """32 bytes: the Ed25519 seed that signs the deployment's first log; made if it is not there."""
+
+    def make_log_seed(self, half_year: str) -> bytes:
+        """32 bytes: the seed of that half-year's log (`2027h1`), after a rotation; made if it is not there."""
+
+    def log_seed(self, half_year: str) -> bytes | None:
+        """The same; None where it is not there."""
 
     def index_key(self) -> bytes:
         """32 bytes: blinds identifiers in keys, claims and the index."""
@@ -46,8 +53,21 @@ class FolderKeys:
         _private_folder(folder / "views")
 
     def signing_seed(self) -> bytes:
-        """The log's seed, in `log.key`."""
+        """In `log.key`."""
         return _secret(self._folder / "log.key")
+
+    def make_log_seed(self, half_year: str) -> bytes:
+        """In `logs/<half-year>.key`."""
+        path = self._log_key(half_year)
+        _private_folder(path.parent)
+        return _secret(path)
+
+    def log_seed(self, half_year: str) -> bytes | None:
+        """In `logs/<half-year>.key`."""
+        try:
+            return _read(self._log_key(half_year))
+        except FileNotFoundError:
+            return None
 
     def index_key(self) -> bytes:
         """In `index.key`."""
@@ -63,6 +83,11 @@ class FolderKeys:
             return _read(self._view_key(month, retention))
         except FileNotFoundError as e:
             raise KeyDestroyed(f"the key of {month}, {retention} has been destroyed") from e
+
+    def _log_key(self, half_year: str) -> Path:
+        if not _HALF_YEAR.fullmatch(half_year):
+            raise ValueError(f"not a half-year: {half_year}")
+        return self._folder / "logs" / f"{half_year}.key"
 
     def destroy_wrapping_key(self, month: str, retention: str) -> None:
         """Overwrite the file, then remove it, each durably. What a disk keeps of what was overwritten

@@ -48,14 +48,19 @@ class Past(Protocol):
         Raises AuditUnavailable.
         """
 
-    async def leaves(self, start: int, end: int) -> list[Leaf]:
-        """The entries from `start` up to `end` (exclusive) that there are, at most MOST. Raises
-        AuditUnavailable."""
+    async def chain(self) -> tuple[str, ...]:
+        """The names of all logs, newest first. Raises AuditUnavailable."""
 
     async def erased_by(self, items: Sequence[tuple[str, datetime | None]]) -> Mapping[str, str]:
         """The entry that says that something was erased, by the id of a directive, or of an entry with the time
         it was made. What none says is not among them. Raises AuditUnavailable."""
 
-    async def head(self) -> tuple[int, bytes]:
-        """How many entries the log has, and the root of the tree over them. Nothing is signed, so that a look
-        at a log that was tampered with cannot sign what it finds. Raises AuditUnavailable."""
+    async def leaves(self, start: int, end: int, log: str = "") -> list[Leaf]:
+        """The entries of a log (empty: the current one) from `start` up to `end` (exclusive) that there are, at
+        most MOST. KeyError where there is no such log. Raises AuditUnavailable, and InvalidRequest where they
+        are kept in an export alone."""
+
+    async def head(self, log: str = "") -> tuple[int, bytes]:
+        """How many entries a log (empty: the current one) has, and the root of the tree over them. Nothing is
+        signed, so that a look at a log that was tampered with cannot sign what it finds. KeyError where there
+        is no such log. Raises AuditUnavailable."""

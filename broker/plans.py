@@ -35,7 +35,7 @@ from broker.core.planned import (
 from broker.core.recorded import Recorded, is_decision
 from broker.core.reference import Reference
 from broker.errors import IntegrityError, InvalidRequest
-from broker.past import Past
+from broker.past import Leaf, Past
 from broker.ports import Clock, ReferenceSource
 from broker.registry import require
 from broker.replays import PAGE, STEP, Opened, Said, again, opened
@@ -152,7 +152,7 @@ class Plans:
         planned = self._parsed(data, now)
         with self._seats.one(caller.name):
             trial = _Trial(now, planned, at, self._reference.catalogue.labels)
-            end, _ = await self._past.head()
+            ranges = await self._newest(sample.entries)
             detail: dict[str, Json] = {
                 "files": [
                     {"agreement": a.label, "digest": files.digest(d)}
@@ -165,17 +165,29 @@ class Plans:
             made = await self._administration.note(
                 caller, "agreement-planned", detail, actor, words=reason.words
             )
-            start = max(0, end - sample.entries)
-            progress = Planned(made.event_id, trial.changes, end - start)
+            progress = Planned(made.event_id, trial.changes, sum(end - start for _, start, end in ranges))
             yield progress
             oldest = at - timedelta(days=sample.days)
-            while end > start and trial.touched and not progress.done:
-                begin = max(start, end - PAGE)
-                progress = await self._page(progress, trial, begin, end, oldest)
-                end = begin
-                if end > start and not progress.done:
-                    yield progress
+            for log, start, end in ranges:
+                while end > start and trial.touched and not progress.done:
+                    begin = max(start, end - PAGE)
+                    leaves = await self._past.leaves(begin, end, log)
+                    progress = await self._page(progress, trial, leaves, oldest)
+                    end = begin
+                    if end > start and not progress.done:
+                        yield progress
             yield _ended(progress)
+
+    async def _newest(self, entries: int) -> list[tuple[str, int, int]]:
+        """Where the newest so many entries are: log, first, and the one after the last; newest log first."""
+        found: list[tuple[str, int, int]] = []
+        for log in await self._past.chain():
+            end, _ = await self._past.head(log)
+            found.append((log, max(0, end - entries), end))
+            entries -= end
+            if entries <= 0:
+                break
+        return found
 
     def _parsed(self, data: Sequence[bytes], reference: Reference) -> list[Agreement]:
         """The files, each checked beside those before it."""
@@ -196,8 +208,9 @@ class Plans:
             reference = swapped(reference, reference, (*others, agreement), labels)
         return planned
 
-    async def _page(self, progress: Planned, trial: _Trial, begin: int, end: int, oldest: datetime) -> Planned:
-        leaves = await self._past.leaves(begin, end)
+    async def _page(
+        self, progress: Planned, trial: _Trial, leaves: Sequence[Leaf], oldest: datetime
+    ) -> Planned:
         young = [leaf for leaf in leaves if parse_entry(leaf.entry).at >= oldest]
         unread = 0
         chosen: list[tuple[Opened, Recorded]] = []

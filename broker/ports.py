@@ -182,8 +182,9 @@ class LogView(Protocol):
     async def parties(self, entry: str) -> tuple[str, str]:
         """Requester and provider agency, empty where there is none. KeyError if no such entry."""
 
-    async def id_at(self, index: int) -> str:
-        """The id of the entry at this place of the current log, from 0. KeyError if no such entry."""
+    async def id_at(self, index: int, log: str = "") -> str:
+        """The id of the entry at this place, from 0, of the log of that name (empty: the current one). KeyError
+        if there is no such log or entry."""
 
     async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
         """Consistency proof from `old` to `new` entries (0: all), and the checkpoint of `new`. KeyError where
@@ -204,14 +205,19 @@ class Hit(Struct, frozen=True):
 
 
 class Hits(Struct, frozen=True):
-    """What a search found, in order; entries from `done` on are not in the index yet."""
+    """What a search found in one log, in order; entries of it from `done` on are not in the index yet.
+
+    `log` is its name, `older` that of the log before it; empty where there is none.
+    """
 
     found: tuple[Hit, ...]
     done: int
+    log: str = ""
+    older: str = ""
 
 
 class LogSearch(Protocol):
-    """The search index of the current log."""
+    """The search index of all logs, each by itself."""
 
     async def find(
         self,
@@ -222,11 +228,15 @@ class LogSearch(Protocol):
         newest_first: bool,
         since: datetime | None,
         until: datetime | None,
+        log: str = "",
     ) -> Hits:
-        """Entries with all these terms, below `beyond` newest first, or above it in their order."""
+        """Entries with all these terms, below `beyond` newest first, or above it in their order.
+
+        Of the log of that name; empty: the current one. KeyError where there is none.
+        """
 
     async def progress(self) -> tuple[int, int]:
-        """Entries in the index, and in the log."""
+        """Entries in the index, and in the log, of the current one."""
 
 
 class Witnesses(Protocol):

@@ -59,12 +59,13 @@ async def _beat(pulse: Path) -> None:
 
 
 def told(broker: Running) -> dict[str, object]:
-    """What the ready file says: ports, the log's verifier key and name, and each worker."""
+    """What the ready file says: ports, the log's verifier key, those of all logs, its name, and each worker."""
     worker = {"id": broker.worker.id, "address": broker.worker.address, "http": broker.direct_http_port}
     return {
         "grpc": broker.grpc_port,
         "http": broker.http_port,
         "vkey": broker.vkey,
+        "vkeys": list(broker.vkeys),
         "log": broker.origin,
         "workers": [worker],
     }

@@ -144,9 +144,10 @@ class Replays:
         return await self._named(await self._again(recorded, said))
 
     async def log(
-        self, caller: Caller, since: int, until: int, actor: Actor, reason: Reason
+        self, caller: Caller, since: int, until: int, actor: Actor, reason: Reason, log: str = ""
     ) -> AsyncIterator[Progress]:
-        """Every decision of the log from the place `since` on (`until` 0: to its end), page by page.
+        """Every decision of a log from the place `since` on (`until` 0: to its end), page by page. `log` is its
+        origin or half-year; empty: the current one.
 
         Auditors only. That somebody looked, and at which range, is committed before anything is shown. What is
         replayed from the first entry to the last is held against the root of the tree as well.
@@ -154,31 +155,35 @@ class Replays:
         require(caller, Function.AUDITOR)
         if not reason.code:
             raise InvalidRequest("reason.code", "say what the replay is for")
-        size, _ = await self._past.head()
+        log = log or (await self._past.chain())[0]
+        try:
+            size, _ = await self._past.head(log)
+        except KeyError as e:
+            raise InvalidRequest("log", "is no log of this broker") from e
         end = min(until or size, size)
         if since > end:
             raise InvalidRequest("since", f"the log has {size} entries; places are counted from 0")
         with self._seats.one(caller.name):
-            detail: dict[str, Json] = {"since": since, "until": end, "reason": reason.code}
+            detail: dict[str, Json] = {"log": log, "since": since, "until": end, "reason": reason.code}
             await self._administration.note(caller, "log-replayed", detail, actor, words=reason.words)
             progress = Progress(since, end, 0, 0, 0, 0, 0, ())
             yield progress
             tree = EMPTY_RANGE
             while progress.index < end:
-                leaves = await self._past.leaves(progress.index, min(progress.index + PAGE, end))
+                leaves = await self._past.leaves(progress.index, min(progress.index + PAGE, end), log)
                 if not leaves or leaves[0].index != progress.index:
                     raise IntegrityError(f"the log has no entry {progress.index}, and it has {size}")
                 progress = await self._page(progress, leaves)
                 tree = tree.extend(leaf_hash(leaf.entry) for leaf in leaves) if since == 0 else tree
-                if progress.index == size and since == 0 and not await self._makes_the_tree(tree):
+                if progress.index == size and since == 0 and not await self._makes_the_tree(tree, log):
                     progress = _not_the_tree(progress)
                 yield progress
 
-    async def _makes_the_tree(self, tree: CompactRange) -> bool:
+    async def _makes_the_tree(self, tree: CompactRange, log: str) -> bool:
         """Whether these entries, with those that have come since, make the root of the log."""
-        size, root = await self._past.head()
+        size, root = await self._past.head(log)
         while tree.size < size:
-            leaves = await self._past.leaves(tree.size, min(tree.size + MOST, size))
+            leaves = await self._past.leaves(tree.size, min(tree.size + MOST, size), log)
             if not leaves:
                 return False
             tree = tree.extend(leaf_hash(leaf.entry) for leaf in leaves)

@@ -19,7 +19,7 @@ from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Audience
 from broker.core.searchterms import CALLS_REFUSED, KINDS, Question, term, terms_of
 from broker.errors import InvalidRequest, NotAllowed
-from broker.ports import Hit, LogSearch
+from broker.ports import Hit, Hits, LogSearch
 
 PAGE = 200
 _CHUNK = 200
@@ -39,11 +39,14 @@ class Seen(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True):
-    """What was found, where to go on (None: nothing is left), and up to which entry the index reaches."""
+    """What was found in one log, where to go on in it (None: nothing is left), and up to which entry the index
+    reaches. `older` is the log before this one, to be searched next; empty where there is none."""
 
     found: tuple[Seen, ...]
     beyond: int | None
     done: int
+    log: str = ""
+    older: str = ""
 
 
 class Searches:
@@ -65,8 +68,10 @@ class Searches:
         beyond: int | None = None,
         wanted: int = 0,
         follow: bool = False,
+        log: str = "",
     ) -> Page:
-        """The first page, newest entries first. `beyond` is where an earlier look ended.
+        """The first page, newest entries first. An earlier look ended at `beyond` of `log` (empty: the current
+        one).
 
         That somebody looks is committed before anything is read: for how much (`wanted`; 0: this page), and
         whether they stay for what comes.
@@ -74,28 +79,39 @@ class Searches:
         Raises InvalidRequest, NotAllowed, AuditUnavailable.
         """
         check(caller, question, reason)
-        # A search does not find itself.
-        begins = min(
-            await self._note(caller, question, actor, reason, beyond, wanted or limit, follow),
-            NEWEST if beyond is None else beyond,
-        )
-        return await self._read(caller, question, limit, begins, newest_first=True)
+        begins = NEWEST if beyond is None else beyond
+        noted = await self._note(caller, question, actor, reason, beyond, log, wanted or limit, follow)
+        if not log:  # A search does not find itself.
+            begins = min(noted, begins)
+        return await self._read(caller, question, limit, begins, True, log)
 
     async def on(
-        self, caller: Caller, question: Question, beyond: int, limit: int = PAGE, *, newest_first: bool
+        self,
+        caller: Caller,
+        question: Question,
+        beyond: int,
+        limit: int = PAGE,
+        *,
+        newest_first: bool,
+        log: str = "",
     ) -> Page:
         """More of the same look, or what has come since it began: it was noted then."""
-        return await self._read(caller, question, limit, beyond, newest_first)
+        return await self._read(caller, question, limit, beyond, newest_first, log)
 
     async def every(self, caller: Caller, question: Question, below: int) -> AsyncIterator[Seen]:
-        """Every entry below a place that the caller may see, newest first, a page in memory at a time. Whoever
-        asks has noted the look."""
-        at: int | None = below
-        while at is not None:
-            page = await self._read(caller, question, PAGE, at, newest_first=True)
+        """Every entry below a place of the current log, and of those before it, that the caller may see, newest
+        first, a page in memory at a time. Whoever asks has noted the look."""
+        at, log = below, ""
+        while True:
+            page = await self._read(caller, question, PAGE, at, True, log)
             for seen in page.found:
                 yield seen
-            at = page.beyond
+            if page.beyond is not None:
+                at, log = page.beyond, page.log
+            elif page.older:
+                at, log = NEWEST, page.older
+            else:
+                return
 
     async def reach(self) -> int:
         """Entries from the first that a search looks through."""
@@ -106,26 +122,49 @@ class Searches:
         """Entries in the index, and in the log."""
         return await self._index.progress()
 
-    async def _read(self, caller: Caller, question: Question, limit: int, at: int, newest_first: bool) -> Page:
+    async def current(self) -> str:
+        """The name of the current log."""
+        nothing = await self._index.find(frozenset(), NEWEST, 1, newest_first=False, since=None, until=None)
+        return nothing.log
+
+    async def _read(
+        self, caller: Caller, question: Question, limit: int, at: int, newest_first: bool, log: str
+    ) -> Page:
         terms, looked, found = question.terms(), 0, list[Seen]()
         if caller.function is Function.PARTNER:
             terms |= {term("agency", caller.agency)}
         while True:
-            async with self._looks:
-                hits = await self._index.find(
-                    terms, at, _CHUNK, newest_first=newest_first, since=question.since, until=question.until
-                )
+            hits = await self._find(question, terms, at, newest_first, log)
+            log = hits.log  # should it be rotated meanwhile, this page stays in one
             for hit in hits.found:
                 at = hit.index
                 if (shown := seen(caller, question, hit)) is not None:
                     found.append(shown)
                     if len(found) == limit:
-                        return Page(tuple(found), at, hits.done)
+                        return Page(tuple(found), at, hits.done, hits.log, hits.older)
             looked += len(hits.found)
             if len(hits.found) < _CHUNK:
-                return Page(tuple(found), None, hits.done)
+                return Page(tuple(found), None, hits.done, hits.log, hits.older)
             if looked >= _MOST:
-                return Page(tuple(found), at, hits.done)
+                return Page(tuple(found), at, hits.done, hits.log, hits.older)
+
+    async def _find(
+        self, question: Question, terms: frozenset[str], at: int, newest_first: bool, log: str
+    ) -> Hits:
+        """The next of them, of one log. Raises InvalidRequest where there is none of that name."""
+        async with self._looks:
+            try:
+                return await self._index.find(
+                    terms,
+                    at,
+                    _CHUNK,
+                    newest_first=newest_first,
+                    since=question.since,
+                    until=question.until,
+                    log=log,
+                )
+            except KeyError as e:
+                raise InvalidRequest("log", "is no log of this broker") from e
 
     async def _note(
         self,
@@ -134,6 +173,7 @@ class Searches:
         actor: Actor,
         reason: Reason,
         beyond: int | None,
+        log: str,
         wanted: int,
         follow: bool,
     ) -> int:
@@ -143,6 +183,7 @@ class Searches:
             "since": question.since.isoformat() if question.since else None,
             "until": question.until.isoformat() if question.until else None,
             "beyond": beyond,
+            "log": log or None,
             "limit": wanted,
             "follow": follow,
             "reason": reason.code,

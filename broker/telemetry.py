@@ -47,6 +47,8 @@ class LogCounts:
     batches: int
     signatures: int
     fact_reads: int
+    # Whether the log's half-year is over.
+    rotation_due: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +257,8 @@ class _Watched(Collector):
             yield CounterMetricFamily("broker_log_batches", "Statements that appended them.", counts.batches)
             yield CounterMetricFamily("broker_log_signatures", "Checkpoints signed.", counts.signatures)
             yield CounterMetricFamily("broker_fact_reads", "Queries of facts.", counts.fact_reads)
+            due = float(counts.rotation_due)
+            yield GaugeMetricFamily("broker_log_rotation_due", "Whether the log's half-year is over.", due)
         if self.links is not None:
             attached: dict[str, int] = {}
             for agency, count in self.links().items():

@@ -32,11 +32,13 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a worker says of itself every second. `attached` are agencies whose adapters have a link to it."""
+    """What a worker says of itself every second. `attached` are agencies whose adapters have a link to it,
+    `next_vkey` the key that it holds for the next log (empty: none)."""
 
     worker: Worker
     draining: bool
     attached: frozenset[str]
+    next_vkey: str = ""
 
 
 class WorkerTable(Protocol):
@@ -57,6 +59,8 @@ class Workers:
         self.draining = False
         # Called with the live workers whenever they have changed.
         self.changed: Callable[[tuple[Worker, ...]], None] = lambda live: None
+        # The key for the next log that this worker holds.
+        self.held: Callable[[], str] = lambda: ""
         self._table = table
         self._attached = attached
         self._others: tuple[Beat, ...] = ()
@@ -67,6 +71,10 @@ class Workers:
         """Workers that an adapter should have a link to, this one among them unless it is going."""
         found = {other.worker for other in self._others if not other.draining}
         return tuple(sorted(found if self.draining else found | {self.own}))
+
+    def holding(self) -> dict[str, str]:
+        """By the id of each worker that lives, the key that it holds for the next log."""
+        return {self.own.id: self.held()} | {other.worker.id: other.next_vkey for other in self._others}
 
     def lacking(self) -> frozenset[str]:
         """Agencies that another live worker reaches and this one does not."""
@@ -87,7 +95,7 @@ class Workers:
     async def beat(self) -> None:
         """Say once that this worker lives, and see who else does. Raises AuditUnavailable."""
         before = self.live
-        own = Beat(self.own, self.draining, frozenset(self._attached()))
+        own = Beat(self.own, self.draining, frozenset(self._attached()), self.held())
         self._others = await self._table.beat(own, GONE_AFTER)
         if self.live != before:
             self.changed(self.live)

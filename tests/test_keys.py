@@ -28,15 +28,18 @@ def test_keys_are_private_apart_and_lasting(tmp_path: Path) -> None:
             ring.make_wrapping_key("2026-11", "standard"),
             ring.make_wrapping_key("2026-12", "standard"),
             ring.make_wrapping_key("2026-12", "long"),
+            ring.make_log_seed("2027h1"),
         ]
     finally:
         os.umask(old)
-    assert len(set(keys)) == 5
+    assert len(set(keys)) == 6
     assert {len(k) for k in keys} == {32}
     assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o700
     assert _modes(tmp_path / "keys") == {
         "keys/log.key": "0o600",
         "keys/index.key": "0o600",
+        "keys/logs": "0o700",
+        "keys/logs/2027h1.key": "0o600",
         "keys/views": "0o700",
         "keys/views/2026-11.standard.key": "0o600",
         "keys/views/2026-12.standard.key": "0o600",
@@ -44,6 +47,7 @@ def test_keys_are_private_apart_and_lasting(tmp_path: Path) -> None:
     }
     again = FolderKeys(tmp_path / "keys")
     assert [again.signing_seed(), again.index_key(), again.wrapping_key("2026-11", "standard")] == keys[:3]
+    assert [again.log_seed("2027h1"), again.log_seed("2027h2")] == [keys[5], None]
 
 
 def test_a_destroyed_key_is_not_made_again(tmp_path: Path) -> None:

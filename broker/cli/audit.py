@@ -21,8 +21,10 @@ from broker.cli import (
     audit_fsck,
     audit_hold,
     audit_index,
+    audit_keys,
     audit_late,
     audit_log,
+    audit_partition,
     audit_report,
     audit_retention,
     audit_search,
@@ -34,6 +36,7 @@ from broker.cli import (
 )
 from broker.cli.audit_erase import erase
 from broker.cli.audit_replay import replay
+from broker.cli.audit_rotate import rotate
 from broker.cli.connection import Link
 from broker.cli.remote import AUDITOR, remote
 from broker.errors import IntegrityError, NotAllowed
@@ -53,6 +56,8 @@ app = typer.Typer(
 )
 
 app.command("replay")(replay)
+app.command("rotate")(rotate)
+app.command("keys")(audit_keys.keys)
 app.command("erase")(erase)
 app.command("scrub")(audit_retention.scrub)
 app.add_typer(audit_hold.app, name="hold")
@@ -62,10 +67,10 @@ EventId = Annotated[
     str,
     typer.Argument(
         metavar="ENTRY",
-        help="The entry's id, or its index in the log, as the command that made it printed them.",
+        help="The entry's id, or its index in the current log, or in another as 2026h2:INDEX.",
     ),
 ]
-_INDEX = re.compile(r"[0-9]{1,18}", re.ASCII)
+_INDEX = re.compile(r"(?:([0-9]{4}h[12]):)?([0-9]{1,18})", re.ASCII)
 Vkey = Annotated[
     Path | None,
     typer.Option(
@@ -239,6 +244,7 @@ app.add_typer(audit_index.app, name="index")
 REPORTS = (audit_report, audit_signs, audit_access)
 app.add_typer(audit_report.app, name="report")
 app.add_typer(audit_complaint.app, name="complaint")
+app.add_typer(audit_partition.app, name="partition")
 
 
 def _fetch(
@@ -259,7 +265,8 @@ def _fetch(
     from broker.v1 import exchange_pb2
     from broker.v1.audit_pb2_grpc import AuditServiceStub
 
-    index = int(event_id) if _INDEX.fullmatch(event_id) else None
+    place = _INDEX.fullmatch(event_id)
+    index = int(place[2]) if place else None
     request = pb.GetReceiptRequest(
         event_id=event_id if index is None else "",
         index=index,
@@ -267,6 +274,8 @@ def _fetch(
         witnessed=witnessed,
         timestamped=timestamped,
     )
+    if place and place[1]:
+        request.log = place[1]
     if opened:
         request.actor.CopyFrom(exchange_pb2.Actor(id=actor_id, role=role))
         request.reason.CopyFrom(exchange_pb2.ReasonCode(code=reason, words=words))

@@ -59,6 +59,7 @@ def fsck(
     head, ids, times, claims, the search index's reach, and with the key folder every view; what has been erased
     is named as that. Exit 0 good; 1 something is wrong; 6 the log cannot be read.
     """
+    from broker.core.tiles import PARTITION
     from broker.offline.fsck import fsck as check
 
     keys = audit_log.keys_of(vkey)
@@ -84,6 +85,9 @@ def fsck(
         output.say(
             f"GOOD {report.origin}: {report.entries} entries and {report.tiles} tiles make the signed root"
         )
+        for first in report.dropped:
+            last = first + PARTITION - 1
+            output.say(f"Entries {first} to {last} are kept in an export alone; their hashes are good.")
     else:
         for problem in report.problems:
             output.say(f"BAD {problem}")
@@ -99,6 +103,7 @@ def _told(report: Report) -> dict[str, object]:
         "size": report.size,
         "entries": report.entries,
         "tiles": report.tiles,
+        "dropped": report.dropped,
         "good": report.good,
         "problems": [_row(each) for each in report.problems],
         "more": report.more,

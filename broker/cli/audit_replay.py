@@ -27,6 +27,9 @@ def replay(
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
     since: Annotated[int, typer.Option(min=0, metavar="N", help="Begin at this entry, counted from 0.")] = 0,
+    log: Annotated[
+        str, typer.Option(metavar="LOG", help="Of this log, such as 2026h2; by default the current one.")
+    ] = "",
     until: Annotated[
         int, typer.Option(min=0, metavar="N", help="End before this entry; 0: at the end of the log as it is.")
     ] = 0,
@@ -48,6 +51,7 @@ def replay(
 
     request = audit_pb2.ReplayDecisionsRequest(
         since=since,
+        log=log,
         until=until,
         actor=exchange_pb2.Actor(id=actor_id, role=role),
         reason=exchange_pb2.ReasonCode(code=reason, words=words),

@@ -76,6 +76,9 @@ def search(
         int | None,
         typer.Option(min=0, metavar="INDEX", help="Go on below it, as a search said."),
     ] = None,
+    log: Annotated[
+        str, typer.Option(metavar="LOG", help="Begin at this log, not at the current one: 2026h2.")
+    ] = "",
     follow: Annotated[bool, typer.Option("--follow", help="Stay, and show what comes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with the view.")] = False,
 ) -> None:
@@ -93,6 +96,7 @@ def search(
         limit=limit,
         follow=follow,
         beyond=beyond,
+        log=log,
         actor=exchange_pb2.Actor(id=actor_id, role=role),
         reason=exchange_pb2.ReasonCode(code=reason, words=words),
     )
@@ -106,7 +110,7 @@ def search(
     for page in link.stream(AuditServiceStub(link.channel).Search, request, forever=follow):
         found += len(page.hits)
         for hit in page.hits:
-            _show(hit, as_json)
+            _show(hit, page.log, as_json)
     if not as_json:
         _end(found, page)
 
@@ -121,13 +125,20 @@ def fact(text: str) -> pb.SearchFact:
     return pb.SearchFact(kind=kind, value=value)
 
 
-def _show(hit: pb.SearchHit, as_json: bool) -> None:
+def _show(hit: pb.SearchHit, log: str, as_json: bool) -> None:
     import json
 
     view = json.loads(hit.view)
     at = hit.at.ToJsonString()
     if as_json:
-        line = {"index": hit.index, "entry": hit.event_id, "at": at, "audience": hit.audience, "view": view}
+        line = {
+            "log": log,
+            "index": hit.index,
+            "entry": hit.event_id,
+            "at": at,
+            "audience": hit.audience,
+            "view": view,
+        }
         output.say(json.dumps(line, ensure_ascii=True))
         return
     told = [view.get(key) for key in ("event", "outcome", "code", "record_type", "provider", "agreement")]
@@ -137,5 +148,5 @@ def _show(hit: pb.SearchHit, as_json: bool) -> None:
 
 
 def _end(found: int, page: pb.SearchPage) -> None:
-    more = f"; more below: --beyond {page.beyond}" if page.HasField("beyond") else ""
-    output.say(f"{found} found{more}. The index reaches entry {page.indexed}.")
+    more = f"; more below: --log {page.log} --beyond {page.beyond}" if page.HasField("beyond") else ""
+    output.say(f"{found} found{more}. The index reaches entry {page.indexed} of {page.log}.")

@@ -192,6 +192,7 @@ class _Live:
         watch = Watch(
             known.verifiers,
             channel.consistency,
+            channel.link,
             state=state,
             distrusted=distrusted,
         )
@@ -201,8 +202,8 @@ class _Live:
             await channel.close()
             raise
         if unary:
-            return cls(channel, watch, Unary(channel, watch.open, bounds[0]))
-        stream = Stream(channel, watch.open, Flights(*bounds))
+            return cls(channel, watch, Unary(channel, watch.open, watch.link, bounds[0]))
+        stream = Stream(channel, watch.open, watch.link, Flights(*bounds))
         ways.append(stream)
         stream.start()
         return cls(channel, watch, stream)

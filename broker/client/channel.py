@@ -14,16 +14,20 @@ import grpc
 from broker.client.asking import MAX_TIMEOUT
 from broker.client.failures import Failure, printable, read_call
 from broker.client.watch import Proof
+from broker.core.rotation import Link
 from broker.errors import CannotConnect
 from broker.pki.explain import explain_tls
 from broker.pki.tls import Reloader, TlsFiles, TlsMaterial
 from broker.v1.audit_pb2 import ConsistencyRequest
 from broker.v1.audit_pb2_grpc import AuditServiceStub
 from broker.v1.exchange_pb2_grpc import ExchangeServiceStub
+from broker.v1.rotation_pb2 import FollowRequest
+from broker.v1.rotation_pb2_grpc import RotationServiceStub
 
 if TYPE_CHECKING:
     from broker.v1.audit_pb2_grpc import AuditServiceAsyncStub
     from broker.v1.exchange_pb2_grpc import ExchangeServiceAsyncStub
+    from broker.v1.rotation_pb2_grpc import RotationServiceAsyncStub
 
 _CONSISTENCY_TIMEOUT = 3.0
 _EXPLAIN_TIMEOUT = 2.0
@@ -65,9 +69,9 @@ class Channel:
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
-    async def consistency(self, first: int, second: int) -> Proof:
+    async def consistency(self, log: str, first: int, second: int) -> Proof:
         """Ask for the consistency proof between two sizes (RFC 6962 section 2.1.2). Raises BrokerError."""
-        request = ConsistencyRequest(to=second)
+        request = ConsistencyRequest(to=second, log=log)
         setattr(request, "from", first)  # a word that Python keeps for itself
         audit: AuditServiceAsyncStub = AuditServiceStub(self._channel)
         try:
@@ -75,6 +79,23 @@ class Channel:
         except grpc.aio.AioRpcError as error:
             raise read_call(error).error from error
         return Proof(tuple(response.proof), response.checkpoint)
+
+    async def link(self, log: str, size: int) -> Link:
+        """Ask how the log after this one is reached, from so many entries of it. Raises BrokerError."""
+        service: RotationServiceAsyncStub = RotationServiceStub(self._channel)
+        try:
+            said = await service.Follow(FollowRequest(log=log, size=size), timeout=_CONSISTENCY_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            raise read_call(error).error from error
+        return Link(
+            said.last,
+            tuple(said.last_proof),
+            said.final,
+            tuple(said.consistency),
+            said.first,
+            tuple(said.first_proof),
+            said.head,
+        )
 
     async def explain(self, failure: Failure) -> CannotConnect | None:
         """Why nothing gets through, if that is what this failure means: UNAVAILABLE, and not by the broker."""

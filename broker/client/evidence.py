@@ -7,7 +7,7 @@ way round: an answer leaves this module verified or as IntegrityError.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -40,6 +40,9 @@ from broker.v1 import exchange_pb2 as wire
 
 Open = Callable[[bytes], Checkpoint]
 """Opens a checkpoint note and holds it against what the log has shown before. Raises IntegrityError."""
+
+FollowTo = Callable[[bytes], Awaitable[None]]
+"""Follows the log to the one that a checkpoint is of, where that could not be opened (Unlinked)."""
 
 # What a refusal's code says of the decision's outcome in the view; any other code means "refuse".
 _OUTCOMES = {"referred": {"refer"}, "ambiguous": {"permit", "refuse"}}

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from broker.client.believed import Learnt
 from broker.client.trail import Contradiction, Seen, Trail
 from broker.core import canonical
 from broker.core.canonical import Json
@@ -29,21 +30,27 @@ class Memory:
 
     def __init__(self) -> None:
         self.trails: dict[str, Trail] = {}
+        self.learnt: Sequence[Learnt] = ()
         self.contradiction: Contradiction | None = None
         self.changed = False
-        self._latest = ""
 
     @property
     def current(self) -> Trail | None:
-        """The trail of the log seen last."""
-        return self.trails.get(self._latest)
+        """The trail of the newest log seen: names of half-years sort by time."""
+        return self.trails[max(self.trails)] if self.trails else None
+
+    @property
+    def behind(self) -> Trail | None:
+        """A trail on which something waits to be proven, the newest such."""
+        return next(
+            (self.trails[each] for each in sorted(self.trails, reverse=True) if self.trails[each].behind), None
+        )
 
     def observe(self, seen: Seen) -> None:
         """Take note of a checkpoint that verified. Raises Contradiction, now and at every later call."""
         if self.contradiction is not None:
             raise self.again()
         origin = seen.checkpoint.origin
-        self._latest = origin
         trail = self.trails.get(origin)
         if trail is None:
             self.trails[origin] = Trail(seen, choose=secrets.randbelow)
@@ -71,44 +78,47 @@ class Memory:
     def to_bytes(self) -> bytes:
         """Canonical JSON of all that is remembered."""
         broken = self.contradiction
+        links: list[Json] = [each.as_json() for each in self.learnt]
         return canonical.encode(
             {
                 "v": _VERSION,
-                "logs": [
-                    {"proven": _text(t.proven), "waiting": [_text(seen) for seen in t.waiting]}
-                    for t in self.trails.values()
-                ],
+                "logs": [_trail(t) for t in self.trails.values()],
+                "links": links,
                 "contradiction": None if broken is None else [_text(broken.first), _text(broken.second)],
             }
         )
 
     @classmethod
-    def from_bytes(cls, data: bytes, open_note: OpenNote) -> Memory:
-        """Return what was remembered. Raises IntegrityError for a note that does not open or a wrong form."""
+    def from_bytes(cls, data: bytes, open_note: OpenNote, learn: Callable[[Learnt], None]) -> Memory:
+        """Return what was remembered; what was learnt of later keys is told first.
+
+        Raises IntegrityError for a note that does not open or a wrong form.
+        """
         memory = cls()
         fields = canonical.decode_object(data)
         logs, broken = fields.get("logs"), fields.get("contradiction")
         if fields.get("v") != _VERSION or not isinstance(logs, list):
             raise IntegrityError("memory: not of a form that is known here")
+        for each in _list(fields.get("links", [])):
+            learn(Learnt.from_json(each))
         for log in logs:
             if not isinstance(log, dict):
                 raise IntegrityError("memory: not of a form that is known here")
             proven = open_note(_note(log.get("proven")))
             waiting = [open_note(_note(each)) for each in _list(log.get("waiting"))]
-            memory._latest = proven.checkpoint.origin
-            memory.trails[memory._latest] = Trail(proven, waiting, choose=secrets.randbelow)
+            memory.trails[proven.checkpoint.origin] = Trail(proven, waiting, choose=secrets.randbelow)
         if broken is not None:
             first, second = (open_note(_note(each)) for each in _list(broken))
             memory.contradiction = Contradiction("remembered from an earlier run", first, second)
         return memory
 
 
-def load(path: Path, open_note: OpenNote) -> Memory:
+def load(path: Path, open_note: OpenNote, learn: Callable[[Learnt], None]) -> Memory:
     """What the file remembers; nothing where there is no file. Raises SetupError, IntegrityError naming it."""
     if not path.exists():
         return Memory()
     try:
-        return Memory.from_bytes(read_file(path), open_note)
+        return Memory.from_bytes(read_file(path), open_note, learn)
     except (IntegrityError, ValueError) as error:
         raise IntegrityError(f"{path}: {error}") from error
 
@@ -124,6 +134,11 @@ def save(path: Path, data: bytes) -> None:
             os.close(folder)
     except OSError as error:
         raise SetupError(f"cannot sync {path.parent}: {error.strerror}") from error
+
+
+def _trail(trail: Trail) -> Json:
+    waiting: list[Json] = [_text(seen) for seen in trail.waiting]
+    return {"proven": _text(trail.proven), "waiting": waiting}
 
 
 def _text(seen: Seen) -> str:

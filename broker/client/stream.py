@@ -20,9 +20,10 @@ from broker.client.asking import Asked
 from broker.client.backoff import backoff
 from broker.client.channel import Channel
 from broker.client.disclosure import Disclosure
-from broker.client.evidence import Answer, Open
+from broker.client.evidence import Answer, FollowTo, Open
 from broker.client.failures import Failure, read_call, read_status
 from broker.client.flights import Flight, Flights
+from broker.client.trail import Unlinked
 from broker.errors import BrokerError, CannotConnect, IntegrityError, ProviderTimeout, frames_of
 from broker.v1 import exchange_pb2 as wire
 
@@ -45,9 +46,11 @@ _ENDED: Final = (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidSt
 class Stream:
     """Asks over the stream. `start` it; `ask` many at once; `close` it."""
 
-    def __init__(self, channel: Channel, open_note: Open, flights: Flights) -> None:
+    def __init__(self, channel: Channel, open_note: Open, follow_to: FollowTo, flights: Flights) -> None:
         self._channel = channel
         self._open_note = open_note
+        self._follow_to = follow_to
+        self._following: set[asyncio.Task[None]] = set()
         self._flights = flights
         self._task: asyncio.Task[None] | None = None
         self._call: Call | None = None
@@ -96,9 +99,9 @@ class Stream:
             await self._part(self._call)
         if self._saying is not None:
             self._saying.cancel()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in (*self._following, *([self._task] if self._task else [])):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _part(self, call: Call) -> None:
         """Say what is left to say and wait for the broker to hang up, for a moment."""
@@ -189,7 +192,8 @@ class Stream:
             if not self._flights.expects(request_id):
                 raise IntegrityError("answer: an outcome of a request that is not in flight")
         if reply.checkpoint:
-            self._open_note(reply.checkpoint)
+            with contextlib.suppress(Unlinked):  # each outcome that it serves says so, and waits
+                self._open_note(reply.checkpoint)
         for outcome in reply.outcomes:
             flight = self._flights.answered(outcome.request_id)
             if flight is not None and not flight.answer.done():
@@ -198,6 +202,13 @@ class Stream:
     def _settle(self, flight: Flight, outcome: wire.Outcome, checkpoint: bytes) -> None:
         try:
             answer = self._read(flight.asked, outcome, checkpoint)
+        except Unlinked as unlinked:
+            task = asyncio.get_running_loop().create_task(
+                self._settle_later(flight, outcome, checkpoint, unlinked.note), name="client-follow"
+            )
+            self._following.add(task)
+            task.add_done_callback(self._following.discard)
+            return
         except BrokerError as error:
             flight.fail(error)
             return
@@ -206,6 +217,18 @@ class Stream:
             self._flights.acknowledge(answer.request_id)
             if self._saying is None:
                 self._saying = asyncio.get_running_loop().call_later(_SAY_WITHIN, self._say)
+
+    async def _settle_later(
+        self, flight: Flight, outcome: wire.Outcome, checkpoint: bytes, note: bytes
+    ) -> None:
+        """The same once the log, which has been rotated, was followed to where the outcome's evidence is."""
+        try:
+            await self._follow_to(note)
+        except BrokerError as error:
+            flight.fail(error)
+            return
+        if not flight.answer.done():
+            self._settle(flight, outcome, checkpoint)
 
     def _say(self) -> None:
         self._saying = None

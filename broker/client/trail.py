@@ -31,6 +31,14 @@ class Seen:
         return self.checkpoint.size
 
 
+class Unlinked(IntegrityError):  # noqa: N818 - it is
+    """A checkpoint of a log that nothing believed leads to yet: `note`. To be followed, or refused."""
+
+    def __init__(self, note: bytes) -> None:
+        super().__init__("checkpoint: of a log that is not linked to the one that is known")
+        self.note = note
+
+
 class Contradiction(IntegrityError):  # noqa: N818 - it is one
     """A log signed two checkpoints that cannot both be true. They are the evidence."""
 
@@ -104,3 +112,13 @@ class Trail:
             self._waiting.pop(seen.size, None)
             if seen.size > self.proven.size:
                 self.proven = seen
+
+    def extend(self, start: Seen, seen: Seen) -> None:
+        """Take note of a checkpoint that has been proven to extend `start`. Raises Contradiction.
+
+        Where something else has been proven meanwhile, it waits like any other.
+        """
+        self.observe(seen)
+        if self.proven is start and seen.size > start.size:
+            self._waiting.pop(seen.size, None)
+            self.proven, self._asked = seen, None

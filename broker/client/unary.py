@@ -7,6 +7,8 @@ remaining time. There is no acknowledgement of receipt here; the stream carries 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar
 
 import grpc
 
@@ -14,9 +16,10 @@ from broker.client import evidence
 from broker.client.asking import Asked
 from broker.client.backoff import backoff
 from broker.client.channel import Channel
-from broker.client.evidence import Answer, Open
+from broker.client.evidence import Answer, FollowTo, Open
 from broker.client.failures import read_call
 from broker.client.flights import MAX_IN_FLIGHT
+from broker.client.trail import Unlinked
 from broker.errors import CannotConnect, ProviderTimeout, Saturated
 from broker.v1 import exchange_pb2 as wire
 
@@ -24,12 +27,18 @@ from broker.v1 import exchange_pb2 as wire
 _ON_THE_WAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
+T = TypeVar("T")
+
+
 class Unary:
     """Asks call by call."""
 
-    def __init__(self, channel: Channel, open_note: Open, max_in_flight: int = MAX_IN_FLIGHT) -> None:
+    def __init__(
+        self, channel: Channel, open_note: Open, follow_to: FollowTo, max_in_flight: int = MAX_IN_FLIGHT
+    ) -> None:
         self._channel = channel
         self._open_note = open_note
+        self._follow_to = follow_to
         self._max_in_flight = max_in_flight
         self._in_flight = 0
 
@@ -57,7 +66,9 @@ class Unary:
                 on_the_way = failure.code in _ON_THE_WAY and not failure.from_broker
                 pause = backoff(attempt)
                 if not on_the_way or loop.time() + pause >= deadline:
-                    raise evidence.failed(asked, failure, b"", self._open_note) from error
+                    raise await self._linked(
+                        lambda: evidence.failed(asked, failure, b"", self._open_note)  # noqa: B023 - at once
+                    ) from error
                 attempt += 1
                 await asyncio.sleep(pause)
                 await self._channel.renew()
@@ -69,5 +80,15 @@ class Unary:
                 raise CannotConnect("this client is closed") from None
             else:
                 self._channel.heard = True
-                return evidence.disclosed(asked, said, b"", self._open_note)
+                return await self._linked(
+                    lambda: evidence.disclosed(asked, said, b"", self._open_note)  # noqa: B023 - at once
+                )
         raise ProviderTimeout("no answer came in the time given")
+
+    async def _linked(self, read: Callable[[], T]) -> T:
+        """What `read` gives; the log is followed where it has been rotated."""
+        try:
+            return read()
+        except Unlinked as unlinked:
+            await self._follow_to(unlinked.note)
+            return read()

@@ -3,7 +3,8 @@
 What can be told at once (a signature, two roots for one size) is told at once. The rest is asked of the broker
 off the record's path, at most once a second. A log that contradicts itself is never believed again; one that
 puts off proving itself for `PROOF_WITHIN` seconds is not believed until it does, or silence would be a way out.
-Logs before the last rotation can no longer be asked about; what they showed is remembered.
+Where the log was rotated, nothing of the new one is believed before the link has been followed: from what was
+proven of the old log, over its last entry, to the new log's key, and back.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -18,16 +20,20 @@ from pathlib import Path
 from typing import Final
 
 from broker.client import memory as memories
+from broker.client.believed import Believed, Learnt
 from broker.client.memory import Memory
-from broker.client.trail import Contradiction, Seen, Trail
+from broker.client.trail import Contradiction, Seen, Trail, Unlinked
 from broker.core.checkpoint import Checkpoint, open_checkpoint
 from broker.core.keys import Verifier
+from broker.core.merkle import EMPTY_ROOT
+from broker.core.rotation import Link, follow, may_follow
 from broker.errors import AuditUnavailable, BrokerError, IntegrityError, InvalidRequest, SetupError
 
 log = logging.getLogger(__name__)
 
 ASK_EVERY: Final = 1.0
 PROOF_WITHIN: Final = 60.0
+_MOST_LINKS = 16
 _OPENED = 64  # notes opened lately: several receipts of one reply, and replies between two commits, share one
 
 
@@ -39,8 +45,11 @@ class Proof:
     note: bytes
 
 
-Ask = Callable[[int, int], Awaitable[Proof]]
-"""Asks for the proof between two sizes. Raises a BrokerError; InvalidRequest where a size is denied."""
+Ask = Callable[[str, int, int], Awaitable[Proof]]
+"""Asks for the proof between two sizes of a log. Raises BrokerError; InvalidRequest where a size is denied."""
+
+AskLink = Callable[[str, int], Awaitable[Link]]
+"""Asks how the log after this one is reached from that size. Raises a BrokerError."""
 
 
 class Watch:
@@ -50,14 +59,17 @@ class Watch:
         self,
         verifiers: Sequence[Verifier],
         ask: Ask,
+        ask_link: AskLink,
         *,
         state: Path | None = None,
         distrusted: Callable[[IntegrityError], None],
         ask_every: float = ASK_EVERY,
         proof_within: float = PROOF_WITHIN,
     ) -> None:
-        self._verifiers = tuple(verifiers)
+        self._believed = Believed(verifiers)
         self._ask = ask
+        self._ask_link = ask_link
+        self._linking = asyncio.Lock()
         self._state = state
         self._distrusted = distrusted
         self._ask_every = ask_every
@@ -75,14 +87,20 @@ class Watch:
     async def start(self) -> None:
         """Read the state file and begin. Raises SetupError, IntegrityError."""
         if self._state is not None:
-            self._memory = await asyncio.to_thread(memories.load, self._state, self._seen)
+            self._memory = await asyncio.to_thread(memories.load, self._state, self._seen, self._believed.learn)
+            self._memory.learnt = self._believed.learnt
         self._behind()
         self._task = asyncio.get_running_loop().create_task(self._run(), name="client-watch")
 
     def open(self, note: bytes) -> Checkpoint:
-        """Verify a checkpoint and hold it against what is known. Raises IntegrityError."""
+        """Verify a checkpoint and hold it against what is known.
+
+        Raises IntegrityError; Unlinked where it is of a log that has to be followed to first.
+        """
         seen = self._opened.get(note)
         if seen is None:
+            if self._unlinked(origin := _origin(note)) and self._leads_to(origin):
+                raise Unlinked(note)
             seen = self._seen(note)
             self._opened[note] = seen
             if len(self._opened) > _OPENED:
@@ -96,6 +114,84 @@ class Watch:
             self._behind()
             self._latest = seen
         return seen.checkpoint
+
+    async def link(self, note: bytes) -> None:
+        """Follow the log to the one that this checkpoint is of, so that it can be opened.
+
+        Those who come together share one walk. Raises IntegrityError where a link does not hold, and from then
+        on nothing is believed; another BrokerError where it cannot be had.
+        """
+        origin = _origin(note)
+        async with self._linking:
+            for _ in range(_MOST_LINKS):
+                if self._memory.contradiction is not None:
+                    raise self._memory.again()
+                if not self._unlinked(origin):
+                    return
+                await self._step(origin, note)
+        raise IntegrityError("checkpoint: of a log that the one that is known does not lead to")
+
+    async def _step(self, origin: str, note: bytes) -> None:
+        """One link: forward from the newest log known, or from an older one that this checkpoint is of."""
+        trail = self._memory.current
+        if trail is not None and origin > trail.proven.checkpoint.origin:
+            start = trail.proven
+        elif trail is not None or self._believed.has(origin):
+            start, trail = self._seen(note), None
+        else:
+            start = self._beginning(origin)
+        known = start.checkpoint
+        try:
+            link = await self._ask_link(known.origin, known.size)
+        except InvalidRequest as error:
+            raise IntegrityError(f"checkpoint: {known.origin} does not lead to the log it names") from error
+        try:
+            followed = follow(link, known, self._believed.verifiers)
+            self._believed.learn(Learnt(link.final, link.last, link.last_proof))
+            self._took(start, Seen(followed.final, link.final), Seen(followed.head, link.head))
+        except IntegrityError as error:
+            if not start.note:
+                raise
+            why = error if isinstance(error, Contradiction) else None
+            why = why or Contradiction(f"its link does not hold: {error}", start, start)
+            self._distrust(why)
+            raise why from error
+        log.info("the log goes on as %s", followed.head.origin)
+
+    def _took(self, start: Seen, final: Seen, head: Seen) -> None:
+        """Remember a link that holds. Raises Contradiction."""
+        self._memory.learnt = self._believed.learnt
+        if start.note:
+            trail = self._memory.trails.setdefault(
+                start.checkpoint.origin, Trail(start, choose=secrets.randbelow)
+            )
+            trail.extend(start, final)
+        self._memory.observe(head)
+        self._memory.changed = True
+        self._latest = None
+        self._behind()
+
+    def _beginning(self, origin: str) -> Seen:
+        """Nothing at all of the newest log whose key we were given, if that is an earlier one."""
+        names = [each.name for each in self._believed.verifiers if each.name < origin]
+        if not names:
+            raise IntegrityError("checkpoint: not signed by a known key of the log it names")
+        return Seen(Checkpoint(max(names), 0, EMPTY_ROOT), b"")
+
+    def _unlinked(self, origin: str) -> bool:
+        """Whether this log has to be followed to: what is seen first of all is taken as it is."""
+        trails = self._memory.trails
+        return origin not in trails and (bool(trails) or not self._believed.has(origin))
+
+    def _leads_to(self, origin: str) -> bool:
+        """Whether it is worth asking for a way to this log."""
+        if self._believed.has(origin):
+            return True
+        known = (*self._memory.trails, *(each.name for each in self._believed.verifiers))
+        try:
+            return may_follow(max(known, default=""), origin)
+        except IntegrityError:
+            return False
 
     def require_trust(self) -> None:
         """Raise IntegrityError if a log contradicted itself, AuditUnavailable if it will not prove itself."""
@@ -137,7 +233,7 @@ class Watch:
                 self._wake.set()
 
     async def _round(self) -> None:
-        trail = self._memory.current
+        trail = self._memory.behind
         question = self._question()
         self._asked = question is not None
         if trail is not None and question is not None:
@@ -155,42 +251,41 @@ class Watch:
 
     async def _prove(self, trail: Trail, first: Seen, second: Seen) -> None:
         try:
-            proof = await self._ask(first.size, second.size)
+            proof = await self._ask(second.checkpoint.origin, first.size, second.size)
         except InvalidRequest as error:
             raise Contradiction("it denies a size that it signed", first, second) from error
         except IntegrityError as error:
             raise Contradiction(str(error), first, second) from error
         if proof.note:
             newest = self._signed(proof.note, first, second)
-            rotated = newest.checkpoint.origin != second.checkpoint.origin
-            if not rotated and newest.size < second.size:
+            if newest.checkpoint.origin != second.checkpoint.origin:
+                raise Contradiction("it answers for another log", second, newest)
+            if newest.size < second.size:
                 raise Contradiction("it is smaller than it was", second, newest)
             self._memory.observe(newest)
             self._latest = None
-            if rotated:
-                return  # the old log can no longer be asked about; the next round asks about the new one
         trail.settle(first, second, proof.hashes)
         self._memory.changed = True
         self._behind_since = None
         self._behind()
 
     def _question(self) -> tuple[Seen, Seen] | None:
-        trail = self._memory.current
+        trail = self._memory.behind
         return None if trail is None or self._memory.contradiction is not None else trail.question()
 
     def _pending(self) -> bool:
         """Whether a round would do something; a log found out is asked nothing more."""
         memory = self._memory
-        if memory.contradiction is not None or memory.current is None:
+        if memory.contradiction is not None:
             return memory.changed
-        return memory.changed or memory.current.behind
+        return memory.changed or memory.behind is not None
 
     def _behind(self) -> None:
         """Note since when something has waited to be proven, and wake the one who asks."""
         if self._pending():
             self._wake.set()
-        trail = self._memory.current
-        if trail is None or not trail.behind:
+        trail = self._memory.behind
+        if trail is None:
             self._behind_since = None
         elif self._behind_since is None or self._behind_at is not trail:
             self._behind_since, self._behind_at = _now(), trail
@@ -202,7 +297,7 @@ class Watch:
             raise Contradiction(f"beside a proof, {error}", first, second) from error
 
     def _seen(self, note: bytes) -> Seen:
-        return Seen(open_checkpoint(note, self._verifiers), note)
+        return Seen(open_checkpoint(note, self._believed.verifiers), note)
 
     def _distrust(self, error: Contradiction) -> None:
         if self._memory.contradiction is None or self._memory.contradiction is error:
@@ -222,6 +317,11 @@ class Watch:
                 raise
         elif self._state is None:
             self._memory.changed = False
+
+
+def _origin(note: bytes) -> str:
+    """The log that a checkpoint says it is of."""
+    return note.partition(b"\n")[0].decode("utf-8", "replace")
 
 
 def _now() -> float:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from prometheus_client.exposition import choose_encoder
@@ -51,7 +51,8 @@ class Parts:
     `logs` by origin, and `vkeys`, stand newest first; the first log is the current one. `identify` gives the
     system that a certificate (DER) speaks for now, None if it may not speak. `ready` says whether this process
     can serve and, in words that anybody may read, why not; it is asked by strangers, so it only looks.
-    `published`, by origin, gives the checkpoint that went to the log's witnesses, where it has any.
+    Both may change between two requests: a rotation adds to them. `published` gives the checkpoint that went to
+    the witnesses of the log of a name, where it has any.
     """
 
     version: str
@@ -61,7 +62,7 @@ class Parts:
     ready: Callable[[], tuple[bool, Sequence[str]]]
     telemetry: Telemetry
     now: Callable[[], datetime]
-    published: Mapping[str, Newest] = field(default_factory=dict)
+    published: Callable[[str], Awaitable[tuple[int, bytes] | None]] | None = None
 
 
 def build_app(parts: Parts, *, answer_seconds: float = ANSWER_SECONDS) -> Starlette:
@@ -86,14 +87,22 @@ class _Pages:
     def __init__(self, parts: Parts) -> None:
         if not parts.logs:
             raise SetupError("there is no log to publish")
-        published = [
-            PublishedLog(origin, pages, parts.now, parts.published.get(origin))
-            for origin, pages in parts.logs.items()
-        ]
         self._parts = parts
-        self._current = published[0]
-        self._by_half_year = {each.half_year: each for each in published}
+        self._pages: dict[str, PublishedLog] = {}
         self._gate = Gate()
+        self._logs()  # names that are none are found out at once
+
+    def _logs(self) -> dict[str, PublishedLog]:
+        """The logs by half-year, newest first."""
+        for origin, pages in self._parts.logs.items():
+            if origin not in self._pages:
+                self._pages[origin] = PublishedLog(origin, pages, self._parts.now, self._newest(origin))
+        published = [self._pages[origin] for origin in self._parts.logs]
+        return {each.half_year: each for each in published}
+
+    def _newest(self, origin: str) -> Newest | None:
+        published = self._parts.published
+        return None if published is None else lambda: published(origin)
 
     async def home(self, request: Request) -> Response:
         """What is here; to strangers, only how to get in."""
@@ -101,18 +110,20 @@ class _Pages:
         caller = self._known(request)
         if caller is None:
             return HTMLResponse(stranger_page(), headers=headers)
+        logs = self._logs()
+        current = next(iter(logs.values()))
         try:
             async with self._gate.admit(caller.name):
-                size = (await self._current.head()).size
+                size = (await current.head()).size
         except (AuditUnavailable, Saturated):
             size = None
         page = caller_page(
             caller.name,
             self._parts.version,
-            self._current.origin,
+            current.origin,
             size,
             self._parts.now(),
-            list(self._by_half_year),
+            list(logs),
             caller.function is Function.OPERATOR,
         )
         return HTMLResponse(page, headers=headers)
@@ -122,12 +133,13 @@ class _Pages:
         caller = self._enrolled(request)
         name = request.path_params["name"]
         half_year, _, rest = name.partition("/")
-        published = self._by_half_year.get(half_year)
+        logs = self._logs()
+        published = logs.get(half_year)
         if (rest if published else name) == "vkey":
             return PlainTextResponse(self._vkeys(published), headers=_NEWEST)
         try:
             async with self._gate.admit(caller.name):
-                return await _read(published or self._current, rest if published else name)
+                return await _read(published or next(iter(logs.values())), rest if published else name)
         except QuotaExceeded:
             self._parts.telemetry.over_quota(Edge.HTTPS, caller.agency, system=caller.name)
             raise
@@ -175,6 +187,8 @@ class _Pages:
 async def _read(published: PublishedLog, name: str) -> Response:
     if name == "checkpoint":
         return PlainTextResponse((await published.head()).note, headers=_NEWEST)
+    if name == "dropped":
+        return PlainTextResponse(await published.dropped(), headers=_NEWEST)
     try:
         found = _parse(name)
         data = await (published.tile(found) if isinstance(found, Tile) else published.bundle(found))

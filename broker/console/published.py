@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from broker.core.bundles import Bundle, encode_bundle
-from broker.core.tiles import TILE_HEIGHT, TILE_WIDTH, Tile
+from broker.core.tiles import PARTITION, TILE_HEIGHT, TILE_WIDTH, Tile
 from broker.errors import SetupError
 
 RENEW_AFTER = timedelta(seconds=1)
@@ -39,6 +39,9 @@ class LogPages(Protocol):
 
     async def bundle(self, index: int, width: int) -> list[bytes]:
         """The first `width` entries of a bundle. KeyError where there are fewer."""
+
+    async def dropped(self) -> list[tuple[int, str]]:
+        """First entry of each partition whose entries lie in an export alone, and the digest of its bundles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,11 @@ class PublishedLog:
         """The first `bundle.width` entries of this bundle, each behind its length."""
         await self._require(bundle.index * TILE_WIDTH + bundle.width, bundle.path)
         return encode_bundle(await self._pages.bundle(bundle.index, bundle.width))
+
+    async def dropped(self) -> str:
+        """A line for each partition that lies in an export alone: first entry, first after it, digest."""
+        found = await self._pages.dropped()
+        return "".join(f"{first} {first + PARTITION} {digest}\n" for first, digest in found)
 
     async def _require(self, entries: int, path: str) -> None:
         """A receipt may name a head newer than the published one, so the committed size is what counts."""

@@ -17,6 +17,8 @@ from broker.errors import IntegrityError
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
+# Entries below one full tile of tiles: what is exported and dropped as one.
+PARTITION = TILE_WIDTH * TILE_WIDTH
 _MAX_LEVEL = 63
 
 _NUMBER = r"(?:x[0-9]{3}/)*[0-9]{3}"

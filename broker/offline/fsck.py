@@ -14,7 +14,7 @@ from broker.core.bundles import bundle_in
 from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
 from broker.core.entry import Entry, Rotation, parse_entry
 from broker.core.merkle import CompactRange, leaf_hash
-from broker.core.tiles import TILE_WIDTH, Tile, hashes_of, subtree_root, tiles_of
+from broker.core.tiles import PARTITION, TILE_WIDTH, Tile, hashes_of, subtree_root, tiles_of
 from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError
 from broker.offline.source import Missing, Source
@@ -49,6 +49,8 @@ class Report:
     tiles: int = 0
     entries: int = 0
     rotations: int = 0
+    # First entry of each partition that lies in an export alone; its tiles were checked.
+    dropped: list[int] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     more: int = 0
 
@@ -85,22 +87,29 @@ def fsck(source: Source, verifiers: Sequence[Verifier], progress: Progress = lam
         report.add(Problem("checkpoint", -1, "checkpoint", str(e).removeprefix("checkpoint: ")))
         return report
     report.origin, report.size, report.root = checkpoint.origin, checkpoint.size, checkpoint.root
-    leaves = _leaves(source, checkpoint.size, report, progress)
+    leaves = _leaves(source, checkpoint, report, progress)
     _Comparison(source, checkpoint, leaves, report).run()
     report.problems.sort(key=lambda each: (each.index, each.kind))
     return report
 
 
-def _leaves(source: Source, size: int, report: Report, progress: Progress) -> list[bytes | None]:
+def _leaves(source: Source, checkpoint: Checkpoint, report: Report, progress: Progress) -> list[bytes | None]:
     """Leaf hashes of the entries; None for one that is not there. Entries are read as entries on the way."""
     found: list[bytes | None] = []
     seen: dict[str, int] = {}
+    size, dropped = checkpoint.size, Dropped(source, checkpoint)
     for n in range((size + TILE_WIDTH - 1) // TILE_WIDTH):
         bundle = bundle_in(n, size)
         first = n * TILE_WIDTH
         try:
             entries = decode_up_to(source.bundle(bundle), bundle.width)
         except (Missing, IntegrityError) as e:
+            if isinstance(e, Missing) and (hashes := dropped.hashes(n)):
+                found += hashes
+                if (partition := first - first % PARTITION) not in report.dropped:
+                    report.dropped.append(partition)
+                progress(min(size, first + TILE_WIDTH), size)
+                continue
             report.add(Problem("entry", first, bundle.path, f"its bundle cannot be read: {e}"))
             found += [None] * bundle.width
             continue
@@ -113,6 +122,31 @@ def _leaves(source: Source, size: int, report: Report, progress: Progress) -> li
         found += [None] * (bundle.width - len(entries))
         progress(min(size, first + TILE_WIDTH), size)
     return found
+
+
+class Dropped:
+    """Partitions that a log says lie in an export alone: their hashes must be there, and lead to the root."""
+
+    def __init__(self, source: Source, checkpoint: Checkpoint) -> None:
+        self._source = source
+        self._checkpoint = checkpoint
+        self._tiles: VerifiedTiles | None = None
+        self._first = {
+            int(first) for first, *_ in map(bytes.split, source.dropped().splitlines()) if first.isdigit()
+        }
+
+    def hashes(self, bundle: int) -> list[bytes]:
+        """The leaf hashes of a bundle of them; none where it is no such bundle, or its tile is not good."""
+        first = bundle * TILE_WIDTH
+        if first - first % PARTITION not in self._first:
+            return []
+        try:
+            if self._tiles is None:
+                self._tiles = VerifiedTiles(self._checkpoint.size, self._checkpoint.root, self._source.tile)
+            tile = Tile(0, bundle)
+            return hashes_of(tile, self._tiles.read(tile))
+        except (Missing, IntegrityError):
+            return []
 
 
 def decode_up_to(data: bytes, width: int) -> tuple[bytes, ...]:

@@ -20,6 +20,7 @@ from broker.core.merkle import verify_consistency
 from broker.core.tiles import consistency_proof, tiles_for_consistency
 from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError
+from broker.offline.rotation import half_of, leads_to, next_key, origin_of
 from broker.offline.source import Missing, Source, Unreadable
 
 
@@ -102,11 +103,21 @@ class Memory:
 
 
 def look(source: Source, verifiers: Sequence[Verifier], memory: Memory) -> Look:
-    """Look once, and remember what is believed now. Raises nothing that a log can cause."""
+    """Look once, and remember what is believed now. Raises nothing that a log can cause.
+
+    Where the log was rotated since, the old one is looked at a last time and followed to the new one, whose key
+    need not be among `verifiers`.
+    """
+    shown = b""
     try:
         shown = source.checkpoint()
+        verifiers = _followed(source, shown, verifiers, memory)
     except Unreadable as e:
         return Look(Verdict.UNREADABLE, str(e))
+    except _Alarm as e:
+        return e.look
+    except IntegrityError as e:
+        return Look(Verdict.BAD, f"the log before does not lead to this one: {e}", shown=shown)
     try:
         now = open_checkpoint(shown, verifiers)
     except IntegrityError as e:
@@ -119,6 +130,55 @@ def look(source: Source, verifiers: Sequence[Verifier], memory: Memory) -> Look:
     if found.verdict is Verdict.GROWN:
         memory.keep(now.origin, shown)
     return Look(found.verdict, found.text, now.origin, now.size, note, shown)
+
+
+class _Alarm(Exception):  # noqa: N818 - it is none of ours to name
+    def __init__(self, look: Look) -> None:
+        super().__init__(look.text)
+        self.look = look
+
+
+def _followed(
+    source: Source, shown: bytes, verifiers: Sequence[Verifier], memory: Memory
+) -> tuple[Verifier, ...]:
+    """The keys that are believed, and those that the logs before this one lead to.
+
+    Raises IntegrityError where a link does not hold, _Alarm where a log before has changed, Unreadable.
+    """
+    believed, wanted, notes = tuple(verifiers), origin_of(shown), memory.notes()
+    held = {each.name for each in believed}
+    before = [name for name in notes if leads_to(name, wanted)]
+    if (wanted in notes and wanted in held) or (not before and wanted in held):
+        return believed
+    known = [name for name in before if name in held]
+    origin = max(known or [name for name in held if leads_to(name, wanted)], default="")
+    while origin and origin != wanted:
+        old = half_of(source, origin)
+        end = old.checkpoint()
+        final = open_checkpoint(end, believed)
+        if final.origin != origin:
+            raise IntegrityError(f"{old.name} is {final.origin}")
+        _look_last(old, final, end, believed, memory)
+        key, head, note = next_key(old, final, source, believed)
+        believed = (key, *(each for each in believed if each.name != key.name))
+        if key.name != wanted and key.name not in notes:
+            memory.keep(head.origin, note)
+        origin = key.name
+    return believed
+
+
+def _look_last(
+    old: Source, final: Checkpoint, end: bytes, verifiers: Sequence[Verifier], memory: Memory
+) -> None:
+    """Hold a log that has been closed against what was believed of it."""
+    note = memory.notes().get(final.origin)
+    if note is None:
+        return
+    found = _compare(old, open_checkpoint(note, verifiers), final)
+    if found.verdict not in (Verdict.SAME, Verdict.GROWN):
+        raise _Alarm(Look(found.verdict, found.text, final.origin, final.size, note, end))
+    if found.verdict is Verdict.GROWN:
+        memory.keep(final.origin, end)
 
 
 def _first(source: Source, now: Checkpoint, shown: bytes, memory: Memory) -> Look:

@@ -20,8 +20,9 @@ from broker.core.record import Record
 from broker.core.tiles import TILE_WIDTH, consistency_proof, hashes_of, tile_in
 from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError
-from broker.offline.fsck import decode_up_to
-from broker.offline.source import Source
+from broker.offline.fsck import Dropped, decode_up_to
+from broker.offline.rotation import half_of
+from broker.offline.source import Missing, Source
 
 _MAX_OPENING = 1 << 20
 MAX_RECORD_FILE = 2 << 20
@@ -65,7 +66,8 @@ def read(proof: Path, verifiers: Sequence[Verifier]) -> tuple[Receipt, Kept]:
 
 def reconcile(folder: Path, source: Source, verifiers: Sequence[Verifier]) -> Iterator[Kept]:
     """Each receipt of the folder, looked for in the log. Raises Unreadable and IntegrityError for the log."""
-    log = _Log(source, open_checkpoint(source.checkpoint(), verifiers))
+    current = open_checkpoint(source.checkpoint(), verifiers)
+    logs = {current.origin: _Log(source, current)}
     for proof in receipts(folder):
         try:
             receipt, kept = read(proof, verifiers)
@@ -73,7 +75,20 @@ def reconcile(folder: Path, source: Source, verifiers: Sequence[Verifier]) -> It
             yield Kept(proof, problem=f"does not verify: {e}")
             continue
         checkpoint = open_checkpoint(receipt.checkpoint, verifiers)
+        if checkpoint.origin not in logs and (older := _older(source, checkpoint.origin, verifiers)):
+            logs[checkpoint.origin] = older
+        log = logs.get(checkpoint.origin, logs[current.origin])
         yield _with(kept, log.problem(receipt, checkpoint))
+
+
+def _older(source: Source, origin: str, verifiers: Sequence[Verifier]) -> _Log | None:
+    """The log of this name, where it stays beside the current one."""
+    try:
+        there = half_of(source, origin)
+        checkpoint = open_checkpoint(there.checkpoint(), verifiers)
+    except (Missing, IntegrityError):
+        return None
+    return _Log(there, checkpoint) if checkpoint.origin == origin else None
 
 
 def matches(record: bytes, folder: Path, verifiers: Sequence[Verifier]) -> list[Kept]:
@@ -100,6 +115,7 @@ class _Log:
         self._source = source
         self._now = checkpoint
         self._tiles = VerifiedTiles(checkpoint.size, checkpoint.root, source.tile)
+        self._dropped = Dropped(source, checkpoint)
         self._consistent: dict[tuple[int, bytes], str] = {}
 
     def problem(self, receipt: Receipt, checkpoint: Checkpoint) -> str:
@@ -113,7 +129,12 @@ class _Log:
         if there != leaf_hash(receipt.entry):
             return f"another entry stands at {receipt.index}"
         bundle = bundle_in(receipt.index // TILE_WIDTH, self._now.size)
-        entries = decode_up_to(self._source.bundle(bundle), bundle.width)
+        try:
+            entries = decode_up_to(self._source.bundle(bundle), bundle.width)
+        except Missing:
+            if not self._dropped.hashes(bundle.index):
+                raise
+            return self._consistency(checkpoint)  # it lies in an export alone, and its hash is good
         at = receipt.index % TILE_WIDTH
         if at >= len(entries) or entries[at] != receipt.entry:
             return f"the log no longer serves entry {receipt.index} as it was"

@@ -18,6 +18,7 @@ from broker.core.note import MAX_NOTE_BYTES
 from broker.core.tiles import TILE_WIDTH, Tile
 from broker.errors import BrokerError
 
+_MAX_DROPPED = 1 << 20
 _MAX_BUNDLE = TILE_WIDTH * (2 + 0xFFFF)
 
 
@@ -47,6 +48,12 @@ class Source(Protocol):
     def bundle(self, bundle: Bundle) -> bytes:
         """An entry bundle's bytes; perhaps of a wider one, which the reader cuts."""
 
+    def dropped(self) -> bytes:
+        """A line for each partition that lies in an export alone: first entry, first after it, digest."""
+
+    def below(self, name: str) -> Source:
+        """The log at this name beneath: where a current log stands, its predecessors have their half-years."""
+
 
 class _Files(ABC):
     """What both have in common: the names of things, and wider ones instead of narrower."""
@@ -60,6 +67,13 @@ class _Files(ABC):
     def checkpoint(self) -> bytes:
         """As `Source`."""
         return self._get("checkpoint", MAX_NOTE_BYTES)
+
+    def dropped(self) -> bytes:
+        """As `Source`; nothing where there is no such file."""
+        try:
+            return self._get("dropped", _MAX_DROPPED)
+        except Missing:
+            return b""
 
     def tile(self, tile: Tile) -> bytes:
         """As `Source`. A log may drop partial tiles once the full one is there (C2SP tlog-tiles)."""
@@ -88,6 +102,10 @@ class Folder(_Files):
         self.name = str(root)
         self._root = root
 
+    def below(self, name: str) -> Folder:
+        """As `Source`."""
+        return Folder(self._root / name)
+
     def _get(self, path: str, most: int) -> bytes:
         file = self._root / path
         try:
@@ -111,6 +129,12 @@ class Address(_Files):
         handlers = [urllib.request.HTTPSHandler(context=context)] if context else []
         # No redirects, no proxies from the environment: what was named is what is read.
         self._opener = urllib.request.build_opener(_NoRedirect(), urllib.request.ProxyHandler({}), *handlers)
+
+    def below(self, name: str) -> Address:
+        """As `Source`."""
+        other = Address(f"{self.name}/{name}", None, self._timeout)
+        other._opener = self._opener
+        return other
 
     def _get(self, path: str, most: int) -> bytes:
         url = f"{self.name}/{path}"

@@ -12,8 +12,8 @@ from broker.explanations import Explanations
 from broker.exports import Exports
 from broker.late import LateRecords
 from broker.limits import Limits
-from broker.ports import LogView
 from broker.replays import Replays
+from broker.rotations import Rotations
 from broker.rpc import explain, parse, wire
 from broker.rpc.export import export
 from broker.rpc.identity import Identity
@@ -25,6 +25,8 @@ from broker.telemetry import Telemetry
 from broker.v1 import audit_pb2 as pb
 from broker.v1 import audit_pb2_grpc
 
+_NAME = 512
+
 
 class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     """Parses, asks the use case, answers."""
@@ -33,7 +35,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         self,
         audits: Audits,
         searches: Searches,
-        log: LogView,
+        rotations: Rotations,
         identity: Identity,
         telemetry: Telemetry,
         explanations: Explanations,
@@ -46,7 +48,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         self.telemetry = telemetry
         self._audits = audits
         self._searches = searches
-        self._log = log
+        self._rotations = rotations
         self._explanations = explanations
         self._replays = replays
         self._exports = exports
@@ -55,10 +57,11 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
 
     @unary
     async def Consistency(self, request: pb.ConsistencyRequest, caller: Caller) -> pb.ConsistencyResponse:
-        """RFC 6962 section 2.1.2, between two sizes of the current log."""
+        """RFC 6962 section 2.1.2, between two sizes of a log."""
         field = "from"  # a Python keyword, so the attribute is asked for by name
+        sizes = getattr(request, field), request.to
         try:
-            proof, checkpoint = await self._log.consistency(getattr(request, field), request.to)
+            proof, checkpoint = await self._rotations.consistency(request.log, *sizes)
         except KeyError as e:
             raise InvalidRequest("to", "the log is smaller, or from is greater than to") from e
         return pb.ConsistencyResponse(proof=proof, checkpoint=checkpoint)
@@ -108,7 +111,8 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         actor, reason = parse.actor(request.actor), parse.reason(request.reason)
         if max(request.since, request.until) >= 1 << 63:
             raise InvalidRequest("since", "the log has fewer entries; places are counted from 0")
-        async for progress in self._replays.log(caller, request.since, request.until, actor, reason):
+        log = parse.text("log", request.log, _NAME)
+        async for progress in self._replays.log(caller, request.since, request.until, actor, reason, log):
             yield explain.progress(progress)
 
     @unary
@@ -139,5 +143,6 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         if bool(request.event_id) == request.HasField("index"):
             raise InvalidRequest("event_id", "give exactly one of event_id and index")
         if request.HasField("index"):
-            return await self._audits.at(request.index)
+            log = parse.text("log", request.log, _NAME) if isinstance(request, pb.GetReceiptRequest) else ""
+            return await self._audits.at(request.index, log)
         return parse.identifier("event_id", request.event_id)

@@ -16,6 +16,7 @@ MOST = 10_000
 FOLLOW = 1.0  # seconds between looks for what has come
 # Beyond the length of a busy deployment's message.
 _MAX_FACTS = 16
+_NAME = 512
 _MESSAGE = 256 * 1024
 
 
@@ -42,6 +43,7 @@ async def search(searches: Searches, request: pb.SearchRequest, caller: Caller) 
         raise InvalidRequest("beyond", "is no index of a log")
     done, _ = await searches.progress()
     newest = done - 1
+    log = parse.text("log", request.log, _NAME)
     page = await searches.page(
         caller,
         asked,
@@ -51,32 +53,44 @@ async def search(searches: Searches, request: pb.SearchRequest, caller: Caller) 
         beyond=beyond,
         wanted=left,
         follow=request.follow,
+        log=log,
     )
+    current = page.log
     while True:
-        if page.found:
+        if page.found and page.log == current:
             newest = max(newest, page.found[0].hit.index)
         left -= len(page.found)
-        last = page.beyond is None or left <= 0
         for message in messages(page):
             yield message
-        if last:
+        if left <= 0 or (page.beyond is None and not page.older):
             break
-        page = await searches.on(caller, asked, page.beyond or 0, min(left, PAGE), newest_first=True)
+        if page.beyond is None:  # on to the log before
+            page = await _older(searches, caller, asked, min(left, PAGE), NEWEST, page.older)
+        else:
+            page = await _older(searches, caller, asked, min(left, PAGE), page.beyond, page.log)
     while request.follow:
         await asyncio.sleep(FOLLOW)
-        page = await searches.on(caller, asked, newest, newest_first=False)
+        page = await searches.on(caller, asked, newest, newest_first=False, log=current)
         if page.found:
             newest = page.found[-1].hit.index
             for message in messages(page):
                 yield message
+        elif not log and (now := await searches.current()) != current:
+            newest, current = -1, now
+
+
+async def _older(
+    searches: Searches, caller: Caller, asked: Question, limit: int, beyond: int, log: str
+) -> Page:
+    return await searches.on(caller, asked, beyond, limit, newest_first=True, log=log)
 
 
 def messages(page: Page) -> list[pb.SearchPage]:
     """A page in messages of a bounded size, at least one."""
-    made, size = [pb.SearchPage(indexed=page.done)], 0
+    made, size = [pb.SearchPage(indexed=page.done, log=page.log)], 0
     for seen in page.found:
         if size > _MESSAGE:
-            made.append(pb.SearchPage(indexed=page.done))
+            made.append(pb.SearchPage(indexed=page.done, log=page.log))
             size = 0
         hit = seen.hit
         made[-1].hits.append(
@@ -91,4 +105,6 @@ def messages(page: Page) -> list[pb.SearchPage]:
         size += len(seen.view)
     if page.beyond is not None:
         made[-1].beyond = page.beyond
+    elif page.older:  # what is left of this log is nothing, and then comes the one before
+        made[-1].beyond = 0
     return made

@@ -27,6 +27,7 @@ from broker.v1 import (
     override_pb2,
     referral_pb2,
     report_pb2,
+    rotation_pb2,
     routing_pb2,
     standing_pb2,
 )
@@ -44,6 +45,7 @@ _FILES = (
     routing_pb2,
     standing_pb2,
     report_pb2,
+    rotation_pb2,
 )
 SERVICES = tuple(service.full_name for file in _FILES for service in file.DESCRIPTOR.services_by_name.values())
 # A message holds a batch of up to 1 MiB, or one record of 1 MiB and its evidence.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -52,15 +52,27 @@ _AT = "select leaf from entry where log = $1 and idx = $2"
 
 
 class PostgresEntryRows:
-    """The entries of one log."""
+    """The entries of one log, or of the current one, whichever `log` says that is."""
 
-    def __init__(self, database: Database, seals: Seals, index: SearchIndex, log: int) -> None:
+    def __init__(
+        self, database: Database, seals: Seals, index: SearchIndex, log: int | Callable[[], int]
+    ) -> None:
         self._database = database
         self._seals = seals
         self._index = index
-        self._log = log
+        self._which = log
+        self._last = 0
         self._tiles: OrderedDict[tuple[int, Tile], bytes] = OrderedDict()
         self._known: tuple[int, dict[tuple[int, int], bytes]] = (0, {})
+
+    @property
+    def _log(self) -> int:
+        """Its number. What is remembered is of one log."""
+        number = self._which() if callable(self._which) else self._which
+        if number != self._last:
+            self._last, self._known = number, (0, {})
+            self._tiles.clear()
+        return number
 
     async def size(self) -> int:
         """As `EntryRows.size`."""

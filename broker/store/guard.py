@@ -61,6 +61,10 @@ class SignedHead:
         return cls(lines[0], int(lines[1]), bytes.fromhex(lines[2]))
 
 
+class LogClosed(IntegrityError):  # noqa: N818 - it is
+    """A later log has been signed: nothing of an earlier one is signed any more."""
+
+
 class Guard:
     """A file of lanes, one for each process that writes. What it remembers never goes back."""
 
@@ -121,8 +125,8 @@ class Guard:
     def note(self, head: SignedHead) -> None:
         """Remember `head` unless a greater one is known.
 
-        Raises IntegrityError on two roots for one size and on a log older than the one noted, AuditUnavailable
-        where the file cannot be written.
+        Raises IntegrityError on two roots for one size, LogClosed on a log older than the one noted,
+        AuditUnavailable where the file cannot be written.
         """
         with _named():
             heads = self._heads()
@@ -214,7 +218,7 @@ def _refuse_fork(head: SignedHead, heads: dict[int, SignedHead | None]) -> None:
         if known is None:
             continue
         if known.origin > head.origin:
-            raise IntegrityError(f"{known.origin} was signed after {head.origin}, which is closed")
+            raise LogClosed(f"{known.origin} was signed after {head.origin}, which is closed")
         if (known.origin, known.size) == (head.origin, head.size) and known.root != head.root:
             raise IntegrityError(f"two roots for size {head.size}: the log has forked; signing stops")
 

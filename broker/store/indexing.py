@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import asyncpg
 
@@ -66,6 +66,7 @@ delete from search s where s.log = $1 and s.idx >= $2 and s.idx < $3
 """
 _AGAIN = "update search_progress set again = $2 where log = $1"
 _END = (1 << 63) - 1
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +179,18 @@ class Indexing:
             found_by = self._terms.literals(full_view(unsealed), *sides) if unsealed else ("{}", "{}")
         except IntegrityError:
             found_by = ("{}", "{}")
-        return (row["idx"], parse_entry(bytes(row["leaf"])).at, *found_by)
+        return (row["idx"], _at(row["leaf"], unsealed), *found_by)
 
 
 async def reach(connection: asyncpg.Connection, log: int) -> Reach:
     """How far the index of a log is, as this connection sees it."""
     row = await connection.fetchrow(_REACH, log)
     return Reach(row["done"], row["again"]) if row else Reach()
+
+
+def _at(leaf: bytes | None, unsealed: bytes | None) -> datetime:
+    """When an entry was made; of one that was dropped, as its view says, or long ago where that is gone."""
+    if leaf is not None:
+        return parse_entry(bytes(leaf)).at
+    now = full_view(unsealed).get("now") if unsealed else None
+    return datetime.fromisoformat(now).replace(microsecond=0) if isinstance(now, str) else _LONG_AGO

@@ -42,11 +42,10 @@ where not exists (select from search s where s.log = $1 and s.idx = n.n) order b
 class KeepingRows:
     """Reads what is held and what hangs together."""
 
-    def __init__(self, database: Database, blind: Blind, terms: BlindTerms, log: int) -> None:
+    def __init__(self, database: Database, blind: Blind, terms: BlindTerms) -> None:
         self._database = database
         self._blind = blind
         self._terms = terms
-        self._log = log
 
     def blind(self, terms: frozenset[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """As `Keeping.blind`."""
@@ -85,14 +84,13 @@ class KeepingRows:
     async def missed(self) -> int | None:
         """As `Keeping.missed`."""
         async with self._database.connection() as connection:
-            done = await connection.fetchval("select done from search_progress where log = $1", self._log)
-        for start in range(0, done or 0, STEP):
-            async with self._database.connection() as connection:
-                found: int | None = await connection.fetchval(
-                    _MISSED, self._log, start, min(start + STEP, done)
-                )
-            if found is not None:
-                return found
+            logs = await connection.fetch("select log, done from search_progress order by log desc")
+        for log, done in logs:
+            for start in range(0, done, STEP):
+                async with self._database.connection() as connection:
+                    found: int | None = await connection.fetchval(_MISSED, log, start, min(start + STEP, done))
+                if found is not None:
+                    return found
         return None
 
 

@@ -2,7 +2,8 @@
 
 One statement appends a batch; from the head it started from and the batch's own leaves come every inclusion
 proof, with no reads; the checkpoint is signed from the committed head, and the guard notes it. A commit whose
-fate is unknown is resolved by issuing the same append again: every entry has its own random id.
+fate is unknown is resolved by issuing the same append again: every entry has its own random id. Where the log
+has been closed, the rotation is finished first (`rotation`), and the same append goes to the next log.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from broker.ports import Appended, Change, Clock, Draft, NotAppended
 from broker.store.append import APPEND, CHANGE, Prepared, append_arguments, change_arguments, prepare
 from broker.store.blind import Blind
 from broker.store.fastjson import encode, write
+from broker.store.guard import LogClosed
 from broker.store.notary import Notary
 from broker.store.pool import Database
 from broker.store.reader import LogReader
+from broker.store.rotation import finish
 from broker.store.seal import Seals, ViewKey
 
 TRIES = 3  # of the same append, when its fate is unknown
@@ -103,6 +106,8 @@ class PostgresLog:
 
         A PostgresError says that nothing of it was committed, by this try or an earlier one.
         """
+        if self._notary.trouble:  # what is appended could not be signed here
+            raise AuditUnavailable(self._notary.trouble)
         unsure = False
         for tries_left in reversed(range(TRIES)):
             try:
@@ -112,6 +117,11 @@ class PostgresLog:
                     raise
                 unsure = True
             except asyncpg.PostgresError as e:
+                if e.sqlstate == "BL004":
+                    if not tries_left:
+                        raise AuditUnavailable("the log is between two half-years") from e
+                    await finish(self._database, self._notary, self._clock)
+                    continue
                 if e.sqlstate == "BL002":
                     # A busy machine sends late, so a second look; clocks that are apart stay so.
                     if not tries_left:
@@ -135,22 +145,34 @@ class PostgresLog:
         new, proofs = extend_with_proofs(old, leaves)
         if new != CompactRange(row["new_size"], tuple(bytes(h) for h in row["new_range"])):
             raise IntegrityError("the database's head is not the one these entries make")
-        note = self._notary.sign(new.size, new.root()) if leaves else b""
+        note = await self._note(row["log"], new) if leaves else b""
         fresh = iter(proofs)
         results: list[Appended | NotAppended] = []
         for item, status, index in zip(batch, row["status"], row["idx"], strict=True):
-            if status == "appended":
+            if status == "appended" and note:
                 receipt = Receipt(item.sealed.entry, index, next(fresh), note, item.sealed.requester)
                 results.append(Appended(receipt, batch=len(batch)))
-            elif status == "repeated":
-                results.append(Appended(await self._again(item, index), repeated=True, batch=len(batch)))
+            elif status in ("appended", "repeated"):
+                repeated = status == "repeated"
+                results.append(Appended(await self._again(item), repeated=repeated, batch=len(batch)))
             else:
                 results.append(NotAppended(status))
         return results
 
-    async def _again(self, item: Prepared, index: int) -> Receipt:
-        """The receipt of an entry that an earlier try had committed."""
-        proof, note = await self._reader.prove(index)
+    async def _note(self, log: int, new: CompactRange) -> bytes:
+        """The checkpoint of a head that we have committed; empty where the log has been rotated since."""
+        if log > self._notary.log:  # by another worker
+            await finish(self._database, self._notary, self._clock)
+        if log != self._notary.log:
+            return b""
+        try:
+            return self._notary.sign(new.size, new.root())
+        except LogClosed:
+            return b""
+
+    async def _again(self, item: Prepared) -> Receipt:
+        """The receipt of an entry that stands: an earlier try had committed it, or it ends an old log."""
+        index, proof, note = await self._reader.place(item.draft.id)
         return Receipt(item.sealed.entry, index, proof, note, item.sealed.requester)
 
     def _prepare(self, draft: Draft, key: ViewKey) -> Prepared:

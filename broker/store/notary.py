@@ -1,8 +1,13 @@
-"""Signs heads of the log, and only heads that are committed and that the guard agrees with."""
+"""Signs heads of the log, and only heads that are committed and that the guard agrees with.
+
+Owns the key of the current log. Where the log has been rotated, by whichever worker, it goes over to the next
+log's key (`turn`), and signs nothing of the old one any more. Refuses a log whose key is not in the key ring.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import asyncpg
 import structlog
@@ -10,25 +15,54 @@ import structlog
 from broker.core.checkpoint import Checkpoint, sign_checkpoint
 from broker.core.keys import Signer
 from broker.core.merkle import EMPTY_ROOT
+from broker.core.rotation import split_origin
 from broker.core.tiles import tiles_for_range, tree_root
-from broker.errors import BrokerError, IntegrityError
+from broker.errors import AuditUnavailable, BrokerError, IntegrityError
 from broker.store.guard import Guard, SignedHead
 from broker.store.tiles import TileReader
 
 _diagnostics = structlog.get_logger("broker")
+# The log that was noted last: the current one, or one that was closed since by others.
+_KNOWN = """
+select l.id, l.origin, coalesce(l.entries, h.size) as size from log l left join head h on h.log = l.id
+where l.origin = $1
+"""
+Seeds = Callable[[str], bytes | None]
+
+
+def signer_of(origin: str, vkey: str | None, seeds: Seeds) -> Signer:
+    """The signer of a later half-year's log. Raises AuditUnavailable where the key ring has not its key."""
+    half = split_origin(origin)[1]
+    seed = seeds(half)
+    made = None if seed is None else Signer.from_seed(origin, seed)
+    if made is None or (vkey is not None and made.vkey != vkey):
+        raise AuditUnavailable(
+            f"the log {origin} is signed by {vkey or 'its own key'}, and this node's key folder holds "
+            f"{'no key' if made is None else 'another key'} for it: copy logs/{half}.key from a node that does"
+        )
+    return made
 
 
 class Notary:
-    """The log's key and the memory of what it has signed. Any worker may sign a committed head again."""
+    """The log's key and the memory of what it has signed. Any worker may sign a committed head again.
 
-    def __init__(self, signer: Signer, guard: Guard) -> None:
+    `seeds` gives the key of a later half-year's log, None where there is none.
+    """
+
+    def __init__(self, signer: Signer, guard: Guard, seeds: Seeds = lambda _: None) -> None:
         self.signatures = 0
+        self.log = 0  # the current log's number in the database, once it is known
+        # Why this worker could not sign what it appended; empty where it can. Nothing is appended meanwhile.
+        self.trouble = ""
+        self._seeds = seeds
+        # Called after each rotation that this worker has noticed.
+        self.turned: Callable[[], None] = lambda: None
         self._signer = signer
         self._guard = guard
 
     @property
     def origin(self) -> str:
-        """The log's name: also its key's."""
+        """The current log's name: also its key's."""
         return self._signer.name
 
     @property
@@ -37,10 +71,34 @@ class Notary:
         return self._signer.vkey
 
     def sign(self, size: int, root: bytes) -> bytes:
-        """The signed checkpoint of a committed head. Raises IntegrityError where another root was signed."""
+        """The signed checkpoint of a committed head of the current log.
+
+        Raises IntegrityError where another root was signed, LogClosed where a later log was.
+        """
         self._guard.note(SignedHead(self.origin, size, root))
         self.signatures += 1
         return sign_checkpoint(Checkpoint(self.origin, size, root), self._signer)
+
+    def signer_of(self, origin: str, vkey: str | None) -> Signer:
+        """As the function, and remembered: until it is there, this worker is not ready."""
+        try:
+            signer = signer_of(origin, vkey, self._seeds)
+        except AuditUnavailable as e:
+            self.trouble = str(e)
+            raise
+        self.trouble = ""
+        return signer
+
+    async def turn(self, connection: asyncpg.Connection) -> None:
+        """Go over to the log that is current in the database. Raises AuditUnavailable where we have no key."""
+        row = await connection.fetchrow("select id, origin, vkey from log where closed_at is null")
+        if row is None or row["id"] <= self.log:
+            return
+        signer = self.signer_of(row["origin"], row["vkey"])
+        # Between these lines nobody runs: whoever asks sees one log or the other.
+        self._signer, self.log = signer, row["id"]
+        _diagnostics.info("the log was rotated", log=self.origin)
+        self.turned()
 
     async def remember(self) -> None:
         """Make what was signed outlast a crash of the machine: to be called every second or so."""
@@ -66,8 +124,12 @@ class Notary:
             # for a lost guard.
             self._guard.note(SignedHead(self.origin, 0, EMPTY_ROOT))
             return
-        if row is None or known is None or known.origin != self.origin or size < known.size:
+        if row is None or known is None:
             raise IntegrityError(self._guard.refuse(size))
-        tiles = await TileReader(connection, row["log"]).read(tiles_for_range(known.size))
+        held = await connection.fetchrow(_KNOWN, known.origin)
+        # A log that was closed meanwhile ends no earlier than where we signed it last.
+        if held is None or held["size"] is None or held["size"] < known.size:
+            raise IntegrityError(self._guard.refuse(size))
+        tiles = await TileReader(connection, held["id"]).read(tiles_for_range(known.size))
         if tree_root(known.size, tiles.__getitem__) != known.root:
             raise IntegrityError(self._guard.refuse(size))

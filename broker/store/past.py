@@ -30,12 +30,14 @@ from broker.core.forms import (
 from broker.core.merkle import CompactRange
 from broker.core.model import SubjectRef
 from broker.core.reference import Reference
-from broker.errors import IntegrityError, KeyDestroyed
+from broker.core.tiles import tiles_for_range, tree_root
+from broker.errors import IntegrityError, InvalidRequest, KeyDestroyed
 from broker.past import MOST, Leaf
 from broker.store.blind import Blind
 from broker.store.packed import unpack
-from broker.store.pool import Database, one
+from broker.store.pool import Database
 from broker.store.seal import Seals
+from broker.store.tiles import TileReader
 
 _SNAPSHOTS = 8
 _PARSED = 1024  # files of agreements
@@ -67,7 +69,11 @@ order by 1, 5, 2
 """
 _LEAVES = """
 select e.idx, e.id, e.leaf, v.key, v.views from entry e left join view v using (log, idx)
-where e.log = (select id from log where closed_at is null) and e.idx >= $1 and e.idx < $2 order by e.idx
+where e.log = $3 and e.idx >= $1 and e.idx < $2 order by e.idx
+"""
+_LOG = """
+select l.id, l.origin, l.entries, h.size, h.range from log l left join head h on h.log = l.id
+where case when $1 = '' then l.closed_at is null else $1 in (l.origin, split_part(l.origin, '/log/', 2)) end
 """
 _ERASED = """
 select i.item, coalesce(e.by, d.id) as by
@@ -134,7 +140,7 @@ class ReferenceAsAt:
 
 
 class PastReader:
-    """Implements `broker.past.Past` over the current log."""
+    """Implements `broker.past.Past`."""
 
     def __init__(self, database: Database, blind: Blind, seals: Seals) -> None:
         self._database = database
@@ -162,10 +168,19 @@ class PastReader:
                 said[some[row["n"] - 1]].append(directive)
         return {pair: tuple(found) for pair, found in said.items()}
 
-    async def leaves(self, start: int, end: int) -> list[Leaf]:
+    async def chain(self) -> tuple[str, ...]:
+        """As `Past.chain`."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch("select origin from log order by id desc")
+        return tuple(row["origin"] for row in rows)
+
+    async def leaves(self, start: int, end: int, log: str = "") -> list[Leaf]:
         """As `Past.leaves`."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_LEAVES, start, min(end, start + MOST))
+            number = (await _named(connection, log))["id"]
+            rows = await connection.fetch(_LEAVES, start, min(end, start + MOST), number)
+        if any(row["leaf"] is None for row in rows):
+            raise InvalidRequest("since", f"entries from {start} on are kept in an export alone")
         return [await self._leaf(row) for row in rows]
 
     async def erased_by(self, items: Sequence[tuple[str, datetime | None]]) -> Mapping[str, str]:
@@ -177,11 +192,15 @@ class PastReader:
             rows = await connection.fetch(_ERASED, ids, months)
         return {str(row["item"]): str(row["by"]) for row in rows}
 
-    async def head(self) -> tuple[int, bytes]:
+    async def head(self, log: str = "") -> tuple[int, bytes]:
         """As `Past.head`."""
         async with self._database.connection() as connection:
-            row = await one(connection, "select size, range from head")
-        return row["size"], CompactRange(row["size"], tuple(bytes(h) for h in row["range"])).root()
+            row = await _named(connection, log)
+            if row["entries"] is None:
+                return row["size"], CompactRange(row["size"], tuple(bytes(h) for h in row["range"])).root()
+            size: int = row["entries"]
+            tiles = await TileReader(connection, row["id"]).read(tiles_for_range(size))
+        return size, tree_root(size, tiles.__getitem__)
 
     async def _leaf(self, row: asyncpg.Record) -> Leaf:
         index, entry = row["idx"], bytes(row["leaf"])
@@ -196,3 +215,11 @@ class PastReader:
         except IntegrityError as e:
             return Leaf(index, entry, None, str(e))
         return Leaf(index, entry, opened.full)
+
+
+async def _named(connection: asyncpg.Connection, log: str) -> asyncpg.Record:
+    """The log of this origin or half-year; empty: the current one. KeyError where there is none."""
+    row = await connection.fetchrow(_LOG, log)
+    if row is None:
+        raise KeyError(log)
+    return row

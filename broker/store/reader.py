@@ -1,26 +1,24 @@
-"""Reading the log: receipts of entries that stand, consistency between sizes, tiles and bundles.
+"""Reading the logs: receipts of entries that stand, by id in whichever log, and by place in the current one.
 
-Every proof is made from tiles and goes to a checkpoint signed over the committed head.
+Every proof is made from tiles, and goes to a checkpoint signed over the committed head, or to the final one of
+a log that is closed.
 """
 
 from __future__ import annotations
 
 import asyncpg
+from msgspec import Struct
 
 from broker.core.canonical import Json
 from broker.core.entry import Opening
-from broker.core.merkle import CompactRange
+from broker.core.keys import Signer
 from broker.core.receipt import Receipt
-from broker.core.tiles import (
-    TILE_WIDTH,
-    Tile,
-    inclusion_proof,
-    tiles_for_inclusion,
-    tiles_for_range,
-    tree_root,
-)
-from broker.errors import IntegrityError, KeyDestroyed
-from broker.store.notary import Notary
+from broker.core.rotation import split_origin
+from broker.core.tiles import PARTITION, TILE_WIDTH, Tile
+from broker.errors import IntegrityError, InvalidRequest, KeyDestroyed
+from broker.keys import KeyRing
+from broker.store.notary import Notary, signer_of
+from broker.store.onelog import OneLog
 from broker.store.packed import unpack
 from broker.store.pool import Database, one
 from broker.store.seal import Seals
@@ -33,15 +31,23 @@ where not exists (select from tile where log = $1 and level = 0 and tile.n = n.n
 _OPENING = 0x6C_6F67  # "log": workers that start together open it one after the other
 
 
-class LogReader:
-    """Reads the current log."""
+class HalfYear(Struct, frozen=True):
+    """One log of the chain: its number in the database, its name and key, and whether it is closed."""
+
+    number: int
+    origin: str
+    vkey: str
+    closed: bool
+
+
+class LogReader(OneLog):
+    """Reads the current log, and entries of every log by their ids."""
 
     def __init__(self, database: Database, seals: Seals, notary: Notary) -> None:
-        self._database = database
+        super().__init__(database, notary)
         self._seals = seals
-        self._notary = notary
-        self._log = 0
-        self._filled = 0
+        self._filled: dict[int, int] = {}
+        self._whole = set[int]()
 
     async def open(self) -> None:
         """Find or make the log of our key's origin; from now on every new connection is held to the guard."""
@@ -55,46 +61,46 @@ class LogReader:
                 raise IntegrityError(
                     f"the database holds the log {row['origin']}; this key signs {self._notary.origin}"
                 )
-            self._log = row["id"]
+            self._notary.log = row["id"]
             if row["vkey"] is None:
-                await connection.execute("update log set vkey = $2 where id = $1", self._log, self._notary.vkey)
+                await connection.execute("update log set vkey = $2 where id = $1", self.log, self._notary.vkey)
             elif row["vkey"] != self._notary.vkey:
                 raise IntegrityError(
                     f"this log is signed by {row['vkey']}, and the key folder holds another key: bring back "
                     "the key folder from before"
                 )
-            await connection.execute("insert into head (log) values ($1) on conflict do nothing", self._log)
+            await connection.execute("insert into head (log) values ($1) on conflict do nothing", self.log)
             await self._notary.check(connection)
         self._database.check = self._notary.check
 
-    @property
-    def log(self) -> int:
-        """The current log's number in the database."""
-        return self._log
-
-    async def size(self) -> int:
-        """Entries committed; unlike `head`, nothing is signed."""
+    async def chain(self) -> tuple[HalfYear, ...]:
+        """Every log there is, newest first. Raises AuditUnavailable."""
         async with self._database.connection() as connection:
-            return (await _head(connection))[0]
-
-    async def head(self) -> tuple[int, bytes]:
-        """Size of the committed head and the signed checkpoint over it."""
-        async with self._database.connection() as connection:
-            size, root = await _head(connection)
-        return size, self._notary.sign(size, root)
+            rows = await connection.fetch("select id, origin, vkey, closed_at from log order by id desc")
+        return tuple(
+            HalfYear(row["id"], row["origin"], row["vkey"] or "", row["closed_at"] is not None) for row in rows
+        )
 
     async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Json]]:
         """An entry's receipt with the opening of one view, and the full view. KeyError where there is none.
 
         `audience` is requester, provider or full. The opening is None, and the full view empty, where they
-        have been erased.
+        have been erased. Raises InvalidRequest, saying where it is, for one that was dropped after an export.
         """
         async with self._database.connection() as connection:
-            columns = "e.idx, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency"
+            columns = "e.log, e.idx, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency"
             row = await _entry(connection, columns, entry)
-            proof, note = await self._prove(connection, row["idx"])
+            if row["leaf"] is None:
+                raise await _dropped(connection, row["log"], row["idx"])
+            proof, note = await self._prove(connection, row["log"], row["idx"])
         opening, full = await self._opened(row, entry, audience)
         return Receipt(bytes(row["leaf"]), row["idx"], proof, note, opening), full
+
+    async def place(self, entry: str) -> tuple[int, tuple[bytes, ...], bytes]:
+        """Where an entry stands in its log, with the proof and the checkpoint. KeyError if no such entry."""
+        async with self._database.connection() as connection:
+            row = await _entry(connection, "e.log, e.idx", entry)
+            return row["idx"], *await self._prove(connection, row["log"], row["idx"])
 
     async def parties(self, entry: str) -> tuple[str, str]:
         """Requester and provider agency of an entry, empty where there is none. KeyError if no such entry."""
@@ -102,75 +108,42 @@ class LogReader:
             row = await _entry(connection, "v.requester_agency, v.provider_agency", entry)
         return row["requester_agency"] or "", row["provider_agency"] or ""
 
-    async def id_at(self, index: int) -> str:
-        """The id of the entry at this place of the current log, from 0. KeyError if no such entry."""
+    async def numbered(self, name: str) -> int:
+        """The number of the log of this origin or half-year; empty: of the current one. KeyError if none."""
+        if not name:
+            return (await self.chain())[0].number
+        for each in await self.chain():
+            if name in (each.origin, split_origin(each.origin)[1]):
+                return each.number
+        raise KeyError(name)
+
+    async def id_at(self, index: int, log: str = "") -> str:
+        """The id of the entry at this place, from 0, of the log of that name (empty: the current one). KeyError
+        if there is no such log or entry."""
         if index >= 1 << 63:
             raise KeyError(index)
+        number = await self.numbered(log)
         async with self._database.connection() as connection:
-            found = await connection.fetchval(
-                "select id from entry where log = $1 and idx = $2", self._log, index
-            )
+            found = await connection.fetchval("select id from entry where log = $1 and idx = $2", number, index)
         if found is None:
             raise KeyError(index)
         return str(found)
 
-    async def prove(self, index: int) -> tuple[tuple[bytes, ...], bytes]:
-        """Inclusion proof of an entry in the newest head, and the checkpoint over it."""
-        async with self._database.connection() as connection:
-            return await self._prove(connection, index)
-
-    async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
-        """Proof that the first `old` entries are a prefix of the first `new` (0: of all), and the checkpoint
-        of `new`. KeyError where the log is smaller."""
-        async with self._database.connection() as connection:
-            size, root = await _head(connection)
-            new = new or size
-            if not 0 <= old <= new <= size:
-                raise KeyError(new)
-            reader = TileReader(connection, self._log)
-            if new != size:
-                tiles = await reader.read(tiles_for_range(new))
-                root = tree_root(new, tiles.__getitem__)
-            proof = await reader.consistency(old, new)
-        return proof, self._notary.sign(new, root)
-
-    async def proof_between(self, old: int, new: int) -> tuple[bytes, ...]:
-        """Proof that the first `old` entries are a prefix of the first `new`; nothing is signed. KeyError where
-        the log is smaller."""
-        async with self._database.connection() as connection:
-            if not 0 <= old <= new <= (await _head(connection))[0]:
-                raise KeyError(new)
-            return await TileReader(connection, self._log).consistency(old, new)
-
-    async def proof_at(self, index: int, size: int) -> tuple[bytes, ...]:
-        """Inclusion proof of an entry in the first `size`. KeyError where the log is smaller."""
-        async with self._database.connection() as connection:
-            if not 0 <= index < size <= (await _head(connection))[0]:
-                raise KeyError(size)
-            tiles = await TileReader(connection, self._log).read(tiles_for_inclusion(index, size))
-        return inclusion_proof(index, size, tiles.__getitem__)
-
-    async def tile(self, tile: Tile) -> bytes:
-        """A tile's bytes. KeyError where the log is too small for it."""
-        async with self._database.connection() as connection:
-            return (await TileReader(connection, self._log).read([tile]))[tile]
-
-    async def bundle(self, index: int, width: int) -> list[bytes]:
-        """A bundle's entries. KeyError where there are fewer than `width`."""
-        async with self._database.connection() as connection:
-            return await TileReader(connection, self._log).bundle(index, width)
-
     async def fill_tiles(self) -> None:
-        """Make the full tiles that are missing up to the head, so that no reader has to."""
-        async with self._database.connection() as connection:
-            size, _ = await _head(connection)
-            full = size // TILE_WIDTH
-            missing = await connection.fetch(_MISSING, self._log, self._filled, full)
-            reader = TileReader(connection, self._log)
-            for row in missing:
-                await reader.read([Tile(0, row["n"])])
-                self._filled = row["n"] + 1
-            self._filled = full
+        """Make the full tiles that are missing up to the end of each log, so that no reader has to."""
+        for half in reversed(await self.chain()):
+            if half.closed and half.number in self._whole:
+                continue
+            async with self._database.connection() as connection:
+                full = (await self._tree(connection, half.number)).size // TILE_WIDTH
+                filled = self._filled.get(half.number, 0)
+                reader = TileReader(connection, half.number)
+                for row in await connection.fetch(_MISSING, half.number, filled, full):
+                    await reader.read([Tile(0, row["n"])])
+                    self._filled[half.number] = row["n"] + 1
+                self._filled[half.number] = full
+            if half.closed:
+                self._whole.add(half.number)
 
     async def _opened(
         self, row: asyncpg.Record, entry: str, audience: str
@@ -187,11 +160,6 @@ class LogReader:
             return None, opened.view  # a party that gave its part up, or that there never was
         return opened.of(audience), opened.view
 
-    async def _prove(self, connection: asyncpg.Connection, index: int) -> tuple[tuple[bytes, ...], bytes]:
-        size, root = await _head(connection)
-        tiles = await TileReader(connection, self._log).read(tiles_for_inclusion(index, size))
-        return inclusion_proof(index, size, tiles.__getitem__), self._notary.sign(size, root)
-
 
 async def _entry(connection: asyncpg.Connection, columns: str, entry: str) -> asyncpg.Record:
     """An entry and its view by id, or KeyError; what is no id is no entry's."""
@@ -205,13 +173,29 @@ async def _entry(connection: asyncpg.Connection, columns: str, entry: str) -> as
     return row
 
 
-async def _head(connection: asyncpg.Connection) -> tuple[int, bytes]:
-    row = await one(connection, "select size, range from head")
-    return row["size"], CompactRange(row["size"], tuple(bytes(h) for h in row["range"])).root()
+async def _dropped(connection: asyncpg.Connection, log: int, index: int) -> InvalidRequest:
+    """Where the bytes of an entry are that was dropped, in a sentence."""
+    row = await one(
+        connection,
+        "select l.origin, d.place from log l join dropped d on d.log = l.id where l.id = $1 and d.first = $2",
+        log,
+        index - index % PARTITION,
+    )
+    return InvalidRequest(
+        "event_id",
+        f"entry {index} of {row['origin']} is kept in an export alone ({row['place']}): "
+        "`broker audit partition prove` proves it from there",
+    )
 
 
-async def current_origin(database: Database) -> str | None:
-    """The name of the log this database holds; None in a fresh one."""
+async def current_signer(database: Database, ring: KeyRing, fresh: str) -> Signer:
+    """The signer of the log that this database holds, or of the first one, under the name `fresh`.
+
+    Raises AuditUnavailable where the key ring does not hold the key of a log that was opened by a rotation.
+    """
     async with database.connection() as connection:
-        origin: str | None = await connection.fetchval("select origin from log where closed_at is null")
-    return origin
+        row = await connection.fetchrow("select id, origin, vkey from log where closed_at is null")
+        rotated = await connection.fetchval("select exists (select from log where closed_at is not null)")
+    if row is None or not rotated:
+        return Signer.from_seed(row["origin"] if row else fresh, ring.signing_seed())
+    return signer_of(row["origin"], row["vkey"], ring.log_seed)

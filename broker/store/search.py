@@ -14,19 +14,30 @@ from typing import NoReturn
 
 import asyncpg
 
-from broker.core.entry import parse_entry
 from broker.core.receipt import Audience
 from broker.errors import BrokerError, IntegrityError
 from broker.ports import Hit, Hits
 from broker.store.indexing import Indexing, reach
 from broker.store.packed import Openings, unpack
-from broker.store.pool import Database
+from broker.store.pool import Database, one
 from broker.store.seal import Seals
 from broker.store.terms import BlindTerms
 
 _BREATH, _IDLE = 0.005, 0.5  # seconds
 _REST = 9.0  # times as long as a batch took
 
+# Logs are taken in one after the other, so that what is said of one goes for those before it.
+_BEHIND = """
+select l.id from log l
+left join head h on h.log = l.id left join search_progress p on p.log = l.id
+where coalesce(p.done, 0) < coalesce(l.entries, h.size) or p.again is not null order by l.id limit 1
+"""
+_WHICH = """
+select l.id, l.origin, o.origin as older from log l
+left join log o on o.id = (select max(id) from log where id < l.id)
+where case when $1 = '' then l.id = (select log from head)
+    else $1 in (l.origin, split_part(l.origin, '/log/', 2)) end
+"""
 # What few entries have is looked up; the rest is read in order, whatever the planner thinks of the index. The
 # entries first, no more than are wanted; only then what belongs to them.
 _FEW = "select search_find($1, $2, $7, $3, {newest}, $4, $5, $6::integer) as idx"
@@ -39,8 +50,9 @@ order by s.log {order}, s.idx {order} limit $6
 """
 _FIND = """
 with hit as materialized ({hits})
-select h.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency
+select h.idx, s.at, e.id, v.key, v.views, v.requester_agency, v.provider_agency
 from hit h
+join search s on (s.log, s.idx) = ($1, h.idx)
 join entry e on (e.log, e.idx) = ($1, h.idx) left join view v on (v.log, v.idx) = (e.log, e.idx)
 order by h.idx {order}
 """
@@ -64,17 +76,22 @@ where not exists (select from search s where s.log = $1 and s.idx = n.n) order b
 
 
 class SearchIndex:
-    """Fills the index of one log and asks it."""
+    """Fills the index of every log and asks it. `log` is the one that `rebuild` and `missed` are about."""
 
     def __init__(self, database: Database, seals: Seals, index_key: bytes, log: int) -> None:
         self._database = database
+        self._seals = seals
         self.terms = self._terms = BlindTerms(index_key)
         self._log = log
         self.filling = Indexing(database, seals, self._terms, log)
 
     async def fill(self) -> int:
-        """Take in the next entries, as `Indexing.step`."""
-        return await self.filling.step()
+        """Take in the next entries of the oldest log that has any, as `Indexing.step`."""
+        async with self._database.connection() as connection:
+            behind: int | None = await connection.fetchval(_BEHIND)
+        if behind is None:
+            return 0
+        return await Indexing(self._database, self._seals, self._terms, behind).step()
 
     async def watch(self) -> NoReturn:
         """Take in what comes, a little at a time and for a tenth of the time: requests go first, and a search
@@ -87,11 +104,10 @@ class SearchIndex:
             await asyncio.sleep(max(_BREATH, _REST * (loop.time() - begun)) if taken else _IDLE)
 
     async def progress(self) -> tuple[int, int]:
-        """Entries in the index, and in the log."""
+        """Entries in the index, and in the log, of the current one."""
         async with self._database.connection() as connection:
-            done = (await reach(connection, self._log)).done
-            size = await connection.fetchval("select size from head where log = $1", self._log)
-        return done, size or 0
+            row = await one(connection, "select log, size from head")
+            return (await reach(connection, row["log"])).done, row["size"]
 
     async def missed(self, most: int = 100) -> list[int]:
         """Indexes below `done` that have no row: there should be none."""
@@ -108,8 +124,12 @@ class SearchIndex:
         newest_first: bool,
         since: datetime | None,
         until: datetime | None,
+        log: str = "",
     ) -> Hits:
-        """Entries that have these terms, by index, opened: those whose views are gone come without."""
+        """Entries that have these terms, by index, opened: those whose views are gone come without.
+
+        KeyError where there is no log of this name.
+        """
         common, few = self._terms.split(terms)
         order = "desc" if newest_first else "asc"
         hits = (_FEW if few else _MANY).format(
@@ -117,17 +137,22 @@ class SearchIndex:
         )
         sql = _FIND.format(hits=hits, order=order)
         async with self._database.connection() as connection:
-            rows = await connection.fetch(sql, self._log, common, beyond, since, until, limit, few)
-            sure = (await reach(connection, self._log)).sure
-        return Hits(tuple([await self._hit(row) for row in rows]), sure)
+            which = await connection.fetchrow(_WHICH, log)
+            if which is None:
+                raise KeyError(log)
+            rows = await connection.fetch(sql, which["id"], common, beyond, since, until, limit, few)
+            sure = (await reach(connection, which["id"])).sure
+        found = tuple([await self._hit(row) for row in rows])
+        return Hits(found, sure, which["origin"], which["older"] or "")
 
     async def within(self, terms: frozenset[str], start: int, end: int, limit: int) -> list[int] | None:
         """Places in [start, end) of entries that may have all these terms, in order; None where the index is
-        not sure of every one of these places."""
+        not sure of every one of these places. Of the current log."""
         async with self._database.connection() as connection:
+            log = (await one(connection, "select log from head"))["log"]
             common, few = self._terms.split(terms)
-            row = await connection.fetchrow(_WITHIN, self._log, common, start, end, limit, few)
-            sure = (await reach(connection, self._log)).sure
+            row = await connection.fetchrow(_WITHIN, log, common, start, end, limit, few)
+            sure = (await reach(connection, log)).sure
         if row is None or sure < end or row["rows"] != end - start:
             return None
         return list(row["found"])
@@ -138,7 +163,7 @@ class SearchIndex:
         return Hit(
             row["idx"],
             str(row["id"]),
-            parse_entry(bytes(row["leaf"])).at,
+            row["at"],
             row["requester_agency"] or "",
             row["provider_agency"] or "",
             views,

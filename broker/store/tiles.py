@@ -24,6 +24,7 @@ _LEAVES = """
 select string_agg(sha256('\\x00'::bytea || leaf), ''::bytea order by idx) as hashes
 from entry where log = $1 and idx >= $2 and idx < $3
 """
+_KEPT = "select hashes from tile where log = $1 and level = $2 and n = $3"
 
 
 class TileReader:
@@ -52,21 +53,20 @@ class TileReader:
             index * TILE_WIDTH,
             index * TILE_WIDTH + width,
         )
-        if len(rows) != width:
+        if len(rows) != width or any(row["leaf"] is None for row in rows):
             raise KeyError(index)
         return [row["leaf"] for row in rows]
 
     async def _tile(self, tile: Tile) -> bytes:
         if tile.width == TILE_WIDTH:
-            kept = await self._connection.fetchval(
-                "select hashes from tile where log = $1 and level = $2 and n = $3",
-                self._log,
-                tile.level,
-                tile.index,
-            )
+            kept = await self._connection.fetchval(_KEPT, self._log, tile.level, tile.index)
             if kept is not None:
                 return bytes(kept)
         data = await self._made(tile)
+        if len(data) != tile.width * HASH_BYTES and tile.width < TILE_WIDTH:
+            # Of entries that were dropped: their full tile was kept.
+            kept = await self._connection.fetchval(_KEPT, self._log, tile.level, tile.index)
+            data = bytes(kept or b"")[: tile.width * HASH_BYTES]
         if len(data) != tile.width * HASH_BYTES:
             raise KeyError(tile.path)
         if tile.width == TILE_WIDTH:

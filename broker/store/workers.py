@@ -13,17 +13,18 @@ from broker.workers import Beat, Worker
 # Rows of the dead are swept by whoever beats; one that another is sweeping is left to it.
 _BEAT = """
 with own as (
-    insert into worker (id, address, beat_at, draining, attached)
-    values ($1, $2, clock_timestamp(), $3, $4)
+    insert into worker (id, address, beat_at, draining, attached, next_vkey)
+    values ($1, $2, clock_timestamp(), $3, $4, $6)
     on conflict (id) do update
-        set beat_at = excluded.beat_at, draining = excluded.draining, attached = excluded.attached
+        set beat_at = excluded.beat_at, draining = excluded.draining, attached = excluded.attached,
+            next_vkey = excluded.next_vkey
 ), swept as (
     delete from worker where id in (
         select id from worker where beat_at < clock_timestamp() - $5::interval and id <> $1
         for update skip locked
     )
 )
-select id, address, draining, attached from worker
+select id, address, draining, attached, next_vkey from worker
 where id <> $1 and beat_at >= clock_timestamp() - $5::interval
 """
 
@@ -44,9 +45,13 @@ class WorkerRows:
                 own.draining,
                 sorted(own.attached),
                 timedelta(seconds=gone_after),
+                own.next_vkey,
             )
         return tuple(
-            Beat(Worker(row["id"], row["address"]), row["draining"], frozenset(row["attached"])) for row in rows
+            Beat(
+                Worker(row["id"], row["address"]), row["draining"], frozenset(row["attached"]), row["next_vkey"]
+            )
+            for row in rows
         )
 
     async def leave(self, worker: str) -> None:

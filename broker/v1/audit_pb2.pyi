@@ -258,10 +258,13 @@ class ReplayDecisionsRequest(_message.Message):
     UNTIL_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     since: _builtins.int
     """The first entry's place, from 0: where an earlier call was interrupted."""
     until: _builtins.int
     """The place after the last; 0: to the end of the log as it is now."""
+    log: _builtins.str
+    """Which log, by its origin or half-year; empty: the current one."""
     @_builtins.property
     def actor(self) -> _exchange_pb2.Actor: ...
     @_builtins.property
@@ -275,10 +278,11 @@ class ReplayDecisionsRequest(_message.Message):
         until: _builtins.int = ...,
         actor: _exchange_pb2.Actor | None = ...,
         reason: _exchange_pb2.ReasonCode | None = ...,
+        log: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "log", b"log", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -365,16 +369,20 @@ class ConsistencyRequest(_message.Message):
 
     FROM_FIELD_NUMBER: _builtins.int
     TO_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     to: _builtins.int
     """0: the newest."""
+    log: _builtins.str
+    """Which log, by its origin; empty: the current one."""
     def __init__(
         self,
         *,
         to: _builtins.int = ...,
+        log: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "log", b"log", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -387,6 +395,7 @@ class ConsistencyResponse(_message.Message):
     PROOF_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.bytes
+    """Of `to`; of a log that is closed its final one."""
     @_builtins.property
     def proof(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
@@ -414,12 +423,13 @@ class GetReceiptRequest(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     WITNESSED_FIELD_NUMBER: _builtins.int
     TIMESTAMPED_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Event id: the entry's own id. Or its index, below: exactly one of the two."""
     open: _builtins.bool
     """Open the view the caller may see: requester, provider or full. Without it, no entry is made."""
     index: _builtins.int
-    """The entry's place in the current log, from 0."""
+    """The entry's place, from 0, in the current log or in `log`."""
     witnessed: _builtins.bool
     """The proof leads to a checkpoint that a quorum of witnesses has cosigned. Waits for it, for some seconds;
     UNAVAILABLE (NotWitnessed) where there is none by then.
@@ -428,6 +438,8 @@ class GetReceiptRequest(_message.Message):
     """The proof leads to the first checkpoint with the entry that was time-stamped (RFC 3161), and `timestamp` is
     the time stamp. UNAVAILABLE (NotTimestamped) where there is none yet. Not together with `witnessed`.
     """
+    log: _builtins.str
+    """The log that `index` is of, by its origin or half-year; empty: the current one."""
     @_builtins.property
     def actor(self) -> _exchange_pb2.Actor:
         """Who looks and why, when the view is opened."""
@@ -444,10 +456,11 @@ class GetReceiptRequest(_message.Message):
         index: _builtins.int | None = ...,
         witnessed: _builtins.bool = ...,
         timestamped: _builtins.bool = ...,
+        log: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "actor", b"actor", "index", b"index", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "actor", b"actor", "event_id", b"event_id", "index", b"index", "open", b"open", "reason", b"reason", "timestamped", b"timestamped", "witnessed", b"witnessed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "actor", b"actor", "event_id", b"event_id", "index", b"index", "log", b"log", "open", b"open", "reason", b"reason", "timestamped", b"timestamped", "witnessed", b"witnessed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
     _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
@@ -496,12 +509,15 @@ class SearchRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     BEYOND_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """Most entries to give, at most 10,000; 0: 200."""
     beyond: _builtins.int
-    """Go on where an earlier search ended: below that index."""
+    """Go on where an earlier search ended: below that index, of `log`."""
     follow: _builtins.bool
     """Then stay, and give what comes, until the call is cancelled."""
+    log: _builtins.str
+    """Begin at this log, by its origin, and go on to those before it; empty: the current one."""
     @_builtins.property
     def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchFact]:
         """All of them must hold."""
@@ -534,10 +550,11 @@ class SearchRequest(_message.Message):
         limit: _builtins.int = ...,
         beyond: _builtins.int | None = ...,
         follow: _builtins.bool = ...,
+        log: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "actor", b"actor", "beyond", b"beyond", "person", b"person", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "actor", b"actor", "beyond", b"beyond", "facts", b"facts", "follow", b"follow", "limit", b"limit", "person", b"person", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "actor", b"actor", "beyond", b"beyond", "facts", b"facts", "follow", b"follow", "limit", b"limit", "log", b"log", "person", b"person", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__beyond: _TypeAlias = _typing.Literal["beyond"]  # noqa: Y015
     _WhichOneofArgType__beyond: _TypeAlias = _typing.Literal["_beyond", b"_beyond"]  # noqa: Y015
@@ -577,10 +594,13 @@ class SearchPage(_message.Message):
     HITS_FIELD_NUMBER: _builtins.int
     BEYOND_FIELD_NUMBER: _builtins.int
     INDEXED_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     beyond: _builtins.int
     """More may be found below this index. Not set: this was the last page."""
     indexed: _builtins.int
-    """Entries in the index, from the first; later ones are not found yet."""
+    """Entries of `log` in the index, from the first; later ones are not found yet."""
+    log: _builtins.str
+    """Of which log these are: indices are its own."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchHit]:
         """Newest first; what comes later, while following, in the log's order."""
@@ -591,10 +611,11 @@ class SearchPage(_message.Message):
         hits: _abc.Iterable[Global___SearchHit] | None = ...,
         beyond: _builtins.int | None = ...,
         indexed: _builtins.int = ...,
+        log: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "beyond", b"beyond"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "beyond", b"beyond", "hits", b"hits", "indexed", b"indexed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "beyond", b"beyond", "hits", b"hits", "indexed", b"indexed", "log", b"log"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__beyond: _TypeAlias = _typing.Literal["beyond"]  # noqa: Y015
     _WhichOneofArgType__beyond: _TypeAlias = _typing.Literal["_beyond", b"_beyond"]  # noqa: Y015

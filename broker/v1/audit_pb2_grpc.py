@@ -75,7 +75,7 @@ class AuditServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Consistency(self, request, context):
-        """RFC 6962 consistency proof between two sizes of the current log. Open to every enrolled system.
+        """RFC 6962 consistency proof between two sizes of a log. Open to every enrolled system.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

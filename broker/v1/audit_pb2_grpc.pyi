@@ -32,7 +32,7 @@ class AuditServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
     Consistency: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ConsistencyRequest, _audit_pb2.ConsistencyResponse]
-    """RFC 6962 consistency proof between two sizes of the current log. Open to every enrolled system."""
+    """RFC 6962 consistency proof between two sizes of a log. Open to every enrolled system."""
     GetReceipt: _grpc.UnaryUnaryMultiCallable[_audit_pb2.GetReceiptRequest, _audit_pb2.GetReceiptResponse]
     """An entry and its proof to the newest checkpoint, with the opening of the caller's own view."""
     Search: _grpc.UnaryStreamMultiCallable[_audit_pb2.SearchRequest, _audit_pb2.SearchPage]
@@ -52,7 +52,7 @@ class AuditServiceStub:
 class AuditServiceAsyncStub(AuditServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Consistency: _aio.UnaryUnaryMultiCallable[_audit_pb2.ConsistencyRequest, _audit_pb2.ConsistencyResponse]  # type: ignore[assignment]
-    """RFC 6962 consistency proof between two sizes of the current log. Open to every enrolled system."""
+    """RFC 6962 consistency proof between two sizes of a log. Open to every enrolled system."""
     GetReceipt: _aio.UnaryUnaryMultiCallable[_audit_pb2.GetReceiptRequest, _audit_pb2.GetReceiptResponse]  # type: ignore[assignment]
     """An entry and its proof to the newest checkpoint, with the opening of the caller's own view."""
     Search: _aio.UnaryStreamMultiCallable[_audit_pb2.SearchRequest, _audit_pb2.SearchPage]  # type: ignore[assignment]
@@ -75,7 +75,7 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.ConsistencyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.ConsistencyResponse, _abc.Awaitable[_audit_pb2.ConsistencyResponse]]:
-        """RFC 6962 consistency proof between two sizes of the current log. Open to every enrolled system."""
+        """RFC 6962 consistency proof between two sizes of a log. Open to every enrolled system."""
 
     @_abc_1.abstractmethod
     def GetReceipt(

@@ -22,12 +22,14 @@ from broker.client import Actor, Broker
 from broker.core.checkpoint import Checkpoint, Signer, sign_checkpoint
 from broker.core.entry import RequesterView, SealedEntry, seal_entry
 from broker.core.record import Record
+from broker.errors import InvalidRequest
 from broker.pki.folder import CertificateFolder
 from broker.pki.tls import TlsFiles, server_credentials
-from broker.v1 import audit_pb2, audit_pb2_grpc, exchange_pb2_grpc
+from broker.v1 import audit_pb2, audit_pb2_grpc, exchange_pb2_grpc, rotation_pb2, rotation_pb2_grpc
 from broker.v1 import exchange_pb2 as wire
 from records.fire.v1.premises_risk_pb2 import PremisesRisk
 from tests.core.conftest import NaiveTree
+from tests.support.chain import NEXT, MemoryChain
 
 ORIGIN = "blue-light.test/log/2026h2"
 RECORD_TYPE = "records.fire.v1.PremisesRisk"
@@ -76,10 +78,17 @@ class Committed:
 
 
 @dataclass
-class FakeBroker(exchange_pb2_grpc.ExchangeServiceServicer, audit_pb2_grpc.AuditServiceServicer):
+class FakeBroker(
+    exchange_pb2_grpc.ExchangeServiceServicer,
+    audit_pb2_grpc.AuditServiceServicer,
+    rotation_pb2_grpc.RotationServiceServicer,
+):
     """Honest until told otherwise: `bend` may change an outcome, `bend_reply` a reply, `bend_proof` a proof."""
 
     log: LogOfOne
+    chain: MemoryChain | None = None
+    bend_link: Callable[[rotation_pb2.FollowResponse], None] | None = None
+    followed: list[tuple[str, int]] = field(default_factory=list)
     bend: Callable[[wire.Outcome, bytes], bytes | None] | None = None
     bend_reply: Callable[[wire.ExchangeReply], None] | None = None
     bend_proof: Callable[[audit_pb2.ConsistencyRequest, audit_pb2.ConsistencyResponse], None] | None = None
@@ -203,8 +212,40 @@ class FakeBroker(exchange_pb2_grpc.ExchangeServiceServicer, audit_pb2_grpc.Audit
             await context.abort_with_status(rpc_status.to_status(outcome.error))
         return said
 
+    def rotate(self, later: str = NEXT) -> LogOfOne:
+        """On to the next half-year's log; the old one."""
+        if self.chain is None:
+            self.chain = MemoryChain(self.log)  # type: ignore[arg-type]
+        old, new = self.log, self.chain.turn(later)
+        self.log = LogOfOne(new.signer)
+        self.log.tree = new.tree
+        return old
+
+    async def Follow(self, request: Any, context: Any) -> rotation_pb2.FollowResponse:  # noqa: N802
+        self.followed.append((request.log, request.size))
+        assert self.chain is not None
+        try:
+            link = self.chain.linked(request.log, request.size)
+        except InvalidRequest:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no")
+        response = rotation_pb2.FollowResponse(
+            last=link.last,
+            last_proof=link.last_proof,
+            final=link.final,
+            consistency=link.consistency,
+            first=link.first,
+            first_proof=link.first_proof,
+            head=link.head,
+        )
+        if self.bend_link is not None:
+            self.bend_link(response)
+        return response
+
     async def Consistency(self, request: Any, context: Any) -> audit_pb2.ConsistencyResponse:  # noqa: N802
         first, second = getattr(request, "from"), request.to
+        if self.chain is not None and request.log != self.log.signer.name:
+            proof, note = await self.chain.consistency(request.log, first, second)
+            return audit_pb2.ConsistencyResponse(proof=proof, checkpoint=note)
         self.questions.append((first, second))
         if self.proof_error is not None:
             await context.abort(self.proof_error, "no")
@@ -237,8 +278,8 @@ class Setup:
 
     def client(self, name: str = "cfrs-mdt", **options: Any) -> Broker:
         files = TlsFiles.within(self.certs, name)
-        options = {"ca": files.ca, "cert": files.cert, "key": files.key} | options
-        return Broker(f"localhost:{self.port}", log_vkey=self.signer.vkey, **options)
+        keys = {"ca": files.ca, "cert": files.cert, "key": files.key, "log_vkey": self.signer.vkey}
+        return Broker(f"localhost:{self.port}", **(keys | options))
 
 
 @pytest.fixture(scope="session")
@@ -258,6 +299,7 @@ async def serving(broker: FakeBroker, certs: Path, port: int = 0) -> AsyncIterat
     server = grpc.aio.server()
     exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(broker, server)
     audit_pb2_grpc.add_AuditServiceServicer_to_server(broker, server)
+    rotation_pb2_grpc.add_RotationServiceServicer_to_server(broker, server)
     credentials = server_credentials(TlsFiles.within(certs, "broker"))
     # Not "localhost": of two addresses the second may be another test's port, and clients would reach that.
     opened = server.add_secure_port(f"127.0.0.1:{port}", credentials)

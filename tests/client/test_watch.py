@@ -14,6 +14,7 @@ from broker.client import memory
 from broker.client.trail import MAX_WAITING, Contradiction, Seen, Trail
 from broker.client.watch import Proof, Watch
 from broker.core.checkpoint import Signer, open_checkpoint
+from broker.core.rotation import Link
 from broker.errors import AuditUnavailable, IntegrityError, ProviderUnavailable, SetupError
 from tests.client.conftest import ASK, ORIGIN, LogOfOne, Setup, eventually
 
@@ -24,6 +25,11 @@ def _fork(log: LogOfOne, keep: int) -> None:
     del log.tree.entries[keep:]
     log.tree = type(log.tree)(log.tree.entries)
     log.grow(size - keep, "forked")
+
+
+async def unasked(log: str, size: int) -> Link:
+    """Nobody has rotated anything."""
+    raise AssertionError("asked for a link")
 
 
 WAYS = pytest.mark.parametrize("unary", [False, True], ids=["stream", "unary"])
@@ -169,7 +175,7 @@ async def test_what_was_not_proven_when_the_process_ended_is_asked_later(setup: 
     setup.broker.questions.clear()
     async with setup.client(state=state):
         await eventually(lambda: setup.broker.questions == [(6, 9)])
-    assert len(memory.load(state, _opener(setup)).trails[ORIGIN].waiting) == 0
+    assert len(memory.load(state, _opener(setup), lambda _: None).trails[ORIGIN].waiting) == 0
 
 
 @pytest.mark.parametrize(
@@ -199,13 +205,15 @@ async def test_a_log_that_puts_off_its_proof_is_not_believed_until_it_gives_it(s
     away = True
     asked: list[tuple[int, int]] = []
 
-    async def ask(first: int, second: int) -> Proof:
+    async def ask(_: str, first: int, second: int) -> Proof:
         asked.append((first, second))
         if away:
             raise ProviderUnavailable("away")
         return Proof(tuple(log.tree.proof(first, second)), b"")
 
-    watch = Watch((signer.verifier,), ask, distrusted=lambda error: None, ask_every=0.02, proof_within=0.1)
+    watch = Watch(
+        (signer.verifier,), ask, unasked, distrusted=lambda error: None, ask_every=0.02, proof_within=0.1
+    )
     await watch.start()
     watch.open(log.note())
     log.grow(4)
@@ -232,11 +240,11 @@ async def test_leaving_between_two_questions_asks_the_last_one(signer: Signer) -
     told: list[IntegrityError] = []
     asked: list[tuple[int, int]] = []
 
-    async def ask(first: int, second: int) -> Proof:
+    async def ask(_: str, first: int, second: int) -> Proof:
         asked.append((first, second))
         return Proof(tuple(log.tree.proof(first, second)), b"")
 
-    watch = Watch((signer.verifier,), ask, distrusted=told.append, ask_every=30)
+    watch = Watch((signer.verifier,), ask, unasked, distrusted=told.append, ask_every=30)
     await watch.start()
     honest = log.note()
     watch.open(honest)
@@ -260,11 +268,11 @@ async def test_the_log_is_asked_at_most_once_in_a_while(signer: Signer) -> None:
     log = LogOfOne(signer)
     asked: list[float] = []
 
-    async def ask(first: int, second: int) -> Proof:
+    async def ask(_: str, first: int, second: int) -> Proof:
         asked.append(asyncio.get_running_loop().time())
         return Proof(tuple(log.tree.proof(first, second)), b"")
 
-    watch = Watch((signer.verifier,), ask, distrusted=lambda error: None, ask_every=0.1)
+    watch = Watch((signer.verifier,), ask, unasked, distrusted=lambda error: None, ask_every=0.1)
     await watch.start()
     for _ in range(50):
         log.grow(1)

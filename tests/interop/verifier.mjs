@@ -201,7 +201,7 @@ function openCheckpoint(bytes, keys) {
     by.some((key) => key.kind === LOG && key.name === origin),
     'checkpoint: not signed by its log',
   );
-  return { size, root, by };
+  return { origin, size, root, by, body: note.text };
 }
 
 // --- tlog-proof ---
@@ -367,6 +367,41 @@ function consistency({ older, newer, hashes, vkey }) {
   return 'good';
 }
 
+const HALF = /^([^/]+)\/log\/([0-9]{4}h[12])$/;
+
+// A later log of the same trust domain.
+function checkLater(origin, later) {
+  const [before, after] = [HALF.exec(origin), HALF.exec(later)];
+  require_(before !== null && after !== null, 'rotation: not the name of a log');
+  require_(before[1] === after[1] && before[2] < after[2], 'rotation: not a later log of this trust domain');
+}
+
+function namedBy(entry) {
+  const parsed = parseEntry(entry);
+  require_(parsed.rotation, 'rotation: the entry links no logs');
+  return parsed.log;
+}
+
+// From a checkpoint of the old log to the new one's key, and back.
+function follow({ known, vkey, last, lastProof, final, consistency, first, firstProof, head }) {
+  const keys = parseVkeys(vkey);
+  const [before, end] = [openCheckpoint(known, keys), openCheckpoint(final, keys)];
+  require_(before.origin === end.origin, 'rotation: the end of another log');
+  checkConsistency(before, end, consistency);
+  require_(end.size > 0n, 'rotation: an empty log');
+  checkInclusion(leafHash(last), end.size - 1n, end.size, lastProof, end.root);
+  const key = parseVkey(namedBy(last));
+  require_(key.kind === LOG, 'rotation: not a log key');
+  checkLater(end.origin, key.name);
+  require_(keys.every((each) => each.name !== key.name || each.text === key.text), 'rotation: another key is held');
+  const opened = openCheckpoint(head, [key]);
+  require_(opened.size > 0n, 'rotation: an empty log');
+  checkInclusion(leafHash(first), 0n, opened.size, firstProof, opened.root);
+  const back = openCheckpoint(Buffer.from(namedBy(first)), keys);
+  require_(back.body === end.body, 'rotation: the new log begins with another end');
+  return key.text;
+}
+
 const bytesOf = (value) =>
   typeof value === 'string' ? Buffer.from(value, 'base64') : Array.isArray(value) ? value.map(bytesOf) : value;
 
@@ -374,6 +409,7 @@ function answer(question) {
   const { kind, policy, ...rest } = question;
   const given = Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, bytesOf(value)]));
   try {
+    if (kind === 'follow') return { verdict: 'good', why: '', vkey: follow(given) };
     return { verdict: kind === 'receipt' ? receipt({ ...given, policy }) : consistency(given), why: '' };
   } catch (error) {
     if (!(error instanceof Bad)) throw error; // a flaw of this file must not pass for a verdict

@@ -68,6 +68,18 @@ def test_receipts_stand_in_a_log_that_grew(kept: Path) -> None:
     assert problems(kept) == {"a": "", "b": "", "c": ""}
 
 
+def test_receipts_of_an_earlier_half_year_are_looked_for_in_its_log(kept: Path) -> None:
+    """After a rotation the old log stays beside the current one; without it, nothing can be said."""
+    (kept.parent / "log").rename(kept.parent / "2026h2")
+    later = type(SIGNER).from_seed("blue-light.test/log/2027h1", bytes(32))
+    StaticLog(kept.parent / "log", later).write(ENTRIES[700:800])
+    keys = (later.verifier, *KEYS)
+    alone = [each.problem for each in reconcile(kept, Folder(kept.parent / "log"), keys)]
+    assert all("is of blue-light.test/log/2026h2" in each for each in alone)
+    (kept.parent / "2026h2").rename(kept.parent / "log" / "2026h2")
+    assert [each.problem for each in reconcile(kept, Folder(kept.parent / "log"), keys)] == ["", "", ""]
+
+
 def test_an_entry_that_was_exchanged_is_missed_by_who_kept_its_receipt(kept: Path) -> None:
     """A history rewritten whole and signed anew: only receipts tell."""
     entries = [*ENTRIES[:29], entry(9000), *ENTRIES[30:600]]

@@ -17,10 +17,12 @@ from broker.clock import SystemClock
 from broker.core.model import Function
 from broker.limits import Limits
 from broker.links import Links
+from broker.partitions import Partitions
 from broker.pki.files import read_certificates
 from broker.pki.folder import CertificateFolder
 from broker.pki.identity import key_digest
 from broker.pki.tls import TlsFiles, channel_credentials, server_credentials
+from broker.rotations import Rotations
 from broker.rpc.adapter import AdapterServicer
 from broker.rpc.adapter import add_to as add_adapter
 from broker.rpc.agreement import AgreementServicer
@@ -31,6 +33,7 @@ from broker.rpc.door import Door
 from broker.rpc.exchange import ExchangeServicer
 from broker.rpc.exchange import add_to as add_exchange
 from broker.rpc.identity import Identity
+from broker.rpc.rotation import RotationServicer
 from broker.rpc.routing import RoutingServicer
 from broker.rpc.standing import StandingServicer
 from broker.rpc.wellformed import strict
@@ -42,10 +45,12 @@ from broker.v1 import (
     directory_pb2_grpc,
     exchange_pb2,
     exchange_pb2_grpc,
+    rotation_pb2_grpc,
     routing_pb2_grpc,
     standing_pb2_grpc,
 )
 from broker.workers import Worker, Workers
+from tests.support.chain import MemoryChain, NothingKept
 from tests.support.memory import MemoryWorkers
 from tests.support.world import HOME, RISK, World
 
@@ -169,11 +174,16 @@ async def serving(
     standing_pb2_grpc.add_StandingServiceServicer_to_server(
         StandingServicer(world.standing, world.clock, identity, telemetry), server
     )
+    rotations = Rotations(world.administration, MemoryChain(), dict, world.clock)
+    rotation_pb2_grpc.add_RotationServiceServicer_to_server(
+        RotationServicer(rotations, Partitions(world.administration, NothingKept()), identity, telemetry),
+        server,
+    )
     audit_pb2_grpc.add_AuditServiceServicer_to_server(
         AuditServicer(
             world.audits,
             world.searches,
-            world.store.log,
+            rotations,
             identity,
             telemetry,
             world.why.explanations,

@@ -98,7 +98,7 @@ async def durable(
             AccessRows(database, seals),
             BreachRows(database),
             ComplaintRows(database, seals),
-            KeepingRows(database, blind, search.terms, reader.log),
+            KeepingRows(database, blind, search.terms),
             DestroyingRows(database, seals, ring),
             seals,
         )

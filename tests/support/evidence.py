@@ -28,8 +28,9 @@ from broker.store.guard import Guard
 from broker.store.log import PostgresLog
 from broker.store.notary import Notary
 from broker.store.pool import Database
-from broker.store.reader import LogReader
+from broker.store.reader import LogReader, current_signer
 from broker.store.reference import ReferenceReader
+from broker.store.rotation import HalfYears
 from broker.store.seal import Seals
 
 ORIGIN = "blue-light.test/log/2026h2"
@@ -70,6 +71,7 @@ class Node:
     facts: FactsReader
     reference: ReferenceReader
     clock: TestClock
+    halves: HalfYears
     drafts: list[Draft] = field(default_factory=list)
 
     @property
@@ -104,14 +106,19 @@ class Node:
 
 
 @asynccontextmanager
-async def node(dsn: str, folder: Path, *, origin: str = ORIGIN, size: int = 8) -> AsyncIterator[Node]:
-    """A worker on a migrated database; keys and guard lie in `folder`."""
+async def node(dsn: str, folder: Path, *, origin: str = "", size: int = 8) -> AsyncIterator[Node]:
+    """A worker on a migrated database; keys and guard lie in `folder`. `origin` only where it is
+    not what stands there."""
     folder.mkdir(exist_ok=True)  # noqa: ASYNC240 - a test may wait
     ring, clock = FolderKeys(folder / "keys"), TestClock()
     database, guard = Database(dsn, size=size), Guard(folder / "guard")
     await database.open()
     try:
-        notary = Notary(Signer.from_seed(origin, ring.signing_seed()), guard)
+        if origin:
+            signer = Signer.from_seed(origin, ring.signing_seed())
+        else:
+            signer = await current_signer(database, ring, ORIGIN)
+        notary = Notary(signer, guard, ring.log_seed)
         seals, blind = Seals(database, ring), Blind(ring.index_key())
         reader = LogReader(database, seals, notary)
         await reader.open()
@@ -132,6 +139,7 @@ async def node(dsn: str, folder: Path, *, origin: str = ORIGIN, size: int = 8) -
                 facts,
                 ReferenceReader(database),
                 clock,
+                HalfYears(database, notary, reader, ring, clock),
             )
     finally:
         guard.close()

@@ -202,7 +202,10 @@ class MemorySearch:
         newest_first: bool,
         since: datetime | None,
         until: datetime | None,
+        log: str = "",
     ) -> Hits:
+        if log not in ("", ORIGIN):
+            raise KeyError(log)
         found = [
             self._hit(kept)
             for kept in self._store.entries
@@ -213,7 +216,7 @@ class MemorySearch:
             and (until is None or kept.draft.at < until)
         ]
         ordered = sorted(found, key=lambda hit: hit.index, reverse=newest_first)
-        return Hits(tuple(ordered[:limit]), len(self._store.entries))
+        return Hits(tuple(ordered[:limit]), len(self._store.entries), ORIGIN)
 
     async def progress(self) -> tuple[int, int]:
         return len(self._store.entries), len(self._store.entries)
@@ -372,8 +375,8 @@ class MemoryLog:
         draft = self._find(entry).draft
         return draft.requester_agency, draft.provider_agency
 
-    async def id_at(self, index: int) -> str:
-        if index >= len(self._store.entries):
+    async def id_at(self, index: int, log: str = "") -> str:
+        if log not in ("", ORIGIN) or index >= len(self._store.entries):
             raise KeyError(index)
         return self._store.entries[index].draft.id
 

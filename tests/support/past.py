@@ -19,7 +19,7 @@ from broker.past import MOST, Leaf, Past
 from broker.plans import Plans
 from broker.ports import Asked, Clock, FactsSource, LogView, ReferenceSource
 from broker.replays import Replays
-from tests.support.memory import MemoryStore
+from tests.support.memory import ORIGIN, MemoryStore
 
 
 class MemoryPast:
@@ -64,13 +64,19 @@ class MemoryPast:
         known = self._store.keeping.erased
         return {item: known[item] for item, _ in items if item in known}
 
-    async def head(self) -> tuple[int, bytes]:
+    async def chain(self) -> tuple[str, ...]:
+        """As `Past.chain`."""
+        return (ORIGIN,)
+
+    async def head(self, log: str = "") -> tuple[int, bytes]:
         """As `Past.head`."""
         leaves = [leaf_hash(kept.sealed.entry) for kept in self._store.entries]
         return len(leaves), EMPTY_RANGE.extend(leaves).root()
 
-    async def leaves(self, start: int, end: int) -> list[Leaf]:
+    async def leaves(self, start: int, end: int, log: str = "") -> list[Leaf]:
         """As `Past.leaves`."""
+        if log not in ("", ORIGIN):
+            raise KeyError(log)
         return [
             Leaf(
                 kept.index,

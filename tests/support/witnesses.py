@@ -134,13 +134,13 @@ def write_policy(file: Path, quorum: int, witnesses: Sequence[WitnessProcess]) -
 
 
 @contextlib.contextmanager
-def quorum(folder: Path, vkey: str, count: int = 3, needed: int = 2) -> Iterator[Quorum]:
-    """So many witnesses of one log, all running."""
+def quorum(folder: Path, *vkeys: str, count: int = 3, needed: int = 2) -> Iterator[Quorum]:
+    """So many witnesses of these logs, all running."""
     authority = Authority(folder / "ca")
     with contextlib.ExitStack() as stack:
         made = []
         for n in range(count):
-            each = WitnessProcess(folder / f"w{n}", f"w{n}", [vkey], authority)
+            each = WitnessProcess(folder / f"w{n}", f"w{n}", vkeys, authority)
             stack.callback(each._left.close)
             each.begin()
             made.append(each)

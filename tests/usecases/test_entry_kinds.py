@@ -23,6 +23,7 @@ from broker.v1 import (
     override_pb2,
     referral_pb2,
     report_pb2,
+    rotation_pb2,
     routing_pb2,
     standing_pb2,
 )
@@ -54,7 +55,7 @@ RECORDED = {
 }
 _FILES = (
     *(adapter_pb2, agreement_pb2, audit_pb2, directive_pb2, directory_pb2, exchange_pb2, keeping_pb2),
-    *(override_pb2, referral_pb2, report_pb2, routing_pb2, standing_pb2),
+    *(override_pb2, referral_pb2, report_pb2, rotation_pb2, routing_pb2, standing_pb2),
 )
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.compose import half_year
 from broker.core.checkpoint import Signer
+from broker.core.rotation import half_year
 from broker.keys import FolderKeys
 from tests.support.postgres import Server
 from tests.support.processes import true_within

@@ -16,11 +16,13 @@ from broker.core.quorum import WitnessPolicy
 from broker.core.receipt import NOT_AT_HAND, verify_receipt
 from broker.errors import IntegrityError
 from broker.keys import FolderKeys
+from broker.store.chain import Chain
 from broker.store.guard import Guard
 from broker.store.pool import Database, migrate
 from broker.store.shared_guard import vouch
 from broker.store.witnessed import WitnessedRows
 from broker.witness.client import WitnessClient
+from broker.witnesschain import WitnessChain
 from broker.witnessing import Witnessing
 from tests.support.evidence import ORIGIN, Node, node
 from tests.support.postgres import Server
@@ -328,3 +330,41 @@ async def test_a_flaw_in_asking_one_witness_ends_nothing(one: tuple[str, Node], 
         for each in witnessing._followers:
             each.cancel()
         assert await witnessing.witnessed(await made.append(), soon(made)) is not None
+
+
+async def test_the_rounds_go_over_a_rotation(one: tuple[str, Node], tmp_path: Path) -> None:
+    """The old log is witnessed to its end, the new one from its first entry; each receipt in its own log."""
+    made, next_log = one[1], "blue-light.test/log/2027h1"
+    vkey, first = made.halves.prepare(next_log), made.verifier
+    chain = Chain(made.database, made.notary, made.reader)
+    await chain.refresh()
+    with quorum(tmp_path, made.notary.vkey, vkey) as three:
+        client = WitnessClient(three.authority.ca)
+
+        def of(origin: str) -> Witnessing:
+            rows = WitnessedRows(made.database, origin)
+            return Witnessing("a", three.policy, rows, chain.logs[origin], client, made.clock)
+
+        witnesses = WitnessChain(of, lambda: chain.halves, lambda origin: chain.logs[origin].size())
+        task = asyncio.create_task(witnesses.run())
+        try:
+            assert await witnesses.witnessed(await made.append(), soon(made)) is not None
+            last = await made.append()
+            await made.halves.rotate(ORIGIN, vkey)
+            await chain.refresh()
+            for receipt, key in ((await made.append(), made.verifier), (last, first)):
+                witnessed = await witnesses.witnessed(receipt, soon(made))
+                assert witnessed is not None
+                assert three.policy.open(witnessed.checkpoint, (key,))[1]
+                verify_receipt(witnessed, [key], record=NOT_AT_HAND)
+            await until(lambda: witnesses._done == {ORIGIN})
+            old, new = await witnesses.newest(ORIGIN), await witnesses.newest(next_log)
+            assert old is not None
+            assert new is not None
+            assert (old[0], new[0]) == (3, 2)
+            assert open_checkpoint(old[1], [first]).size == 3
+            assert witnesses.counts().witnessed == 2
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await client.close()

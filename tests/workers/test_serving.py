@@ -27,7 +27,7 @@ PATIENT = "records.nhs.v1.PatientSummary"
 async def test_the_ready_file_names_each_worker(pair: Fleet) -> None:
     """Once all are ready: shared ports, key, log, and an id and an address of its own for each worker."""
     told = pair.told
-    assert set(told) == {"grpc", "http", "vkey", "log", "workers"}
+    assert set(told) == {"grpc", "http", "vkey", "vkeys", "log", "workers"}
     assert told["vkey"].startswith(told["log"])
     addresses = {worker["address"] for worker in told["workers"]}
     assert len(addresses) == len(set(pair.ids)) == 2

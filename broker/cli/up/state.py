@@ -9,6 +9,7 @@ import socket
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from broker.errors import SetupError
 
@@ -50,7 +51,7 @@ class State:
 
     @property
     def vkey(self) -> Path:
-        """The log's verifier key."""
+        """The logs' verifier keys, newest first."""
         return self.folder / "log.vkey"
 
     def open(self) -> int:
@@ -75,10 +76,10 @@ class State:
             ) from e
         return lock
 
-    def write_ports(self, ready: Path) -> dict[str, str | int]:
-        """Publish where the broker listens and its log's key; what `broker serve` said when it was ready."""
-        said: dict[str, str | int] = json.loads(ready.read_text(encoding="utf-8"))
-        self.vkey.write_text(f"{said['vkey']}\n", encoding="ascii")
+    def write_ports(self, ready: Path) -> dict[str, Any]:
+        """Publish where the broker listens and its logs' keys; what `broker serve` said when it was ready."""
+        said: dict[str, Any] = json.loads(ready.read_text(encoding="utf-8"))
+        self.vkey.write_text("".join(f"{each}\n" for each in said["vkeys"]), encoding="ascii")
         self.ports.write_text(json.dumps({"grpc": said["grpc"], "http": said["http"]}), encoding="ascii")
         return said
 

@@ -9,7 +9,11 @@ create table log (
     opened_at  timestamptz not null default clock_timestamp(),
     closed_at  timestamptz,
     -- The key this log is signed with, so that an exchanged key folder is refused.
-    vkey       text
+    vkey       text,
+    -- Of a log that is closed: how many entries it has, and its last checkpoint. Nothing of it is signed again.
+    entries    bigint,
+    final      bytea,
+    check ((closed_at is null) = (entries is null) and (closed_at is null) = (final is null))
 );
 
 create table head (
@@ -23,7 +27,9 @@ create table head (
     -- The newest of them that was not about a person.
     reference_policy  bigint not null default 0,
     -- Proves the index key: under another, nothing that people have said would be found.
-    index_check       bytea
+    index_check       bytea,
+    -- The log's last entry stands, which names the next log, and that is not open yet (0011).
+    closed            boolean not null default false
 );
 
 -- No foreign keys from here on: rows are made together, by one function, and each key is a check per row.
@@ -31,7 +37,8 @@ create table entry (
     log   smallint not null,
     idx   bigint not null,
     id    uuid not null unique,
-    leaf  bytea not null check (octet_length(leaf) between 1 and 65535),
+    -- Null once it was exported and dropped (0011); its hash stays in the tiles.
+    leaf  bytea check (octet_length(leaf) between 1 and 65535),
     primary key (log, idx)
 )
 -- Rows that never change are frozen soon, in the checkpoint in which they were written: later each of their pages
@@ -190,6 +197,9 @@ begin
     end if;
 
     select * into strict v_head from head for update;
+    if v_head.closed then
+        raise exception 'this log is closed and the next one not yet open' using errcode = 'BL004';
+    end if;
 
     if p_again then
         for v_row in

@@ -1,0 +1,177 @@
+"""A published log taken over into a folder, so that it stands there whole: a mirror, and an archive.
+
+The folder is itself a log as C2SP tlog-tiles wants it, which `fsck` and every reader of such logs can check.
+Every file is written under another name, synced and then put in its place, and the checkpoint comes last:
+whatever is cut off at whatever moment, what stands is good, and the next export goes on from there. Nothing is
+written that does not lead to the signed root.
+
+A partition is 65,536 entries, a full tile of tiles: what a broker can be told to drop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.core.bundles import Bundle, bundle_in, encode_bundle
+from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
+from broker.core.merkle import leaf_hash
+from broker.core.tiles import PARTITION, TILE_WIDTH, Tile, hashes_of, tile_in, tiles_of
+from broker.core.verified_tiles import VerifiedTiles
+from broker.errors import IntegrityError, SetupError
+from broker.offline.fsck import decode_up_to
+from broker.offline.source import Folder, Missing, Source
+
+BUNDLES = PARTITION // TILE_WIDTH
+
+Progress = Callable[[int, int], None]
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What stands in the folder now, and how many files of it were written by this run."""
+
+    origin: str
+    size: int
+    written: int
+
+    @property
+    def partitions(self) -> int:
+        """Whole ones."""
+        return self.size // PARTITION
+
+
+def export(
+    source: Source,
+    verifiers: Sequence[Verifier],
+    folder: Path,
+    progress: Progress = lambda _done, _of: None,
+    step: Step = lambda _path: None,
+) -> Exported:
+    """Take over what a log publishes. `step` hears of each file that stands.
+
+    Raises IntegrityError where the log, or what stands in the folder already, is not what was signed;
+    Unreadable, SetupError.
+    """
+    note = source.checkpoint()
+    checkpoint = open_checkpoint(note, verifiers)
+    _require_same(folder, checkpoint, verifiers)
+    files = _Files(folder, step)
+    tiles = VerifiedTiles(checkpoint.size, checkpoint.root, source.tile)
+    count = (checkpoint.size + TILE_WIDTH - 1) // TILE_WIDTH
+    for n in range(count):
+        bundle = bundle_in(n, checkpoint.size)
+        tile = tile_in(0, n, checkpoint.size)
+        hashes = hashes_of(tile, tiles.read(tile))
+        if not _holds(folder, bundle, hashes):
+            files.put(bundle.path, _bundle(source, bundle, hashes))
+        files.put(tile.path, tiles.read(tile))
+        progress(min(checkpoint.size, (n + 1) * TILE_WIDTH), checkpoint.size)
+    for tile in tiles_of(checkpoint.size):
+        if tile.level:
+            files.put(tile.path, tiles.read(tile))
+    files.sync()
+    files.put("checkpoint", note)
+    files.sync()
+    return Exported(checkpoint.origin, checkpoint.size, files.written)
+
+
+def digest(source: Source, verifiers: Sequence[Verifier], number: int) -> tuple[Checkpoint, str]:
+    """Read one partition again, from its entries up, and give the hex SHA-256 of its bundles in their order.
+
+    Raises IntegrityError where an entry is not the one that was signed, IndexError where there is no such whole
+    partition, Unreadable.
+    """
+    checkpoint = open_checkpoint(source.checkpoint(), verifiers)
+    if not 0 <= number < checkpoint.size // PARTITION:
+        raise IndexError(number)
+    tiles = VerifiedTiles(checkpoint.size, checkpoint.root, source.tile)
+    made = hashlib.sha256()
+    for n in range(number * BUNDLES, (number + 1) * BUNDLES):
+        tile = Tile(0, n)
+        made.update(_bundle(source, Bundle(n), hashes_of(tile, tiles.read(tile))))
+    return checkpoint, made.hexdigest()
+
+
+def _bundle(source: Source, bundle: Bundle, hashes: Sequence[bytes]) -> bytes:
+    """A bundle each of whose entries has its hash in the tree. Raises IntegrityError otherwise."""
+    try:
+        entries = decode_up_to(source.bundle(bundle), bundle.width)
+    except Missing as e:
+        first = bundle.index * TILE_WIDTH
+        raise IntegrityError(
+            f"entries {first} to {first + bundle.width - 1} are not served any more ({e}): go on in the folder "
+            "that holds them"
+        ) from e
+    for n, expected in enumerate(hashes):
+        if n >= len(entries) or leaf_hash(entries[n]) != expected:
+            raise IntegrityError(f"entry {bundle.index * TILE_WIDTH + n} is not the one that was logged")
+    return encode_bundle(entries)
+
+
+def _holds(folder: Path, bundle: Bundle, hashes: Sequence[bytes]) -> bool:
+    """Whether the folder has this very bundle already."""
+    try:
+        data = (folder / bundle.path).read_bytes()
+        entries = decode_up_to(data, bundle.width)
+    except (OSError, IntegrityError):
+        return False
+    return [leaf_hash(each) for each in entries] == list(hashes) and encode_bundle(entries) == data
+
+
+def _require_same(folder: Path, checkpoint: Checkpoint, verifiers: Sequence[Verifier]) -> None:
+    """That what was exported here before is the beginning of the same log."""
+    try:
+        before = open_checkpoint(Folder(folder).checkpoint(), verifiers)
+    except Missing:
+        return
+    if before.origin != checkpoint.origin:
+        raise SetupError(f"{folder} holds {before.origin}, not {checkpoint.origin}: name another folder")
+    if before.size > checkpoint.size:
+        raise IntegrityError(f"{folder} holds {before.size} entries, and the log shows {checkpoint.size}")
+
+
+class _Files:
+    """Files that are put in their places whole, and folders that are synced before anybody relies on them."""
+
+    def __init__(self, root: Path, step: Step) -> None:
+        self._root = root
+        self._step = step
+        self._folders = set[Path]()
+        self.written = 0
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write a file, unless it stands there as it is."""
+        file = self._root / path
+        try:
+            if file.exists() and file.read_bytes() == data:
+                return
+            file.parent.mkdir(parents=True, exist_ok=True)
+            partial = file.with_name(f".{file.name}.partial")
+            with partial.open("wb") as opened:
+                opened.write(data)
+                opened.flush()
+                os.fsync(opened.fileno())
+            self._step(f"{path} written")
+            partial.replace(file)
+        except OSError as e:
+            raise SetupError(f"cannot write {file}: {e.strerror}") from e
+        folder = file.parent
+        while folder not in self._folders and self._root in (folder, *folder.parents):
+            self._folders.add(folder)
+            folder = folder.parent
+        self.written += 1
+        self._step(path)
+
+    def sync(self) -> None:
+        """Make what was put outlast a crash of the machine."""
+        for folder in sorted(self._folders, reverse=True):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)

@@ -1,0 +1,76 @@
+"""Partitions of closed logs whose entries were exported and are kept there alone.
+
+Entries lose their bytes and keep their ids and places; all hashes stay, made before the first byte goes. The
+first 256 entries of a log are never dropped: the first of them links it to the log before. What is begun is
+said first, so that a drop that was cut off can be told from a loss, and finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from broker.core.bundles import encode_bundle
+from broker.core.tiles import PARTITION, TILE_WIDTH, Tile
+from broker.store.notary import Notary
+from broker.store.onelog import OneLog
+from broker.store.pool import Database
+from broker.store.reader import LogReader
+from broker.store.tiles import TileReader
+
+_SAID = "select digest from dropped where log = $1 and first = $2"
+_SAY = "insert into dropped (log, first, digest, place) values ($1, $2, $3, $4) on conflict do nothing"
+_DROP = "update entry set leaf = null where log = $1 and idx >= $2 and idx < $3 and leaf is not null"
+
+
+Step = Callable[[int], None]
+
+
+class DroppedRows:
+    """Implements `partitions.DroppedTable`. `step` hears of each bundle that was dropped."""
+
+    def __init__(
+        self, database: Database, reader: LogReader, notary: Notary, step: Step = lambda _bundle: None
+    ) -> None:
+        self._database = database
+        self._reader = reader
+        self._notary = notary
+        self._step = step
+
+    async def digest(self, log: str, partition: int) -> str:
+        """As `DroppedTable.digest`."""
+        number = await self._closed(log)
+        one = OneLog(self._database, self._notary, number)
+        first = partition * PARTITION
+        if first + PARTITION > await one.size():
+            raise KeyError(partition)
+        async with self._database.connection() as connection:
+            said: str | None = await connection.fetchval(_SAID, number, first)
+        if said is not None:
+            return said
+        made = hashlib.sha256()
+        for n in range(first // TILE_WIDTH, (first + PARTITION) // TILE_WIDTH):
+            made.update(encode_bundle(await one.bundle(n, TILE_WIDTH)))
+        return made.hexdigest()
+
+    async def drop(self, log: str, partition: int, digest: str, place: str) -> None:
+        """As `DroppedTable.drop`."""
+        number, first = await self._closed(log), partition * PARTITION
+        bundles = range(first // TILE_WIDTH, (first + PARTITION) // TILE_WIDTH)
+        for n in bundles:
+            async with self._database.connection() as connection:
+                await TileReader(connection, number).read([Tile(0, n)])
+        async with self._database.connection() as connection:
+            await TileReader(connection, number).read([Tile(1, partition)])
+            await connection.execute(_SAY, number, first, digest, place)
+        for n in bundles:
+            if n:
+                async with self._database.connection() as connection:
+                    await connection.execute(_DROP, number, n * TILE_WIDTH, (n + 1) * TILE_WIDTH)
+                self._step(n)
+
+    async def _closed(self, log: str) -> int:
+        for each in await self._reader.chain():
+            if each.origin == log and each.closed:
+                return each.number
+        raise KeyError(log)

@@ -1,0 +1,92 @@
+"""Stage two of the evidence over rotations: the rounds of each log that is not wholly witnessed yet.
+
+The current log has rounds for ever. One that was closed has them until the quorum has cosigned its final
+checkpoint: what was appended to it last is witnessed too. Which log a receipt is of, its checkpoint says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Protocol
+
+from broker.core.receipt import Receipt
+from broker.errors import BrokerError
+from broker.telemetry import WitnessCounts
+from broker.witnessing import EVERY, Witnessing
+
+
+class Half(Protocol):
+    """A log of the chain."""
+
+    @property
+    def origin(self) -> str:
+        """Its name."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has an end."""
+
+
+class WitnessChain:
+    """Implements `ports.Witnesses` over every log. `make` gives the witnessing of one, by its name."""
+
+    def __init__(
+        self,
+        make: Callable[[str], Witnessing],
+        chain: Callable[[], tuple[Half, ...]],
+        size: Callable[[str], Awaitable[int]],
+    ) -> None:
+        self._make = make
+        self._chain = chain
+        self._size = size
+        self._known: dict[str, Witnessing] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._done = set[str]()
+
+    def of(self, origin: str) -> Witnessing:
+        """The witnessing of the log of this name."""
+        if origin not in self._known:
+            self._known[origin] = self._make(origin)
+        return self._known[origin]
+
+    async def run(self) -> None:
+        """Do this worker's part for ever."""
+        try:
+            while True:
+                with suppress(BrokerError):  # readiness says why
+                    for half in self._chain():
+                        await self._keep(half)
+                await asyncio.sleep(EVERY)
+        finally:
+            for task in self._running.values():
+                task.cancel()
+            await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    async def witnessed(self, receipt: Receipt, until: float) -> Receipt | None:
+        """As `ports.Witnesses.witnessed`."""
+        origin = receipt.checkpoint.partition(b"\n")[0].decode()
+        return await self.of(origin).witnessed(receipt, until)
+
+    async def newest(self, origin: str) -> tuple[int, bytes] | None:
+        """The published checkpoint of that log; None before the first. Raises AuditUnavailable."""
+        return await self.of(origin).newest()
+
+    def counts(self) -> WitnessCounts:
+        """How far all of it is in the current log."""
+        return self.of(self._chain()[0].origin).counts()
+
+    async def _keep(self, half: Half) -> None:
+        """Have rounds of this log, as long as there is anything to be witnessed."""
+        if half.origin in self._done:
+            return
+        if half.closed:
+            await self.of(half.origin).newest()
+            if self.of(half.origin).published.size >= await self._size(half.origin):
+                self._done.add(half.origin)
+                if (task := self._running.pop(half.origin, None)) is not None:
+                    task.cancel()
+                return
+        if half.origin not in self._running or self._running[half.origin].done():
+            self._running[half.origin] = asyncio.get_running_loop().create_task(self.of(half.origin).run())

@@ -1,0 +1,190 @@
+"""A partition of a closed log, exported and dropped: nothing that was said of it stops being true."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from broker.administration import Administration
+from broker.core.bundles import Bundle
+from broker.core.checkpoint import open_checkpoint
+from broker.core.keys import Signer
+from broker.core.merkle import verify_consistency
+from broker.core.model import Caller, Function
+from broker.core.receipt import NOT_AT_HAND, Receipt, verify_receipt
+from broker.core.tiles import PARTITION, Tile
+from broker.errors import InvalidRequest, NotAllowed
+from broker.offline.fsck import fsck
+from broker.offline.partition import digest, export
+from broker.offline.source import Folder
+from broker.partitions import Partitions
+from broker.store.dropped import DroppedRows
+from broker.store.onelog import OneLog
+from broker.store.pool import migrate
+from tests.support.evidence import ORIGIN, Node, a_draft, node
+from tests.support.postgres import Server, ask
+from tests.support.static_log import StaticLog
+
+NEXT = "blue-light.test/log/2027h1"
+OPERATOR = Caller("operator", "cli", Function.OPERATOR, "k" * 64)
+_FILL = """
+with ids as (
+    select n, gen_random_uuid() as id, encode(sha256(n::text::bytea), 'hex') as h
+    from generate_series($1::bigint, $2::bigint - 1) n
+), made as (
+    insert into entry (log, idx, id, leaf)
+    select head.log, n, ids.id, convert_to(format(
+        '{"at":"2026-11-22T10:00:00Z","full":"%s","id":"%s","provider":"%s","requester":"%s","v":1}',
+        h, ids.id, h, h), 'UTF8')
+    from head, ids returning idx, leaf
+)
+update head
+set size = $2::bigint, range = log_extend(size, range, (select array_agg(leaf order by idx) from made))
+"""
+
+
+class Closed:
+    """A log of one partition and some entries, closed; what was given of it before; and a mirror of it."""
+
+    def __init__(self, one: Node, dsn: str, folder: Path) -> None:
+        self.one = one
+        self.dsn = dsn
+        self.folder = folder
+        self.key = Signer.from_seed(ORIGIN, one.ring.signing_seed()).verifier
+        self.draft = a_draft()
+        self.receipt: Receipt | None = None
+        self.log = OneLog(one.database, one.notary, one.notary.log)
+        self.rows = DroppedRows(one.database, one.reader, one.notary)
+        self.partitions = Partitions(Administration(one.log, one.clock), self.rows)
+
+    async def make(self) -> Closed:
+        """Fill, close, and mirror it."""
+        connection = await asyncpg.connect(self.dsn, timeout=10)
+        try:
+            await connection.execute(_FILL, 0, 400, timeout=60)
+            self.receipt = await self.one.append(self.draft)
+            await connection.execute(_FILL, 401, PARTITION + 300, timeout=60)
+            await self.one.halves.rotate(ORIGIN, self.one.halves.prepare(NEXT))
+            rows = await connection.fetch(
+                "select e.leaf from entry e join log l on l.id = e.log where l.origin = $1 order by e.idx",
+                ORIGIN,
+            )
+        finally:
+            await connection.close()
+        _, final = await self.log.head()
+        StaticLog(self.folder / "mirror").write([bytes(row["leaf"]) for row in rows], checkpoint=final)
+        return self
+
+    def export(self) -> str:
+        """Export it; the digest of its partition as it is read again."""
+        export(Folder(self.folder / "mirror"), [self.key], self.folder / "out")
+        return digest(Folder(self.folder / "out"), [self.key], 0)[1]
+
+
+@pytest.fixture
+async def closed(postgres: Server, tmp_path: Path) -> AsyncIterator[Closed]:
+    """A closed log."""
+    async with postgres.fresh() as dsn:
+        await migrate(dsn)
+        async with node(dsn, tmp_path / "state") as one:
+            yield await Closed(one, dsn, tmp_path).make()
+
+
+@pytest.mark.long
+async def test_what_is_dropped_stays_proven(closed: Closed) -> None:
+    """Only what was exported is dropped; receipts, proofs, tiles and the published log hold on without it."""
+    one, made, before = closed.one, closed.export(), closed.receipt
+    assert before is not None
+    tiles = [await closed.log.tile(tile) for tile in (Tile(0, 1), Tile(0, 1, 100), Tile(1, 0), Tile(1, 0, 7))]
+    old, _ = await closed.log.consistency(300, 30_000)
+    for wrong in ("0" * 64, made.upper(), ""):
+        with pytest.raises(InvalidRequest, match="digest"):
+            await closed.partitions.drop(OPERATOR, ORIGIN, 0, wrong, "vault 3")
+    for log, partition in ((ORIGIN, 1), (NEXT, 0), ("x", 0)):
+        with pytest.raises(InvalidRequest, match="partition"):
+            await closed.partitions.drop(OPERATOR, log, partition, made, "vault 3")
+    partner = Caller("cfrs", "mdt", Function.PARTNER, "k" * 64)
+    with pytest.raises(NotAllowed):
+        await closed.partitions.drop(partner, ORIGIN, 0, made, "vault 3")
+    assert await ask(closed.dsn, "select count(*) from entry where leaf is null") == 0
+    await closed.partitions.drop(OPERATOR, ORIGIN, 0, made, "vault 3")
+    assert await ask(closed.dsn, "select count(*) from entry where leaf is null") == PARTITION - 256
+
+    verify_receipt(before, [closed.key], record=NOT_AT_HAND)
+    assert [await closed.log.tile(t) for t in (Tile(0, 1), Tile(0, 1, 100), Tile(1, 0), Tile(1, 0, 7))] == tiles
+    again, note = await closed.log.consistency(300, 30_000)
+    assert again == old
+    final = open_checkpoint(note, [closed.key])
+    proof = await closed.log.proof_between(30_000, final.size)
+    half = open_checkpoint(before.checkpoint, [closed.key])
+    whole = await closed.log.proof_between(half.size, final.size)
+    verify_consistency(half.size, half.root, final.size, final.root, whole)
+    assert proof
+    with pytest.raises(KeyError):
+        await closed.log.bundle(1, 256)
+    assert len(await closed.log.bundle(0, 256)) == 256
+    with pytest.raises(InvalidRequest, match=r"entry 400 of .*2026h2 is kept in an export alone \(vault 3\)"):
+        await one.reader.receipt(closed.draft.id, "requester")
+    assert (await one.reader.place(closed.draft.id))[0] == 400
+    assert await closed.log.dropped() == [(0, made)]
+    link = await one.halves.link(ORIGIN, 0)
+    assert link.first == (await OneLog(one.database, one.notary, one.notary.log).bundle(0, 1))[0]
+    await closed.partitions.drop(OPERATOR, ORIGIN, 0, made, "vault 3")
+
+
+@pytest.mark.long
+async def test_fsck_says_what_was_dropped(closed: Closed) -> None:
+    """The log as it is published then is good, and names what lies elsewhere; undeclared, it is a loss."""
+    made, folder = closed.export(), closed.folder / "published"
+    shutil.copytree(closed.folder / "mirror", folder)
+    for n in range(1, 256):
+        (folder / Bundle(n).path).unlink()
+    assert not fsck(Folder(folder), [closed.key]).good
+    (folder / "dropped").write_text(f"0 {PARTITION} {made}\n")
+    report = fsck(Folder(folder), [closed.key])
+    assert (report.good, report.dropped) == (True, [0]), report.problems
+    assert report.entries == report.size - (PARTITION - 256)
+    StaticLog(folder).spoil("tile/0/009")
+    report = fsck(Folder(folder), [closed.key])
+    assert not report.good
+    assert report.first is not None
+    assert report.first.index == 9 * 256
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from broker.store.dropped import DroppedRows
+from tests.support.evidence import node
+
+async def main(dsn, folder, log, made, dies_after):
+    def step(bundle):
+        if bundle == int(dies_after):
+            os.kill(os.getpid(), signal.SIGKILL)
+    async with node(dsn, Path(folder)) as one:
+        await DroppedRows(one.database, one.reader, one.notary, step).drop(log, 0, made, "vault 3")
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.long
+async def test_a_drop_that_was_killed_is_told_from_a_loss_and_finished(closed: Closed) -> None:
+    """Killed with a part of it dropped, it stands written down; the same drop again finishes it."""
+    made, state = closed.export(), str(closed.folder / "state")
+    for dies_after in ("1", "100"):
+        line = (sys.executable, "-c", KILLED, closed.dsn, state, ORIGIN, made, dies_after)
+        process = await asyncio.create_subprocess_exec(*line)
+        assert await process.wait() == -signal.SIGKILL
+        gone = await ask(closed.dsn, "select count(*) from entry where leaf is null")
+        assert gone == int(dies_after) * 256
+        assert await closed.log.dropped() == [(0, made)]
+    await closed.partitions.drop(OPERATOR, ORIGIN, 0, made, "vault 3")
+    assert await ask(closed.dsn, "select count(*) from entry where leaf is null") == PARTITION - 256
