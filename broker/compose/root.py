@@ -1,0 +1,254 @@
+"""A broker that serves: from settings to parts to servers, and back down in the other order.
+
+Everything else receives what it needs; only here is it decided what that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+
+from broker import __version__
+from broker.acknowledge import Acknowledgements
+from broker.administration import Administration
+from broker.audits import Audits
+from broker.bootstrap import enrol_first_operator
+from broker.clock import SystemClock
+from broker.compose.served import Ground, Served
+from broker.compose.stored import Stored, anchoring_of, open_store, retention_policy, witnessing_of
+from broker.config import Settings
+from broker.console.app import Parts, build_app
+from broker.core.model import Caller
+from broker.edge import Edge
+from broker.errors import BrokerError, UnknownSystem
+from broker.exchange import Exchange
+from broker.limits import Limits
+from broker.links import Links
+from broker.notices import Notices
+from broker.pki.tls import TlsFiles
+from broker.ports import Clock, FactsSource
+from broker.readiness import Readiness
+from broker.refusals import Refusals
+from broker.registry import Registry
+from broker.release import CatalogueReleases
+from broker.rotations import Rotations
+from broker.rpc.door import Door
+from broker.rpc.identity import Identity
+from broker.store.workers import WorkerRows
+from broker.telemetry import LogCounts, Telemetry
+from broker.tracing import from_environment
+from broker.workers import Worker, Workers
+
+REFRESH = 1.0  # seconds between looks for what other processes have changed
+# A worker that joins others waits so long, in seconds, for the adapters before it takes requests all the same.
+COVER = 10.0
+REMIND = 24 * 3600.0  # seconds between two words about a rotation that is due
+
+_diagnostics = structlog.get_logger("broker")
+
+
+Facts = Callable[[FactsSource], FactsSource]
+_CLOCK: Clock = SystemClock()
+
+
+def as_read(facts: FactsSource) -> FactsSource:
+    """Nothing between the requests and what the database says."""
+    return facts
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A broker that serves, and where. `vkeys` are those of all logs, newest first; `direct_http_port` is the
+    worker's own, where it shares the other."""
+
+    grpc_port: int
+    http_port: int
+    vkey: str
+    origin: str
+    worker: Worker
+    direct_http_port: int
+    vkeys: tuple[str, ...] = ()
+
+
+@asynccontextmanager
+async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CLOCK) -> AsyncIterator[Running]:
+    """A broker that serves from entry to exit. Raises SetupError with the sentence that says what to do.
+
+    `facts` gives what requests read by, made of the real one, and `clock` is theirs: ports of their own, so
+    that a test can show what becomes of a broker that reads, or waits, in another way.
+    """
+    async with AsyncExitStack() as stack:
+        number = "" if settings.worker is None else f"{settings.worker}-"
+        own = Worker(f"{number}{secrets.token_hex(4)}", "")
+        tracing = from_environment("broker", own.id)
+        stack.push_async_callback(asyncio.to_thread, tracing.close)
+        kept_for = retention_policy(settings.retention)
+        store = await open_store(settings, stack)
+        administration = Administration(store.log, clock)
+        registry = Registry(administration, store.reference, clock)
+        if settings.bootstrap_operator is not None:
+            await enrol_first_operator(settings.bootstrap_operator, registry, store.reference, clock)
+        await store.reference.refresh()
+
+        telemetry = Telemetry(__version__, lambda name: name in store.reference.current.record_types)
+        identity = Identity(settings.trust_domain, store.reference, clock.now)
+        store.reference.changed = identity.review
+        links = Links()
+        witnessing = witnessing_of(store, own.id, clock, telemetry)
+        anchoring = anchoring_of(settings, store, own.id, witnessing, telemetry, stack)
+        acknowledgements = Acknowledgements(administration, store.facts)
+        stack.push_async_callback(acknowledgements.drain)
+        refusals = Refusals(store.log, telemetry.refused, clock, own.id)
+        stack.push_async_callback(refusals.drain)
+        exchange = Exchange(
+            store.log,
+            facts(store.facts),
+            store.reference,
+            links,
+            CatalogueReleases(lambda: store.reference.catalogue, store.reference.pins),
+            clock,
+            store.blind.content,
+            tracing,
+            witnessing,
+        )
+        audits = Audits(administration, store.reader, clock, witnessing, anchoring)
+        notices = Notices(
+            store.rows.overrides, settings.override_webhook, telemetry.noticed, store.reference, clock
+        )
+        stack.push_async_callback(notices.close)
+        workers = Workers(own, WorkerRows(store.database), links.attached)
+        rotations = Rotations(administration, store.halves, workers.holding, clock)
+        workers.held = rotations.held
+        limits = Limits(settings.agency_per_second)
+
+        def changed(live: tuple[Worker, ...]) -> None:
+            links.tell(live)
+            limits.shared_by(len(live))
+
+        workers.changed = changed
+        door = Door(identity, limits, settings.system_streams)
+        ground = Ground(settings, store, administration, clock, telemetry, identity, limits, kept_for)
+        served = Served(ground, registry, exchange, acknowledgements, door, audits, rotations, links, workers)
+
+        _watch(telemetry, store, links, rotations)
+
+        def besides() -> tuple[str, ...]:
+            return (*workers.reasons(), *([store.notary.trouble] if store.notary.trouble else []))
+
+        readiness = Readiness(store.database, clock, lambda ready: edge.say(ready), besides)
+        app = build_app(
+            Parts(
+                version=__version__,
+                logs=store.chain.logs,
+                vkeys=store.chain.vkeys,
+                identify=lambda der: _identified(identity, der),
+                ready=readiness,
+                telemetry=telemetry,
+                now=clock.now,
+                published=witnessing.newest if witnessing else None,
+            )
+        )
+        files = TlsFiles(settings.ca, settings.cert, settings.key)
+        edge = Edge(files, settings.host, served.add, app, workers, links, served.exchange)
+        stack.push_async_callback(edge.stop)
+        own_ports = await _open_own(settings, edge)
+        await workers.beat()
+        upkeep = [
+            _keep_fresh(store),
+            _keep_tiles(store),
+            store.index.watch(),
+            notices.run(),
+            refusals.run(),
+            _remind(rotations),
+        ]
+        if witnessing is not None:
+            upkeep.append(witnessing.run())
+        if anchoring is not None:
+            upkeep.append(anchoring.run())
+        for work in (workers.watch(), readiness.watch(), *upkeep):
+            task = asyncio.get_running_loop().create_task(work)
+            stack.push_async_callback(_cancel, task)
+        ports = own_ports
+        if settings.worker is not None:
+            # Requests come through the shared ports: only once there is somebody here to ask.
+            await workers.covered(COVER)
+            ports = await edge.listen(settings.grpc_port, settings.http_port, shared=True)
+        await readiness.look()
+        await edge.say(readiness()[0])
+        stack.push_async_callback(edge.drain, settings.drain_seconds)
+        yield Running(
+            *ports,
+            store.notary.vkey,
+            store.notary.origin,
+            workers.own,
+            own_ports[1],
+            tuple(store.chain.vkeys),
+        )
+
+
+async def _open_own(settings: Settings, edge: Edge) -> tuple[int, int]:
+    """The ports at which this worker alone is reached: without others to share with, those of the settings."""
+    if settings.worker is None:
+        ports = await edge.listen(settings.grpc_port, settings.http_port, shared=False)
+    else:
+        direct = settings.direct_port
+        ports = await edge.listen(direct, direct + 1 if direct else 0, shared=False)
+    edge.reachable_at(settings.reachable, ports[0])
+    return ports
+
+
+def _watch(telemetry: Telemetry, store: Stored, links: Links, rotations: Rotations) -> None:
+    appends, reads = store.log.appends, store.facts.reads
+    telemetry.watch_log(
+        lambda: LogCounts(
+            appends.items, appends.batches, store.notary.signatures, reads.batches, bool(rotations.due())
+        )
+    )
+    telemetry.watch_links(links.attached)
+    telemetry.watch_queue("append", lambda: appends.waiting)
+    telemetry.watch_queue("facts", lambda: store.facts.reads.waiting)
+
+
+def _identified(identity: Identity, der: bytes) -> Caller | None:
+    try:
+        return identity.of_certificate(der)
+    except UnknownSystem:
+        return None
+
+
+async def _keep_fresh(store: Stored) -> None:
+    """See what other processes change even while nobody asks: a suspension must reach silent streams."""
+    while True:
+        await asyncio.sleep(REFRESH)
+        with suppress(BrokerError):  # readiness says why
+            await store.reference.refresh()
+
+
+async def _keep_tiles(store: Stored) -> None:
+    """Make full tiles as the log grows, so that readers of it cost little, and what was signed last outlast us;
+    notice a rotation, also one that nobody has finished."""
+    while True:
+        await asyncio.sleep(REFRESH)
+        with suppress(BrokerError):  # readiness says why
+            await store.halves.finish()
+            await store.chain.refresh()
+            await store.notary.remember()
+            await store.reader.fill_tiles()
+
+
+async def _remind(rotations: Rotations) -> None:
+    """Say once a day that the log is to be rotated, while it is: nothing waits for it, so nobody is woken."""
+    while True:
+        if due := rotations.due():
+            _diagnostics.warning("rotation is due", why=due)
+        await asyncio.sleep(REMIND if due else REMIND / 24)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
