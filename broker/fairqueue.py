@@ -127,6 +127,11 @@ class FairQueue(Generic[Item]):
     def __len__(self) -> int:
         return self._ordinary.count + self._urgent.count
 
+    @property
+    def urgent(self) -> int:
+        """How many of them are urgent."""
+        return self._urgent.count
+
     def put(self, item: Item, size: int, owner: str, *, urgent: bool = False) -> None:
         """Queue an item of `size` bytes; an urgent one among the others where its own line is full.
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
 from broker.lanes import Lanes, reserve
 from broker.ports import Answer, Found, ManyMatch, ProviderFailed, Question
-from broker.waitingroom import WaitingRoom
+from broker.waitingroom import Kind, WaitingRoom
 from broker.workers import Worker
 
 MAX_OUTBOX = 8192
@@ -252,7 +252,8 @@ class Links:
 
     async def _find(self, question: Question, tried: set[Link], deadline: float) -> Link | None:
         """The least busy link that serves it, once one has room; None where none does. Raises Saturated."""
-        request, called = question.request, False
+        request = question.request
+        called: tuple[Kind, ...] = ()
         kind = (request.provider, request.record_type)
         while serving := self._serving(question, tried):
             ready = [link for link in serving if link.takes(urgent=request.urgent)]
@@ -261,10 +262,9 @@ class Links:
                 return min(ready, key=lambda link: link.outstanding)
             for link in serving:
                 link.stand_for(kind)
-            await self._waiting.wait(kind, request.requester, deadline, urgent=request.urgent)
-            called = True
+            called = await self._waiting.wait(kind, request.requester, deadline, urgent=request.urgent)
         if called:  # for a place at a link that this one has tried already: somebody else's, then
-            self._waiting.call((kind,))
+            self._waiting.call(called)
         return None
 
     def _serving(self, question: Question, tried: set[Link]) -> list[Link]:

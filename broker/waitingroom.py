@@ -1,14 +1,16 @@
 """Where questions wait while every adapter that could answer them is busy.
 
-Owns their order: agencies in turn, what is urgent first (`fairqueue.py`). Bounded; refuses with `Saturated`. A
-place that becomes free is given to one who waits, and passed on where that one has gone meanwhile.
+Owns their order: agencies in turn, what is urgent first (`fairqueue.py`), and record types in turn where one
+adapter serves several. Bounded; refuses with `Saturated`. A place that becomes free is given to one who waits,
+and passed on where that one has gone meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import itertools
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from broker.errors import Saturated
 from broker.fairqueue import QUANTUM, FairQueue
@@ -18,33 +20,49 @@ MAX_WAITING_OF_ONE = 2048  # of one agency: as many as it may have under way
 
 # Of a provider (agency id) and a record type.
 Kind = tuple[str, str]
+# Whom the place is for that somebody was called to: all of these.
+_Turn = asyncio.Future[tuple[Kind, ...]]
+
+
+@dataclass(slots=True)
+class _Line:
+    """Who waits for one kind. `turns` also holds those who have gone, so how many are left is counted apart."""
+
+    turns: FairQueue[_Turn]
+    called: int  # the higher, the later; a new one stands behind all others
+    left: int = 0
 
 
 class WaitingRoom:
     """Lines by what is asked for. Whoever is called looks again whether there is room."""
 
     def __init__(self) -> None:
-        # A line also holds those who have gone; how many are left is counted apart.
-        self._lines: dict[Kind, FairQueue[asyncio.Future[None]]] = {}
-        self._left: Counter[Kind] = Counter()
+        self._lines: dict[Kind, _Line] = {}
+        self._calls = itertools.count()
 
     def __contains__(self, kind: Kind) -> bool:
         return kind in self._lines
 
-    async def wait(self, kind: Kind, agency: str, deadline: float, *, urgent: bool) -> None:
-        """Until called. Raises Saturated where too many wait or nobody is called before `deadline`."""
+    async def wait(
+        self, kind: Kind, agency: str, deadline: float, *, urgent: bool
+    ) -> tuple[Kind, ...]:
+        """Until called; all the kinds that the free place is for, to be called where it is not taken.
+
+        Raises Saturated where too many wait or nobody is called before `deadline`.
+        """
         line = self._lines.get(kind)
         if line is None:
-            line = self._lines[kind] = FairQueue(kind[0], most=MAX_WAITING, most_of_one=MAX_WAITING_OF_ONE)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line.put(turn, QUANTUM, agency, urgent=urgent)  # a turn each
-        self._left[kind] += 1
+            turns: FairQueue[_Turn] = FairQueue(kind[0], most=MAX_WAITING, most_of_one=MAX_WAITING_OF_ONE)
+            line = self._lines[kind] = _Line(turns, next(self._calls))
+        turn: _Turn = asyncio.get_running_loop().create_future()
+        line.turns.put(turn, QUANTUM, agency, urgent=urgent)  # a turn each
+        line.left += 1
         try:
             async with asyncio.timeout_at(deadline):
-                await turn
+                return await turn
         except (TimeoutError, asyncio.CancelledError) as e:
             if turn.done() and not turn.cancelled():
-                self.call((kind,))
+                self.call(turn.result())
             else:
                 self._gone(kind, 1)
             if isinstance(e, TimeoutError):
@@ -52,34 +70,41 @@ class WaitingRoom:
             raise
 
     def call(self, kinds: Iterable[Kind], places: int = 1) -> None:
-        """So many places have become free for any of these."""
+        """So many places have become free for any of these: for what is urgent first, then for each in turn."""
         if not self._lines:
             return
-        for kind in kinds:
-            line = self._lines.get(kind)
-            if line is None:
-                continue
-            called = line.take(places, places * QUANTUM, _waits)
+        free = tuple(kinds)
+        waiting = [kind for kind in free if kind in self._lines]
+        while waiting and places > 0:
+            kind = min(waiting, key=self._turn) if len(waiting) > 1 else waiting[0]
+            line = self._lines[kind]
+            line.called = next(self._calls)
+            most = 1 if len(waiting) > 1 else places
+            called = line.turns.take(most, most * QUANTUM, _waits)
             for turn in called:
-                turn.set_result(None)
+                turn.set_result(free)
             self._gone(kind, len(called))
             places -= len(called)
-            if not places:
-                return
+            if not called or kind not in self._lines:
+                waiting.remove(kind)
 
     def call_all(self, kinds: Iterable[Kind]) -> None:
         """Everybody is to look again: there may be nobody left to ask."""
         for kind in kinds:
-            if left := self._left[kind]:
-                self.call((kind,), left)
+            if line := self._lines.get(kind):
+                self.call((kind,), line.left)
+
+    def _turn(self, kind: Kind) -> tuple[bool, int]:
+        line = self._lines[kind]
+        return not line.turns.urgent, line.called
 
     def _gone(self, kind: Kind, count: int) -> None:
         """So many wait no longer. A line in which nobody is left must not hold up who comes next."""
-        self._left[kind] -= count
-        if not self._left[kind]:
-            del self._left[kind]
-            self._lines.pop(kind, None)
+        line = self._lines[kind]
+        line.left -= count
+        if not line.left:
+            del self._lines[kind]
 
 
-def _waits(turn: asyncio.Future[None]) -> bool:
+def _waits(turn: _Turn) -> bool:
     return not turn.done()

@@ -142,6 +142,63 @@ async def test_who_waits_for_room_takes_turns_by_agency() -> None:
     assert len(order) == 22
 
 
+OTHER = "records.fire.v1.HomeFireSafetyVisit"
+
+
+async def answer_all(only: Link, tasks: list[asyncio.Task[None]]) -> None:
+    """Answer what is asked until all of these have ended."""
+    while not all(task.done() for task in tasks):
+        while only.outbox.asks:
+            only.answer(only.outbox.asks.popleft()[0], ANSWER)
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize(("flooded", "wanted"), [(OTHER, RISK), (RISK, OTHER)])
+async def test_record_types_take_turns_at_the_adapter_that_serves_both(flooded: str, wanted: str) -> None:
+    """A queue for one type, renewed for ever, keeps nobody from another type; what is urgent goes before both."""
+    links = Links()
+    only = Link("cfrs", "cad", [(RISK, DIGEST), (OTHER, DIGEST)], 1)
+    links.attach(only)
+    order: list[str] = []
+
+    async def one(name: str, record_type: str, *, urgent: bool = False) -> None:
+        asked = replace(QUESTION.request, requester=name, record_type=record_type, urgent=urgent)
+        assert await links.ask(replace(QUESTION, request=asked), soon()) == ANSWER
+        order.append(name)
+
+    tasks = [asyncio.create_task(one("flood", flooded)) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    tasks += [
+        asyncio.create_task(one("nwas", wanted)),
+        asyncio.create_task(one("nwas-urgent", wanted, urgent=True)),
+    ]
+    await asyncio.sleep(0.01)
+    await answer_all(only, tasks)
+    assert order.index("nwas-urgent") <= 2
+    assert order.index("nwas") <= 4
+
+
+async def test_a_place_given_to_who_has_gone_is_passed_on_to_who_waits_for_another_type() -> None:
+    """The place is the adapter's, not the record type's."""
+    links = Links()
+    only = Link("cfrs", "cad", [(RISK, DIGEST), (OTHER, DIGEST)], 1)
+    links.attach(only)
+    first = await start(links)
+    other = replace(QUESTION, request=replace(QUESTION.request, record_type=OTHER))
+    gone = asyncio.create_task(links.ask(other, soon()))
+    await asyncio.sleep(0)
+    last = await start(links)
+    only.answer(only.outbox.asks.popleft()[0], ANSWER)
+    await asyncio.sleep(0)  # the first ends, and calls the next
+    gone.cancel()
+    await asyncio.sleep(0.01)
+    while only.outbox.asks:
+        only.answer(only.outbox.asks.popleft()[0], ANSWER)
+    assert await asyncio.wait_for(last, 2) == ANSWER
+    assert await first == ANSWER
+
+
 async def test_a_place_given_to_who_has_gone_is_passed_on() -> None:
     """Cancelled or out of time in the very moment they are called: the next is called."""
     links = Links()
