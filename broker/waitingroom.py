@@ -43,9 +43,7 @@ class WaitingRoom:
     def __contains__(self, kind: Kind) -> bool:
         return kind in self._lines
 
-    async def wait(
-        self, kind: Kind, agency: str, deadline: float, *, urgent: bool
-    ) -> tuple[Kind, ...]:
+    async def wait(self, kind: Kind, agency: str, deadline: float, *, urgent: bool) -> tuple[Kind, ...]:
         """Until called; all the kinds that the free place is for, to be called where it is not taken.
 
         Raises Saturated where too many wait or nobody is called before `deadline`.

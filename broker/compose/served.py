@@ -147,7 +147,9 @@ class Served:
         uri = server_uri(g.settings.trust_domain, "broker")
         add_adapter(
             server,
-            AdapterServicer(self._links, store.reference, g.identity, g.telemetry, uri, self._workers),
+            AdapterServicer(
+                self._links, store.reference, g.identity, g.telemetry, uri, self._workers, self.exchange.door
+            ),
         )
         signing = SigningKeys(g.administration, store.reference, g.clock)
         directory_pb2_grpc.add_DirectoryServiceServicer_to_server(

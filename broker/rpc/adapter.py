@@ -27,6 +27,7 @@ from broker.registry import require
 from broker.rpc import questions, wire
 from broker.rpc.answers import read_answer
 from broker.rpc.context import Context
+from broker.rpc.door import Door
 from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
 from broker.rpc.written import as_bytes
@@ -42,6 +43,7 @@ MAX_AT_ONCE = 4096
 MAX_LINKS = 64  # of one system at one worker
 MAX_ITEMS = 256
 MAX_PROVIDES = 256
+USELESS = 8  # answers that nobody waits for cost as much as one refusal
 MAX_BYTES = 1024 * 1024
 METHOD = "AdapterService/Attach"
 
@@ -57,6 +59,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         telemetry: Telemetry,
         broker: str,
         workers: Workers,
+        door: Door,
     ) -> None:
         self.identity = identity
         self.telemetry = telemetry
@@ -64,6 +67,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         self._reference = reference
         self._broker = broker
         self._workers = workers
+        self._door = door
         self._seats = Seats(MAX_LINKS, "links")
 
     async def Attach(  # type: ignore[override]  # writes by itself, see ExchangeServicer
@@ -179,10 +183,16 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
                 self._links.leaving(link)
             if len(message.answers) > MAX_ITEMS:
                 raise InvalidRequest("answers", f"at most {MAX_ITEMS} in one message")
+            useless = 0
             for answer in message.answers:
                 # Read only where somebody waits for it: late, twice and never asked for cost next to nothing.
                 if not (link.owes(answer.ask_id) and link.answer(answer.ask_id, read_answer(answer))):
                     self.telemetry.malformed(Edge.GRPC, METHOD, "answer", caller.name)
+                    useless += 1
+            # But so much of next to nothing is something: as of a stream on which too much is refused. A single
+            # answer may be late because its asker has gone, so those count for little.
+            useful = len(message.answers) > useless
+            await self._door.pause(link.agency, max(useless // USELESS, 0 if useful else 1))
 
 
 async def _ended(link: Link) -> None:

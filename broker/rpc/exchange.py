@@ -37,6 +37,7 @@ from broker.rpc.identity import Identity
 from broker.rpc.session import LATE, METHOD, Session, patience
 from broker.rpc.unary import unary
 from broker.rpc.underway import Answering, UnderWay
+from broker.rpc.unread import Unread
 from broker.rpc.wellformed import whole
 from broker.telemetry import Telemetry
 from broker.v1 import exchange_pb2, exchange_pb2_grpc
@@ -58,6 +59,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         self.door = door
         self.telemetry = telemetry
         self.sessions: set[Session] = set()
+        self.unread = Unread()
         self.calls = 0  # of Request, in flight
         self.under_way = UnderWay(self._answer, acknowledgements.undelivered)
         self._exchange = exchange
@@ -98,7 +100,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         try:
             caller = await self.identity.find(context)
             with self.door.stream(caller):
-                session = Session(self, context)
+                session = Session(self, context, caller.agency)
                 self.sessions.add(session)
                 try:
                     await session.run(request_iterator)

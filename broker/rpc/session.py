@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MAX_IN_FLIGHT = 1024  # of one stream
 MAX_ITEMS = 256
 MAX_IDS = 4096  # received, or given up, in one message
+IDS = 32  # of those cost as much to read as one refusal
 MAX_BYTES = 1024 * 1024
 # A client that reads nothing for this long, in seconds, is gone.
 STALLED = 10.0
@@ -54,8 +55,10 @@ class _Ready(Struct, frozen=True, eq=False):
 class Session:
     """One open Exchange stream: what is in flight on it, and what waits to be written."""
 
-    def __init__(self, servicer: ExchangeServicer, context: Context) -> None:
+    def __init__(self, servicer: ExchangeServicer, context: Context, agency: str) -> None:
         self._servicer = servicer
+        self._agency = agency
+        self._unread = servicer.unread
         self._under_way = servicer.under_way
         self._context = context
         self._running: dict[str, Answering] = {}
@@ -108,11 +111,15 @@ class Session:
 
     def _leave(self) -> None:
         """Nobody listens any more: leave what runs, and what was not written."""
-        unwritten = [ready.of for ready in (*self._writing, *self._waiting) if ready.of is not None]
+        unread = (*self._writing, *self._waiting)
+        unwritten = [ready.of for ready in unread if ready.of is not None]
         for late in self._late.values():
             late.cancel()
         for answering in (*self._running.values(), *unwritten):
             self._under_way.leave(answering, delivered=False)
+        # Tracebacks hold this object for long: records must not stay in memory with it.
+        self._unread.release(self._agency, sum(ready.outcome.size for ready in unread))
+        self._running, self._late, self._waiting, self._writing = {}, {}, Lanes(), []
 
     async def _read(self, incoming: AsyncIterator[exchange_pb2.ExchangeRequest]) -> None:
         identity = self._servicer.identity
@@ -129,8 +136,10 @@ class Session:
                 if answering := self._running.get(request_id):
                     self._cancel(request_id, answering)
             requests = () if self._closed else message.requests
-            # A message that asks nothing costs as much as a request that is refused.
-            door, refused = self._servicer.door, 0 if requests else 1
+            # A message that asks nothing costs as much as a request that is refused; so do so many ids, which
+            # anybody can make up.
+            door, ids = self._servicer.door, len(message.received) + len(message.cancel)
+            refused = ids // IDS if requests else max(1, ids // IDS)
             for step in range(0, len(requests), STEP):
                 before = refused
                 for each in requests[step : step + STEP]:
@@ -153,6 +162,7 @@ class Session:
             asked = self._servicer.door.admit(message, caller)
             if len(self._running) + len(self._waiting) >= room(MAX_IN_FLIGHT, asked):
                 raise Saturated(f"{MAX_IN_FLIGHT} requests of this stream are in flight or unread")
+            self._unread.check(asked)
             answering = self._under_way.join(asked)
         except Exception as e:  # noqa: BLE001 - the table maps it
             count(self._servicer.telemetry, e, METHOD, caller.name)
@@ -173,7 +183,21 @@ class Session:
         # An id may have been asked again since it expired.
         if self._running.get(request_id) is answering:
             self._ended(request_id)
-            self._put(_Ready(outcome(request_id, answering.task), answering))
+            self._answered(answering)
+
+    def _answered(self, answering: Answering) -> None:
+        """Have its outcome written, or where too much waits unread say so: the entry stands, undelivered."""
+        ready = _Ready(outcome(answering.asked.request_id, answering.task), answering)
+        try:
+            self._unread.check(answering.asked, ready.outcome.size)
+        except Saturated as e:
+            if answering.task.cancelled() or answering.task.exception() is not None:
+                self._put(ready)  # small, and no smaller would say as much
+                return
+            e.receipt = answering.task.result().receipt
+            self._under_way.leave(answering, delivered=False)
+            ready = _Ready(written.failed(answering.asked.request_id, status_of(e)))
+        self._put(ready)
 
     def _ended(self, request_id: str) -> Answering:
         self._late.pop(request_id).cancel()
@@ -196,6 +220,7 @@ class Session:
         self._put(_Ready(written.failed(request_id, status_of(error))))
 
     def _put(self, one: _Ready) -> None:
+        self._unread.add(self._agency, one.outcome.size)
         self._waiting.append(one, urgent=one.of is not None and one.of.asked.urgent)
         self._wake.set()
 
@@ -215,6 +240,7 @@ class Session:
             for ready in self._writing:
                 if ready.of is not None:
                     self._under_way.leave(ready.of, delivered=True)
+            self._unread.release(self._agency, sum(ready.outcome.size for ready in self._writing))
             self._writing = []
             self._room.set()
         if self._end is not None:

@@ -157,6 +157,7 @@ async def serving(
             telemetry,
             f"spiffe://{DOMAIN}/server/broker",
             Workers(Worker("1", ""), MemoryWorkers(), links.attached),
+            door,
         ),
     )
     directory_pb2_grpc.add_DirectoryServiceServicer_to_server(

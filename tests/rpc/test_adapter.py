@@ -203,6 +203,22 @@ async def test_an_adapter_that_says_nothing_is_sent_away(
     assert await ended(call) is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_an_adapter_that_floods_is_read_more_slowly(attached: Edge) -> None:
+    """Answers that nobody waits for, and messages that say nothing, cost as refusals on a stream do."""
+    rests: list[tuple[str, int]] = []
+
+    async def counted(agency: str, refused: int) -> None:
+        rests.append((agency, refused))
+
+    attached.servicer.door.pause = counted  # type: ignore[method-assign]
+    async with adapter(attached) as call:
+        await call.write(pb.AttachRequest(answers=[pb.Answer(ask_id=9999)] * 256))
+        await call.write(pb.AttachRequest(answers=[pb.Answer(ask_id=9999)]))
+        await call.write(pb.AttachRequest())
+        await eventually(lambda: len(rests) == 3)
+    assert rests == [("cfrs", 32), ("cfrs", 1), ("cfrs", 1)]
+
+
 async def test_an_ask_says_all_the_adapter_needs_and_no_words(attached: Edge, wanted: Wanted) -> None:
     """Who asks, why, under which agreement, which fields, and how long there is; never the free words."""
     async with adapter(attached) as call:

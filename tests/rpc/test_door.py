@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from grpc_status import rpc_status
 
 from broker.rpc import session as session_module
 from broker.rpc import underway
+from broker.rpc.unread import Unread
 from broker.v1 import exchange_pb2 as pb
 from tests.rpc.conftest import SOON, Edge, eventually
 from tests.rpc.test_exchange import hold, outcomes
@@ -128,6 +130,56 @@ async def test_the_emergency_lane_has_room_in_a_full_stream_and_agency(
     assert [question.request.urgent for question, _ in edge.world.providers.asked] == [False] * 8 + [True]
     go_on.set()
     await outcomes(call, 9)
+
+
+async def test_answers_that_nobody_reads_are_bounded_in_bytes_and_let_go_when_their_stream_ends(
+    edge: Edge, wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the bound the record is given up, with an entry that says so; no record outlives its stream."""
+    monkeypatch.setattr(edge.servicer, "unread", Unread(1))
+    ended: list[session_module.Session] = []
+    leave = session_module.Session._leave
+    monkeypatch.setattr(session_module.Session, "_leave", lambda one: (ended.append(one), leave(one)))
+    call = edge.exchange().Exchange()
+    await call.write(pb.ExchangeRequest(requests=[wanted()]))
+    (one,), _ = await outcomes(call, 1)
+    assert one.error.code == EXHAUSTED.value[0]
+    assert any(each.Is(pb.Receipt.DESCRIPTOR) for each in one.error.details)
+    await eventually(lambda: edge.world.store.events == ["disclosure", "undelivered"])
+    # Not read, and too much is waiting already: not even started.
+    edge.servicer.unread.add("nwas", 2)
+    await call.write(pb.ExchangeRequest(requests=[wanted()]))
+    (one,), _ = await outcomes(call, 1)
+    assert one.error.code == EXHAUSTED.value[0]
+    assert len(edge.world.providers.asked) == 1
+    edge.servicer.unread.release("nwas", 2)
+    go_on = hold(edge)
+    await call.write(pb.ExchangeRequest(requests=[wanted() for _ in range(3)]))
+    await eventually(lambda: len(edge.world.providers.asked) == 4)
+    call.cancel()
+    await eventually(lambda: ended)
+    go_on.set()
+    assert (len(ended[0]._waiting), ended[0]._writing, ended[0]._running) == (0, [], {})
+    assert not edge.servicer.unread.bytes
+
+
+async def test_ids_that_a_client_makes_up_count_as_refusals_do(edge: Edge, wanted: Wanted) -> None:
+    """A flood of acknowledgements is read more slowly; those of somebody who works are not."""
+    rests: list[int] = []
+    pause = edge.servicer.door.pause
+
+    async def counted(agency: str, refused: int) -> None:
+        rests.append(refused)
+        await pause(agency, refused)
+
+    edge.servicer.door.pause = counted  # type: ignore[method-assign]
+    call = edge.exchange().Exchange()
+    ids = [str(uuid.uuid4()) for _ in range(4096)]
+    await call.write(pb.ExchangeRequest(received=ids, cancel=ids))
+    await call.write(pb.ExchangeRequest(received=ids[:16], requests=[wanted()]))
+    await outcomes(call, 1)
+    await eventually(lambda: len(rests) == 2)
+    assert rests == [256, 0]
 
 
 async def test_a_system_has_so_many_streams_open_and_no_more(narrow: Edge, wanted: Wanted) -> None:

@@ -156,7 +156,7 @@ async def answer_all(only: Link, tasks: list[asyncio.Task[None]]) -> None:
 
 @pytest.mark.parametrize(("flooded", "wanted"), [(OTHER, RISK), (RISK, OTHER)])
 async def test_record_types_take_turns_at_the_adapter_that_serves_both(flooded: str, wanted: str) -> None:
-    """A queue for one type, renewed for ever, keeps nobody from another type; what is urgent goes before both."""
+    """A queue for one type keeps nobody from another; what is urgent goes before both."""
     links = Links()
     only = Link("cfrs", "cad", [(RISK, DIGEST), (OTHER, DIGEST)], 1)
     links.attach(only)
