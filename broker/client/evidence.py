@@ -34,6 +34,7 @@ from broker.errors import (
     NotWitnessed,
     ProviderTimeout,
     ProviderUnavailable,
+    Saturated,
     SubjectNotFound,
 )
 from broker.v1 import exchange_pb2 as wire
@@ -124,7 +125,8 @@ def failed(asked: Asked, failure: Failure, shared: bytes, open_note: Open) -> Br
     if failure.receipt is None:
         _require(event != "not-found", "a 'not found' without a receipt")
         return error
-    kept_back = isinstance(error, NotWitnessed)
+    # Both stand behind the entry of a release that did not leave; the same record may be asked for again.
+    kept_back = isinstance(error, NotWitnessed | Saturated)
     receipt, verified = _verify(failure.receipt, shared, open_note, NOT_AT_HAND if kept_back else None)
     if (view := verified.view) is not None:
         _check_request(asked, view)

@@ -181,20 +181,25 @@ async def test_files_that_do_not_hold_together_are_refused_before_dialling(
 
 
 @pytest.mark.parametrize("unary", [False, True], ids=["stream", "unary"])
-async def test_a_record_that_was_not_witnessed_in_time_can_be_had_later(setup: Setup, unary: bool) -> None:
+@pytest.mark.parametrize(
+    ("code", "kind"), [(Code.UNAVAILABLE, NotWitnessed), (Code.RESOURCE_EXHAUSTED, Saturated)]
+)
+async def test_a_record_that_was_kept_back_can_be_had_later(
+    setup: Setup, unary: bool, code: Code, kind: type[BrokerError]
+) -> None:
     """The error carries the verified receipt of the release that did not happen; asked again, it comes."""
 
     def kept_back(request: wire.RecordRequest) -> wire.Outcome | None:
         setup.broker.disclose(request)
         receipt = setup.broker.receipt(setup.broker.claims[request.request_id])
         receipt.checkpoint = setup.broker.log.note()
-        status = rich(Code.UNAVAILABLE, "NotWitnessed", receipt)
+        status = rich(code, kind.__name__, receipt)
         return wire.Outcome(request_id=request.request_id, error=status)
 
     setup.broker.answer = kept_back
     request_id = "3f0e8f5e-6f0a-4a53-9d37-0b8b2f7c1a11"
     async with setup.client(unary=unary) as broker:
-        with pytest.raises(NotWitnessed) as caught:
+        with pytest.raises(kind) as caught:
             await broker.request(**ASK, request_id=request_id)
         assert caught.value.receipt is not None
         setup.broker.answer = None
