@@ -15,12 +15,17 @@ on conflict (one) do update set worker = excluded.worker, until = excluded.until
     where a.due <= clock_timestamp() and a.until < clock_timestamp()
 returning tries
 """
-_KEEP = """
-insert into anchor (log, size, note, response, stamped_at) values ($1, $2, $3, $4, $5) on conflict do nothing
-"""
 _NEXT = """
 update anchoring set until = clock_timestamp(), due = clock_timestamp() + $1::interval, problem = $2,
     tries = case when $2 = '' then 0 else tries + 1 end
+"""
+# One statement: an anchor is not kept without its turn being over, nor the other way about.
+_KEEP = """
+with kept as (
+    insert into anchor (log, size, note, response, stamped_at) values ($1, $2, $3, $4, $5)
+    on conflict do nothing
+)
+update anchoring set until = clock_timestamp(), due = clock_timestamp() + $6::interval, problem = '', tries = 0
 """
 _STANDING = """
 select a.size, a.stamped_at, coalesce((select problem from anchoring), '') as problem
@@ -48,11 +53,13 @@ class AnchorRows:
 
     async def keep(self, anchor: Anchor | None, every: float) -> None:
         """As `AnchorTable`."""
-        async with self._database.connection() as connection, connection.transaction():
-            if anchor is not None:
+        pause = timedelta(seconds=every)
+        async with self._database.connection() as connection:
+            if anchor is None:
+                await connection.execute(_NEXT, pause, "")
+            else:
                 kept = (anchor.size, anchor.note, anchor.response, anchor.stamped_at)
-                await connection.execute(_KEEP, self._log(), *kept)
-            await connection.execute(_NEXT, timedelta(seconds=every), "")
+                await connection.execute(_KEEP, self._log(), *kept, pause)
 
     async def failed(self, problem: str, pause: float) -> None:
         """As `AnchorTable`."""

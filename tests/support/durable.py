@@ -11,10 +11,12 @@ from broker.clock import SystemClock
 from broker.core.keys import Signer
 from broker.keys import FolderKeys
 from broker.store.agreements import AgreementReader
+from broker.store.anchors import AnchorRows
 from broker.store.blind import Blind
 from broker.store.cases import AccessRows, BreachRows, ComplaintRows
 from broker.store.destroying import DestroyingRows
 from broker.store.directives import DirectiveReader
+from broker.store.entryrows import PostgresEntryRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
 from broker.store.keeping import KeepingRows
@@ -53,6 +55,8 @@ class Durable:
     complaints: ComplaintRows
     keeping: KeepingRows
     destroying: DestroyingRows
+    entries: PostgresEntryRows
+    anchors: AnchorRows
     seals: Seals
 
 
@@ -100,5 +104,7 @@ async def durable(
             ComplaintRows(database, seals),
             KeepingRows(database, blind, search.terms),
             DestroyingRows(database, seals, ring),
+            PostgresEntryRows(database, seals, search, reader.log),
+            AnchorRows(database, lambda: reader.log),
             seals,
         )

@@ -111,6 +111,13 @@ class Faulted:
 
         return call
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """What a test sets, it sets of the real one."""
+        if name in ("_port", "_faults"):
+            super().__setattr__(name, value)
+        else:
+            setattr(self._port, name, value)
+
 
 class _FaultyConnection:
     """A connection whose every statement is a step: a lost one ends as a lost connection does."""

@@ -375,6 +375,10 @@ class MemoryLog:
         draft = self._find(entry).draft
         return draft.requester_agency, draft.provider_agency
 
+    async def proof_at(self, index: int, size: int) -> tuple[bytes, ...]:
+        leaves = [leaf_hash(one.sealed.entry) for one in self._store.entries[:size]]
+        return extend_with_proofs(EMPTY_RANGE, leaves)[1][index]
+
     async def id_at(self, index: int, log: str = "") -> str:
         if log not in ("", ORIGIN) or index >= len(self._store.entries):
             raise KeyError(index)

@@ -16,6 +16,7 @@ from typing import Any
 from broker.access import Accesses
 from broker.administration import Administration
 from broker.agreements import Agreements, Listed
+from broker.anchor.hourly import AnchorTable, ProvableLog
 from broker.cases import AccessStore, BreachStore, ComplaintStore
 from broker.clock import SystemClock
 from broker.complaints import Complaints
@@ -24,6 +25,7 @@ from broker.core.directory import Agency
 from broker.core.keys import Signer
 from broker.core.model import Function, Request, SubjectRef
 from broker.directives import Directives
+from broker.entryrows import EntryRows
 from broker.erasable import Finder
 from broker.erasures import Erasures
 from broker.exchange import Exchange
@@ -55,7 +57,9 @@ from broker.standing import Standing
 from broker.suspensions import Suspensions
 from broker.workers import Beat, WorkerTable
 from tests.support import postgres
+from tests.support.anchors import MemoryAnchors
 from tests.support.durable import durable
+from tests.support.exported import MemoryRows
 from tests.support.faults import Faulted, Faults, FaultyDatabase, FaultyGuard
 from tests.support.memory import MemorySearch, MemoryStore, ScriptedProviders
 from tests.support.past import MemoryPast, Why
@@ -112,6 +116,9 @@ class Stage:
     breaches: BreachStore
     complained: ComplaintStore
     keeping: Keeping
+    entries: EntryRows
+    anchors: AnchorTable
+    provable: ProvableLog
     destroying: Destroying | None = None
     dsn: str = ""
     # Where keys and guard lie.
@@ -299,7 +306,7 @@ async def memory_stage() -> AsyncIterator[Stage]:
         store.signer,
         store.content,
         store.reference.pins,
-        MemoryPast(store),
+        port(MemoryPast(store)),
         port(MemorySearch(store)),
         _at_once,
         lambda override: _in(override, store.queues.overrides.claimed),
@@ -307,7 +314,10 @@ async def memory_stage() -> AsyncIterator[Stage]:
         port(store.cases.accesses),
         port(store.cases.breaches),
         port(store.cases.complaints),
-        store.keeping,
+        port(store.keeping),
+        port(MemoryRows(store)),
+        port(MemoryAnchors(store.clock)),
+        log,
     )
     await stage.furnish()
     yield stage
@@ -357,6 +367,9 @@ async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
             made.breaches,
             made.complaints,
             made.keeping,
+            made.entries,
+            made.anchors,
+            made.reader,
             made.destroying,
             dsn,
         )

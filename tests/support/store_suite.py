@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from broker import ports, queues, workers
+from broker import cases, entryrows, keeping, past, ports, queues, workers
+from broker.anchor import hourly
 from broker.core.checkpoint import open_checkpoint
 from broker.core.directory import Agency, agency_key
 from broker.core.forms import agency_detail
@@ -41,6 +42,8 @@ STORE = (
     queues.NoticeTable,
     workers.WorkerTable,
 )
+# Where the use cases name what they need; `kept_suite` has the rows of those beside the path of a request.
+MODULES = (ports, queues, workers, cases, keeping, entryrows, past, hourly)
 # Protocols of the use cases that no store implements.
 OTHERS = (ports.Providers, ports.Releases, ports.Clock, ports.Witnesses)
 SYSTEM = "nwas/cad"
@@ -60,7 +63,7 @@ class Row:
 
 def protocols() -> set[type]:
     """Every Protocol that the use cases name."""
-    named = (*vars(ports).values(), *vars(workers).values(), *vars(queues).values())
+    named = [each for module in MODULES for each in vars(module).values()]
     found = {each for each in named if isinstance(each, type) and each.__module__.startswith("broker.")}
     return {each for each in found if getattr(each, "_is_protocol", False)}
 
@@ -72,7 +75,8 @@ def methods(protocol: type) -> Iterator[str]:
             yield f"{protocol.__name__}.{name}"
 
 
-def _draft(claim: Claim | None = None, reads: Reads | None = None, event: str = "disclosure") -> Draft:
+def a_draft(claim: Claim | None = None, reads: Reads | None = None, event: str = "disclosure") -> Draft:
+    """An entry of its own."""
     now = datetime.now(UTC)
     view = RequesterView(event, request_id=claim.request_id if claim else None, outcome="permit")
     provider = ProviderView(view, {"id": "x"}, (("uprn", "1"),))
@@ -88,7 +92,7 @@ async def _a_claim(_: Stage) -> Claim:
 
 
 async def _append(stage: Stage, claim: Claim) -> Any:
-    return await stage.log.append(_draft(claim))
+    return await stage.log.append(a_draft(claim))
 
 
 async def _claimed(stage: Stage, claim: Claim) -> int:
@@ -119,7 +123,7 @@ async def _change(stage: Stage, made: tuple[Agency, int]) -> Any:
     agency, policy = made
     keys: frozenset[str | bytes] = frozenset({agency_key(agency.id)})
     change = Change("agency", {"detail": agency_detail(agency)}, keys, reference=True)
-    return await stage.log.change(_draft(reads=Reads(policy, keys), event="agency-added"), change)
+    return await stage.log.change(a_draft(reads=Reads(policy, keys), event="agency-added"), change)
 
 
 async def _added(stage: Stage, made: tuple[Agency, int]) -> int:
@@ -142,7 +146,7 @@ def _changed(stage: Stage, _: Any, result: Any, repeated: bool) -> None:
 
 
 async def _an_entry(stage: Stage) -> Draft:
-    draft = _draft()
+    draft = a_draft()
     assert isinstance(await stage.log.append(draft), Appended)
     return draft
 
@@ -157,9 +161,9 @@ def _is_parties(_: Stage, draft: Draft, result: Any, __: bool) -> None:
     assert result == (draft.requester_agency, draft.provider_agency)
 
 
-async def _a_place(stage: Stage) -> Place:
+async def a_place(stage: Stage) -> Place:
     """Where an entry stands, the checkpoint before it, and its id."""
-    before, draft = await stage.log.append(_draft()), _draft()
+    before, draft = await stage.log.append(a_draft()), a_draft()
     done = await stage.log.append(draft)
     assert isinstance(before, Appended)
     assert isinstance(done, Appended)
@@ -178,7 +182,8 @@ def _is_consistent(stage: Stage, made: Place, result: Any, _: bool) -> None:
     verify_consistency(old.size, old.root, new.size, new.root, proof)
 
 
-async def _a_directive(stage: Stage) -> tuple[SubjectRef, str]:
+async def a_directive(stage: Stage) -> tuple[SubjectRef, str]:
+    """Of the council's; about whom, and its id."""
     subject, directive = stage.person(), stage.objection()
     await stage.said.add(COUNCIL, subject, directive, ACTOR)
     return subject, directive.id
@@ -205,7 +210,7 @@ def _is_agreement(_: Stage, __: None, result: Any, ___: bool) -> None:
     assert [each.superseded for each in result] == [False]
 
 
-async def _a_new_agency(stage: Stage) -> tuple[str, int]:
+async def a_new_agency(stage: Stage) -> tuple[str, int]:
     """Known to the store, and not yet to the snapshot."""
     made = await _an_agency(stage)
     assert isinstance(await _change(stage, made), Appended)
@@ -217,7 +222,7 @@ def _is_snapshot(stage: Stage, made: tuple[str, int], result: Any, _: bool) -> N
     assert stage.reference.current is result
 
 
-async def _a_found_entry(stage: Stage) -> Draft:
+async def a_found_entry(stage: Stage) -> Draft:
     """In the index, where that takes a while."""
     draft = await _an_entry(stage)
     while await stage.indexed():
@@ -248,7 +253,7 @@ async def _queued(stage: Stage, kind: str) -> Draft:
     provider = f"p{uuid.uuid4().hex[:12]}"
     whose = (provider, "nwas", SYSTEM, str(uuid.uuid4()))
     queued = Queued(kind, *whose, now, now, {"why": ["x"]}, "some words", "life-at-risk")
-    draft = replace(_draft(), queued=queued)
+    draft = replace(a_draft(), queued=queued)
     assert isinstance(await stage.log.append(draft), Appended)
     return draft
 
@@ -257,17 +262,19 @@ async def _a_referral(stage: Stage) -> Draft:
     return await _queued(stage, "referral")
 
 
-async def _an_override(stage: Stage) -> Draft:
+async def an_override(stage: Stage) -> Draft:
+    """One that waits to be reviewed."""
     return await _queued(stage, "override")
 
 
-def _whose(draft: Draft) -> str:
+def whose(draft: Draft) -> str:
+    """The provider's agency, which nobody else has anything of."""
     assert draft.queued is not None
     return draft.queued.provider
 
 
 def _shares(draft: Draft) -> list[Share]:
-    return [Share(_whose(draft))]
+    return [Share(whose(draft))]
 
 
 def _is_one(_: Stage, __: Draft, result: Any, ___: bool) -> None:
@@ -289,12 +296,12 @@ def _are_rows(stage: Stage, draft: Draft, result: Any, repeated: bool) -> None:
 
 async def _a_restriction(stage: Stage) -> tuple[str, str]:
     """A provider, and its restriction's id."""
-    draft, restriction, now = await _an_override(stage), str(uuid.uuid4()), datetime.now(UTC).isoformat()
-    key = f"override:{_whose(draft)}|nwas|role|x"
+    draft, restriction, now = await an_override(stage), str(uuid.uuid4()), datetime.now(UTC).isoformat()
+    key = f"override:{whose(draft)}|nwas|role|x"
     detail: dict[str, Any] = {
         "id": restriction,
         "override": draft.id,
-        "provider": _whose(draft),
+        "provider": whose(draft),
         "district": "",
         "requester": "nwas",
         "what": "role",
@@ -304,8 +311,8 @@ async def _a_restriction(stage: Stage) -> tuple[str, str]:
     change = Change(
         "override-restriction", detail, frozenset({key}), reference=False, blind=key, sealed={"who": "x"}
     )
-    assert isinstance(await stage.log.change(_draft(), change), Appended)
-    return _whose(draft), restriction
+    assert isinstance(await stage.log.change(a_draft(), change), Appended)
+    return whose(draft), restriction
 
 
 def _are_restrictions(_: Stage, made: tuple[str, str], result: Any, __: bool) -> None:
@@ -350,7 +357,8 @@ async def _a_worker(stage: Stage) -> str:
     return own.worker.id
 
 
-def _is_gone(_: Stage, __: str, result: Any, ___: bool) -> None:
+def is_gone(_: Stage, __: Any, result: Any, ___: bool) -> None:
+    """It gives nothing back."""
     assert result is None
 
 
@@ -366,30 +374,30 @@ ROWS: dict[str, Row] = {
     "Log.receipt": Row(_an_entry, lambda s, d: s.log.receipt(d.id, "requester"), _is_receipt),
     "LogView.receipt": Row(_an_entry, lambda s, d: s.view.receipt(d.id, "requester"), _is_receipt),
     "LogView.parties": Row(_an_entry, lambda s, d: s.view.parties(d.id), _is_parties),
-    "LogView.id_at": Row(_a_place, lambda s, made: s.view.id_at(made[0]), _is_id),
-    "LogView.consistency": Row(_a_place, lambda s, m: s.view.consistency(m[0], m[0] + 1), _is_consistent),
-    "LogSearch.find": Row(_a_found_entry, _find, _is_hit),
-    "LogSearch.progress": Row(_a_found_entry, lambda s, _: s.search.progress(), _is_all_indexed),
-    "DirectiveStore.by_id": Row(_a_directive, lambda s, m: s.directives.by_id(m[1]), _is_stored),
+    "LogView.id_at": Row(a_place, lambda s, made: s.view.id_at(made[0]), _is_id),
+    "LogView.consistency": Row(a_place, lambda s, m: s.view.consistency(m[0], m[0] + 1), _is_consistent),
+    "LogSearch.find": Row(a_found_entry, _find, _is_hit),
+    "LogSearch.progress": Row(a_found_entry, lambda s, _: s.search.progress(), _is_all_indexed),
+    "DirectiveStore.by_id": Row(a_directive, lambda s, m: s.directives.by_id(m[1]), _is_stored),
     "DirectiveStore.about": Row(
-        _a_directive, lambda s, m: s.directives.about(m[0], "cumberland"), _are_recorded
+        a_directive, lambda s, m: s.directives.about(m[0], "cumberland"), _are_recorded
     ),
     "AgreementStore.stored": Row(_nothing, lambda s, _: s.agreements.stored(all_versions=True), _is_agreement),
-    "FactsSource.read": Row(_a_directive, lambda s, m: s.facts.read(Asked((m[0],), SYSTEM, ())), _are_read),
-    "ReferenceSource.refresh": Row(_a_new_agency, lambda s, _: s.reference.refresh(), _is_snapshot),
-    "ReferenceSource.at_least": Row(_a_new_agency, lambda s, m: s.reference.at_least(m[1]), _is_snapshot),
+    "FactsSource.read": Row(a_directive, lambda s, m: s.facts.read(Asked((m[0],), SYSTEM, ())), _are_read),
+    "ReferenceSource.refresh": Row(a_new_agency, lambda s, _: s.reference.refresh(), _is_snapshot),
+    "ReferenceSource.at_least": Row(a_new_agency, lambda s, m: s.reference.at_least(m[1]), _is_snapshot),
     "ReferralStore.of": Row(_a_referral, lambda s, d: s.referred.of(_shares(d)), _are_rows),
     "ReferralStore.by_id": Row(_a_referral, lambda s, d: s.referred.by_id(d.id), _is_row),
-    "OverrideStore.of": Row(_an_override, lambda s, d: s.overridden.of(_shares(d)), _are_rows),
-    "OverrideStore.by_id": Row(_an_override, lambda s, d: s.overridden.by_id(d.id), _is_row),
+    "OverrideStore.of": Row(an_override, lambda s, d: s.overridden.of(_shares(d)), _are_rows),
+    "OverrideStore.by_id": Row(an_override, lambda s, d: s.overridden.by_id(d.id), _is_row),
     "ReferralStore.open": Row(_a_referral, lambda s, d: s.referred.open(_shares(d)), _is_one),
     "ReferralStore.asked": Row(_a_referral, lambda s, _: s.referred.asked("nwas"), _are_some),
-    "OverrideStore.open": Row(_an_override, lambda s, d: s.overridden.open(_shares(d)), _is_one),
+    "OverrideStore.open": Row(an_override, lambda s, d: s.overridden.open(_shares(d)), _is_one),
     "OverrideStore.restrictions": Row(
         _a_restriction, lambda s, m: s.overridden.restrictions({m[0]}), _are_restrictions
     ),
-    "NoticeTable.claim": Row(_an_override, _claimed_notice, _is_claimed, _is_nobody_elses),
-    "NoticeTable.told": Row(_an_override, lambda s, d: s.notices.told(d.id), _is_gone, _is_told),
+    "NoticeTable.claim": Row(an_override, _claimed_notice, _is_claimed, _is_nobody_elses),
+    "NoticeTable.told": Row(an_override, lambda s, d: s.notices.told(d.id), is_gone, _is_told),
     "WorkerTable.beat": Row(_a_beat, lambda s, made: s.workers.beat(made[0], 60), _hears_the_other),
-    "WorkerTable.leave": Row(_a_worker, lambda s, w: s.workers.leave(w), _is_gone, _heard),
+    "WorkerTable.leave": Row(_a_worker, lambda s, w: s.workers.leave(w), is_gone, _heard),
 }

@@ -21,7 +21,6 @@ from broker.law import load
 from broker.ports import Asked, Found, NotFound
 from broker.replays import Progress, Replayed, Verdict, again
 from tests.support.desk import Desk
-from tests.support.past import MemoryPast
 from tests.support.stage import COUNCIL, SINCE, Stage
 from tests.support.values import replace
 from tests.support.world import ACTOR, AUDITOR, OPERATOR, RISK, flow, key_of, record_of, said
@@ -350,8 +349,9 @@ async def test_erased_inputs_are_named(desk: Desk) -> None:
 
 
 async def _erase(stage: Stage, directive: str) -> None:
-    if isinstance(stage.past, MemoryPast):
-        stage.past.erased.add(directive)
+    if stage.kind == "memory":
+        past: Any = stage.past
+        past.erased.add(directive)
     else:
         async with stage.past._database.connection() as connection:  # type: ignore[attr-defined]
             await connection.execute("delete from directive where id = $1", directive)
@@ -359,14 +359,15 @@ async def _erase(stage: Stage, directive: str) -> None:
 
 async def _damage(stage: Stage, index: int, *, erase: bool) -> None:
     """Change, or erase, what is stored of one entry's views."""
-    if isinstance(stage.past, MemoryPast):
+    if stage.kind == "memory":
 
         def damaged(at: int, opening: Opening) -> Opening | None:
             if at != index:
                 return opening
             return None if erase else Opening(opening.salt, opening.view.replace(b'"uprn"', b'"uprm"', 1))
 
-        stage.past.damage = damaged
+        past: Any = stage.past
+        past.damage = damaged
         return
     change = (
         "delete from view where idx = $1"
