@@ -62,8 +62,10 @@ async def entries_of(dsn: str) -> list[bytes]:
     """The leaves, in order; fails where an index is missing or the head is of another size."""
     connection = await asyncpg.connect(dsn, timeout=10)
     try:
-        rows = await connection.fetch("select idx, leaf from entry order by idx", timeout=60)
-        size = await connection.fetchval("select size from head")
+        # Workers that wind down may append yet: both are of one moment.
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            rows = await connection.fetch("select idx, leaf from entry order by idx", timeout=60)
+            size = await connection.fetchval("select size from head")
     finally:
         await connection.close()
     assert [row["idx"] for row in rows] == list(range(size))
