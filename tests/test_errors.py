@@ -40,7 +40,7 @@ async def test_a_client_that_fails_says_so_and_logs_no_value(caplog: pytest.LogC
         _raises()
 
     flights = Mock()
-    stream = Stream(Mock(), Mock(), flights)
+    stream = Stream(Mock(), Mock(), Mock(), flights)
     task = asyncio.create_task(fail())
     await asyncio.wait([task], timeout=5)
     with caplog.at_level(logging.ERROR):

@@ -30,6 +30,7 @@ from broker.v1 import (
     override_pb2_grpc,
     referral_pb2_grpc,
     report_pb2_grpc,
+    rotation_pb2_grpc,
     routing_pb2_grpc,
     standing_pb2_grpc,
 )
@@ -40,8 +41,7 @@ GARBAGE = b"\x0a\x05secret\xff\xff"
 _STUBS = (
     *(adapter_pb2_grpc, agreement_pb2_grpc, audit_pb2_grpc, directive_pb2_grpc, directory_pb2_grpc),
     *(exchange_pb2_grpc, keeping_pb2_grpc, override_pb2_grpc, referral_pb2_grpc, report_pb2_grpc),
-    routing_pb2_grpc,
-    standing_pb2_grpc,
+    *(rotation_pb2_grpc, routing_pb2_grpc, standing_pb2_grpc),
 )
 
 
