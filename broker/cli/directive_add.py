@@ -114,7 +114,13 @@ def add(
     ] = None,
     standing: Annotated[Standing, typer.Option(rich_help_panel=_SPOKE, help="Who spoke.")] = Standing.myself,
     speaker: Annotated[
-        str, typer.Option(rich_help_panel=_SPOKE, help='Which of those who may: "mother".')
+        str,
+        typer.Option(
+            parser=inputs.words,
+            metavar="TEXT",
+            rich_help_panel=_SPOKE,
+            help='Which of those who may: "mother". `-`: from standard input.',
+        ),
     ] = "",
     authority: Annotated[
         str,
@@ -128,11 +134,11 @@ def add(
     birth_date: Annotated[
         date | None,
         typer.Option(
-            parser=inputs.day,
+            parser=inputs.told_day,
             metavar="DATE",
             rich_help_panel=_SPOKE,
             help="Of a child for whom a holder of parental responsibility consents: asked for again at 16 and "
-            "at 18. The date itself is not sent.",
+            "at 18. The date itself is not sent. `-`: from standard input.",
         ),
     ] = None,
     reconsider_at: Annotated[

@@ -171,6 +171,11 @@ def words(text: str) -> str:
     return sys.stdin.readline(_MAX_WORDS).strip()
 
 
+def told_day(text: str | date) -> date:
+    """A day of somebody's life; `-` as in `words`."""
+    return day(words(text)) if isinstance(text, str) else text
+
+
 # Needs `words`, so it stands here.
 Words = Annotated[
     str,

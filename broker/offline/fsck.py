@@ -20,6 +20,7 @@ from broker.errors import IntegrityError
 from broker.offline.source import Missing, Source
 
 MOST = 100  # problems that are named; more are counted
+_ON_END = 64  # bundles that are missing one after the other: the log ends there
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +89,22 @@ def fsck(source: Source, verifiers: Sequence[Verifier], progress: Progress = lam
         return report
     report.origin, report.size, report.root = checkpoint.origin, checkpoint.size, checkpoint.root
     leaves = _leaves(source, checkpoint, report, progress)
-    _Comparison(source, checkpoint, leaves, report).run()
+    if leaves is not None:
+        _Comparison(source, checkpoint, leaves, report).run()
     report.problems.sort(key=lambda each: (each.index, each.kind))
     return report
 
 
-def _leaves(source: Source, checkpoint: Checkpoint, report: Report, progress: Progress) -> list[bytes | None]:
-    """Leaf hashes of the entries; None for one that is not there. Entries are read as entries on the way."""
+def _leaves(
+    source: Source, checkpoint: Checkpoint, report: Report, progress: Progress
+) -> list[bytes | None] | None:
+    """Leaf hashes of the entries; None for one that is not there. Entries are read as entries on the way.
+
+    None where so much is missing on end that the rest is not looked for: a size is only what somebody signed,
+    and 2^60 of them would keep whoever checks busy for good.
+    """
     found: list[bytes | None] = []
+    missing = 0
     seen: dict[str, int] = {}
     size, dropped = checkpoint.size, Dropped(source, checkpoint)
     for n in range((size + TILE_WIDTH - 1) // TILE_WIDTH):
@@ -112,7 +121,13 @@ def _leaves(source: Source, checkpoint: Checkpoint, report: Report, progress: Pr
                 continue
             report.add(Problem("entry", first, bundle.path, f"its bundle cannot be read: {e}"))
             found += [None] * bundle.width
+            missing += isinstance(e, Missing)
+            if missing == _ON_END:
+                gone = f"from here to entry {size} was not looked for: {_ON_END} bundles on end are not there"
+                report.add(Problem("entry", first, bundle.path, gone))
+                return None
             continue
+        missing = 0
         if len(entries) < bundle.width:
             ends = "is not there: its bundle ends before it"
             report.add(Problem("entry", first + len(entries), bundle.path, ends))

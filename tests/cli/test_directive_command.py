@@ -195,6 +195,28 @@ def test_who_spoke_and_how_it_was_taken(broker: Run, parties: Parties) -> None:
     assert broker(*older, "--json").json["reconsider_at"] == "2027-07-09T23:00:00Z", "past 16: at 18"
 
 
+def test_a_childs_birth_date_need_not_stand_on_the_command_line(broker: Run, parties: Parties) -> None:
+    """Nor who speaks for it: a line of standard input each, as the options stand."""
+    us = ("--as", parties.requester, *ACTOR)
+    told = (
+        "--standing",
+        "parental-responsibility",
+        "--authority",
+        "seen",
+        "--speaker",
+        "-",
+        "--birth-date",
+        "-",
+    )
+    add = ("directive", "add", "consent", "--subject", CHILD, *us, *told, "--json")
+    added = broker(*add, stdin="mother\n2012-07-10\n")
+    assert added.code == 0, added.err
+    assert added.json["reconsider_at"] == "2028-07-09T23:00:00Z"
+    listed = broker("directive", "list", "--subject", CHILD, *us, "--json").json
+    assert "mother" in {each["speaker"] for each in listed}
+    assert "a day is 2011-05-09" in broker(*add, stdin="mother\n10 July\n").err
+
+
 def test_a_birth_date_is_for_what_a_parent_consents_to(broker: Run, parties: Parties) -> None:
     """Not for anybody else's word, nor for an adult's parents; and it is a day."""
     us = ("--as", parties.requester, *ACTOR)

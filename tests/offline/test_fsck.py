@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.core.checkpoint import Checkpoint, sign_checkpoint
 from broker.core.keys import Signer
 from broker.core.tiles import tiles_of
 from broker.offline.fsck import Report, fsck
@@ -167,6 +168,17 @@ def test_a_hundred_problems_are_named_and_the_rest_counted(tmp_path: Path) -> No
     report = check(log)
     assert len(report.problems) == 100
     assert report.more >= SIZE - 100
+
+
+@pytest.mark.timeout(20)
+def test_a_size_that_nobody_could_read_keeps_nobody_busy(tmp_path: Path) -> None:
+    """A signed size is a claim: where nothing follows, what is missing is named and the rest not looked for."""
+    signed = sign_checkpoint(Checkpoint(ORIGIN, 1 << 60, bytes(32)), SIGNER)
+    log = StaticLog(tmp_path).write(ENTRIES[:512], checkpoint=signed)
+    report = check(log)
+    assert report.first is not None
+    assert (report.first.kind, report.first.index) == ("entry", 512)
+    assert f"from here to entry {1 << 60} was not looked for" in str(report.problems)
 
 
 def _every_tile(tmp_path: Path, sizes: range) -> int:
