@@ -20,6 +20,8 @@ from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSour
 from broker.registry import require
 
 _NONE = "there is no such hold that your agency may release"
+# Of one agency at a time: each is looked at wherever something would be destroyed.
+MOST = 500
 _MAY = (Function.PARTNER, Function.AUDITOR)
 
 
@@ -79,9 +81,12 @@ class Holds:
         }
 
         async def plan() -> Plan:
+            policy = (await self._facts.read(Asked((), caller.name, ()))).policy
+            if sum(each.agency == caller.agency for each in await self._keeping.holds()) >= MOST:
+                raise InvalidRequest("hold", f"your agency has {MOST} that stand; release one first")
             subject = what if isinstance(what, SubjectRef) else None
             change = Change("hold", stored, frozenset({HOLDS}), reference=False, subject=subject)
-            return Plan("hold-placed", detail, change, words=reason.words)
+            return Plan("hold-placed", detail, change, Reads(policy, frozenset({HOLDS})), reason.words)
 
         return hold, await self._administration.make(caller, plan, actor)
 
@@ -113,7 +118,8 @@ class Holds:
         require(caller, *_MAY)
         own = await self.own(caller)
         found = [each for each in await self._keeping.holds() if self._sees(caller, own, each)]
-        return found, await self._administration.note(caller, "holds-viewed", {"found": len(found)}, actor)
+        ids: list[Json] = [each.id for each in found]
+        return found, await self._administration.note(caller, "holds-viewed", {"holds": ids}, actor)
 
     async def own(self, caller: Caller) -> frozenset[str]:
         """The caller's agency, and those whose place it has taken: what was theirs is its to answer for."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from broker import holds
 from broker.core.model import Assurance, Reason, SubjectRef
 from broker.errors import InvalidRequest, NotAllowed
 from tests.keeping.conftest import (
@@ -53,6 +54,30 @@ async def test_what_is_held_is_not_erased_until_it_is_released(stage: Stage) -> 
     told = await erases(stage, NWAS, subject)
     assert (told.held, told.entries) == (0, 3)
     assert await opening_of(stage, before, "requester") is None
+
+
+async def test_an_agency_has_so_many_holds_and_no_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each slows whatever would destroy something, everybody's; another agency's are counted apart."""
+    most = sum(each.agency == NWAS.agency for each in await stage.keeping.holds()) + 2
+    monkeypatch.setattr(holds, "MOST", most)
+    first = await holds_person(stage, NWAS, stage.person())
+    await holds_person(stage, NWAS, stage.person())
+    with pytest.raises(InvalidRequest, match=f"{most} that stand"):
+        await holds_person(stage, NWAS, stage.person())
+    await holds_person(stage, CFRS, stage.person())
+    await stage.holds.release(NWAS, first, OFFICER, CLAIM)
+    await holds_person(stage, NWAS, stage.person())
+
+
+async def test_a_look_at_holds_names_those_that_were_shown(stage: Stage) -> None:
+    """By id; another agency's are not among them."""
+    own = await holds_person(stage, NWAS, stage.person())
+    other = await holds_person(stage, CFRS, stage.person())
+    found, made = await stage.holds.listed(NWAS, OFFICER)
+    shown = [each.id for each in found]
+    assert own in shown
+    assert other not in shown
+    assert (await full_of(stage, made.event_id))["detail"]["holds"] == shown
 
 
 async def test_a_hold_covers_what_its_agency_is_party_to(stage: Stage) -> None:
