@@ -71,15 +71,6 @@ EventId = Annotated[
     ),
 ]
 _INDEX = re.compile(r"(?:([0-9]{4}h[12]):)?([0-9]{1,18})", re.ASCII)
-Vkey = Annotated[
-    Path | None,
-    typer.Option(
-        "--vkey",
-        metavar="FILE",
-        show_default=False,
-        help="The log's verifier keys, one a line. By default DIR/log.vkey.",
-    ),
-]
 ReasonCode = Annotated[str, typer.Option("--reason", metavar="CODE", help="Why it is opened.")]
 Words = Annotated[
     str,
@@ -103,7 +94,7 @@ def prove(
             "--output", "-o", metavar="x.tlog-proof", help="Where the proof goes; the ending may be left out."
         ),
     ],
-    vkey: Vkey = None,
+    vkey: inputs.OwnLogKeys = None,
     witnessed: Annotated[
         bool,
         typer.Option(
@@ -166,7 +157,7 @@ def show(
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
     words: Words = "",
-    vkey: Vkey = None,
+    vkey: inputs.OwnLogKeys = None,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Open an entry and print the view that is yours: requester's, provider's, or an auditor's full one.

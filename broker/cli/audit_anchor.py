@@ -24,7 +24,7 @@ _NOT_STAMPED = 6
 
 def anchor(
     log: audit_log.Where,
-    vkey: audit_log.Keys,
+    vkey: inputs.LogKeys,
     url: Annotated[
         str,
         typer.Option("--url", metavar="URL", envvar="BROKER_TIMESTAMP_URL", help="The time-stamp authority."),

@@ -61,15 +61,6 @@ Form = Annotated[
         "OpenTelemetry logs, one OTLP/JSON message a line.",
     ),
 ]
-Vkey = Annotated[
-    Path | None,
-    typer.Option(
-        "--vkey",
-        metavar="FILE",
-        show_default=False,
-        help="The log's verifier keys, one a line. By default DIR/log.vkey.",
-    ),
-]
 
 
 @app.command(_WRITE, hidden=True)
@@ -120,7 +111,7 @@ def write(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an export to FILE that was interrupted.")
     ] = False,
-    vkey: Vkey = None,
+    vkey: inputs.OwnLogKeys = None,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Write entries to a file, in the log's order, each with its bytes, opening, proof and checkpoint.

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 
 UNLISTED, UNREADABLE = 3, 6
 File = Annotated[Path, typer.Argument(metavar="FILE", help="As it was exported.")]
-Keys = Annotated[Path, typer.Option("--vkey", metavar="FILE", help="The log's verifier keys, one a line.")]
 
 
 def verify(
     file: File,
-    vkey: Keys,
+    vkey: inputs.LogKeys,
     form: Annotated[
         str,
         typer.Option("--format", help="Its format, where FILE.manifest.json is not there.", show_default=False),
@@ -47,7 +46,7 @@ def verify(
 
 def send(
     file: File,
-    vkey: Keys,
+    vkey: inputs.LogKeys,
     endpoint: Annotated[
         str,
         typer.Option(

@@ -28,7 +28,7 @@ Lies = Annotated[
 
 def fsck(
     log: Lies,
-    vkey: audit_log.Keys,
+    vkey: inputs.LogKeys,
     ring: Annotated[
         Path | None,
         typer.Option(

@@ -33,7 +33,6 @@ Where = Annotated[
         "https://localhost:7444/log.",
     ),
 ]
-Keys = Annotated[Path, typer.Option("--vkey", metavar="FILE", help="The log's verifier keys, one a line.")]
 Ca = Annotated[
     Path | None, typer.Option("--ca", metavar="FILE", help="With an address: whose certificate it has.")
 ]
@@ -44,7 +43,7 @@ Folder = Annotated[Path, typer.Argument(metavar="RECEIPTS", help="A folder of ke
 
 def monitor(
     log: Where,
-    vkey: Keys,
+    vkey: inputs.LogKeys,
     state: Annotated[Path, typer.Option(metavar="FILE", help="Where the last checkpoint believed is kept.")],
     every: Annotated[
         float | None, typer.Option(min=1, metavar="SECONDS", help="Look again and again, until interrupted.")
@@ -83,7 +82,7 @@ def monitor(
 def reconcile(
     receipts: Folder,
     log: Where,
-    vkey: Keys,
+    vkey: inputs.LogKeys,
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
@@ -114,7 +113,7 @@ def reconcile(
 def match(
     record: Annotated[Path, typer.Argument(metavar="RECORD", help="As it was saved: a serialised Any.")],
     receipts: Folder,
-    vkey: Keys,
+    vkey: inputs.LogKeys,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Say whether this is, byte for byte, what somebody was shown, by the receipts that were kept.

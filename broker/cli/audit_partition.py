@@ -34,7 +34,7 @@ def export(
             "--log", metavar="LOG", help="The published log: https://HOST:PORT/log/2026h2, or a folder."
         ),
     ],
-    vkey: audit_log.Keys,
+    vkey: inputs.LogKeys,
     ca: audit_log.Ca = None,
     cert: audit_log.Cert = None,
     key: audit_log.Key = None,
@@ -60,7 +60,7 @@ def prove(
     folder: Dir,
     entry: Annotated[str, typer.Argument(metavar="ENTRY", help="The entry's id, or its index in that log.")],
     out: Annotated[Path, typer.Option("--output", "-o", metavar="x.tlog-proof", help="Where the proof goes.")],
-    vkey: audit_log.Keys,
+    vkey: inputs.LogKeys,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Write an entry's proof from a folder alone, without any broker: x.tlog-proof and x.entry."""

@@ -75,6 +75,16 @@ def day(text: str | date) -> date:
     return found
 
 
+LogKeys = Annotated[Path, typer.Option("--vkey", metavar="FILE", help="The log's verifier keys, one a line.")]
+OwnLogKeys = Annotated[
+    Path | None,
+    typer.Option(
+        "--vkey",
+        metavar="FILE",
+        show_default=False,
+        help="The log's verifier keys, one a line. By default DIR/log.vkey.",
+    ),
+]
 From = Annotated[
     datetime | None,
     typer.Option(

@@ -81,9 +81,9 @@ class SearchIndex:
     def __init__(self, database: Database, seals: Seals, index_key: bytes, log: int) -> None:
         self._database = database
         self._seals = seals
-        self.terms = self._terms = BlindTerms(index_key)
+        self.terms = BlindTerms(index_key)
         self._log = log
-        self.filling = Indexing(database, seals, self._terms, log)
+        self.filling = Indexing(database, seals, self.terms, log)
 
     async def fill(self) -> int:
         """Take in the next entries of the oldest log that has any, as `Indexing.step`."""
@@ -91,7 +91,7 @@ class SearchIndex:
             behind: int | None = await connection.fetchval(_BEHIND)
         if behind is None:
             return 0
-        return await Indexing(self._database, self._seals, self._terms, behind).step()
+        return await Indexing(self._database, self._seals, self.terms, behind).step()
 
     async def watch(self) -> NoReturn:
         """Take in what comes, a little at a time and for a tenth of the time: requests go first, and a search
@@ -130,7 +130,7 @@ class SearchIndex:
 
         KeyError where there is no log of this name.
         """
-        common, few = self._terms.split(terms)
+        common, few = self.terms.split(terms)
         order = "desc" if newest_first else "asc"
         hits = (_FEW if few else _MANY).format(
             newest=newest_first, beyond="<" if newest_first else ">", order=order
@@ -150,7 +150,7 @@ class SearchIndex:
         not sure of every one of these places. Of the current log."""
         async with self._database.connection() as connection:
             log = (await one(connection, "select log from head"))["log"]
-            common, few = self._terms.split(terms)
+            common, few = self.terms.split(terms)
             row = await connection.fetchrow(_WITHIN, log, common, start, end, limit, few)
             sure = (await reach(connection, log)).sure
         if row is None or sure < end or row["rows"] != end - start:
