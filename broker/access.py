@@ -21,8 +21,6 @@ from broker.cases import AccessStore, StoredAccess
 from broker.clearing import Holdings, Ruling, check_ruling, when
 from broker.core import canonical
 from broker.core.canonical import Json
-from broker.core.checkpoint import Checkpoint
-from broker.core.entry import parse_entry
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.core.reports import subject
 from broker.core.reports.document import Document
@@ -232,28 +230,24 @@ class Accesses:
         return row
 
     async def _scope(self, row: StoredAccess) -> Scope:
-        done, size = await self._searches.reach(), row.index + 1
-        if done < size:
-            raise AuditUnavailable(f"the search index reaches {done} of {size} entries; try again in a moment")
-        if await self._id_at(row.index) != row.id:
-            raise InvalidRequest("access_id", "was begun in a log that has been closed since; begin another")
-        _, note = await self._log.consistency(size, size)
-        checkpoint = Checkpoint.parse(note.partition(b"\n\n")[0].decode() + "\n")
+        own, *earlier = await self._searches.reach(row.log)
+        size = row.index + 1
+        for done, end, log in ((own.done, size, own.log), *((p.done, p.size, p.log) for p in earlier)):
+            if done < end:
+                raise AuditUnavailable(
+                    f"the search index reaches {done} of {end} entries of {log}; try again in a moment"
+                )
+        root = await self._log.root(size, row.log)
         asked: Any = row.asked
         return Scope(
-            checkpoint.origin,
-            checkpoint.size,
-            checkpoint.root.hex(),
+            row.log,
+            size,
+            root.hex(),
+            tuple((page.log, page.size) for page in earlier),
             when(asked["since"]),
             when(asked["until"]),
             asked["deceased"],
         )
-
-    async def _id_at(self, index: int) -> str:
-        try:
-            return await self._log.id_at(index)
-        except KeyError:
-            return ""
 
     async def _left(self, caller: Caller, access: str, own: dict[str, Seen]) -> list[str]:
         done = {each.entry for each in await self._store.cleared(access, caller.agency)}
@@ -265,17 +259,16 @@ class Accesses:
     async def _cleared(self, entry: str, by: set[str]) -> Told | None:
         """What is told of an entry; None where an agency that is party to it has not cleared it."""
         try:
-            concerned = {agency for agency in await self._log.parties(entry) if agency}
-            if not concerned or not concerned <= by:
-                return None
-            receipt, full = await self._log.receipt(entry, "requester")
+            hit = await self._searches.entry(entry)
         except KeyError:
             return None
-        if not full:
-            return None  # erased since
-        view = canonical.decode_object(receipt.opening.view) if receipt.opening else None
-        at = parse_entry(receipt.entry).at
-        return subject.told(entry, receipt.index, at, view, full, self._holdings.names(), law.load())
+        concerned = {agency for agency in (hit.requester, hit.provider) if agency}
+        if not concerned or not concerned <= by or not hit.full:
+            return None  # not cleared by all, or erased since
+        # What its requester has given up is nobody's to tell.
+        view = hit.views.get("requester") if hit.requester else None
+        opened = canonical.decode_object(view) if view else None
+        return subject.told(entry, hit.index, hit.at, opened, hit.full, self._holdings.names(), law.load())
 
 
 def _may(caller: Caller) -> None:

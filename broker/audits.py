@@ -53,16 +53,21 @@ class Audits:
                 "index", "the log has no such entry yet, or there is no such log; places are counted from 0"
             ) from e
 
-    async def receipt(self, caller: Caller, event_id: str) -> Opened:
-        """An entry with its proof and no opening: it reveals a time and nothing else."""
-        receipt = await self._read(event_id, "requester")
+    async def receipt(self, caller: Caller, event_id: str, *, archived: bool = False) -> Opened:
+        """An entry with its proof and no opening: it reveals a time and nothing else. Without its bytes where
+        they are kept in an export alone, and the caller has that (`archived`); else raises KeptElsewhere."""
+        receipt = await self._read(event_id, "requester", archived)
         return Opened(Receipt(receipt.entry, receipt.index, receipt.proof, receipt.checkpoint, None), "")
 
-    async def open(self, caller: Caller, event_id: str, actor: Actor, reason: Reason) -> Opened:
+    async def open(
+        self, caller: Caller, event_id: str, actor: Actor, reason: Reason, *, archived: bool = False
+    ) -> Opened:
         """The same with the caller's view opened. Somebody looked: that is committed before it is shown."""
         audience = await self.audience(caller, event_id)
         if not reason.code:
             raise InvalidRequest("reason.code", "say why this entry is opened")
+        if not archived:
+            await self._read(event_id, audience, archived)  # what cannot be shown is not looked at
         await self._administration.note(
             caller,
             "entry-viewed",
@@ -70,7 +75,7 @@ class Audits:
             actor,
             words=reason.words,
         )
-        return Opened(await self._read(event_id, audience), audience)
+        return Opened(await self._read(event_id, audience, archived), audience)
 
     async def witnessed(self, opened: Opened, within: float = WITNESSED_WITHIN) -> Opened:
         """The same to a checkpoint that a quorum of witnesses has cosigned; waits for it, `within` seconds.
@@ -111,9 +116,9 @@ class Audits:
             return "provider"
         raise NotAllowed(_NONE)
 
-    async def _read(self, event_id: str, audience: str) -> Receipt:
+    async def _read(self, event_id: str, audience: str, archived: bool) -> Receipt:
         try:
-            receipt, _ = await self._log.receipt(event_id, audience)
+            receipt, _ = await self._log.receipt(event_id, audience, archived=archived)
         except KeyError as e:
             raise NotAllowed(_NONE) from e
         return receipt

@@ -16,13 +16,14 @@ from broker.core.canonical import Json
 
 
 class StoredAccess(Struct, frozen=True):
-    """A request for access. `index` is the place of the entry that began it: what stood before it is answered
-    about. `asked` is empty where it, or its key, has been erased."""
+    """A request for access. `index` is the place in `log` of the entry that began it: what stood before it,
+    there and in the logs before, is answered about. `asked` is empty where it, or its key, has been erased."""
 
     id: str
     agency: str
     started_at: datetime
     due_at: datetime
+    log: str
     index: int
     asked: dict[str, Json]
     issued_at: datetime | None = None

@@ -52,7 +52,7 @@ class Holdings:
         times = when(asked["since"]), when(asked["until"])
 
         async def find(question: Question) -> None:
-            async for seen in self._searches.every(as_party, question, row.index):
+            async for seen in self._searches.every(as_party, question, row.log, row.index):
                 # What its requester must not learn of is told to nobody: the requester may read the answer.
                 if not seen.hit.requester:
                     continue

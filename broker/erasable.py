@@ -11,14 +11,13 @@ from collections import Counter
 from msgspec import Struct
 
 from broker.core import canonical
-from broker.core.entry import parse_entry
 from broker.core.model import Caller, SubjectRef
 from broker.core.receipt import Audience
 from broker.core.searchterms import person, terms_of
 from broker.errors import IndexBehind, NotAllowed
 from broker.holds import Holds
 from broker.keeping import Keeping
-from broker.ports import Clock, Hit, LogSearch, LogView
+from broker.ports import Clock, Hit, Hits, LogSearch
 
 _PAGE = 200
 _CHUNK = 500  # entries looked at in one statement
@@ -60,11 +59,10 @@ class Found(Struct, frozen=True):
 class Finder:
     """Finds it."""
 
-    def __init__(self, index: LogSearch, keeping: Keeping, holds: Holds, log: LogView, clock: Clock) -> None:
+    def __init__(self, index: LogSearch, keeping: Keeping, holds: Holds, clock: Clock) -> None:
         self._index = index
         self._keeping = keeping
         self._holds = holds
-        self._log = log
         self._clock = clock
 
     async def find(self, caller: Caller, what: What, words_only: bool) -> Found:
@@ -87,6 +85,7 @@ class Finder:
                 asked, beyond, _PAGE, newest_first=False, since=None, until=None, log=log
             )
             hits += [hit for hit in page.found if _is_own(hit, own, asked)]
+            log = page.log  # should it be rotated meanwhile, the next page is of the same
             if len(page.found) == _PAGE:
                 beyond = page.found[-1].index
             elif page.older:
@@ -97,16 +96,12 @@ class Finder:
     async def _by_id(self, own: frozenset[str], entry: str) -> Hit:
         """An entry that one of these agencies is party to. Raises NotAllowed, in the same words for none."""
         try:
-            requester, provider = await self._log.parties(entry)
-            receipt, full = await self._log.receipt(entry, Audience.FULL.value)
+            hit = await self._index.entry(entry)
         except KeyError:
             raise NotAllowed(_NONE) from None
-        if own.isdisjoint({requester, provider}) or receipt.opening is None:
+        if own.isdisjoint({hit.requester, hit.provider}) or Audience.FULL.value not in hit.views:
             raise NotAllowed(_NONE)
-        at = parse_entry(receipt.entry).at
-        return Hit(
-            receipt.index, entry, at, requester, provider, {Audience.FULL.value: receipt.opening.view}, full
-        )
+        return hit
 
     async def _sorted(self, hits: list[Hit], own: frozenset[str], subject: SubjectRef | None) -> Found:
         now = self._clock.now()
@@ -142,24 +137,33 @@ class Finder:
         )
 
     async def _whole(self) -> None:
-        """The index has reached the head and left nothing out. Raises IndexBehind: none is missed silently."""
-        _, size = await self._index.progress()
+        """The index has reached the end of every log and left nothing out. Raises IndexBehind: none is missed
+        silently."""
         until = self._clock.loop_time() + _PATIENCE
-        while (done := await self._sure()) < size:
+        while (page := await self._behind()) is not None:
             if self._clock.loop_time() >= until:
                 raise IndexBehind(
-                    f"the search index has reached entry {done} of {size}, so some may not be found yet; "
-                    "try again when it has caught up (broker audit search says how far it is)"
+                    f"the search index has reached entry {page.done} of {page.size} of {page.log}, so some may "
+                    "not be found yet; try again when it has caught up (broker audit search says how far it is)"
                 )
             await self._clock.until(self._clock.loop_time() + _PAUSE)
         if (missed := await self._keeping.missed()) is not None:
-            raise IndexBehind(f"the search index has left out entry {missed}; it must be made anew first")
+            log, index = missed
+            raise IndexBehind(
+                f"the search index has left out entry {index} of {log}; it must be made anew first (broker "
+                "audit index rebuild)"
+            )
 
-    async def _sure(self) -> int:
-        """Up to which entry the index holds what it should: less while it is made anew."""
-        nothing = frozenset({person(SubjectRef("none", "none"))})
-        page = await self._index.find(nothing, -1, 1, newest_first=False, since=None, until=None)
-        return page.done
+    async def _behind(self) -> Hits | None:
+        """A look at a log whose index does not hold all that it should: less while it is made anew."""
+        nothing, log = frozenset({person(SubjectRef("none", "none"))}), ""
+        while True:
+            page = await self._index.find(nothing, -1, 1, newest_first=False, since=None, until=None, log=log)
+            if page.done < page.size:
+                return page
+            if not page.older:
+                return None
+            log = page.older
 
 
 def _is_own(hit: Hit, own: frozenset[str], asked: frozenset[str]) -> bool:

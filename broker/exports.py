@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from broker.administration import Administration, subject_detail
+from broker.administration import Administration, Made, subject_detail
 from broker.core.canonical import Json
 from broker.core.checkpoint import Checkpoint
 from broker.core.entry import Entry, Opening, parse_entry
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.note import Note
 from broker.core.receipt import Audience
+from broker.core.rotation import split_origin
 from broker.core.searchterms import Question
-from broker.entryrows import EntryRow, EntryRows, Wanted
+from broker.entryrows import SLACK, EntryRow, EntryRows, Half, Wanted
 from broker.errors import IntegrityError, InvalidRequest
 from broker.ports import Clock, LogView
 from broker.searches import audience_of, check, seen
@@ -29,15 +31,19 @@ AT_ONCE = 2  # exports of one system at a worker: a broken one may still be endi
 
 
 class Range(Struct, frozen=True):
-    """Places [first, before) of the log (0: to its end), proven in its first `size` entries (0: in all)."""
+    """Places [first, before) of a log (0: to its end), proven in its first `size` entries (0: in all). `log`
+    is its origin or half-year; empty: the current one."""
 
     first: int = 0
     before: int = 0
     size: int = 0
+    log: str = ""
 
 
 class Head(Struct, frozen=True):
-    """What is the same for every row. `range` is settled; `whole` says that every entry of it is a row."""
+    """What is the same for every row. `range` is settled; `whole` says that every entry of it is a row.
+    `others` are the logs that have entries of the time asked about as well: none of these is in here. The
+    export's own `entry` stands at `index` of `entry_log`."""
 
     checkpoint: bytes
     range: Range
@@ -45,10 +51,13 @@ class Head(Struct, frozen=True):
     index: int
     agency: str
     whole: bool
+    others: tuple[str, ...] = ()
+    entry_log: str = ""
 
 
 class Row(Struct, frozen=True):
-    """An entry to take away: no audience and no opening where its views are gone."""
+    """An entry to take away: no audience and no opening where its views are gone, and no bytes where they are
+    kept in an export alone, and whoever takes it has that."""
 
     index: int
     entry: bytes
@@ -85,22 +94,27 @@ class Exports:
         *,
         form: str = "",
         resumes: str = "",
+        archived: bool = False,
     ) -> AsyncIterator[Head | Part]:
-        """The head, then every row in the log's order, a part at a time.
+        """The head, then every row in the log's order, a part at a time. `archived` says that the caller has
+        the entries that are kept in an export alone.
 
         That somebody takes them is committed before anything is read.
 
-        Raises InvalidRequest, NotAllowed, Saturated, AuditUnavailable.
+        Raises InvalidRequest, KeptElsewhere, NotAllowed, Saturated, AuditUnavailable.
         """
         check(caller, question, reason)
-        _fits(within, await self._entries.size())
+        halves = await self._entries.halves()
+        own = _named(halves, within.log)
+        _fits(within, own)
         with self._seats.one(caller.name):
-            head = await self._head(caller, question, within, actor, reason, form, resumes)
+            noted = await self._note(caller, question, within, actor, reason, form, resumes)
+            head = await self._head(caller, question, replace(within, log=own.origin), noted, halves)
             yield head
-            async for part in self._parts(caller, question, head):
+            async for part in self._parts(caller, question, head, archived):
                 yield part
 
-    async def _head(
+    async def _note(
         self,
         caller: Caller,
         question: Question,
@@ -109,7 +123,7 @@ class Exports:
         reason: Reason,
         form: str,
         resumes: str,
-    ) -> Head:
+    ) -> Made:
         detail: dict[str, Json] = {
             "facts": [f"{kind} {value}" for kind, value in question.facts],
             "subject": subject_detail(question.person) if question.person else None,
@@ -118,36 +132,50 @@ class Exports:
             "first": within.first,
             "before": within.before or None,
             "size": within.size or None,
+            "log": within.log or None,
             "format": form or None,
             "resumes": resumes or None,
             "reason": reason.code,
         }
-        made = await self._administration.note(caller, "log-exported", detail, actor, words=reason.words)
-        _, note = await self._log.consistency(within.size, within.size)
+        return await self._administration.note(caller, "log-exported", detail, actor, words=reason.words)
+
+    async def _head(
+        self, caller: Caller, question: Question, within: Range, made: Made, halves: tuple[Half, ...]
+    ) -> Head:
+        _, note = await self._log.consistency(within.size, within.size, within.log)
         size = Checkpoint.parse(Note.parse(note).text).size
-        if size <= made.receipt.index and not within.size:
-            raise IntegrityError("the log is smaller than the entry that was just made")
-        # An export does not hold its own entry, nor what has come since it began.
-        before = min(within.before or made.receipt.index, size, made.receipt.index)
+        if within.size and within.size != size:
+            raise _closed(within.log, size)
+        end = size
+        if made.log == within.log:
+            if size <= made.receipt.index and not within.size:
+                raise IntegrityError("the log is smaller than the entry that was just made")
+            # An export does not hold its own entry, nor what has come since it began.
+            end = min(size, made.receipt.index)
+        before = min(within.before or end, end)
         return Head(
             note,
-            Range(within.first, max(before, within.first), size),
+            Range(within.first, max(before, within.first), size, within.log),
             made.event_id,
             made.receipt.index,
             caller.agency,
             _whole(caller, question),
+            _others(halves, question, within),
+            made.log,
         )
 
-    async def _parts(self, caller: Caller, question: Question, head: Head) -> AsyncIterator[Part]:
+    async def _parts(
+        self, caller: Caller, question: Question, head: Head, archived: bool
+    ) -> AsyncIterator[Part]:
         party = caller.agency if caller.function is Function.PARTNER else ""
         wanted = Wanted(question.terms(), party, question.since, question.until)
-        last, told = head.range.before, -1
-        at, end = await self._entries.span(wanted, head.range.first, last)
+        last, told, log = head.range.before, -1, head.range.log
+        at, end = await self._entries.span(log, wanted, head.range.first, last)
         while at < end:
             begun = self._clock.loop_time()
-            looked = await self._entries.rows(wanted, at, end)
+            looked = await self._entries.rows(log, wanted, at, end)
             at = looked.up_to
-            part = await self._part(caller, question, head, looked.rows, at)
+            part = await self._part(caller, question, head, looked.rows, at, archived)
             if part.rows or part.closed or at >= end:
                 told = at
                 yield part
@@ -158,7 +186,13 @@ class Exports:
             yield Part((), last)
 
     async def _part(
-        self, caller: Caller, question: Question, head: Head, rows: tuple[EntryRow, ...], looked: int
+        self,
+        caller: Caller,
+        question: Question,
+        head: Head,
+        rows: tuple[EntryRow, ...],
+        looked: int,
+        archived: bool,
     ) -> Part:
         shown: list[tuple[EntryRow, Audience | None]] = []
         closed = 0
@@ -171,7 +205,12 @@ class Exports:
                     shown.append((row, None))
             elif (found := seen(caller, question, row.hit)) is not None:
                 shown.append((row, found.audience))
-        proofs = await self._entries.proofs([row.hit.index for row, _ in shown], head.range.size)
+        for row, _ in shown:
+            if not row.entry and not archived:
+                await self._log.receipt(row.hit.id, Audience.FULL.value)  # says where it is
+                raise IntegrityError(f"entry {row.hit.index} has no bytes")
+        within = head.range
+        proofs = await self._entries.proofs(within.log, [row.hit.index for row, _ in shown], within.size)
         made = tuple(
             Row(row.hit.index, row.entry, audience, row.openings.get(audience or ""), proof)
             for (row, audience), proof in zip(shown, proofs, strict=True)
@@ -184,8 +223,8 @@ def _whole(caller: Caller, question: Question) -> bool:
 
 
 def _opens(entry: bytes) -> bool:
-    """Whether it ever opened to anything: one that links two half-years is in clear."""
-    return isinstance(parse_entry(entry), Entry)
+    """Whether it ever opened to anything: one that links two half-years is in clear, and never dropped."""
+    return not entry or isinstance(parse_entry(entry), Entry)
 
 
 def _in_time(question: Question, row: EntryRow) -> bool:
@@ -193,7 +232,35 @@ def _in_time(question: Question, row: EntryRow) -> bool:
     return (question.since is None or at >= question.since) and (question.until is None or at < question.until)
 
 
-def _fits(within: Range, size: int) -> None:
+def _named(halves: tuple[Half, ...], log: str) -> Half:
+    """The log of this origin or half-year; empty: the current one. Raises InvalidRequest."""
+    for half in halves:
+        if log in ("", half.origin, split_origin(half.origin)[1]):
+            return half
+    raise InvalidRequest("log", "is no log of this broker")
+
+
+def _others(halves: tuple[Half, ...], question: Question, within: Range) -> tuple[str, ...]:
+    """The other logs that may have entries of the time that was asked about. Places are of one log alone."""
+    if within.first or within.before:
+        return ()
+    return tuple(
+        half.origin
+        for half in halves
+        if half.origin != within.log
+        and (question.since is None or half.closed_at is None or half.closed_at > question.since - SLACK)
+        and (question.until is None or half.opened_at < question.until + SLACK)
+    )
+
+
+def _closed(log: str, size: int) -> InvalidRequest:
+    return InvalidRequest(
+        "size", f"{log} is closed, and its last checkpoint, of {size} entries, serves for all of it: begin anew"
+    )
+
+
+def _fits(within: Range, log: Half) -> None:
+    size = log.size
     if within.size > size:
         raise InvalidRequest("size", f"the log has {size} entries")
     if within.before and within.before < within.first:
@@ -202,3 +269,5 @@ def _fits(within: Range, size: int) -> None:
         raise InvalidRequest("first", f"the log has {within.size or size} entries; places are counted from 0")
     if within.before > (within.size or size):
         raise InvalidRequest("before", f"the checkpoint is of {within.size or size} entries")
+    if within.size and log.closed_at is not None and within.size != size:
+        raise _closed(log.origin, size)

@@ -21,7 +21,8 @@ from broker.core.reports.line import Line, line
 from broker.core.reports.snooping import Signs
 from broker.core.reports.times import shown
 from broker.core.searchterms import Question
-from broker.searches import PAGE, Searches, Seen
+from broker.ports import Hit
+from broker.searches import PAGE, Page, Searches, Seen
 
 _BREATH = 0.005  # seconds
 
@@ -46,7 +47,8 @@ class Wanted(Struct, frozen=True):
 
 
 class Progress:
-    """How far a report is: entries looked through, of those before it. One report writes it."""
+    """How far a report is: entries looked through, of those before it in the logs that it has come to. One
+    report writes it."""
 
     read = 0
     of = 0
@@ -71,6 +73,7 @@ class Look:
         self._made = made
         self._progress = progress
         progress.of = made.receipt.index
+        self._reach = _Reach(made.log, made.receipt.index)
 
     async def lines(
         self, question: Question | None = None, *, caller: Caller | None = None
@@ -80,20 +83,21 @@ class Look:
         facts = (("agency", wanted.agency),) if wanted.agency else ()
         asked = question or Question(facts, None, wanted.since, wanted.until)
         read = 0
-        async for seen in self._searches.every(caller or self.caller, asked, self._made.receipt.index):
+        before = self._made.log, self._made.receipt.index
+        async for seen in self._searches.every(caller or self.caller, asked, *before, self._reach.page):
             yield _line(seen)
             read += 1
             if read % PAGE == 0:  # requests go first
-                self._progress.read = self._progress.of - seen.hit.index
+                self._progress.read, self._progress.of = self._reach.come_to(seen.hit)
                 await asyncio.sleep(_BREATH)
 
     async def facts(self, *, whose: bool = True) -> tuple[tuple[str, str], ...]:
         """Which log, up to which checkpoint, how far the index reached, and through whose eyes."""
         receipt, wanted = self._made.receipt, self.wanted
         note = Checkpoint.parse(receipt.checkpoint.partition(b"\n\n")[0].decode() + "\n")
-        reaches = min(await self._searches.reach(), receipt.index)
-        missing = receipt.index - reaches
-        index = "all of them" if not missing else f"{missing} are not in the index yet, and so not in here"
+        for page in await self._searches.reach(self._made.log):
+            self._reach.page(page)
+        reach, held = self._reach, self._reach.held[self._made.log]
         since = shown(wanted.since) if wanted.since else "the beginning of the log"
         until = shown(wanted.until) if wanted.until else "this report"
         eyes = "an auditor, all entries"
@@ -104,10 +108,40 @@ class Look:
         told = (
             ("Log", note.origin),
             ("Checkpoint", f"{note.size} entries, root {note.root.hex()}"),
-            ("Index", f"{reaches} of the {receipt.index} entries before this report: {index}"),
+            ("Index", f"{held} of the {receipt.index} entries before this report: {reach.told(note.origin)}"),
+            *(
+                ("Log before", f"{log}: {reach.held[log]} of its {size} entries: {reach.told(log)}")
+                for log, size in reach.before.items()
+                if log != note.origin
+            ),
             ("Time", f"from {since} to {until}"),
         )
         return (*told, ("Read as", eyes)) if whose else told
+
+
+class _Reach:
+    """The logs that were read, newest first: of each how many entries stand `before` the report, and how many
+    of these the index `held` when it held fewest."""
+
+    def __init__(self, log: str, before: int) -> None:
+        self.before = {log: before}
+        self.held: dict[str, int] = {}
+
+    def page(self, page: Page) -> None:
+        """One that was read, and how far the index of its log was then."""
+        size = self.before.setdefault(page.log, page.size)
+        self.held[page.log] = min(page.done, size, self.held.get(page.log, size))
+
+    def come_to(self, hit: Hit) -> tuple[int, int]:
+        """Entries looked through once it has come to this one, of those before the report that are known of."""
+        logs = list(self.before)
+        newer = sum(self.before[log] for log in logs[: logs.index(hit.log)])
+        return newer + self.before[hit.log] - hit.index, sum(self.before.values())
+
+    def told(self, log: str) -> str:
+        """Whether the index held all of a log, in words."""
+        missing = self.before[log] - self.held[log]
+        return "all of them" if not missing else f"{missing} are not in the index yet, and so not in here"
 
 
 def _line(seen: Seen) -> Line:

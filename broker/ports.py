@@ -176,8 +176,11 @@ class Log(Protocol):
 class LogView(Protocol):
     """What auditors need of the log."""
 
-    async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Json]]:
-        """As `Log.receipt`."""
+    async def receipt(
+        self, entry: str, audience: str, *, archived: bool = False
+    ) -> tuple[Receipt, dict[str, Json]]:
+        """As `Log.receipt`. `archived` says that whoever asks has the entries that are kept in an export alone:
+        then the receipt of one of these comes, with no entry in it."""
 
     async def parties(self, entry: str) -> tuple[str, str]:
         """Requester and provider agency, empty where there is none. KeyError if no such entry."""
@@ -186,14 +189,19 @@ class LogView(Protocol):
         """The id of the entry at this place, from 0, of the log of that name (empty: the current one). KeyError
         if there is no such log or entry."""
 
-    async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
-        """Consistency proof from `old` to `new` entries (0: all), and the checkpoint of `new`. KeyError where
-        the log is smaller."""
+    async def consistency(self, old: int, new: int, log: str = "") -> tuple[tuple[bytes, ...], bytes]:
+        """Consistency proof from `old` to `new` entries (0: all) of the log of that name (empty: the current
+        one), and the checkpoint of `new`, or of a log that is closed its final one. KeyError where the log is
+        smaller, or there is none."""
+
+    async def root(self, size: int, log: str) -> bytes:
+        """The root over the first entries of the log of that name; nothing is signed. KeyError where it is
+        smaller, or there is none."""
 
 
 class Hit(Struct, frozen=True):
     """An entry that a search found: its parties (empty where there is none), its views' bytes by audience, and
-    the full one read. Views are empty where they have been erased."""
+    the full one read. Views are empty where they have been erased. `index` is of the log of that name."""
 
     index: int
     id: str
@@ -202,16 +210,19 @@ class Hit(Struct, frozen=True):
     provider: str
     views: dict[str, bytes]
     full: dict[str, Json]
+    log: str = ""
 
 
 class Hits(Struct, frozen=True):
-    """What a search found in one log, in order; entries of it from `done` on are not in the index yet.
+    """What a search found in one log, in order; of its `size` entries those from `done` on are not in the
+    index yet.
 
     `log` is its name, `older` that of the log before it; empty where there is none.
     """
 
     found: tuple[Hit, ...]
     done: int
+    size: int
     log: str = ""
     older: str = ""
 
@@ -234,6 +245,9 @@ class LogSearch(Protocol):
 
         Of the log of that name; empty: the current one. KeyError where there is none.
         """
+
+    async def entry(self, entry: str) -> Hit:
+        """An entry by its id, in whichever log. KeyError where there is none."""
 
     async def progress(self) -> tuple[int, int]:
         """Entries in the index, and in the log, of the current one."""

@@ -8,11 +8,11 @@ are that they may not see: a page holds what may be seen, and where to go on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from msgspec import Struct
 
-from broker.administration import Administration, subject_detail
+from broker.administration import Administration, Made, subject_detail
 from broker.core import canonical
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
@@ -39,12 +39,14 @@ class Seen(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True):
-    """What was found in one log, where to go on in it (None: nothing is left), and up to which entry the index
-    reaches. `older` is the log before this one, to be searched next; empty where there is none."""
+    """What was found in one log of `size` entries, where to go on in it (None: nothing is left), and up to
+    which entry the index reaches. `older` is the log before this one, to be searched next; empty where there
+    is none."""
 
     found: tuple[Seen, ...]
     beyond: int | None
     done: int
+    size: int
     log: str = ""
     older: str = ""
 
@@ -82,7 +84,7 @@ class Searches:
         begins = NEWEST if beyond is None else beyond
         noted = await self._note(caller, question, actor, reason, beyond, log, wanted or limit, follow)
         if not log:  # A search does not find itself.
-            begins = min(noted, begins)
+            log, begins = noted.log, min(noted.receipt.index, begins)
         return await self._read(caller, question, limit, begins, True, log)
 
     async def on(
@@ -98,12 +100,20 @@ class Searches:
         """More of the same look, or what has come since it began: it was noted then."""
         return await self._read(caller, question, limit, beyond, newest_first, log)
 
-    async def every(self, caller: Caller, question: Question, below: int) -> AsyncIterator[Seen]:
-        """Every entry below a place of the current log, and of those before it, that the caller may see, newest
-        first, a page in memory at a time. Whoever asks has noted the look."""
-        at, log = below, ""
+    async def every(
+        self,
+        caller: Caller,
+        question: Question,
+        log: str,
+        below: int,
+        read: Callable[[Page], None] = lambda _: None,
+    ) -> AsyncIterator[Seen]:
+        """Every entry below a place of a log, and of those before it, that the caller may see, newest first,
+        a page in memory at a time. `read` is told of each page. Whoever asks has noted the look."""
+        at = below
         while True:
             page = await self._read(caller, question, PAGE, at, True, log)
+            read(page)
             for seen in page.found:
                 yield seen
             if page.beyond is not None:
@@ -113,10 +123,18 @@ class Searches:
             else:
                 return
 
-    async def reach(self) -> int:
-        """Entries from the first that a search looks through."""
-        hits = await self._index.find(frozenset(), 0, 1, newest_first=True, since=None, until=None)
-        return hits.done
+    async def reach(self, log: str) -> list[Page]:
+        """How far a search reaches in a log and in those before it, newest first: pages with nothing on."""
+        pages = list[Page]()
+        while not pages or pages[-1].older:
+            log = pages[-1].older if pages else log
+            hits = await self._index.find(frozenset(), 0, 1, newest_first=True, since=None, until=None, log=log)
+            pages.append(Page((), None, hits.done, hits.size, hits.log, hits.older))
+        return pages
+
+    async def entry(self, entry: str) -> Hit:
+        """An entry by its id, in whichever log; whoever asks owns who may see it. KeyError if there is none."""
+        return await self._index.entry(entry)
 
     async def progress(self) -> tuple[int, int]:
         """Entries in the index, and in the log."""
@@ -141,12 +159,12 @@ class Searches:
                 if (shown := seen(caller, question, hit)) is not None:
                     found.append(shown)
                     if len(found) == limit:
-                        return Page(tuple(found), at, hits.done, hits.log, hits.older)
+                        return Page(tuple(found), at, hits.done, hits.size, hits.log, hits.older)
             looked += len(hits.found)
             if len(hits.found) < _CHUNK:
-                return Page(tuple(found), None, hits.done, hits.log, hits.older)
+                return Page(tuple(found), None, hits.done, hits.size, hits.log, hits.older)
             if looked >= _MOST:
-                return Page(tuple(found), at, hits.done, hits.log, hits.older)
+                return Page(tuple(found), at, hits.done, hits.size, hits.log, hits.older)
 
     async def _find(
         self, question: Question, terms: frozenset[str], at: int, newest_first: bool, log: str
@@ -176,7 +194,7 @@ class Searches:
         log: str,
         wanted: int,
         follow: bool,
-    ) -> int:
+    ) -> Made:
         detail: dict[str, Json] = {
             "facts": [f"{kind} {value}" for kind, value in question.facts],
             "subject": subject_detail(question.person) if question.person else None,
@@ -188,8 +206,7 @@ class Searches:
             "follow": follow,
             "reason": reason.code,
         }
-        made = await self._administration.note(caller, "log-searched", detail, actor, words=reason.words)
-        return made.receipt.index
+        return await self._administration.note(caller, "log-searched", detail, actor, words=reason.words)
 
 
 def check(caller: Caller, question: Question, reason: Reason) -> None:

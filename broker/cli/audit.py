@@ -7,6 +7,7 @@ named person and a reason. `verify` needs no broker, no network and no certifica
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,7 @@ from broker.errors import IntegrityError, NotAllowed
 
 if TYPE_CHECKING:
     from broker.core.receipt import Audience, Receipt, VerifiedReceipt
+    from broker.offline.archive import Archive
 
 app = typer.Typer(
     help=(
@@ -95,6 +97,7 @@ def prove(
         ),
     ],
     vkey: inputs.OwnLogKeys = None,
+    archive: inputs.Archives = None,
     witnessed: Annotated[
         bool,
         typer.Option(
@@ -131,7 +134,16 @@ def prove(
             "--witnessed and --timestamped lead to different checkpoints: give one of them"
         )
     receipt, audience, stamp = _fetch(
-        link, event_id, opened, reason, words, actor_id, role, witnessed=witnessed, timestamped=timestamped
+        link,
+        event_id,
+        opened,
+        reason,
+        words,
+        actor_id,
+        role,
+        _archive(archive, vkey or link.endpoint.vkey),
+        witnessed=witnessed,
+        timestamped=timestamped,
     )
     verified = evidence.verify(receipt, vkey or link.endpoint.vkey, audience)
     files = evidence.save(receipt, out, stamp)
@@ -158,6 +170,7 @@ def show(
     role: inputs.ActorRole,
     words: Words = "",
     vkey: inputs.OwnLogKeys = None,
+    archive: inputs.Archives = None,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Open an entry and print the view that is yours: requester's, provider's, or an auditor's full one.
@@ -167,7 +180,8 @@ def show(
     """
     from broker.core import canonical
 
-    receipt, audience, _ = _fetch(link, event_id, True, reason, words, actor_id, role)
+    held = _archive(archive, vkey or link.endpoint.vkey)
+    receipt, audience, _ = _fetch(link, event_id, True, reason, words, actor_id, role, held)
     verified = evidence.verify(receipt, vkey or link.endpoint.vkey, audience)
     if receipt.opening is None or audience is None:
         raise NotAllowed("this entry's view has been erased: what is left is its proof (broker audit prove)")
@@ -246,6 +260,7 @@ def _fetch(
     words: str,
     actor_id: str,
     role: str,
+    archive: Archive | None,
     *,
     witnessed: bool = False,
     timestamped: bool = False,
@@ -264,6 +279,7 @@ def _fetch(
         open=opened,
         witnessed=witnessed,
         timestamped=timestamped,
+        archived=archive is not None,
     )
     if place and place[1]:
         request.log = place[1]
@@ -271,7 +287,7 @@ def _fetch(
         request.actor.CopyFrom(exchange_pb2.Actor(id=actor_id, role=role))
         request.reason.CopyFrom(exchange_pb2.ReasonCode(code=reason, words=words))
     reply = link.call(AuditServiceStub(link.channel).GetReceipt, request)
-    receipt = evidence.read(reply.receipt)
+    receipt = _filled(evidence.read(reply.receipt), archive)
     evidence.require_entry(receipt, event_id if index is None else index)
     if receipt.opening is None:
         return receipt, None, reply.timestamp
@@ -279,6 +295,24 @@ def _fetch(
         return receipt, Audience(reply.audience), reply.timestamp
     except ValueError as error:
         raise IntegrityError("opening: of no audience that is known here") from error
+
+
+def _archive(folder: Path | None, vkey: Path) -> Archive | None:
+    """The export that the caller has. Raises SetupError, IntegrityError."""
+    from broker.offline.archive import Archive
+
+    return None if folder is None else Archive(folder, audit_log.keys_of(evidence.require_keys(vkey)))
+
+
+def _filled(receipt: Receipt, archive: Archive | None) -> Receipt:
+    """With the entry's bytes from the archive, where they are kept there alone."""
+    from broker.offline.archive import filled
+    from broker.offline.rotation import origin_of
+
+    if receipt.entry:
+        return receipt
+    log = origin_of(receipt.checkpoint)
+    return replace(receipt, entry=filled(receipt.entry, archive, log, receipt.index))
 
 
 def _print(verified: VerifiedReceipt, audience: Audience, view: dict[str, Any], as_json: bool) -> None:

@@ -48,6 +48,14 @@ def fsck(
             metavar="FILE", help="With a database: root certificates of its time-stamp authority (PEM)."
         ),
     ] = None,
+    archive: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="With a database: the folder that a closed log was exported to, for the entries that are kept "
+            "there alone. Repeatable.",
+        ),
+    ] = None,
     ca: audit_log.Ca = None,
     cert: audit_log.Cert = None,
     key: audit_log.Key = None,
@@ -65,16 +73,16 @@ def fsck(
     keys = audit_log.keys_of(vkey)
     if audit_database.is_database(log):
         found = audit_log.reading(
-            lambda: audit_database.fsck(log, keys, ring, checkpoint or [], guard, tsa_cert)
+            lambda: audit_database.fsck(log, keys, ring, checkpoint or [], guard, tsa_cert, archive or [])
         )
         if as_json:
             output.emit_json({**_told(found), **audit_database.told(found)})
         else:
             audit_database.say(found)
         raise typer.Exit(0 if found.good else 1)
-    if ring or checkpoint or guard or tsa_cert:
+    if ring or checkpoint or guard or tsa_cert or archive:
         raise typer.BadParameter(
-            "--keys, --checkpoint, --guard and --tsa-cert go with a database (postgresql://...)"
+            "--keys, --checkpoint, --guard, --tsa-cert and --archive go with a database (postgresql://...)"
         )
     source = audit_log.source_of(log, ca, cert, key)
     with progress("entries") as told:

@@ -106,13 +106,15 @@ def search(
     if person:
         subject = inputs.subject_of(person)
         request.person.CopyFrom(exchange_pb2.SubjectRef(scheme=subject.scheme, value=subject.value))
-    found, page = 0, pb.SearchPage()
+    found, reached = 0, dict[str, pb.SearchPage]()
     for page in link.stream(AuditServiceStub(link.channel).Search, request, forever=follow):
         found += len(page.hits)
+        newest = next(iter(reached), page.log)
+        reached[page.log] = page
         for hit in page.hits:
-            _show(hit, page.log, as_json)
+            _show(hit, page.log, newest, as_json)
     if not as_json:
-        _end(found, page)
+        _end(found, list(reached.values()))
 
 
 def fact(text: str) -> pb.SearchFact:
@@ -125,8 +127,11 @@ def fact(text: str) -> pb.SearchFact:
     return pb.SearchFact(kind=kind, value=value)
 
 
-def _show(hit: pb.SearchHit, log: str, as_json: bool) -> None:
+def _show(hit: pb.SearchHit, log: str, newest: str, as_json: bool) -> None:
+    """A line. Indices are each log's own: those of another than the newest that is shown are named with it."""
     import json
+
+    from broker.core.rotation import split_origin
 
     view = json.loads(hit.view)
     at = hit.at.ToJsonString()
@@ -144,9 +149,16 @@ def _show(hit: pb.SearchHit, log: str, as_json: bool) -> None:
     told = [view.get(key) for key in ("event", "outcome", "code", "record_type", "provider", "agreement")]
     who, actor = view.get("requester") or "", view.get("actor") or {}
     by = f" by {actor['id']} ({actor.get('role') or 'no role'})" if actor.get("id") else ""
-    output.say(f"{hit.index:>8}  {at}  {who:<12} {' '.join(str(each) for each in told if each)}{by}")
+    place = str(hit.index) if log == newest else f"{split_origin(log)[1]}:{hit.index}"
+    output.say(f"{place:>8}  {at}  {who:<12} {' '.join(str(each) for each in told if each)}{by}")
 
 
-def _end(found: int, page: pb.SearchPage) -> None:
-    more = f"; more below: --log {page.log} --beyond {page.beyond}" if page.HasField("beyond") else ""
-    output.say(f"{found} found{more}. The index reaches entry {page.indexed} of {page.log}.")
+def _end(found: int, reached: list[pb.SearchPage]) -> None:
+    last = reached[-1]
+    more = f"; more below: --log {last.log} --beyond {last.beyond}" if last.HasField("beyond") else ""
+    told = [f"{page.indexed} of {page.log}" for page in reached]
+    output.say(f"{found} found{more}. The index reaches entry {', '.join(told)}.")
+    for page in reached:
+        if page.indexed < page.size:
+            missing = page.size - page.indexed
+            output.say(f"Not looked at: {missing} entries of {page.log}, which the index does not hold yet.")

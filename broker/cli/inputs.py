@@ -103,6 +103,15 @@ Until = Annotated[
         help="No longer valid from then, a day from its beginning in the UK; by default no end.",
     ),
 ]
+Archives = Annotated[
+    Path | None,
+    typer.Option(
+        "--archive",
+        metavar="DIR",
+        help="The folder that the log was exported to (broker audit partition export): entries that are kept "
+        "there alone are taken from it.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for scripts.")]
 ActorId = Annotated[
     str,

@@ -213,7 +213,7 @@ class Served:
             ReportServicer(reports, accesses, complaints, g.clock, g.identity, g.telemetry), server
         )
         holds = Holds(g.administration, store.keeping, *on)
-        finder = Finder(store.index, store.keeping, holds, store.reader, g.clock)
+        finder = Finder(store.index, store.keeping, holds, g.clock)
         erasures = Erasures(g.administration, finder, holds, store.facts)
         retention = Retention(g.administration, store.destroying, store.facts, g.clock, g.kept_for)
         scrubs = Scrubs(g.administration, Scrubber(g.settings.database_url))

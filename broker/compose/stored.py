@@ -110,7 +110,7 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
     chain = Chain(database, notary, reader)
     await chain.refresh()
     index = SearchIndex(database, seals, ring.index_key(), reader.log)
-    entries = PostgresEntryRows(database, seals, index, lambda: reader.log)
+    entries = PostgresEntryRows(database, seals, index)
     past = PastReader(database, blind, seals)
     rows = Rows(
         ReferralRows(database, seals),
@@ -181,10 +181,14 @@ def anchoring_of(
         return None
     authority = authority_of(settings.timestamp_url, settings.timestamp_cert)
     stack.push_async_callback(authority.close)
-    rows, reader = AnchorRows(store.database, lambda: store.reader.log), store.reader
+    rows, reader, chain = AnchorRows(store.database), store.reader, store.chain
 
-    async def published() -> tuple[int, bytes] | None:
-        return await (witnessing.newest(store.notary.origin) if witnessing else reader.head())
+    async def published() -> list[tuple[str, int, bytes]]:
+        found = []
+        for half in reversed(chain.halves):
+            newest = await (witnessing.newest(half.origin) if witnessing else chain.logs[half.origin].head())
+            found += [(half.origin, *newest)] if newest else []
+        return found
 
     every = settings.timestamp_seconds
     made = Anchoring(own, rows, published, reader, authority, every, telemetry.stamped)

@@ -70,13 +70,15 @@ async def search(searches: Searches, request: pb.SearchRequest, caller: Caller) 
             page = await _older(searches, caller, asked, min(left, PAGE), page.beyond, page.log)
     while request.follow:
         await asyncio.sleep(FOLLOW)
+        # Asked before the look: what was appended to a log until it was closed is found by a look after that.
+        then = current if log else await searches.current()
         page = await searches.on(caller, asked, newest, newest_first=False, log=current)
         if page.found:
             newest = page.found[-1].hit.index
             for message in messages(page):
                 yield message
-        elif not log and (now := await searches.current()) != current:
-            newest, current = -1, now
+        elif then != current:
+            newest, current = -1, then
 
 
 async def _older(
@@ -87,10 +89,10 @@ async def _older(
 
 def messages(page: Page) -> list[pb.SearchPage]:
     """A page in messages of a bounded size, at least one."""
-    made, size = [pb.SearchPage(indexed=page.done, log=page.log)], 0
+    made, size = [pb.SearchPage(indexed=page.done, log=page.log, size=page.size)], 0
     for seen in page.found:
         if size > _MESSAGE:
-            made.append(pb.SearchPage(indexed=page.done, log=page.log))
+            made.append(pb.SearchPage(indexed=page.done, log=page.log, size=page.size))
             size = 0
         hit = seen.hit
         made[-1].hits.append(

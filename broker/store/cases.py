@@ -13,7 +13,9 @@ from broker.store.seal import Seals
 
 # Under what each is sealed: the kind of the change that made it.
 ACCESS, COMPLAINT = "access-start", "complaint"
-_ACCESS = "select a.*, e.idx from access_request a join entry e using (id) where "
+_ACCESS = """
+select a.*, e.idx, l.origin from access_request a join entry e using (id) join log l on l.id = e.log where
+"""
 # In rounds of one of each controller, so that the many of one hide nobody's few.
 _OPEN = f"""
 {_ACCESS} a.issued_at is null
@@ -66,7 +68,8 @@ class AccessRows:
     async def _read(self, row: asyncpg.Record) -> StoredAccess:
         asked = await opened(self._seals, row["key"], row["asked"], str(row["id"]), ACCESS)
         when = (row["started_at"], row["due_at"])
-        return StoredAccess(str(row["id"]), row["agency"], *when, row["idx"], asked, row["issued_at"])
+        place = (row["origin"], row["idx"])
+        return StoredAccess(str(row["id"]), row["agency"], *when, *place, asked, row["issued_at"])
 
 
 class BreachRows:

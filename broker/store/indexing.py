@@ -9,9 +9,11 @@ far, and whoever fills the index goes on with what another has left.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 
@@ -26,13 +28,15 @@ BATCH = 64
 _LOCK = 0x736561  # "sea": one worker fills it at a time
 
 _ROWS = """
-select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency
-from entry e left join view v using (log, idx)
+select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency, s.at
+from entry e left join view v using (log, idx) left join search s on (s.log, s.idx) = (e.log, e.idx)
 where e.log = $1 and e.idx >= $2 and e.idx < $3 order by e.idx
 """
-# Of those, the ones that have no row: an entry's is made with it.
+# Of those, the ones that have no row: an entry's is made with it. One whose bytes are kept in an export alone
+# is given the time of the one before it.
 _NEXT = """
-select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency
+select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency, case when e.leaf is null then
+    (select s.at from search s where s.log = e.log and s.idx < e.idx order by s.idx desc limit 1) end as at
 from entry e left join view v using (log, idx)
 where e.log = $1 and e.idx >= $2
   and not exists (select from search s where (s.log, s.idx) = (e.log, e.idx)) order by e.idx limit $3
@@ -65,7 +69,14 @@ delete from search s where s.log = $1 and s.idx >= $2 and s.idx < $3
   and not exists (select from entry e where e.log = s.log and e.idx = s.idx)
 """
 _AGAIN = "update search_progress set again = $2 where log = $1"
+_BEGIN = """
+insert into search_progress (log, done, again) values ($1, 0, 0) on conflict (log) do update set again = 0
+"""
 _END = (1 << 63) - 1
+NO_TIME = (
+    "the search index does not know of when entry {} is, whose bytes are kept in an export alone; it must be "
+    "made anew first (broker audit index rebuild)"
+)
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -101,14 +112,14 @@ class Indexing:
     async def begin_again(self) -> None:
         """From now on everything is made anew, from the first entry; where that had begun it begins again."""
         async with self._database.connection() as connection:
-            await connection.execute(_AGAIN, self._log, 0)
+            await connection.execute(_BEGIN, self._log)
 
     async def reach(self) -> Reach:
         """How far it is."""
         async with self._database.connection() as connection:
             return await reach(connection, self._log)
 
-    async def unsealed(self, row: asyncpg.Record) -> bytes | None:
+    async def unsealed(self, row: asyncpg.Record | Mapping[str, Any]) -> bytes | None:
         """The views; None where they, or the key of their month, are gone."""
         if row["key"] is None:
             return None
@@ -179,7 +190,7 @@ class Indexing:
             found_by = self._terms.literals(full_view(unsealed), *sides) if unsealed else ("{}", "{}")
         except IntegrityError:
             found_by = ("{}", "{}")
-        return (row["idx"], _at(row["leaf"], unsealed), *found_by)
+        return (row["idx"], made_at(row["leaf"], row["at"]) or _LONG_AGO, *found_by)
 
 
 async def reach(connection: asyncpg.Connection, log: int) -> Reach:
@@ -188,9 +199,7 @@ async def reach(connection: asyncpg.Connection, log: int) -> Reach:
     return Reach(row["done"], row["again"]) if row else Reach()
 
 
-def _at(leaf: bytes | None, unsealed: bytes | None) -> datetime:
-    """When an entry was made; of one that was dropped, as its view says, or long ago where that is gone."""
-    if leaf is not None:
-        return parse_entry(bytes(leaf)).at
-    now = full_view(unsealed).get("now") if unsealed else None
-    return datetime.fromisoformat(now).replace(microsecond=0) if isinstance(now, str) else _LONG_AGO
+def made_at(leaf: bytes | None, known: datetime | None) -> datetime | None:
+    """When an entry was made; of one whose bytes are kept in an export alone, as the index knew before. Not as
+    its view says: that may be another time, and not for everybody."""
+    return known if leaf is None else parse_entry(bytes(leaf)).at

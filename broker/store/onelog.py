@@ -80,6 +80,15 @@ class OneLog:
                     continue  # by another worker, since we looked
         raise IntegrityError("this database holds an earlier log than the one that was signed last")
 
+    async def root_of(self, size: int) -> bytes:
+        """The root over the first entries; nothing is signed. KeyError where the log is smaller."""
+        async with self._database.connection() as connection:
+            tree = await self._tree(connection)
+            if not 0 < size <= tree.size:
+                raise KeyError(size)
+            tiles = await TileReader(connection, tree.log).read(tiles_for_range(size))
+        return tree_root(size, tiles.__getitem__)
+
     async def proof_between(self, old: int, new: int) -> tuple[bytes, ...]:
         """Proof that the first `old` entries are a prefix of the first `new`; nothing is signed. KeyError where
         the log is smaller."""

@@ -8,16 +8,17 @@ not there all the same.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import asyncpg
 
 from broker.core.receipt import Audience
-from broker.errors import BrokerError, IntegrityError
+from broker.errors import BrokerError, IndexBehind, IntegrityError
 from broker.ports import Hit, Hits
-from broker.store.indexing import Indexing, reach
+from broker.store.indexing import NO_TIME, Indexing, made_at, reach
 from broker.store.packed import Openings, unpack
 from broker.store.pool import Database, one
 from broker.store.seal import Seals
@@ -33,7 +34,8 @@ left join head h on h.log = l.id left join search_progress p on p.log = l.id
 where coalesce(p.done, 0) < coalesce(l.entries, h.size) or p.again is not null order by l.id limit 1
 """
 _WHICH = """
-select l.id, l.origin, o.origin as older from log l
+select l.id, l.origin, o.origin as older, coalesce(l.entries, h.size) as size from log l
+left join head h on h.log = l.id
 left join log o on o.id = (select max(id) from log where id < l.id)
 where case when $1 = '' then l.id = (select log from head)
     else $1 in (l.origin, split_part(l.origin, '/log/', 2)) end
@@ -55,6 +57,12 @@ from hit h
 join search s on (s.log, s.idx) = ($1, h.idx)
 join entry e on (e.log, e.idx) = ($1, h.idx) left join view v on (v.log, v.idx) = (e.log, e.idx)
 order by h.idx {order}
+"""
+_ONE = """
+select e.idx, s.at, e.id, e.leaf, l.origin, v.key, v.views, v.requester_agency, v.provider_agency
+from entry e join log l on l.id = e.log
+left join search s on (s.log, s.idx) = (e.log, e.idx) left join view v on (v.log, v.idx) = (e.log, e.idx)
+where e.id = $1
 """
 # One statement, so one moment: a rebuild takes away rows and the count of them together.
 _WITHIN = """
@@ -142,14 +150,28 @@ class SearchIndex:
                 raise KeyError(log)
             rows = await connection.fetch(sql, which["id"], common, beyond, since, until, limit, few)
             sure = (await reach(connection, which["id"])).sure
-        found = tuple([await self._hit(row) for row in rows])
-        return Hits(found, sure, which["origin"], which["older"] or "")
+        found = tuple([await self._hit(row, which["origin"]) for row in rows])
+        return Hits(found, sure, which["size"], which["origin"], which["older"] or "")
 
-    async def within(self, terms: frozenset[str], start: int, end: int, limit: int) -> list[int] | None:
-        """Places in [start, end) of entries that may have all these terms, in order; None where the index is
-        not sure of every one of these places. Of the current log."""
+    async def entry(self, entry: str) -> Hit:
+        """As `LogSearch.entry`."""
         async with self._database.connection() as connection:
-            log = (await one(connection, "select log from head"))["log"]
+            try:
+                row = await connection.fetchrow(_ONE, entry)
+            except asyncpg.DataError as e:  # what is no id is no entry's
+                raise KeyError(entry) from e
+        if row is None:
+            raise KeyError(entry)
+        if (at := row["at"] or made_at(row["leaf"], None)) is None:
+            raise IndexBehind(NO_TIME.format(row["idx"]))
+        return await self._hit({**row, "at": at}, row["origin"])
+
+    async def within(
+        self, terms: frozenset[str], start: int, end: int, limit: int, log: int
+    ) -> list[int] | None:
+        """Places in [start, end) of entries that may have all these terms, in order; None where the index is
+        not sure of every one of these places. Of the log of that number."""
+        async with self._database.connection() as connection:
             common, few = self.terms.split(terms)
             row = await connection.fetchrow(_WITHIN, log, common, start, end, limit, few)
             sure = (await reach(connection, log)).sure
@@ -157,8 +179,9 @@ class SearchIndex:
             return None
         return list(row["found"])
 
-    async def _hit(self, row: asyncpg.Record) -> Hit:
-        opened = await self._opened(row)
+    async def _hit(self, row: asyncpg.Record | Mapping[str, Any], log: str) -> Hit:
+        unsealed = await self.filling.unsealed(row)
+        opened = _opened(unsealed)
         views = {} if opened is None else {a.value: o.view for a in Audience if (o := opened.of(a.value))}
         return Hit(
             row["idx"],
@@ -168,12 +191,13 @@ class SearchIndex:
             row["provider_agency"] or "",
             views,
             {} if opened is None else opened.view,
+            log,
         )
 
-    async def _opened(self, row: asyncpg.Record) -> Openings | None:
-        """The views; None where they, or the key of their month, are gone."""
-        unsealed = await self.filling.unsealed(row)
-        try:
-            return unpack(unsealed) if unsealed else None
-        except IntegrityError:
-            return None
+
+def _opened(unsealed: bytes | None) -> Openings | None:
+    """The views; None where they, or the key of their month, are gone."""
+    try:
+        return unpack(unsealed) if unsealed else None
+    except IntegrityError:
+        return None

@@ -17,6 +17,7 @@ from broker.core.receipt import NOT_AT_HAND, verify_receipt
 from broker.store.anchors import AnchorRows
 from broker.store.fsck.check import fsck_database
 from broker.store.fsck.notes import Kept
+from broker.store.onelog import OneLog
 from broker.store.pool import migrate
 from tests.support.authority import TestAuthority
 from tests.support.evidence import Node, a_draft, node
@@ -51,17 +52,23 @@ class Deployment:
 
     def worker(self, name: str = "a", every: float = HOUR) -> Anchoring:
         """A worker's part."""
-        rows = AnchorRows(self.one.database, lambda: self.one.reader.log)
+        rows = AnchorRows(self.one.database)
         reader = self.one.reader
         return Anchoring(
             name,
             rows,
-            reader.head,
+            self.published,
             reader,
             self.authority,
             every,
             lambda stamped: self.counted.append(stamped),
         )
+
+    async def published(self) -> list[tuple[str, int, bytes]]:
+        """The newest checkpoint of each log, the current one last."""
+        halves = reversed(await self.one.reader.chain())
+        logs = [(each.origin, OneLog(self.one.database, self.one.notary, each.number)) for each in halves]
+        return [(origin, *await log.head()) for origin, log in logs]
 
     async def an_hour_later(self) -> None:
         """What the next look meets then."""
@@ -121,7 +128,7 @@ async def test_a_failure_is_named_and_tried_again_less_and_less_often(deployment
 
 async def test_a_worker_that_dies_as_it_asks_leaves_it_to_another(deployment: Deployment) -> None:
     """When its lease is over, not before."""
-    rows = AnchorRows(deployment.one.database, lambda: deployment.one.reader.log)
+    rows = AnchorRows(deployment.one.database)
     assert await rows.claim("dead", 60) == 0
     worker = deployment.worker()
     await worker.look()

@@ -78,7 +78,7 @@ async def erase(made: Durable) -> None:
     clock = SystemClock()
     administration = Administration(made.log, clock)
     holds = Holds(administration, made.keeping, made.facts, made.reference, clock)
-    finder = Finder(made.search, made.keeping, holds, made.reader, clock)
+    finder = Finder(made.search, made.keeping, holds, clock)
     erasures = Erasures(administration, finder, holds, made.facts)
     await erasures.erase(caller("cfrs"), PERSON, OFFICER, WHY)
 

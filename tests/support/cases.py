@@ -11,6 +11,7 @@ from broker.cases import StoredAccess, StoredBreach, StoredClearing, StoredCompl
 from broker.core.canonical import encode
 from broker.ports import Change
 from broker.queues import StoredOverride
+from tests.support.static_log import ORIGIN
 from tests.support.values import replace
 
 KINDS = ("access-start", "access-clearing", "access-issue")
@@ -56,7 +57,7 @@ class MemoryAccesses:
         if change.kind == "access-start":
             encode(change.sealed or {})
             due = datetime.fromisoformat(detail["due"])
-            row = StoredAccess(detail["id"], detail["agency"], at, due, -1, change.sealed or {})
+            row = StoredAccess(detail["id"], detail["agency"], at, due, ORIGIN, -1, change.sealed or {})
             self.rows[row.id] = row
         elif change.kind == "access-clearing":
             for entry in detail["entries"]:

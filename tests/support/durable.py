@@ -16,6 +16,7 @@ from broker.store.blind import Blind
 from broker.store.cases import AccessRows, BreachRows, ComplaintRows
 from broker.store.destroying import DestroyingRows
 from broker.store.directives import DirectiveReader
+from broker.store.dropped import DroppedRows
 from broker.store.entryrows import PostgresEntryRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
@@ -25,8 +26,9 @@ from broker.store.notary import Notary
 from broker.store.past import PastReader
 from broker.store.pool import Database, migrate
 from broker.store.queued import OverrideRows, ReferralRows
-from broker.store.reader import LogReader
+from broker.store.reader import LogReader, current_signer
 from broker.store.reference import ReferenceReader
+from broker.store.rotation import HalfYears
 from broker.store.seal import Seals
 from broker.store.search import SearchIndex
 from broker.store.workers import WorkerRows
@@ -58,6 +60,8 @@ class Durable:
     entries: PostgresEntryRows
     anchors: AnchorRows
     seals: Seals
+    halves: HalfYears
+    dropped: DroppedRows
 
 
 @asynccontextmanager
@@ -75,8 +79,8 @@ async def durable(
         stack.push_async_callback(database.close)
         guard = guarded(folder / "guard")
         stack.callback(guard.close)
-        signer = Signer.from_seed(ORIGIN, ring.signing_seed())
-        notary = Notary(signer, guard)
+        signer = await current_signer(database, ring, ORIGIN)
+        notary = Notary(signer, guard, ring.log_seed)
         seals, blind = Seals(database, ring), Blind(ring.index_key())
         reader = LogReader(database, seals, notary)
         await reader.open()
@@ -104,7 +108,9 @@ async def durable(
             ComplaintRows(database, seals),
             KeepingRows(database, blind, search.terms),
             DestroyingRows(database, seals, ring),
-            PostgresEntryRows(database, seals, search, reader.log),
-            AnchorRows(database, lambda: reader.log),
+            PostgresEntryRows(database, seals, search),
+            AnchorRows(database),
             seals,
+            HalfYears(database, notary, reader, ring, SystemClock()),
+            DroppedRows(database, reader, notary),
         )

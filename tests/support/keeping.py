@@ -77,7 +77,7 @@ class MemoryKeeping:
             held_directives=tuple(sorted(held)),
         )
 
-    async def missed(self) -> int | None:
+    async def missed(self) -> tuple[str, int] | None:
         """As `Keeping.missed`: what stands is found."""
         return None
 

@@ -18,6 +18,7 @@ from broker.core.merkle import leaf_hash, verify_inclusion
 from broker.core.model import Reason, SubjectRef
 from broker.entryrows import Wanted
 from broker.ports import Appended, Change, Draft
+from tests.support.memory import ORIGIN
 from tests.support.stage import COUNCIL, Stage
 from tests.support.store_suite import (
     Place,
@@ -180,14 +181,15 @@ def _is_none_missed(_: Stage, __: Draft, result: Any, ___: bool) -> None:
 # Entries taken away.
 
 
-def _is_size(_: Stage, made: Place, result: Any, __: bool) -> None:
-    assert result == made[0] + 1
+def _are_halves(_: Stage, made: Place, result: Any, __: bool) -> None:
+    (half,) = result
+    assert (half.origin, half.size, half.closed_at) == (ORIGIN, made[0] + 1, None)
 
 
 async def _span(stage: Stage, made: Place) -> Any:
     now = datetime.now(UTC)
     wanted = Wanted(since=now - timedelta(days=1), until=now + timedelta(days=1))
-    return await stage.entries.span(wanted, 0, made[0] + 1)
+    return await stage.entries.span(ORIGIN, wanted, 0, made[0] + 1)
 
 
 def _is_span(_: Stage, made: Place, result: Any, __: bool) -> None:
@@ -280,7 +282,7 @@ async def _an_anchor(stage: Stage) -> Anchor:
     """Of a checkpoint that nobody has time-stamped yet; whose turn it is stands in the table."""
     index, note, _ = await a_place(stage)
     await stage.anchors.claim("somebody", 0)
-    return Anchor(index + 1, note, b"a response", stage.clock.now())
+    return Anchor(ORIGIN, index + 1, note, b"a response", stage.clock.now())
 
 
 async def _keep(stage: Stage, anchor: Anchor) -> Any:
@@ -288,7 +290,7 @@ async def _keep(stage: Stage, anchor: Anchor) -> Any:
 
 
 async def _is_kept(stage: Stage, anchor: Anchor) -> int:
-    covering = await stage.anchors.covering(anchor.size - 1)
+    covering = await stage.anchors.covering(ORIGIN, anchor.size - 1)
     assert covering in (None, anchor)
     return int(covering is not None)
 
@@ -346,10 +348,10 @@ ROWS: dict[str, Row] = {
     "Keeping.holds": Row(_a_hold, lambda s, hold: s.keeping.holds(hold), _is_hold),
     "Keeping.attached": Row(_a_hung, _attached, _is_attached),
     "Keeping.missed": Row(a_found_entry, lambda s, _: s.keeping.missed(), _is_none_missed),
-    "EntryRows.size": Row(a_place, lambda s, _: s.entries.size(), _is_size),
+    "EntryRows.halves": Row(a_place, lambda s, _: s.entries.halves(), _are_halves),
     "EntryRows.span": Row(a_place, _span, _is_span),
-    "EntryRows.rows": Row(a_place, lambda s, m: s.entries.rows(Wanted(), m[0], m[0] + 1), _are_entries),
-    "EntryRows.proofs": Row(_a_provable, lambda s, m: s.entries.proofs([m[0]], m[0] + 1), _are_proofs),
+    "EntryRows.rows": Row(a_place, lambda s, m: s.entries.rows(ORIGIN, Wanted(), m[0], m[0] + 1), _are_entries),
+    "EntryRows.proofs": Row(_a_provable, lambda s, m: s.entries.proofs(ORIGIN, [m[0]], m[0] + 1), _are_proofs),
     "Past.reference": Row(a_new_agency, lambda s, m: s.past.reference(m[1]), _is_as_at),
     "Past.directives": Row(_said, lambda s, m: s.past.directives([(m[0], m[1])]), _were_said),
     "Past.leaves": Row(a_place, lambda s, m: s.past.leaves(m[0], m[0] + 1), _are_leaves),
@@ -362,6 +364,8 @@ ROWS: dict[str, Row] = {
         _a_problem, lambda s, problem: s.anchors.failed(problem, 0), is_gone, _is_written_down
     ),
     "AnchorTable.standing": Row(_a_kept_anchor, lambda s, _: s.anchors.standing(), _stands),
-    "AnchorTable.covering": Row(_a_kept_anchor, lambda s, a: s.anchors.covering(a.size - 1), _is_anchor),
+    "AnchorTable.covering": Row(
+        _a_kept_anchor, lambda s, a: s.anchors.covering(ORIGIN, a.size - 1), _is_anchor
+    ),
     "ProvableLog.proof_at": Row(_a_provable, lambda s, m: s.provable.proof_at(m[0], m[0] + 1), _is_proof),
 }

@@ -216,7 +216,14 @@ class MemorySearch:
             and (until is None or kept.draft.at < until)
         ]
         ordered = sorted(found, key=lambda hit: hit.index, reverse=newest_first)
-        return Hits(tuple(ordered[:limit]), len(self._store.entries), ORIGIN)
+        size = len(self._store.entries)
+        return Hits(tuple(ordered[:limit]), size, size, ORIGIN)
+
+    async def entry(self, entry: str) -> Hit:
+        for kept in self._store.entries:
+            if kept.draft.id == entry:
+                return self._hit(kept)
+        raise KeyError(entry)
 
     async def progress(self) -> tuple[int, int]:
         return len(self._store.entries), len(self._store.entries)
@@ -226,9 +233,8 @@ class MemorySearch:
         openings = {"requester": sealed.requester, "provider": sealed.provider, "full": sealed.full}
         parties = {"requester": draft.requester_agency, "provider": draft.provider_agency, "full": "all"}
         views = {n: opening.view for n, opening in openings.items() if opening is not None and parties[n]}
-        return Hit(
-            kept.index, draft.id, draft.at, draft.requester_agency, draft.provider_agency, views, draft.full
-        )
+        sides = draft.requester_agency, draft.provider_agency
+        return Hit(kept.index, draft.id, draft.at, *sides, views, draft.full, ORIGIN)
 
 
 class MemoryLog:
@@ -364,7 +370,9 @@ class MemoryLog:
                 return kept
         raise KeyError(entry)
 
-    async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Json]]:
+    async def receipt(
+        self, entry: str, audience: str, *, archived: bool = False
+    ) -> tuple[Receipt, dict[str, Json]]:
         kept = self._find(entry)
         receipt = self._receipt(kept, audience)
         if audience != "full" and not getattr(kept.draft, f"{audience}_agency"):
@@ -375,7 +383,7 @@ class MemoryLog:
         draft = self._find(entry).draft
         return draft.requester_agency, draft.provider_agency
 
-    async def proof_at(self, index: int, size: int) -> tuple[bytes, ...]:
+    async def proof_at(self, index: int, size: int, log: str = "") -> tuple[bytes, ...]:
         leaves = [leaf_hash(one.sealed.entry) for one in self._store.entries[:size]]
         return extend_with_proofs(EMPTY_RANGE, leaves)[1][index]
 
@@ -384,7 +392,14 @@ class MemoryLog:
             raise KeyError(index)
         return self._store.entries[index].draft.id
 
-    async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
+    async def root(self, size: int, log: str) -> bytes:
+        if log != ORIGIN or not 0 < size <= len(self._store.entries):
+            raise KeyError(size)
+        return EMPTY_RANGE.extend(leaf_hash(one.sealed.entry) for one in self._store.entries[:size]).root()
+
+    async def consistency(self, old: int, new: int, log: str = "") -> tuple[tuple[bytes, ...], bytes]:
+        if log not in ("", ORIGIN):
+            raise KeyError(log)
         leaves = [leaf_hash(one.sealed.entry) for one in self._store.entries]
         new = new or len(leaves)
         if not 0 <= old <= new <= len(leaves):

@@ -171,7 +171,7 @@ class Stage:
             lambda: (("half", "5 ms"),),
         )
         self.holds = Holds(self.administration, self.keeping, *queues)
-        self.finder = Finder(self.search, self.keeping, self.holds, self.view, self.clock)
+        self.finder = Finder(self.search, self.keeping, self.holds, self.clock)
         self.erasures = Erasures(self.administration, self.finder, self.holds, self.facts)
 
     async def furnish(self) -> None:

@@ -83,6 +83,8 @@ class Scope(Struct, frozen=True):
     origin: str
     size: int
     root: str
+    # The logs before it, newest first, each with how many entries it has: all of these.
+    earlier: tuple[tuple[str, int], ...] = ()
     since: datetime | None = None
     until: datetime | None = None
     deceased: bool = False
@@ -158,5 +160,6 @@ def _facts(scope: Scope) -> tuple[tuple[str, str], ...]:
         ("Log", scope.origin),
         ("Checkpoint", f"{scope.size} entries, root {scope.root}"),
         ("Index", f"reaches {scope.size} entries: all of them"),
+        *(("Log before", f"{log}: {size} entries, all of them in the index") for log, size in scope.earlier),
         ("Time", f"from {since} to {until}"),
     )

@@ -14,10 +14,12 @@ from broker.core.checkpoint import Verifier
 from broker.core.merkle import CompactRange
 from broker.errors import IntegrityError
 from broker.keys import KeyRing
+from broker.offline.archive import Archive
 from broker.offline.marks import Judgement, Mark, unlike
 from broker.offline.source import Unreadable
 from broker.store.blind import Blind
 from broker.store.fsck import beside
+from broker.store.fsck.elsewhere import Elsewhere
 from broker.store.fsck.entries import Entries
 from broker.store.fsck.notes import Kept, Notes
 from broker.store.fsck.report import StoreReport
@@ -34,8 +36,10 @@ async def fsck_database(
     ring: KeyRing | None = None,
     kept: Kept | None = None,
     progress: Progress = lambda _done, _of: None,
+    archives: Sequence[Archive] = (),
 ) -> StoreReport:
     """Check every log of a database: the report is the current one's, and has those of `earlier` logs.
+    `archives` are folders that closed logs were exported to.
 
     Raises Unreadable where it cannot be read to the end.
     """
@@ -44,7 +48,7 @@ async def fsck_database(
         if not logs:
             raise Unreadable(place(dsn), "holds no log yet")
         marks = Notes(connection, verifiers, kept or Kept(), frozenset(log["origin"] for log in logs))
-        reports = [await _Fsck(connection, log, verifiers, marks).run(ring, progress) for log in logs]
+        reports = [await _Fsck(connection, log, verifiers, marks, archives).run(ring, progress) for log in logs]
         *earlier, current = reports
         await beside.check_all(connection, current)
         current.earlier = earlier
@@ -55,13 +59,19 @@ class _Fsck:
     """Checks one log."""
 
     def __init__(
-        self, connection: asyncpg.Connection, log: asyncpg.Record, verifiers: Sequence[Verifier], notes: Notes
+        self,
+        connection: asyncpg.Connection,
+        log: asyncpg.Record,
+        verifiers: Sequence[Verifier],
+        notes: Notes,
+        archives: Sequence[Archive],
     ) -> None:
         self._connection = connection
         self._log = log
         self._verifiers = verifiers
         self._notes = notes
         self._report = StoreReport(log["origin"])
+        self._elsewhere = Elsewhere(connection, log["id"], self._report, archives)
 
     async def run(self, ring: KeyRing | None, progress: Progress) -> StoreReport:
         report, log = self._report, self._log["id"]
@@ -101,11 +111,27 @@ class _Fsck:
             for why in views.wrong_keys():
                 self._report.wrong("key", -1, "view key", why)
         sizes = [mark.size for mark in marks]
-        made = Entries(self._connection, log["id"], self._report.size, self._report, views, sizes, log["now"])
+        await self._elsewhere.open()
+        made = Entries(
+            self._connection,
+            log["id"],
+            self._report.size,
+            self._report,
+            views,
+            sizes,
+            log["now"],
+            self._elsewhere,
+        )
         try:
             await made.read(progress)
         except IntegrityError as e:
             self._report.unchecked.append(str(e))
+        if self._elsewhere.unproven:
+            self._report.unchecked.append(
+                f"the bytes of {self._elsewhere.unproven} entries, and whether their views are those that "
+                "they commit to: they are kept in an export alone, and only their hashes were at hand; give a "
+                "copy of its folder with --archive DIR"
+            )
         self._report.tiles = made.derived.tiles
         return made
 

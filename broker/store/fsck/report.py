@@ -22,6 +22,8 @@ class StoreReport(Report):
     signed: int = 0
     stretches: list[tuple[int, int]] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+    # Where the export of each dropped partition is, by its first place, in the operator's words.
+    places: dict[int, str] = field(default_factory=dict)
     # Of the half-years before, oldest first.
     earlier: list[StoreReport] = field(default_factory=list)
 
