@@ -17,6 +17,7 @@ from broker.store.cases import AccessRows, BreachRows, ComplaintRows
 from broker.store.destroying import DestroyingRows
 from broker.store.directives import DirectiveReader
 from broker.store.entryrows import PostgresEntryRows
+from broker.store.erasureplans import ErasurePlanRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
 from broker.store.keeping import KeepingRows
@@ -54,6 +55,7 @@ class Durable:
     breaches: BreachRows
     complaints: ComplaintRows
     keeping: KeepingRows
+    erasure_plans: ErasurePlanRows
     destroying: DestroyingRows
     entries: PostgresEntryRows
     anchors: AnchorRows
@@ -103,6 +105,7 @@ async def durable(
             BreachRows(database),
             ComplaintRows(database, seals),
             KeepingRows(database, blind, search.terms),
+            ErasurePlanRows(database, blind),
             DestroyingRows(database, seals, ring),
             PostgresEntryRows(database, seals, search, reader.log),
             AnchorRows(database, lambda: reader.log),
