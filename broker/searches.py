@@ -11,8 +11,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from broker.administration import Administration, subject_detail
+from broker.administration import Administration, Made, subject_detail
 from broker.core import canonical
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
@@ -47,6 +48,8 @@ class Page(Struct, frozen=True):
     done: int
     log: str = ""
     older: str = ""
+    # The entry of the look itself; empty where this is more of one.
+    entry: str = ""
 
 
 class Searches:
@@ -82,8 +85,14 @@ class Searches:
         begins = NEWEST if beyond is None else beyond
         noted = await self._note(caller, question, actor, reason, beyond, log, wanted or limit, follow)
         if not log:  # A search does not find itself.
-            begins = min(noted, begins)
-        return await self._read(caller, question, limit, begins, True, log)
+            begins = min(noted.receipt.index, begins)
+        page = await self._read(caller, question, limit, begins, True, log)
+        return replace(page, entry=noted.event_id)
+
+    async def stays(self, caller: Caller, question: Question, actor: Actor, reason: Reason, since: str) -> None:
+        """That somebody still looks for what comes: an entry again, which names the one that it `since` goes on
+        from. Raises AuditUnavailable: nothing more is shown then."""
+        await self._note(caller, question, actor, Reason(reason.code), None, "", 0, True, since)
 
     async def on(
         self,
@@ -176,7 +185,8 @@ class Searches:
         log: str,
         wanted: int,
         follow: bool,
-    ) -> int:
+        since: str = "",
+    ) -> Made:
         detail: dict[str, Json] = {
             "facts": [f"{kind} {value}" for kind, value in question.facts],
             "subject": subject_detail(question.person) if question.person else None,
@@ -186,10 +196,10 @@ class Searches:
             "log": log or None,
             "limit": wanted,
             "follow": follow,
+            "goes_on": since or None,
             "reason": reason.code,
         }
-        made = await self._administration.note(caller, "log-searched", detail, actor, words=reason.words)
-        return made.receipt.index
+        return await self._administration.note(caller, "log-searched", detail, actor, words=reason.words)
 
 
 def check(caller: Caller, question: Question, reason: Reason) -> None:

@@ -1,8 +1,8 @@
 """Use cases of suspending agreements: any party stops one at once, and lets its own stop end.
 
 Whoever stops says who they are and why, and everybody who may see the agreement sees it. Nothing else can be
-changed this way: what may flow is what parties have signed, or nothing. Refuses anybody who is neither party nor
-operator, in the words in which an agreement is refused that does not exist: ids must not be probed.
+changed this way: what may flow is what parties have signed, or nothing. Refuses anybody who is neither party
+nor operator, in the words in which an agreement is refused that does not exist: ids must not be probed.
 """
 
 from __future__ import annotations
