@@ -37,6 +37,8 @@ OPEN = 100  # that are listed
 MOST_CLEARED = 500  # entries in one clearing
 MOST_SUBJECTS = 8
 BUCKET = 1.0  # seconds
+# Under this key stand the requests that are open: whoever erases something read them.
+ACCESSES = "accesses"
 _NONE = "there is no such request for access that your agency may see"
 
 
@@ -97,7 +99,7 @@ class Accesses:
             "at": now.isoformat(),
             "due": due.isoformat(),
         }
-        change = Change("access-start", stored, _lock(access), reference=False, sealed=asked)
+        change = Change("access-start", stored, _lock(access) | {ACCESSES}, reference=False, sealed=asked)
         detail: dict[str, Json] = {
             **stored,
             **asked,

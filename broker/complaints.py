@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from broker.administration import Administration, Made, Plan
+from broker.administration import Administration, Made, Plan, subject_detail
 from broker.cases import ComplaintStore, StoredComplaint
 from broker.core.canonical import Json
-from broker.core.model import Actor, Caller, Function
+from broker.core.model import Actor, Caller, Function, SubjectRef
 from broker.core.reports.complaints import OUTCOMES
 from broker.core.reports.times import COMPLAINT
 from broker.errors import InvalidRequest, NotAllowed
@@ -34,9 +34,16 @@ class Complaints:
         self._clock = clock
 
     async def add(
-        self, caller: Caller, reference: str, received_at: datetime | None, words: str, actor: Actor
+        self,
+        caller: Caller,
+        reference: str,
+        received_at: datetime | None,
+        words: str,
+        actor: Actor,
+        person: SubjectRef | None = None,
     ) -> tuple[str, datetime, Made]:
-        """Record one: its id, and by when it is to be acknowledged."""
+        """Record one: its id, and by when it is to be acknowledged. While it is open, the agency erases nothing
+        about this person; where nobody is named, about nobody."""
         require(caller, Function.PARTNER)
         now = self._clock.now()
         received = received_at or now
@@ -50,10 +57,12 @@ class Complaints:
             "due": due.isoformat(),
         }
         sealed: dict[str, Json] = {"reference": reference}
-        change = Change("complaint", stored, _lock(complaint), reference=False, sealed=sealed)
+        writes = _lock(complaint) | {complaints_key(caller.agency)}
+        change = Change("complaint", stored, writes, reference=False, sealed=sealed, subject=person)
+        about = {"subject": subject_detail(person)} if person is not None else {}
 
         async def plan() -> Plan:
-            return Plan("complaint-received", {**stored, **sealed}, change, words=words, id=complaint)
+            return Plan("complaint-received", {**stored, **sealed, **about}, change, words=words, id=complaint)
 
         return complaint, due, await self._administration.make(caller, plan, actor)
 
@@ -112,6 +121,11 @@ class Complaints:
         if row is None or row.agency != caller.agency:
             raise NotAllowed(_NONE)
         return row
+
+
+def complaints_key(agency: str) -> str:
+    """Key of the complaints to an agency."""
+    return f"complaints:{agency}"
 
 
 def _lock(complaint: str) -> frozenset[str | bytes]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections import Counter
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.core import canonical
+from broker.core.canonical import Json
 from broker.core.model import Caller, SubjectRef
 from broker.core.receipt import Audience
+from broker.core.recorded import is_decision
 from broker.core.searchterms import person, terms_of
 from broker.errors import IndexBehind, NotAllowed
 from broker.holds import Holds
@@ -47,13 +50,18 @@ class Erasable(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """What may be erased now. `words` are of those entries whose words the caller's own people wrote."""
+    """What may be erased now. `words` are of those entries whose words the caller's own people wrote, `worded`
+    those that have any. `askers` are who asked for a record in them on the caller's side, `about` the
+    identifiers that they are about."""
 
     entries: tuple[str, ...]
     words: tuple[str, ...]
     directives: tuple[str, ...]
     rulings: frozenset[tuple[str, str]]
     erasable: Erasable
+    worded: frozenset[str] = frozenset()
+    askers: frozenset[str] = frozenset()
+    about: frozenset[SubjectRef] = frozenset()
 
 
 class Finder:
@@ -74,7 +82,7 @@ class Finder:
         if not words_only:
             return found
         only = Erasable(0, found.erasable.words, 0, found.erasable.held, found.erasable.waiting, 0)
-        return Found((), found.words, (), frozenset(), only)
+        return replace(found, entries=(), directives=(), rulings=frozenset(), erasable=only)
 
     async def _about(self, own: frozenset[str], subject: SubjectRef) -> list[Hit]:
         """All that these agencies are party to, and find by this identifier, in every half-year's log."""
@@ -118,6 +126,7 @@ class Finder:
         waiting |= {hit.id for hit in hits if _recorded(hit) in standing} - held
         free = [hit for hit in hits if hit.id not in held and hit.id not in waiting]
         written = [hit for hit in free if hit.full.get("requester") in own]
+        worded = frozenset(hit.id for hit in written if hit.full.get("words"))
         others = Counter(each for hit in free for each in _named_beside(hit, own))
         return Found(
             tuple(hit.id for hit in free),
@@ -126,7 +135,7 @@ class Finder:
             frozenset(rulings),
             Erasable(
                 len(free),
-                sum(bool(hit.full.get("words")) for hit in written),
+                len(worded),
                 len(attached.directives),
                 len(held) + len(attached.held_directives),
                 len(waiting),
@@ -134,6 +143,9 @@ class Finder:
                 dict(sorted(others.items())),
                 _schemes(free, own, subject),
             ),
+            worded,
+            frozenset(_asker(hit.full) for hit in written if is_decision(hit.full)),
+            frozenset({subject}) if subject else frozenset(each for hit in free for each in _about(hit.full)),
         )
 
     async def _whole(self) -> None:
@@ -180,6 +192,22 @@ def _is_own(hit: Hit, own: frozenset[str], asked: frozenset[str]) -> bool:
 def _named_beside(hit: Hit, own: frozenset[str]) -> set[str]:
     """The other agencies that an entry names, told of it or not."""
     return {str(each) for each in (hit.full.get("requester"), hit.full.get("provider")) if each} - own
+
+
+def _asker(full: dict[str, Json]) -> str:
+    actor = full.get("actor")
+    return str(actor.get("id", "")) if isinstance(actor, dict) else ""
+
+
+def _about(full: dict[str, Json]) -> set[SubjectRef]:
+    """The identifiers that an entry was asked by, and matched."""
+    asked, known = full.get("asked_by"), full.get("identifiers")
+    each = [asked, *(known if isinstance(known, list) else ())]
+    return {
+        SubjectRef(str(one["scheme"]), str(one["value"]))
+        for one in each
+        if isinstance(one, dict) and "scheme" in one
+    }
 
 
 def _recorded(hit: Hit) -> str:

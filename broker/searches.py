@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.administration import Administration, Made, subject_detail
 from broker.core import canonical
@@ -49,6 +50,8 @@ class Page(Struct, frozen=True):
     size: int
     log: str = ""
     older: str = ""
+    # The entry of the look itself; empty where this is more of one.
+    entry: str = ""
 
 
 class Searches:
@@ -85,7 +88,13 @@ class Searches:
         noted = await self._note(caller, question, actor, reason, beyond, log, wanted or limit, follow)
         if not log:  # A search does not find itself.
             log, begins = noted.log, min(noted.receipt.index, begins)
-        return await self._read(caller, question, limit, begins, True, log)
+        page = await self._read(caller, question, limit, begins, True, log)
+        return replace(page, entry=noted.event_id)
+
+    async def stays(self, caller: Caller, question: Question, actor: Actor, reason: Reason, since: str) -> None:
+        """That somebody still looks for what comes: an entry again, which names the one that it `since` goes on
+        from. Raises AuditUnavailable: nothing more is shown then."""
+        await self._note(caller, question, actor, Reason(reason.code), None, "", 0, True, since)
 
     async def on(
         self,
@@ -194,6 +203,7 @@ class Searches:
         log: str,
         wanted: int,
         follow: bool,
+        since: str = "",
     ) -> Made:
         detail: dict[str, Json] = {
             "facts": [f"{kind} {value}" for kind, value in question.facts],
@@ -204,6 +214,7 @@ class Searches:
             "log": log or None,
             "limit": wanted,
             "follow": follow,
+            "goes_on": since or None,
             "reason": reason.code,
         }
         return await self._administration.note(caller, "log-searched", detail, actor, words=reason.words)

@@ -18,6 +18,7 @@ from broker.cli import (
     audit_anchor,
     audit_card,
     audit_complaint,
+    audit_erasure,
     audit_export,
     audit_fsck,
     audit_hold,
@@ -35,7 +36,6 @@ from broker.cli import (
     inputs,
     output,
 )
-from broker.cli.audit_erase import erase
 from broker.cli.audit_replay import replay
 from broker.cli.audit_rotate import rotate
 from broker.cli.connection import Link
@@ -60,9 +60,9 @@ app = typer.Typer(
 app.command("replay")(replay)
 app.command("rotate")(rotate)
 app.command("keys")(audit_keys.keys)
-app.command("erase")(erase)
 app.command("scrub")(audit_retention.scrub)
 app.add_typer(audit_hold.app, name="hold")
+app.add_typer(audit_erasure.app, name="erasure")
 app.add_typer(audit_retention.app, name="retention")
 
 EventId = Annotated[

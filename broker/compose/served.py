@@ -16,7 +16,9 @@ from broker.compose.stored import Stored
 from broker.config import Settings
 from broker.core.retention import RetentionPolicy
 from broker.directives import Directives
+from broker.disputes import Disputes
 from broker.erasable import Finder
+from broker.erasing import ErasurePlans
 from broker.erasures import Erasures
 from broker.exchange import Exchange
 from broker.explanations import Explanations
@@ -62,6 +64,7 @@ from broker.standing import Standing
 from broker.store.agreements import AgreementReader
 from broker.store.directives import DirectiveReader
 from broker.store.dropped import DroppedRows
+from broker.store.erasureplans import ErasurePlanRows
 from broker.store.scrub import Scrubber
 from broker.suspensions import Suspensions
 from broker.telemetry import Telemetry
@@ -215,10 +218,13 @@ class Served:
         holds = Holds(g.administration, store.keeping, *on)
         finder = Finder(store.index, store.keeping, holds, g.clock)
         erasures = Erasures(g.administration, finder, holds, store.facts)
+        waiting = ErasurePlanRows(store.database, store.blind)
+        disputes = Disputes(waiting, rows.overrides, rows.accesses, store.reference, g.clock)
+        plans = ErasurePlans(g.administration, erasures, finder, holds, waiting, disputes, store.facts, g.clock)
         retention = Retention(g.administration, store.destroying, store.facts, g.clock, g.kept_for)
         scrubs = Scrubs(g.administration, Scrubber(g.settings.database_url))
         keeping_pb2_grpc.add_KeepingServiceServicer_to_server(
-            KeepingServicer(holds, erasures, retention, scrubs, g.identity, g.telemetry), server
+            KeepingServicer(holds, erasures, plans, retention, scrubs, g.identity, g.telemetry), server
         )
 
     def _add_log(self, server: grpc.aio.Server) -> None:

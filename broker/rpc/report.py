@@ -147,7 +147,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
             raise InvalidRequest("reference", "its number at your agency, and nothing about a person")
         received = parse.when("received_at", request, "received_at")
         words, actor = _words("words", request.words), parse.actor(request.actor)
-        complaint, due, made = await self._complaints.add(caller, reference, received, words, actor)
+        person = parse.subject(request.person, "person") if request.HasField("person") else None
+        complaint, due, made = await self._complaints.add(caller, reference, received, words, actor, person)
         return pb.AddComplaintResponse(
             complaint_id=complaint, due_at=wire.timestamp(due), receipt=wire.receipt(made.receipt)
         )

@@ -1,4 +1,7 @@
-"""Searching the log over the wire: pages of what the caller may see, and what comes after, while it stays."""
+"""Searching the log over the wire: pages of what the caller may see, and what comes after, while it stays.
+
+Staying is an entry again each hour, before anything more is shown.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from broker.v1 import audit_pb2 as pb
 
 MOST = 10_000
 FOLLOW = 1.0  # seconds between looks for what has come
+AGAIN = 3600.0  # seconds after which staying is an entry again
 # Beyond the length of a busy deployment's message.
 _MAX_FACTS = 16
 _NAME = 512
@@ -55,7 +59,8 @@ async def search(searches: Searches, request: pb.SearchRequest, caller: Caller) 
         follow=request.follow,
         log=log,
     )
-    current = page.log
+    current, look = page.log, page.entry
+    noted = asyncio.get_running_loop().time()
     while True:
         if page.found and page.log == current:
             newest = max(newest, page.found[0].hit.index)
@@ -70,6 +75,9 @@ async def search(searches: Searches, request: pb.SearchRequest, caller: Caller) 
             page = await _older(searches, caller, asked, min(left, PAGE), page.beyond, page.log)
     while request.follow:
         await asyncio.sleep(FOLLOW)
+        if asyncio.get_running_loop().time() - noted >= AGAIN:
+            await searches.stays(caller, asked, actor, reason, look)
+            noted = asyncio.get_running_loop().time()
         # Asked before the look: what was appended to a log until it was closed is found by a look after that.
         then = current if log else await searches.current()
         page = await searches.on(caller, asked, newest, newest_first=False, log=current)

@@ -810,6 +810,7 @@ class AddComplaintRequest(_message.Message):
     RECEIVED_AT_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
     words: _builtins.str
     """What it is about; erasable."""
@@ -819,6 +820,12 @@ class AddComplaintRequest(_message.Message):
 
     @_builtins.property
     def actor(self) -> _exchange_pb2.Actor: ...
+    @_builtins.property
+    def person(self) -> _exchange_pb2.SubjectRef:
+        """Whom it is about: kept blind. While it is open the agency erases nothing about them; about nobody, where it
+        is not set.
+        """
+
     def __init__(
         self,
         *,
@@ -826,10 +833,11 @@ class AddComplaintRequest(_message.Message):
         received_at: _timestamp_pb2.Timestamp | None = ...,
         words: _builtins.str = ...,
         actor: _exchange_pb2.Actor | None = ...,
+        person: _exchange_pb2.SubjectRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "received_at", b"received_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "person", b"person", "received_at", b"received_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "received_at", b"received_at", "reference", b"reference", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "person", b"person", "received_at", b"received_at", "reference", b"reference", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,6 +22,8 @@ WITH_BELL = {
     "extension": [{"url": "speaker", "valueString": "ding\x07"}],
 }
 
+KNOWN = ("--policy", "http://example.org/policy")
+
 
 def concept(system: str, code: str) -> dict[str, Any]:
     """A CodeableConcept of one coding."""
@@ -62,16 +64,22 @@ def test_consents_are_recorded_and_written_again(broker: Run, parties: Parties, 
     number = "9912003934"
     us, about = ("--as", parties.requester, *ACTOR), ("--subject", f"nhs-number:{number}")
     file = written(tmp_path / "in.json", bundle(consent(number), consent(number, "deny")))
-    checked = broker("directive", "import", file, *us, "--check", "--json")
+    stranger = broker("directive", "import", file, *us, "--check")
+    assert (stranger.code, "Consent.policy[0].uri: is a policy that nobody here has read" in stranger.err) == (
+        1,
+        True,
+    )
+    checked = broker("directive", "import", file, *us, *KNOWN, "--check", "--json")
     assert checked.code == 0, checked.err
     assert [row["kind"] for row in checked.json] == ["consent", "refusal"]
     assert broker("directive", "list", *about, *us, "--json").json == []
 
-    done = broker("directive", "import", file, *us, "--json")
+    done = broker("directive", "import", file, *us, *KNOWN, "--json")
     assert done.code == 0, done.err
     assert number not in done.out + done.err
     assert done.json[0]["purposes"] == ["direct-care", "emergency-response"]
     assert done.json[0]["verified"] is True
+    assert {tuple(row["policies"]) for row in done.json} == {("http://example.org/policy",)}
     assert "warning: no agreement in force requires this consent" in done.err
     listed = broker("directive", "list", *about, *us, "--json").json
     assert [each["id"] for each in listed] == [each["directive"] for each in done.json]
@@ -115,12 +123,12 @@ def test_nothing_is_recorded_unless_all_is_understood(
     number = "9912003942"
     us, about = ("--as", parties.requester, *ACTOR), ("--subject", f"nhs-number:{number}")
     file = written(tmp_path / "in.json", bundle(consent(number, "deny"), consent(number, **spoil)))
-    result = broker("directive", "import", file, *us)
+    result = broker("directive", "import", file, *us, *KNOWN)
     assert result.code == 1
     assert says in result.err
     assert "nothing was recorded" in result.out
     assert broker("directive", "list", *about, *us, "--json").json == []
-    partly = broker("directive", "import", file, *us, "--partly", "--json")
+    partly = broker("directive", "import", file, *us, *KNOWN, "--partly", "--json")
     assert partly.code == 1
     assert [row["kind"] for row in partly.json] == ["refusal"]
     broker("directive", "withdraw", partly.json[0]["directive"], *us)
@@ -143,7 +151,7 @@ def test_files_that_are_not_whole(
 ) -> None:
     """One page of several, another kind of bundle, or no FHIR at all."""
     us = ("--as", parties.requester, *ACTOR)
-    result = broker("directive", "import", written(tmp_path / "in.json", value), *us)
+    result = broker("directive", "import", written(tmp_path / "in.json", value), *us, *KNOWN)
     assert (result.code, says in result.err) == (1, True), result.err
     missing = broker("directive", "import", tmp_path / "none.json", *us)
     assert (missing.code, "cannot read" in missing.err) == (1, True)

@@ -8,10 +8,11 @@ import pytest
 
 from tests.cli.conftest import Parties, Run, run
 from tests.support.postgres import Server
-from tests.support.running import serving
+from tests.support.running import RunningBroker, serving
 
 NUMBER = "9434765919"
 PERSON = f"nhs-number:{NUMBER}"
+OTHER = ("--reason", "complaint", "--actor-id", "a.okafor", "--role", "dpo")
 WHO = ("--reason", "complaint", "--actor-id", "p.moss", "--role", "records")
 POLICY = """\
 version = 1
@@ -22,6 +23,12 @@ name = "standard"
 months = 84
 schedule = "JS 4.2: disclosure logs, seven years"
 """
+
+
+@pytest.fixture(scope="session")
+def second_seat(running_broker: RunningBroker, parties: Parties) -> str:
+    """A system of the requester's agency beside the first: its records office."""
+    return running_broker.join("clifire", "records", "fire")
 
 
 def _said(broker: Run, who: str) -> None:
@@ -46,19 +53,63 @@ def test_a_person_is_held_released_and_erased(broker: Run, parties: Parties) -> 
     assert [each["reference"] for each in listed.json if each["id"] == hold] == ["CASE-7"]
     other = broker("audit", "hold", "release", hold, *WHO, "--as", parties.provider)
     assert (other.code, "no such hold that your agency may release" in other.err) == (1, True)
-    plan = broker("audit", "erase", *WHO, *mine, stdin=PERSON)
-    assert plan.code == 0, plan.err
-    assert "Nothing has been erased: give --yes to do it." in plan.out
-    held = broker("audit", "erase", "--yes", *WHO, *mine, "--json", stdin=PERSON)
+    looked = broker("audit", "erasure", "look", *WHO, *mine, stdin=PERSON)
+    assert looked.code == 0, looked.err
+    assert "Nothing has been erased" in looked.out
+    held = broker("audit", "erasure", "plan", "--ground", "objection", *WHO, *mine, "--json", stdin=PERSON)
     assert held.code == 0, held.err
-    assert held.json["entries"] == 0
+    assert (held.json["erased"], held.json["entries"]) == (False, 0)
     assert held.json["kept_under_hold"] >= 2
     assert held.json["directives_to_withdraw_first"] == 1
     assert broker("audit", "hold", "release", hold, *WHO, *mine).code == 0
-    done = broker("audit", "erase", "--yes", *WHO, *mine, stdin=PERSON)
+    assert NUMBER not in "".join((placed.out, listed.out, looked.out, held.out))
+
+
+def test_two_people_on_two_systems_erase(broker: Run, parties: Parties, second_seat: str) -> None:
+    """One plans, the other confirms over a connection of its own; the same person or seat twice is refused."""
+    _said(broker, parties.requester)
+    mine, theirs = ("--as", parties.requester), ("--as", second_seat)
+    refused = broker("audit", "erasure", "plan", "--ground", "because", *WHO, *mine, stdin=PERSON)
+    assert (refused.code, "ground: one of not-needed," in refused.err) == (1, True)
+    plan = broker("audit", "erasure", "plan", "--ground", "objection", *WHO, *mine, "--json", stdin=PERSON)
+    assert plan.code == 0, plan.err
+    assert plan.json["entries"] >= 1
+    confirm = ("audit", "erasure", "confirm", plan.json["plan"])
+    assert broker(*confirm, *OTHER, *theirs, stdin=PERSON).code == 2
+    for who in ((*OTHER, *mine), (*WHO, *theirs)):
+        alone = broker(*confirm, "--yes", *who, stdin=PERSON)
+        assert (alone.code, "an erasure takes two people" in alone.err) == (1, True), alone.err
+    look = ("--actor-id", "p.moss", "--role", "records")
+    listed = broker("audit", "erasure", "list", *look, *theirs, "--json")
+    (waiting,) = [each for each in listed.json["plans"] if each["plan"] == plan.json["plan"]]
+    assert (waiting["planned_by"], waiting["ground"], waiting["about"]) == ("p.moss", "objection", "a person")
+    complaint = broker(
+        "audit", "complaint", "add", "--reference", "C-5", "--person", "-", *look, *mine, "--json", stdin=PERSON
+    )
+    assert complaint.code == 0, complaint.err
+    disputed = broker(*confirm, "--yes", *OTHER, *theirs, stdin=PERSON)
+    assert (disputed.code, "complaints to your agency are open" in disputed.err) == (1, True)
+    number = complaint.json["complaint"]
+    assert broker("audit", "complaint", "acknowledge", number, *look, *mine).code == 0
+    closing = ("--outcome", "not-upheld", "--words", "explained")
+    assert broker("audit", "complaint", "close", number, *closing, *look, *mine).code == 0
+    done = broker(*confirm, "--yes", *OTHER, *theirs, stdin=PERSON)
     assert done.code == 0, done.err
     assert "30 days at most" in done.out
-    assert NUMBER not in "".join((placed.out, listed.out, plan.out, held.out, done.out))
+    assert NUMBER not in "".join((plan.out, listed.out, done.out))
+
+
+def test_a_plan_is_refused_to_the_person_or_withdrawn(broker: Run, parties: Parties) -> None:
+    """Under an exemption of the law, which is said; then nobody confirms it."""
+    mine = ("--as", parties.requester)
+    for how in (("refuse", "--exemption", "legal-claims"), ("withdraw",)):
+        plan = broker("audit", "erasure", "plan", "--ground", "objection", *WHO, *mine, "--json", stdin=PERSON)
+        assert plan.code == 0, plan.err
+        ended = broker("audit", "erasure", how[0], plan.json["plan"], *how[1:], *WHO, *mine, "--json")
+        assert ended.code == 0, ended.err
+        assert ended.json["verified"]
+        gone = broker("audit", "erasure", "withdraw", plan.json["plan"], *WHO, *mine)
+        assert (gone.code, "no such plan" in gone.err) == (1, True)
 
 
 def test_what_cannot_be_asked_is_said(broker: Run, parties: Parties) -> None:
@@ -66,7 +117,7 @@ def test_what_cannot_be_asked_is_said(broker: Run, parties: Parties) -> None:
     mine = ("--reference", "CASE-8", *WHO, "--as", parties.requester)
     assert broker("audit", "hold", "add", *mine).code == 2
     assert broker("audit", "hold", "add", "--incident", "x", "--agreement", "y", *mine).code == 2
-    refused = broker("audit", "erase", *WHO, "--as", "operator-cli", stdin=PERSON)
+    refused = broker("audit", "erasure", "look", *WHO, "--as", "operator-cli", stdin=PERSON)
     assert (refused.code, "only a system enrolled as partner or auditor" in refused.err) == (1, True)
     assert broker("audit", "retention", "apply", *WHO).code == 2
     assert broker("audit", "scrub", *WHO).code == 2

@@ -9,6 +9,7 @@ from typing import Any
 
 from broker.cases import StoredAccess, StoredBreach, StoredClearing, StoredComplaint
 from broker.core.canonical import encode
+from broker.core.model import SubjectRef
 from broker.ports import Change
 from broker.queues import StoredOverride
 from tests.support.static_log import ORIGIN
@@ -96,6 +97,8 @@ class MemoryComplaints:
     """Implements `cases.ComplaintStore`."""
 
     rows: dict[str, StoredComplaint] = field(default_factory=dict)
+    # Whom each is about, where somebody was named.
+    about: dict[str, SubjectRef] = field(default_factory=dict)
 
     async def of(
         self, agency: str, since: datetime | None, until: datetime | None, most: int
@@ -122,6 +125,8 @@ class MemoryComplaints:
             received, due = (datetime.fromisoformat(detail[name]) for name in ("received", "due"))
             row = StoredComplaint(detail["id"], detail["agency"], received, due, change.sealed or {})
             self.rows[row.id] = row
+            if change.subject is not None:
+                self.about[row.id] = change.subject
             return
         row, at = self.rows[detail["complaint"]], datetime.fromisoformat(detail["at"])
         if change.kind == "complaint-acknowledged":

@@ -18,6 +18,7 @@ from broker.store.destroying import DestroyingRows
 from broker.store.directives import DirectiveReader
 from broker.store.dropped import DroppedRows
 from broker.store.entryrows import PostgresEntryRows
+from broker.store.erasureplans import ErasurePlanRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
 from broker.store.keeping import KeepingRows
@@ -56,6 +57,7 @@ class Durable:
     breaches: BreachRows
     complaints: ComplaintRows
     keeping: KeepingRows
+    erasure_plans: ErasurePlanRows
     destroying: DestroyingRows
     entries: PostgresEntryRows
     anchors: AnchorRows
@@ -107,6 +109,7 @@ async def durable(
             BreachRows(database),
             ComplaintRows(database, seals),
             KeepingRows(database, blind, search.terms),
+            ErasurePlanRows(database, blind),
             DestroyingRows(database, seals, ring),
             PostgresEntryRows(database, seals, search),
             AnchorRows(database),

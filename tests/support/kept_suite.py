@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from broker import cases, entryrows, keeping, past, ports
+from broker import cases, entryrows, erasureplans, keeping, past, ports
 from broker.access import Wanted as AccessWanted
 from broker.anchor import hourly
 from broker.anchor.hourly import Anchor
@@ -40,6 +40,7 @@ STORE = (
     cases.BreachStore,
     cases.ComplaintStore,
     keeping.Keeping,
+    erasureplans.ErasurePlanStore,
     entryrows.EntryRows,
     past.Past,
     hourly.AnchorTable,
@@ -48,7 +49,7 @@ STORE = (
 # Those that no store implements; and what PostgreSQL alone does, which tests/keeping kills at every step.
 OTHERS = (ports.TimeStamps, hourly.Stamps, keeping.Destroying, keeping.Scrubbing)
 # Reckoned from the key at hand: nothing is asked that could fail.
-RECKONED = frozenset({"Keeping.blind"})
+RECKONED = frozenset({"Keeping.blind", "ErasurePlanStore.subject"})
 WHY = Reason("complaint", "somebody asked")
 NAMED = replace(ACTOR, id="p.moss", role="caldicott-guardian", name="Pat Moss")
 
@@ -176,6 +177,32 @@ def _is_attached(_: Stage, made: Hung, result: Any, __: bool) -> None:
 
 def _is_none_missed(_: Stage, __: Draft, result: Any, ___: bool) -> None:
     assert result is None
+
+
+# Erasures that wait for a second person, and what stands in their way.
+
+
+async def _an_erasure_plan(stage: Stage) -> tuple[str, SubjectRef]:
+    """Its id, and whom it is about."""
+    while await stage.indexed():
+        pass
+    subject = stage.person()
+    plan, _, _ = await stage.erasing.plan(COUNCIL, subject, "unlawful", NAMED, WHY)
+    return plan.id, subject
+
+
+def _are_planned(stage: Stage, made: tuple[str, SubjectRef], result: Any, __: bool) -> None:
+    (plan,) = result
+    assert (plan.id, plan.subject) == (made[0], stage.erasure_plans.subject(made[1]))
+    assert (plan.ground, plan.proposal.actor, plan.entries) == ("unlawful", NAMED.id, ())
+
+
+async def _disputed(stage: Stage, made: Draft) -> Any:
+    return await stage.erasure_plans.disputed([made.id], (), (), datetime.now(UTC))
+
+
+def _is_disputed(_: Stage, made: Draft, result: Any, __: bool) -> None:
+    assert [(each.kind, each.entry) for each in result] == [("review", made.id)]
 
 
 # Entries taken away.
@@ -349,6 +376,10 @@ ROWS: dict[str, Row] = {
     "Keeping.attached": Row(_a_hung, _attached, _is_attached),
     "Keeping.missed": Row(a_found_entry, lambda s, _: s.keeping.missed(), _is_none_missed),
     "EntryRows.halves": Row(a_place, lambda s, _: s.entries.halves(), _are_halves),
+    "ErasurePlanStore.planned": Row(
+        _an_erasure_plan, lambda s, m: s.erasure_plans.planned({COUNCIL.agency}, m[0]), _are_planned
+    ),
+    "ErasurePlanStore.disputed": Row(an_override, _disputed, _is_disputed),
     "EntryRows.span": Row(a_place, _span, _is_span),
     "EntryRows.rows": Row(a_place, lambda s, m: s.entries.rows(ORIGIN, Wanted(), m[0], m[0] + 1), _are_entries),
     "EntryRows.proofs": Row(_a_provable, lambda s, m: s.entries.proofs(ORIGIN, [m[0]], m[0] + 1), _are_proofs),

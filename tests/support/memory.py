@@ -63,6 +63,7 @@ from broker.ports import (
 )
 from broker.workers import Beat
 from tests.support.cases import MemoryCases
+from tests.support.erasureplans import MemoryErasurePlans
 from tests.support.keeping import MemoryKeeping
 from tests.support.queues import MemoryQueues
 from tests.support.values import replace
@@ -133,6 +134,7 @@ class MemoryStore:
         self.facts = MemoryFacts(self)
         self.reference = MemoryReference(self)
         self.keeping = MemoryKeeping(self)
+        self.erasure_plans = MemoryErasurePlans(self)
 
     def moved(self, *keys: str | bytes, reference: bool = False) -> int:
         """A change of these keys: the new count."""
@@ -342,7 +344,8 @@ class MemoryLog:
         elif change.kind == "directive-withdrawal":
             ids: Any = detail["ids"]
             store.withdrawn.update(ids)
-        elif change.kind in ("hold", "hold-released", "erasure"):
+        elif change.kind in ("hold", "hold-released", "erasure", "erasure-plan", "erasure-plan-ended"):
+            store.erasure_plans.apply(change)
             store.keeping.apply(change)
             store.moved(*change.writes)
             return

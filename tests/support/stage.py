@@ -25,8 +25,11 @@ from broker.core.directory import Agency
 from broker.core.keys import Signer
 from broker.core.model import Function, Request, SubjectRef
 from broker.directives import Directives
+from broker.disputes import Disputes
 from broker.entryrows import EntryRows
 from broker.erasable import Finder
+from broker.erasing import ErasurePlans
+from broker.erasureplans import ErasurePlanStore
 from broker.erasures import Erasures
 from broker.exchange import Exchange
 from broker.holds import Holds
@@ -117,6 +120,7 @@ class Stage:
     breaches: BreachStore
     complained: ComplaintStore
     keeping: Keeping
+    erasure_plans: ErasurePlanStore
     entries: EntryRows
     anchors: AnchorTable
     provable: ProvableLog
@@ -175,6 +179,17 @@ class Stage:
         self.holds = Holds(self.administration, self.keeping, *queues)
         self.finder = Finder(self.search, self.keeping, self.holds, self.clock)
         self.erasures = Erasures(self.administration, self.finder, self.holds, self.facts)
+        self.disputes = Disputes(self.erasure_plans, self.overridden, self.accesses, self.reference, self.clock)
+        self.erasing = ErasurePlans(
+            self.administration,
+            self.erasures,
+            self.finder,
+            self.holds,
+            self.erasure_plans,
+            self.disputes,
+            self.facts,
+            self.clock,
+        )
 
     async def furnish(self) -> None:
         """Agencies, systems, record types, and one agreement for a type without effects and one with."""
@@ -317,6 +332,7 @@ async def memory_stage() -> AsyncIterator[Stage]:
         port(store.cases.breaches),
         port(store.cases.complaints),
         port(store.keeping),
+        port(store.erasure_plans),
         port(MemoryRows(store)),
         port(MemoryAnchors(store.clock)),
         log,
@@ -369,6 +385,7 @@ async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
             made.breaches,
             made.complaints,
             made.keeping,
+            made.erasure_plans,
             made.entries,
             made.anchors,
             made.reader,
