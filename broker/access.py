@@ -8,25 +8,21 @@ long it took does not tell either.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from msgspec import Struct
 
-from broker import law
 from broker.administration import Administration, Made, Plan, named, subject_detail
+from broker.answers import Answers, Stands, lock
 from broker.cases import AccessStore, StoredAccess
-from broker.clearing import Holdings, Ruling, check_ruling, when
-from broker.core import canonical
+from broker.clearing import Holdings, Ruling, TooMany, check_ruling
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.core.reports import subject
 from broker.core.reports.document import Document
-from broker.core.reports.subject import Scope, Told
 from broker.core.reports.times import month_after
-from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
+from broker.errors import InvalidRequest, NotAllowed
 from broker.ids import entry_id
 from broker.law import exemptions
 from broker.ports import Asked, Change, Clock, FactsSource, LogView, Reads, ReferenceSource
@@ -39,7 +35,6 @@ MOST_SUBJECTS = 8
 BUCKET = 1.0  # seconds
 # Under this key stand the requests that are open: whoever erases something read them.
 ACCESSES = "accesses"
-_NONE = "there is no such request for access that your agency may see"
 
 
 class Wanted(Struct, frozen=True):
@@ -70,10 +65,9 @@ class Accesses:
         self._store = store
         self._searches = searches
         self._holdings = Holdings(searches, reference)
-        self._log = log
         self._facts = facts
         self._clock = clock
-        self._bucket = bucket
+        self._answers = Answers(administration, store, searches, self._holdings, log, facts, clock, bucket)
         self._seats = Seats(1, "looks at requests for access")
 
     async def start(
@@ -99,7 +93,7 @@ class Accesses:
             "at": now.isoformat(),
             "due": due.isoformat(),
         }
-        change = Change("access-start", stored, _lock(access) | {ACCESSES}, reference=False, sealed=asked)
+        change = Change("access-start", stored, lock(access) | {ACCESSES}, reference=False, sealed=asked)
         detail: dict[str, Json] = {
             **stored,
             **asked,
@@ -111,9 +105,12 @@ class Accesses:
 
         return access, due, await self._administration.make(caller, plan, actor)
 
-    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[tuple[StoredAccess, int]], Made]:
+    async def listed(
+        self, caller: Caller, actor: Actor
+    ) -> tuple[list[tuple[StoredAccess, int | None]], Made]:
         """Those that are open, of every controller, each with how many entries the caller's agency has yet to
-        decide. Nothing says whom they are about, or who else has entries."""
+        decide; None where it has too many for one request. Nothing says whom they are about, or who else has
+        entries."""
         _may(caller)
         found = await self._store.open(OPEN)
         made = await self._administration.note(
@@ -122,22 +119,25 @@ class Accesses:
         with self._seats.one(caller.name):
             return [(row, await self._undecided(caller, row)) for row in found], made
 
-    async def _undecided(self, caller: Caller, row: StoredAccess) -> int:
+    async def _undecided(self, caller: Caller, row: StoredAccess) -> int | None:
         if not row.asked:  # erased
             return 0
-        own = await self._holdings.of(caller, row)
+        try:
+            own = await self._holdings.of(caller, row)
+        except TooMany:
+            return None
         return len(own.keys() - {each.entry for each in await self._store.cleared(row.id, caller.agency)})
 
     async def draft(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> tuple[Document, Made]:
         """The caller's own entries, each as it would be told, and how it stands. The look is an entry."""
         _may(caller)
-        row = await self._row(access)
+        row = await self._answers.row(access)
         _need(reason)
         made = await self._administration.note(
             caller, "access-viewed", {"access": access, "reason": reason.code}, actor, words=reason.words
         )
         with self._seats.one(caller.name):
-            scope, own = await self._scope(row), await self._holdings.of(caller, row)
+            scope, own = await self._answers.scope(row), await self._holdings.of(caller, row)
         cleared = {each.entry: each.code for each in await self._store.cleared(access, caller.agency)}
         reasons = exemptions.load()
 
@@ -148,7 +148,7 @@ class Accesses:
             return f"left out: {code}, {reasons[code].source}" if code else "to be told"
 
         rows = [(self._holdings.told(seen), status(seen.hit.id)) for seen in own.values()]
-        return subject.draft(scope, rows), made
+        return subject.draft(scope, rows, self._holdings.agencies()), made
 
     async def clear(
         self, caller: Caller, access: str, entries: Sequence[str], ruling: Ruling, actor: Actor
@@ -166,7 +166,7 @@ class Accesses:
 
         async def plan() -> Plan:
             policy = (await self._facts.read(Asked((), caller.name, ()))).policy
-            row = await self._row(access)
+            row = await self._answers.row(access)
             if row.issued_at is not None:
                 raise InvalidRequest("access_id", "was answered already; begin another")
             own = await self._holdings.of(caller, row)
@@ -182,74 +182,21 @@ class Accesses:
                 "code": ruling.code,
                 "at": now.isoformat(),
             }
-            change = Change("access-clearing", stored, _lock(access), reference=False)
+            change = Change("access-clearing", stored, lock(access), reference=False)
             detail: dict[str, Json] = {**stored, "by": {"id": actor.id, "role": actor.role, "name": actor.name}}
             words = "\n".join(part for part in (ruling.words, ruling.opinion) if part)
-            return Plan("access-cleared", detail, change, Reads(policy, _lock(access)), words)
+            return Plan("access-cleared", detail, change, Reads(policy, lock(access)), words)
 
         made = await self._administration.make(caller, plan, actor)
         return counted[0], made
 
+    async def preview(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> tuple[Stands, Made]:
+        """As `Answers.preview`."""
+        return await self._answers.preview(caller, access, actor, reason)
+
     async def issue(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> tuple[Document, Made]:
-        """The answer: what every controller concerned has cleared. From the first time on nothing more is.
-
-        Only whoever began it, and auditors. Raises InvalidRequest, NotAllowed, AuditUnavailable.
-        """
-        begun = self._clock.loop_time()
-        _may(caller)
-        _need(reason)
-        row = await self._row(access)
-        if caller.function is not Function.AUDITOR and row.agency != caller.agency:
-            raise NotAllowed(_NONE)
-        scope = await self._scope(row)
-        made = await self._close(caller, access, actor, reason)
-        whose: dict[str, set[str]] = {}
-        for entry, agency in await self._store.told(access):
-            whose.setdefault(entry, set()).add(agency)
-        told = [each for entry in whose if (each := await self._cleared(entry, whose[entry])) is not None]
-        document = subject.answer(scope, told)
-        buckets = max(1, math.ceil((self._clock.loop_time() - begun) / self._bucket))
-        await self._clock.until(begun + buckets * self._bucket)
-        return document, made
-
-    async def _close(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> Made:
-        async def plan() -> Plan:
-            policy = (await self._facts.read(Asked((), caller.name, ()))).policy
-            row = await self._row(access)
-            detail: dict[str, Json] = {"access": access, "reason": reason.code}
-            if row.issued_at is not None:
-                return Plan("access-answer-viewed", detail, None, words=reason.words)
-            stored = {**detail, "id": access, "at": self._clock.now().isoformat()}
-            change = Change("access-issue", stored, _lock(access), reference=False)
-            return Plan("access-answered", detail, change, Reads(policy, _lock(access)), reason.words)
-
-        return await self._administration.make(caller, plan, actor)
-
-    async def _row(self, access: str) -> StoredAccess:
-        row = await self._store.by_id(access)
-        if row is None or not row.asked:
-            raise NotAllowed(_NONE)
-        return row
-
-    async def _scope(self, row: StoredAccess) -> Scope:
-        own, *earlier = await self._searches.reach(row.log)
-        size = row.index + 1
-        for done, end, log in ((own.done, size, own.log), *((p.done, p.size, p.log) for p in earlier)):
-            if done < end:
-                raise AuditUnavailable(
-                    f"the search index reaches {done} of {end} entries of {log}; try again in a moment"
-                )
-        root = await self._log.root(size, row.log)
-        asked: Any = row.asked
-        return Scope(
-            row.log,
-            size,
-            root.hex(),
-            tuple((page.log, page.size) for page in earlier),
-            when(asked["since"]),
-            when(asked["until"]),
-            asked["deceased"],
-        )
+        """As `Answers.issue`."""
+        return await self._answers.issue(caller, access, actor, reason)
 
     async def _left(self, caller: Caller, access: str, own: dict[str, Seen]) -> list[str]:
         done = {each.entry for each in await self._store.cleared(access, caller.agency)}
@@ -257,20 +204,6 @@ class Accesses:
         if not left:
             raise InvalidRequest("entries", "nothing of yours is left to decide")
         return left
-
-    async def _cleared(self, entry: str, by: set[str]) -> Told | None:
-        """What is told of an entry; None where an agency that is party to it has not cleared it."""
-        try:
-            hit = await self._searches.entry(entry)
-        except KeyError:
-            return None
-        concerned = {agency for agency in (hit.requester, hit.provider) if agency}
-        if not concerned or not concerned <= by or not hit.full:
-            return None  # not cleared by all, or erased since
-        # What its requester has given up is nobody's to tell.
-        view = hit.views.get("requester") if hit.requester else None
-        opened = canonical.decode_object(view) if view else None
-        return subject.told(entry, hit.index, hit.at, opened, hit.full, self._holdings.names(), law.load())
 
 
 def _may(caller: Caller) -> None:
@@ -289,7 +222,3 @@ def _check(wanted: Wanted, reason: Reason) -> None:
         raise InvalidRequest("subjects", f"1 to {MOST_SUBJECTS} identifiers of the one person")
     if wanted.since and wanted.until and wanted.until <= wanted.since:
         raise InvalidRequest("until", "is not after since")
-
-
-def _lock(access: str) -> frozenset[str | bytes]:
-    return frozenset({f"access:{access}"})

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -227,6 +227,13 @@ class Hits(Struct, frozen=True):
     older: str = ""
 
 
+class Remains(Struct, frozen=True):
+    """What there is of an entry: when it was made, and whether any party keeps its views."""
+
+    at: datetime
+    kept: bool
+
+
 class LogSearch(Protocol):
     """The search index of all logs, each by itself."""
 
@@ -248,6 +255,9 @@ class LogSearch(Protocol):
 
     async def entry(self, entry: str) -> Hit:
         """An entry by its id, in whichever log. KeyError where there is none."""
+
+    async def remains(self, entries: Sequence[str]) -> dict[str, Remains]:
+        """What there is of these entries, a bounded number, by id; those that do not exist are left out."""
 
     async def progress(self) -> tuple[int, int]:
         """Entries in the index, and in the log, of the current one."""

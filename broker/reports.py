@@ -21,13 +21,16 @@ from broker.core.reports.agency import Dealings
 from broker.core.reports.breach import Affected
 from broker.core.reports.complaints import Complaint, Received
 from broker.core.reports.document import MOST, Document
+from broker.core.reports.names import named
 from broker.core.reports.overrides import Review, Used
 from broker.core.reports.performance import Month, bounds
 from broker.core.reports.snooping import Names, Signs, Watched
+from broker.core.reports.times import day
 from broker.core.searchterms import Question
 from broker.desk import silent
 from broker.errors import InvalidRequest, NotAllowed
-from broker.looks import Look, Progress, Wanted
+from broker.figures import Figures
+from broker.looks import By, Look, Progress, Wanted
 from broker.ports import Clock, ReferenceSource
 from broker.queues import OverrideStore
 from broker.searches import Searches
@@ -49,6 +52,7 @@ class Reports:
         complaints: ComplaintStore,
         reference: ReferenceSource,
         clock: Clock,
+        figures: Figures,
         seconds: Callable[[], tuple[tuple[str, str], ...]],
     ) -> None:
         self._administration = administration
@@ -58,6 +62,7 @@ class Reports:
         self._complaints = complaints
         self._reference = reference
         self._clock = clock
+        self._figures = figures
         self._seconds = seconds
         self._seats = Seats(1, "reports")
         self._kinds: dict[str, Callable[[Look], Awaitable[Document]]] = {
@@ -88,8 +93,12 @@ class Reports:
                 caller, "report-made", _detail(wanted, reason), actor, words=reason.words
             )
             await self._reference.refresh()
-            look = Look(self._searches, caller, wanted, made, breach, progress or Progress())
-            return await self._kinds[wanted.report](look), made
+            reference = self._reference.current
+            by = By(actor, reason, reference.agencies)
+            look = Look(self._searches, caller, wanted, made, breach, progress or Progress(), by)
+            document = await self._kinds[wanted.report](look)
+            titled = replace(document, title=_titled(document, by, wanted))
+            return named(titled, reference.agencies, reference.law), made
 
     async def breaches(self, caller: Caller, actor: Actor) -> tuple[list[StoredBreach], Made]:
         """Suspected breaches that a review began: the caller's agency's, for auditors everybody's."""
@@ -199,12 +208,19 @@ class Reports:
 
     async def _performance(self, look: Look) -> Document:
         since = look.wanted.since
-        month = Month(_day(since) if since else date.min, self._reference.current.law)
-        # Counts of a whole month leave, and nothing else does.
-        eyes = replace(look.caller, function=Function.AUDITOR)
-        async for each in look.lines(caller=eyes):
-            month.add(each)
-        return month.document(await look.facts(whose=False), self._seconds())
+        first = _day(since) if since else date.min
+
+        async def count() -> Document:
+            month = Month(first, self._reference.current.law)
+            # Counts of a whole month leave, and nothing else does.
+            eyes = replace(look.caller, function=Function.AUDITOR)
+            async for each in look.lines(caller=eyes):
+                month.add(each)
+            facts = await look.facts(whose=False)
+            look.check_whole()
+            return month.document(facts, self._seconds())
+
+        return await self._figures.published(look.caller, first, look.by.actor, count)
 
     async def _complained(self, look: Look) -> Document:
         wanted, received = look.wanted, Received(self._clock.now())
@@ -219,6 +235,21 @@ class Reports:
 def _named(wanted: Wanted) -> tuple[tuple[str, str], ...]:
     facts = (("system", wanted.system), ("agreement", wanted.agreement), ("agency", wanted.agency))
     return tuple((kind, value) for kind, value in facts if value)
+
+
+def _titled(document: Document, by: By, wanted: Wanted) -> str:
+    """Its title, whose it is, and of which days on a clock in the United Kingdom."""
+    whose = [by.agencies[wanted.agency].name] if wanted.agency in by.agencies else []
+    if wanted.report == "performance":  # its month is a fact of it
+        return document.title
+    days = ""
+    if wanted.since is not None:
+        last = wanted.until - timedelta(microseconds=1) if wanted.until else None
+        first = day(_day(wanted.since))
+        days = f"{first} to {day(_day(last))}" if last else f"from {first} on"
+    elif wanted.until is not None:
+        days = f"until {day(_day(wanted.until - timedelta(microseconds=1)))}"
+    return ", ".join(filter(None, (document.title, *whose, days)))
 
 
 def _detail(wanted: Wanted, reason: Reason) -> dict[str, Json]:

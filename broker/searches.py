@@ -8,7 +8,7 @@ are that they may not see: a page holds what may be seen, and where to go on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,7 +20,7 @@ from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Audience
 from broker.core.searchterms import CALLS_REFUSED, KINDS, Question, term, terms_of
 from broker.errors import InvalidRequest, NotAllowed
-from broker.ports import Hit, Hits, LogSearch
+from broker.ports import Hit, Hits, LogSearch, Remains
 
 PAGE = 200
 _CHUNK = 200
@@ -144,6 +144,10 @@ class Searches:
     async def entry(self, entry: str) -> Hit:
         """An entry by its id, in whichever log; whoever asks owns who may see it. KeyError if there is none."""
         return await self._index.entry(entry)
+
+    async def remains(self, entries: Sequence[str]) -> dict[str, Remains]:
+        """What there is of these entries, at most some hundreds, by id."""
+        return await self._index.remains(entries)
 
     async def progress(self) -> tuple[int, int]:
         """Entries in the index, and in the log."""

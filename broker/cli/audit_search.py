@@ -131,6 +131,7 @@ def _show(hit: pb.SearchHit, log: str, newest: str, as_json: bool) -> None:
     """A line. Indices are each log's own: those of another than the newest that is shown are named with it."""
     import json
 
+    from broker.core.acted import acted_for
     from broker.core.rotation import split_origin
 
     view = json.loads(hit.view)
@@ -149,6 +150,7 @@ def _show(hit: pb.SearchHit, log: str, newest: str, as_json: bool) -> None:
     told = [view.get(key) for key in ("event", "outcome", "code", "record_type", "provider", "agreement")]
     who, actor = view.get("requester") or "", view.get("actor") or {}
     by = f" by {actor['id']} ({actor.get('role') or 'no role'})" if actor.get("id") else ""
+    by += f" of {acted_for(view)}" if by and acted_for(view) != who else ""
     place = str(hit.index) if log == newest else f"{split_origin(log)[1]}:{hit.index}"
     output.say(f"{place:>8}  {at}  {who:<12} {' '.join(str(each) for each in told if each)}{by}")
 

@@ -23,6 +23,7 @@ from broker.erasures import Erasures
 from broker.exchange import Exchange
 from broker.explanations import Explanations
 from broker.exports import Exports
+from broker.figures import Figures
 from broker.holds import Holds
 from broker.late import LateRecords
 from broker.limits import Limits
@@ -208,6 +209,7 @@ class Served:
             rows.complaints,
             store.reference,
             g.clock,
+            Figures(g.administration, rows.figures, store.facts, g.clock),
             g.telemetry.took,
         )
         accesses = Accesses(g.administration, rows.accesses, self._searches, store.reader, *on)

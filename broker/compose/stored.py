@@ -19,7 +19,7 @@ from broker.keys import FolderKeys
 from broker.ports import Clock
 from broker.store.anchors import AnchorRows
 from broker.store.blind import Blind
-from broker.store.cases import AccessRows, BreachRows, ComplaintRows
+from broker.store.cases import AccessRows, BreachRows, ComplaintRows, FiguresRows
 from broker.store.chain import Chain
 from broker.store.destroying import DestroyingRows
 from broker.store.entryrows import PostgresEntryRows
@@ -53,6 +53,7 @@ class Rows:
     accesses: AccessRows
     breaches: BreachRows
     complaints: ComplaintRows
+    figures: FiguresRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
         AccessRows(database, seals),
         BreachRows(database),
         ComplaintRows(database, seals),
+        FiguresRows(database),
     )
     kept = KeepingRows(database, blind, index.terms), DestroyingRows(database, seals, ring)
     reference = ReferenceReader(database)

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from broker.core.acted import DECIDED, acted_for
 from broker.core.model import SubjectRef
 from broker.core.receipt import Audience
 
@@ -87,12 +88,15 @@ def terms_of(
     """The terms by which one audience finds an entry: from its own `view`, and of the full one what it said."""
     found = set(_shared(full if view is None else view))
     if audience is Audience.FULL:
-        found |= set(_own(full)) | set(_matched(full)) | set(_whole(full))
+        found |= set(_spoken(full)) | set(_own(full)) | set(_matched(full)) | set(_whole(full))
     elif audience is Audience.PROVIDER:
         found |= set(_matched(full)) | set(_actor(full))
+        # What its own human and system did.
+        found |= set(_system(full)) if full.get("event") in DECIDED else set()
         found |= {term("purpose", str(full["purpose"]))} if full.get("purpose") else set()
     else:
-        found |= set(_own(full))
+        # Who decided on a request is the provider's to know.
+        found |= set(_own(full)) | (set() if full.get("event") in DECIDED else set(_spoken(full)))
     return frozenset(found)
 
 
@@ -128,11 +132,19 @@ def _actor(full: Mapping[str, Any]) -> Iterator[str]:
                 yield term(kind, str(value))
 
 
+def _spoken(full: Mapping[str, Any]) -> Iterator[str]:
+    """Whose human and system it was."""
+    yield from _actor(full)
+    yield from _system(full)
+
+
+def _system(full: Mapping[str, Any]) -> Iterator[str]:
+    if (agency := acted_for(full)) and (system := full.get("system")):
+        yield term("system", f"{agency}/{system}")
+
+
 def _own(full: Mapping[str, Any]) -> Iterator[str]:
     """What the requester's system said itself."""
-    yield from _actor(full)
-    if (agency := full.get("requester")) and (system := full.get("system")):
-        yield term("system", f"{agency}/{system}")
     for kind in ("purpose", "incident"):
         if value := full.get(kind):
             yield term(kind, str(value))

@@ -95,7 +95,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
                 agency=each.agency,
                 started_at=wire.timestamp(each.started_at),
                 due_at=wire.timestamp(each.due_at),
-                left=left,
+                left=left or 0,
+                many=left is None,
             )
             for each, left in found
         ]
@@ -122,6 +123,22 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         actor = parse.actor(request.actor)
         cleared, made = await self._accesses.clear(caller, access, entries, ruling, actor)
         return pb.ClearAccessResponse(cleared=cleared, receipt=wire.receipt(made.receipt))
+
+    @unary
+    async def PreviewAccess(
+        self, request: pb.PreviewAccessRequest, caller: Caller
+    ) -> pb.PreviewAccessResponse:
+        """How it stands."""
+        access = parse.identifier("access_id", request.access_id)
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        stands, made = await self._accesses.preview(caller, access, actor, reason)
+        return pb.PreviewAccessResponse(
+            answered=stands.answered,
+            told=stands.told,
+            left_out=stands.left_out,
+            undecided=stands.undecided,
+            receipt=wire.receipt(made.receipt),
+        )
 
     @streamed
     async def IssueAccess(self, request: pb.IssueAccessRequest, caller: Caller) -> AsyncIterator[pb.ReportPart]:
@@ -194,6 +211,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
                 none=document.none,
                 made_at=wire.timestamp(self._clock.now()),
                 receipt=wire.receipt(made.receipt),
+                names=[pb.ReportName(kind=kind, code=code, name=name) for kind, code, name in document.names],
             )
         )
         for table in document.tables:
@@ -204,7 +222,7 @@ def _table(table: Table) -> Iterator[pb.ReportPart]:
     head = pb.ReportTable(
         heading=table.heading,
         caption=table.caption,
-        columns=[pb.ReportColumn(key=each.key, head=each.head) for each in table.columns],
+        columns=[pb.ReportColumn(key=each.key, head=each.head, kind=each.kind) for each in table.columns],
         notes=table.notes,
         chart=table.chart,
     )

@@ -8,7 +8,7 @@ not there all the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, NoReturn
@@ -17,7 +17,7 @@ import asyncpg
 
 from broker.core.receipt import Audience
 from broker.errors import BrokerError, IndexBehind, IntegrityError
-from broker.ports import Hit, Hits
+from broker.ports import Hit, Hits, Remains
 from broker.store.indexing import NO_TIME, Indexing, made_at, reach
 from broker.store.packed import Openings, unpack
 from broker.store.pool import Database, one
@@ -63,6 +63,13 @@ select e.idx, s.at, e.id, e.leaf, l.origin, v.key, v.views, v.requester_agency, 
 from entry e join log l on l.id = e.log
 left join search s on (s.log, s.idx) = (e.log, e.idx) left join view v on (v.log, v.idx) = (e.log, e.idx)
 where e.id = $1
+"""
+_REMAINS = """
+select e.idx, e.id, e.leaf, s.at,
+       exists (select from view v join view_key k on k.id = v.key
+               where (v.log, v.idx) = (e.log, e.idx) and k.wrapped is not null) as kept
+from entry e left join search s on (s.log, s.idx) = (e.log, e.idx)
+where e.id = any ($1::uuid[])
 """
 # One statement, so one moment: a rebuild takes away rows and the count of them together.
 _WITHIN = """
@@ -165,6 +172,17 @@ class SearchIndex:
         if (at := row["at"] or made_at(row["leaf"], None)) is None:
             raise IndexBehind(NO_TIME.format(row["idx"]))
         return await self._hit({**row, "at": at}, row["origin"])
+
+    async def remains(self, entries: Sequence[str]) -> dict[str, Remains]:
+        """As `LogSearch.remains`. A month's views end with its key, whether their rows have gone or not."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_REMAINS, list(entries))
+        found = dict[str, Remains]()
+        for row in rows:
+            if (at := row["at"] or made_at(row["leaf"], None)) is None:
+                raise IndexBehind(NO_TIME.format(row["idx"]))
+            found[str(row["id"])] = Remains(at, row["kept"])
+        return found
 
     async def within(
         self, terms: frozenset[str], start: int, end: int, limit: int, log: int

@@ -13,7 +13,7 @@ from broker.keys import FolderKeys
 from broker.store.agreements import AgreementReader
 from broker.store.anchors import AnchorRows
 from broker.store.blind import Blind
-from broker.store.cases import AccessRows, BreachRows, ComplaintRows
+from broker.store.cases import AccessRows, BreachRows, ComplaintRows, FiguresRows
 from broker.store.destroying import DestroyingRows
 from broker.store.directives import DirectiveReader
 from broker.store.dropped import DroppedRows
@@ -56,6 +56,7 @@ class Durable:
     accesses: AccessRows
     breaches: BreachRows
     complaints: ComplaintRows
+    figures: FiguresRows
     keeping: KeepingRows
     erasure_plans: ErasurePlanRows
     destroying: DestroyingRows
@@ -108,6 +109,7 @@ async def durable(
             AccessRows(database, seals),
             BreachRows(database),
             ComplaintRows(database, seals),
+            FiguresRows(database),
             KeepingRows(database, blind, search.terms),
             ErasurePlanRows(database, blind),
             DestroyingRows(database, seals, ring),

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from broker import cases, entryrows, erasureplans, keeping, past, ports
+from broker import cases, entryrows, erasureplans, figures, keeping, past, ports
 from broker.access import Wanted as AccessWanted
 from broker.anchor import hourly
 from broker.anchor.hourly import Anchor
@@ -37,6 +37,7 @@ from tests.support.world import ACTOR, caller
 
 STORE = (
     cases.AccessStore,
+    figures.FiguresStore,
     cases.BreachStore,
     cases.ComplaintStore,
     keeping.Keeping,
@@ -96,8 +97,41 @@ def _are_cleared(_: Stage, made: Access, result: Any, __: bool) -> None:
     assert [(each.entry, each.agency, each.code) for each in result] == [(made.entry, made.agency, "")]
 
 
+async def _an_answer(stage: Stage) -> Access:
+    """One that was given, with its entry in it."""
+    made = await _an_access(stage)
+    issued: dict[str, Any] = {
+        "id": made.id,
+        "access": made.id,
+        "at": stage.clock.now().isoformat(),
+        "told": [made.entry],
+    }
+    lock: frozenset[str | bytes] = frozenset({f"access:{made.id}"})
+    change = Change("access-issue", issued, lock, reference=False)
+    assert isinstance(await stage.log.change(a_draft(), change), Appended)
+    return made
+
+
 def _are_told(_: Stage, made: Access, result: Any, __: bool) -> None:
-    assert result == [(made.entry, made.agency)]
+    assert result == [made.entry]
+
+
+async def _a_month(stage: Stage) -> date:
+    """One that was published; each call another."""
+    month = date(1000 + int(uuid.uuid4()) % 8000, 1, 1)
+    stored: dict[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "month": month.isoformat(),
+        "at": stage.clock.now().isoformat(),
+        "page": {"facts": [["Month", "January"]], "tables": []},
+    }
+    change = Change(figures.KIND, stored, frozenset({f"figures:{month}"}), reference=False)
+    assert isinstance(await stage.log.change(a_draft(), change), Appended)
+    return month
+
+
+def _is_published(_: Stage, month: date, result: Any, __: bool) -> None:
+    assert (result.month, result.page) == (month, {"facts": [["Month", "January"]], "tables": []})
 
 
 async def _a_breach(stage: Stage) -> Draft:
@@ -367,7 +401,9 @@ ROWS: dict[str, Row] = {
     "AccessStore.open": Row(_an_access, lambda s, _: s.accesses.open(100_000), _is_among_open),
     "AccessStore.by_id": Row(_an_access, lambda s, m: s.accesses.by_id(m.id), _is_access),
     "AccessStore.cleared": Row(_an_access, lambda s, m: s.accesses.cleared(m.id, m.agency), _are_cleared),
-    "AccessStore.told": Row(_an_access, lambda s, m: s.accesses.told(m.id), _are_told),
+    "AccessStore.rulings": Row(_an_access, lambda s, m: s.accesses.rulings(m.id), _are_cleared),
+    "AccessStore.told": Row(_an_answer, lambda s, m: s.accesses.told(m.id), _are_told),
+    "FiguresStore.month": Row(_a_month, lambda s, month: s.published.month(month), _is_published),
     "BreachStore.of": Row(_a_breach, lambda s, d: s.breaches.of(whose(d), 2), _are_breaches),
     "BreachStore.by_id": Row(_a_breach, lambda s, d: s.breaches.by_id(d.id), _is_breach),
     "ComplaintStore.of": Row(_a_complaint, lambda s, m: s.complained.of(m[1], None, None, 2), _are_complaints),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -58,6 +58,7 @@ from broker.ports import (
     ProviderFailed,
     Question,
     RecordedDirective,
+    Remains,
     StoredAgreement,
     StoredDirective,
 )
@@ -226,6 +227,14 @@ class MemorySearch:
             if kept.draft.id == entry:
                 return self._hit(kept)
         raise KeyError(entry)
+
+    async def remains(self, entries: Sequence[str]) -> dict[str, Remains]:
+        wanted = set(entries)
+        return {
+            kept.draft.id: Remains(kept.draft.at, bool(kept.draft.full))
+            for kept in self._store.entries
+            if kept.draft.id in wanted
+        }
 
     async def progress(self) -> tuple[int, int]:
         return len(self._store.entries), len(self._store.entries)

@@ -32,6 +32,7 @@ from broker.erasing import ErasurePlans
 from broker.erasureplans import ErasurePlanStore
 from broker.erasures import Erasures
 from broker.exchange import Exchange
+from broker.figures import Figures, FiguresStore
 from broker.holds import Holds
 from broker.keeping import Destroying, Keeping
 from broker.overrides import Overrides
@@ -119,6 +120,7 @@ class Stage:
     accesses: AccessStore
     breaches: BreachStore
     complained: ComplaintStore
+    published: FiguresStore
     keeping: Keeping
     erasure_plans: ErasurePlanStore
     entries: EntryRows
@@ -166,6 +168,7 @@ class Stage:
             self.administration, self.accesses, self.searches, self.view, *queues, bucket=0.01
         )
         self.complaints = Complaints(self.administration, self.complained, self.facts, self.clock)
+        self.figures = Figures(self.administration, self.published, self.facts, self.clock)
         self.reports = Reports(
             self.administration,
             self.searches,
@@ -174,6 +177,7 @@ class Stage:
             self.complained,
             self.reference,
             self.clock,
+            self.figures,
             lambda: (("half", "5 ms"),),
         )
         self.holds = Holds(self.administration, self.keeping, *queues)
@@ -331,6 +335,7 @@ async def memory_stage() -> AsyncIterator[Stage]:
         port(store.cases.accesses),
         port(store.cases.breaches),
         port(store.cases.complaints),
+        port(store.cases.figures),
         port(store.keeping),
         port(store.erasure_plans),
         port(MemoryRows(store)),
@@ -384,6 +389,7 @@ async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
             made.accesses,
             made.breaches,
             made.complaints,
+            made.figures,
             made.keeping,
             made.erasure_plans,
             made.entries,
