@@ -105,9 +105,7 @@ class Accesses:
 
         return access, due, await self._administration.make(caller, plan, actor)
 
-    async def listed(
-        self, caller: Caller, actor: Actor
-    ) -> tuple[list[tuple[StoredAccess, int | None]], Made]:
+    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[tuple[StoredAccess, int | None]], Made]:
         """Those that are open, of every controller, each with how many entries the caller's agency has yet to
         decide; None where it has too many for one request. Nothing says whom they are about, or who else has
         entries."""

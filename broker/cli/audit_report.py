@@ -92,7 +92,7 @@ def breach(
     key_digest: Annotated[
         str,
         typer.Option(
-            "--key", metavar="DIGEST", help="By the key of a certificate: broker certs show prints it."
+            "--key-digest", metavar="DIGEST", help="By the key of a certificate: broker certs show prints it."
         ),
     ] = "",
     system: Annotated[str, typer.Option("--system", metavar="AGENCY/SYSTEM", help="By this system.")] = "",

@@ -125,9 +125,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         return pb.ClearAccessResponse(cleared=cleared, receipt=wire.receipt(made.receipt))
 
     @unary
-    async def PreviewAccess(
-        self, request: pb.PreviewAccessRequest, caller: Caller
-    ) -> pb.PreviewAccessResponse:
+    async def PreviewAccess(self, request: pb.PreviewAccessRequest, caller: Caller) -> pb.PreviewAccessResponse:
         """How it stands."""
         access = parse.identifier("access_id", request.access_id)
         actor, reason = parse.actor(request.actor), parse.reason(request.reason)

@@ -13,7 +13,7 @@ from broker import law
 from broker.access import BUCKET, Accesses, Wanted
 from broker.clearing import Holdings, Ruling
 from broker.core.directory import Agency
-from broker.core.model import Override, Reason, SubjectRef
+from broker.core.model import Caller, Override, Reason, SubjectRef
 from broker.core.receipt import Audience
 from broker.core.reports.document import Document
 from broker.core.reports.subject import told
@@ -44,6 +44,12 @@ async def begun(stage: Stage, *people: SubjectRef, deceased: bool = False) -> st
 async def issued(stage: Stage, access: str) -> Document:
     """The answer to it."""
     document, _ = await stage.access.issue(COUNCIL, access, GUARDIAN, WHY)
+    return document
+
+
+async def drafted(stage: Stage, who: Caller, access: str) -> Document:
+    """An agency's own entries, to be cleared."""
+    document, _ = await stage.access.draft(who, access, GUARDIAN, WHY)
     return document
 
 
@@ -80,7 +86,7 @@ async def test_a_draft_holds_a_controllers_own_entries_and_nobody_elses(stage: S
     refused = await asked(stage, person, actor=replace(ACTOR, role="visitor"))
     access = await begun(stage, person)
     drafts = {
-        who.agency: {each["entry"] for each in entries((await stage.access.draft(who, access, GUARDIAN, WHY))[0])}
+        who.agency: {each["entry"] for each in entries(await drafted(stage, who, access))}
         for who in (NWAS, OWNER, COUNCIL)
     }
     assert drafts == {"nwas": {entry, refused}, "cfrs": {entry}, "cumberland": set()}

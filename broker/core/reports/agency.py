@@ -9,7 +9,8 @@ from broker.core.reports.tally import Tally
 _ABOUT = (
     (
         "Counted from the entries of the log, law-enforcement ones included: for a controller's monitoring of "
-        "itself (DPA 2018 s.62(4)(b)), and not for publication. Counts are not rounded and none is left out."
+        "itself (DPA 2018 s.62(4)(b)), and not for publication. Counts are not rounded, and no small one is left "
+        "out. What has been erased since is not counted: where anything was, the facts below say how much."
     ),
 )
 
@@ -60,7 +61,12 @@ class Dealings:
                 "In short",
                 chart="requests",
             ),
-            Table("What was asked for", columns(agency="Asked by", of="Asked of", **rest), self._asked.rows(), "Asked"),
+            Table(
+                "What was asked for",
+                columns(agency="Asked by", of="Asked of", **rest),
+                self._asked.rows(),
+                "Asked",
+            ),
             Table(
                 "What it was asked for, and gave where a record went out",
                 columns(agency="Asked of", by="Asked by", **rest),
