@@ -149,7 +149,8 @@ class Answers:
             if row.issued_at is not None:
                 return Plan("access-answer-viewed", detail, None, words=reason.words)
             told = await self._agreed(await self._store.rulings(access))
-            stored = {**detail, "id": access, "at": self._clock.now().isoformat(), "told": [*told]}
+            at = self._clock.now().isoformat()
+            stored: dict[str, Json] = {**detail, "id": access, "at": at, "told": [*told]}
             change = Change("access-issue", stored, lock(access), reference=False)
             # An erasure meanwhile makes it be looked at again: what is fixed here stood.
             reads = Reads(policy, lock(access) | {ERASURE})

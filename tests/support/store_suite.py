@@ -393,9 +393,7 @@ ROWS: dict[str, Row] = {
     "LogView.root": Row(a_place, lambda s, m: s.view.root(m[0], ORIGIN), _is_root),
     "LogSearch.find": Row(a_found_entry, _find, _is_hit),
     "LogSearch.entry": Row(a_found_entry, lambda s, d: s.search.entry(d.id), _is_that_hit),
-    "LogSearch.remains": Row(
-        a_found_entry, lambda s, d: s.search.remains([d.id, str(uuid.uuid4())]), _remains
-    ),
+    "LogSearch.remains": Row(a_found_entry, lambda s, d: s.search.remains([d.id, str(uuid.uuid4())]), _remains),
     "LogSearch.progress": Row(a_found_entry, lambda s, _: s.search.progress(), _is_all_indexed),
     "DirectiveStore.by_id": Row(a_directive, lambda s, m: s.directives.by_id(m[1]), _is_stored),
     "DirectiveStore.about": Row(

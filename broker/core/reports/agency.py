@@ -9,8 +9,8 @@ from broker.core.reports.tally import Tally
 _ABOUT = (
     (
         "Counted from the entries of the log, law-enforcement ones included: for a controller's monitoring of "
-        "itself (DPA 2018 s.62(4)(b)), and not for publication. Counts are not rounded, and no small one is left "
-        "out. What has been erased since is not counted: where anything was, the facts below say how much."
+        "itself (DPA 2018 s.62(4)(b)), and not for publication. Counts are not rounded, and no small one is "
+        "left out. What has been erased since is not counted: where anything was, it is said how much."
     ),
 )
 

@@ -170,12 +170,12 @@ def answer(
     how to reach those that it names."""
     rows = sorted(cleared, key=lambda each: (each.at, each.index))
     about = (_DECEASED, _STATEMENT) if scope.deceased else (_STATEMENT, _RIGHTS)
-    about = about if rows else (*about, NONE)
+    shown = () if rows else (NONE,)
     table = Table("Who saw what, when, why and on what basis", _COLUMNS, tuple(each.cells for each in rows))
     facts = (*_facts(scope, agencies), *_gone(gone or Gone()))
     concerned = sorted({each for row in rows for each in row.agencies} | {scope.agency} - {""})
     tables = (table, _reach(concerned, agencies))
-    return Document("subject", "Who has seen what about you", about, facts, tables, NONE)
+    return Document("subject", "Who has seen what about you", (*about, *shown), facts, tables, NONE)
 
 
 def draft(
