@@ -366,7 +366,7 @@ def test_a_complaint_of_the_old_half_year_is_closed_in_the_new(over: Years) -> N
 
 
 def test_holds_and_erasures_reach_every_log(over: Years) -> None:
-    """What is held is left in both, by person and by id; what is erased is gone from both, a party at a time."""
+    """What is held is left in both, by person and by id; what is erased goes from both, a party at a time."""
     if over.state == "closed":
         placed = over.run(
             *("audit", "hold", "add", "--person", "-", "--reference", "CASE-7", *OFFICER, *NWAS, "--json"),
@@ -401,7 +401,7 @@ async def test_a_request_id_of_the_old_half_year_is_answered_from_there(over: Ye
     async with attached(over.running, Risks()), over.running.client() as client:
         again = ask(client, subject=("uprn", AGAIN[5:]), timeout=20, request_id=over.request_id)
         if over.state == "dropped":
-            with pytest.raises(InvalidRequest, match="retry_of naming this one: entry .* kept in an export"):
+            with pytest.raises(InvalidRequest, match=r"retry_of naming this one: entry .* kept in an export"):
                 await again
             return
         disclosure = await again
