@@ -49,9 +49,10 @@ order by v.idx limit $7
 # Only what still is as it was read: words that were erased meanwhile do not come back.
 _SET_ASIDE = """
 update view v set key = $3, views = n.views, words = n.words
-from unnest($4::bigint[], $5::bytea[], $6::bytea[], $7::bytea[], $8::bytea[]) n(idx, views, words, old_views, old_words)
+from unnest($4::bigint[], $5::bytea[], $6::bytea[], $7::bytea[], $8::bytea[])
+    n(idx, views, words, read_views, read_words)
 where v.log = $1 and v.idx = n.idx and v.key = $2
-  and v.views = n.old_views and v.words is not distinct from n.old_words
+  and v.views = n.read_views and v.words is not distinct from n.read_words
 """
 _OF_KEY = "select idx from view where log = $1 and idx >= $2 and idx < $3 and key = $4"
 # The rows stay, empty, and say that the index has looked at them.

@@ -95,7 +95,7 @@ async def test_a_hold_and_what_it_rests_on_stand_by_hand_too(durable_stage: Stag
 
 
 async def test_many_holds_cost_a_look_little(durable_stage: Stage) -> None:
-    """Five hundred of each of ten agencies: what is held of a hundred entries is told well within a statement."""
+    """Five hundred of each of ten agencies: what is held is told well within a statement."""
     stage = durable_stage
     requests = [await asks(stage, stage.person()) for _ in range(3)]
     subject = requests[1].subject
