@@ -138,8 +138,8 @@ async def test_no_samples_are_kept_of_what_may_be_erased(durable_stage: Stage) -
     """ANALYZE would copy it to where no erasure and no scrub reaches."""
     rows = await ask(
         durable_stage.dsn,
-        "select json_agg(x) from (select c.relname || '.' || a.attname as name, format_type(a.atttypid, null) as kind"
-        " from pg_attribute a join pg_class c on c.oid = a.attrelid"
+        "select json_agg(x) from (select c.relname || '.' || a.attname as name,"
+        " format_type(a.atttypid, null) as kind from pg_attribute a join pg_class c on c.oid = a.attrelid"
         " where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace and a.attnum > 0"
         " and not a.attisdropped and coalesce(a.attstattarget, -1) <> 0) x",
     )

@@ -151,15 +151,16 @@ async def test_five_hundred_holds_keep_no_month_from_ending(durable_stage: Stage
     stage = durable_stage
     await put(stage, OLD)
     key = await ask(stage.dsn, "select id from view_key where month = '2020-01'")
-    grow = (
-        "insert into view select v.log, n + 1000, v.key, v.requester_agency, v.provider_agency, v.views, v.words"
-        f" from view v, generate_series(1, 4000) n where v.key = {key}",
-        "insert into entry select log, idx, gen_random_uuid(), null from view where idx > 1000",
-        "insert into search select idx, now(), log, '{7}', search_keys(idx, '{7}') from view where idx > 1000",
-        "insert into hold select gen_random_uuid(), 'cfrs', true, '{}', '{}', 'person', '{}', array[n], null,"
-        " '', 'x', now() from generate_series(100, 600) n",
-    )
-    await ask(stage.dsn, *grow, "select 1")
+    grow = """
+        insert into view select v.log, n + 1000, v.key, v.requester_agency, v.provider_agency, v.views, v.words
+            from view v, generate_series(1, 4000) n where v.key = {key};
+        insert into entry select log, idx, gen_random_uuid(), null from view where idx > 1000;
+        insert into search select idx, now(), log, '{{7}}', search_keys(idx, '{{7}}')
+            from view where idx > 1000;
+        insert into hold select gen_random_uuid(), 'cfrs', true, '{{}}', '{{}}', 'person', '{{}}', array[n],
+            null, '', 'x', now() from generate_series(100, 600) n;
+    """
+    await ask(stage.dsn, grow.format(key=key), "select 1")
     (done,) = await applied(stage)
     assert (done.view.month, done.set_aside) == ("2020-01", 0)
     assert await ask(stage.dsn, f"select count(*) from view where key = {key}") == 0
