@@ -27,6 +27,8 @@ _CHUNK = 200
 # Entries looked at for one page; where few of them may be seen, the page says where to go on.
 _MOST = 4000
 NEWEST = (1 << 63) - 1
+# Seconds: a party's page leaves at a multiple of it after it was asked for.
+BUCKET = 0.025
 # Looks into the index at a time: each may read far, and requests for records come first.
 _LOOKS = 2
 
@@ -83,12 +85,15 @@ class Searches:
         Raises InvalidRequest, NotAllowed, AuditUnavailable.
         """
         check(caller, question, reason)
+        begun = asyncio.get_running_loop().time()
         begins = NEWEST if beyond is None else beyond
         noted = await self._note(caller, question, actor, reason, beyond, log, wanted or limit, follow)
         if not log:  # A search does not find itself.
             begins = min(noted, begins)
         question = await self.incidents.widened(caller, question)
-        return await self._read(caller, question, limit, begins, True, log)
+        page = await self._read(caller, question, limit, begins, True, log)
+        await _evenly(caller, begun)
+        return page
 
     async def on(
         self,
@@ -101,7 +106,10 @@ class Searches:
         log: str = "",
     ) -> Page:
         """More of the same look, or what has come since it began: it was noted then."""
-        return await self._read(caller, question, limit, beyond, newest_first, log)
+        begun = asyncio.get_running_loop().time()
+        page = await self._read(caller, question, limit, beyond, newest_first, log)
+        await _evenly(caller, begun)
+        return page
 
     async def every(self, caller: Caller, question: Question, below: int) -> AsyncIterator[Seen]:
         """Every entry below a place of the current log, and of those before it, that the caller may see, newest
@@ -205,6 +213,14 @@ class Searches:
         return made.receipt.index
 
 
+async def _evenly(caller: Caller, begun: float) -> None:
+    """Until the next moment at which a party's page may leave: what was found and may not be seen takes time to
+    be looked at, and would show by it."""
+    if caller.function is Function.PARTNER:
+        spent = asyncio.get_running_loop().time() - begun
+        await asyncio.sleep(BUCKET * (int(spent / BUCKET) + 1) - spent)
+
+
 def _index(hit: Hit) -> int:
     return hit.index
 
@@ -221,6 +237,8 @@ def check(caller: Caller, question: Question, reason: Reason) -> None:
     for n, (kind, value) in enumerate(question.facts):
         if kind not in KINDS:
             raise InvalidRequest(f"facts.{n}.kind", f"one of {', '.join(KINDS)}")
+        if kind == "rule" and caller.function is Function.PARTNER:
+            raise InvalidRequest(f"facts.{n}.kind", "rule is for auditors: no party's view says which it was")
         if not value:
             raise InvalidRequest(f"facts.{n}.value", "is required")
         vocabulary.check(kind, value, f"facts.{n}.value")
