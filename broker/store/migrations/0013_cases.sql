@@ -12,6 +12,7 @@ create table access_request (
     key         smallint not null,
     asked       bytea not null
 );
+alter table access_request alter asked set statistics 0;
 create index access_request_open on access_request (due_at) where issued_at is null;
 
 create table access_clearing (
@@ -51,6 +52,7 @@ create table complaint (
     closed_at        timestamptz,
     outcome          text not null default ''
 );
+alter table complaint alter detail set statistics 0;
 create index complaint_agency on complaint (agency, received_at);
 
 -- A month's figures as they were first published: never counted again, or what was erased between two counts could be
