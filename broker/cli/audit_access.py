@@ -107,7 +107,7 @@ def drafts(
     if as_json:
         output.emit_json({"accesses": found, **noted})
         return
-    output.many(found, ("access", "agency", "due_at", "left"), False, "no request for access is open")
+    output.many(found, ("access", "agency", "due_at", "left"), "no request for access is open")
 
 
 @app.command()

@@ -169,4 +169,4 @@ def list_(link: Link, actor_id: inputs.ActorId, role: inputs.ActorRole, as_json:
     if as_json:
         output.emit_json({"complaints": found, **noted})
         return
-    output.many(found, _COLUMNS, False, "no complaint has been recorded")
+    output.many(found, _COLUMNS, "no complaint has been recorded")

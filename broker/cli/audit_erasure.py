@@ -242,10 +242,8 @@ def list_(link: Link, actor_id: inputs.ActorId, role: inputs.ActorRole, as_json:
         }
         for each in reply.plans
     ]
-    if as_json:
-        output.emit_json({"plans": found, **evidence.noted(reply.receipt, link.endpoint.vkey)})
-        return
-    output.many(found, _COLUMNS, False, "no erasure waits")
+    noted = evidence.noted(reply.receipt, link.endpoint.vkey)
+    output.listed("plans", found, _COLUMNS, as_json, "no erasure waits", noted)
 
 
 def _check(person: str, entries: list[str] | None, words_only: bool) -> None:

@@ -160,7 +160,7 @@ def breaches(
     if as_json:
         output.emit_json({"breaches": found, **noted})
         return
-    output.many(found, _BREACH, False, "no review of an override has said that it was the wrong person")
+    output.many(found, _BREACH, "no review of an override has said that it was the wrong person")
 
 
 @app.command()

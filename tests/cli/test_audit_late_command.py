@@ -60,8 +60,8 @@ def test_a_file_is_recorded_once(broker: Run, parties: Parties, tmp_path: Path) 
     assert (checked.code, "nothing was written" in checked.out) == (0, True), checked.err
     first = broker(*said, "--json")
     assert first.code == 0, first.err
-    assert [each["status"] for each in first.json] == ["recorded", "recorded"]
-    assert all(each["verified"] for each in first.json)
+    assert [each["status"] for each in first.rows] == ["recorded", "recorded"]
+    assert all(each["verified"] for each in first.rows)
     again = broker(*said)
     assert again.out.count("stood already") == 2
     assert "not evidence before release" in again.out
@@ -74,7 +74,7 @@ def test_a_file_is_recorded_once(broker: Run, parties: Parties, tmp_path: Path) 
             break
         time.sleep(0.3)
     entries = {json.loads(line)["entry"] for line in found.out.splitlines()}
-    assert {each["entry"] for each in first.json} <= entries
+    assert {each["entry"] for each in first.rows} <= entries
 
 
 def test_nothing_stands_of_a_file_with_a_bad_row(broker: Run, parties: Parties, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_one_off_is_let_through_by_a_named_human_with_the_agencys_own_word(
     code, _, err = fetch(broker, request_id)
     assert (code, "A named human of cfrs is to judge this request" in err) == (1, True), err
     _, listed, _ = broker("referral", "list", *OWNER)
-    (mine,) = [each for each in listed if each["id"] == referral]
+    (mine,) = [each for each in listed["referrals"] if each["id"] == referral]
     assert (mine["status"], mine["overdue"], mine["requester"]) == ("open", False, "nwas")
     assert EDITHS_HOME[1] not in json.dumps(listed)
     _, shown, _ = broker("referral", "show", referral, *OWNER)
