@@ -29,6 +29,7 @@ from broker.core.reports.document import Document
 from broker.core.reports.subject import Scope, Told
 from broker.core.reports.times import month_after
 from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
+from broker.heritage import Heritage, as_left
 from broker.ids import entry_id
 from broker.law import exemptions
 from broker.ports import Asked, Change, Clock, FactsSource, LogView, Reads, ReferenceSource
@@ -75,6 +76,7 @@ class Accesses:
         self._log = log
         self._facts = facts
         self._clock = clock
+        self._heritage = Heritage(reference, clock)
         self._bucket = bucket
         self._seats = Seats(1, "looks at requests for access")
 
@@ -115,14 +117,17 @@ class Accesses:
 
     async def listed(self, caller: Caller, actor: Actor) -> tuple[list[tuple[StoredAccess, int]], Made]:
         """Those that are open, of every controller, each with how many entries the caller's agency has yet to
-        decide. Nothing says whom they are about, or who else has entries."""
+        decide, and those whose place it has taken. Nothing says whom they are about, or who else has entries.
+        """
         _may(caller)
         found = await self._store.open(OPEN)
         made = await self._administration.note(
             caller, "access-listed", {"accesses": [row.id for row in found]}, actor
         )
         with self._seats.one(caller.name):
-            return [(row, await self._undecided(caller, row)) for row in found], made
+            shares = await self._heritage.left_to(caller)
+            every = [caller, *(as_left(caller, each) for each in shares)]
+            return [(row, sum([await self._undecided(eyes, row) for eyes in every])) for row in found], made
 
     async def _undecided(self, caller: Caller, row: StoredAccess) -> int:
         if not row.asked:  # erased
@@ -130,17 +135,20 @@ class Accesses:
         own = await self._holdings.of(caller, row)
         return len(own.keys() - {each.entry for each in await self._store.cleared(row.id, caller.agency)})
 
-    async def draft(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> tuple[Document, Made]:
-        """The caller's own entries, each as it would be told, and how it stands. The look is an entry."""
+    async def draft(
+        self, caller: Caller, access: str, actor: Actor, reason: Reason, in_place_of: str = ""
+    ) -> tuple[Document, Made]:
+        """The caller's own entries, or those of whose place it has taken, each as it would be told, and how it
+        stands. The look is an entry."""
         _may(caller)
         row = await self._row(access)
         _need(reason)
-        made = await self._administration.note(
-            caller, "access-viewed", {"access": access, "reason": reason.code}, actor, words=reason.words
-        )
+        eyes = await self._heritage.eyes(caller, in_place_of)
+        detail: dict[str, Json] = {"access": access, "reason": reason.code, "in_place_of": in_place_of or None}
+        made = await self._administration.note(caller, "access-viewed", detail, actor, words=reason.words)
         with self._seats.one(caller.name):
-            scope, own = await self._scope(row), await self._holdings.of(caller, row)
-        cleared = {each.entry: each.code for each in await self._store.cleared(access, caller.agency)}
+            scope, own = await self._scope(row), await self._holdings.of(eyes, row)
+        cleared = {each.entry: each.code for each in await self._store.cleared(access, eyes.agency)}
         reasons = exemptions.load()
 
         def status(entry: str) -> str:
@@ -153,9 +161,16 @@ class Accesses:
         return subject.draft(scope, rows), made
 
     async def clear(
-        self, caller: Caller, access: str, entries: Sequence[str], ruling: Ruling, actor: Actor
+        self,
+        caller: Caller,
+        access: str,
+        entries: Sequence[str],
+        ruling: Ruling,
+        actor: Actor,
+        in_place_of: str = "",
     ) -> tuple[int, Made]:
         """Decide that these of the caller's entries are told, or left out; without any, all not decided yet.
+        `in_place_of` is an agency whose place it has taken.
 
         How many. May be decided again until the answer is given. Raises InvalidRequest, NotAllowed.
         """
@@ -171,21 +186,23 @@ class Accesses:
             row = await self._row(access)
             if row.issued_at is not None:
                 raise InvalidRequest("access_id", "was answered already; begin another")
-            own = await self._holdings.of(caller, row)
-            chosen = list(dict.fromkeys(entries)) or await self._left(caller, access, own)
+            eyes = await self._heritage.eyes(caller, in_place_of)
+            own = await self._holdings.of(eyes, row)
+            chosen = list(dict.fromkeys(entries)) or await self._left(eyes, access, own)
             counted[:] = [len(chosen)]
-            await self._holdings.check(caller, chosen, own, ruling.code)
+            await self._holdings.check(eyes, chosen, own, ruling.code)
             now = self._clock.now()
             stored: dict[str, Json] = {
                 "id": access,
                 "access": access,
-                "agency": caller.agency,
+                "agency": eyes.agency,
                 "entries": [*chosen],
                 "code": ruling.code,
                 "at": now.isoformat(),
             }
             change = Change("access-clearing", stored, _lock(access), reference=False)
             detail: dict[str, Json] = {**stored, "by": {"id": actor.id, "role": actor.role, "name": actor.name}}
+            detail["in_place_of"] = in_place_of or None
             words = "\n".join(part for part in (ruling.words, ruling.opinion) if part)
             return Plan("access-cleared", detail, change, Reads(policy, _lock(access)), words)
 

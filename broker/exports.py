@@ -21,7 +21,8 @@ from broker.core.note import Note
 from broker.core.receipt import Audience
 from broker.core.searchterms import Question
 from broker.entryrows import EntryRow, EntryRows, Wanted
-from broker.errors import IntegrityError, InvalidRequest
+from broker.errors import IntegrityError, InvalidRequest, NotAllowed
+from broker.heritage import Heritage
 from broker.incidents import Incidents
 from broker.ports import Clock, LogView
 from broker.searches import audience_of, check, seen
@@ -79,12 +80,14 @@ class Exports:
         entries: EntryRows,
         incidents: Incidents,
         clock: Clock,
+        heritage: Heritage | None = None,
     ) -> None:
         self._administration = administration
         self._incidents = incidents
         self._log = log
         self._entries = entries
         self._clock = clock
+        self._heritage = heritage
         self._seats = Seats(AT_ONCE, "exports")
 
     async def export(
@@ -97,6 +100,7 @@ class Exports:
         *,
         form: str = "",
         resumes: str = "",
+        in_place_of: str = "",
     ) -> AsyncIterator[Head | Part]:
         """The head, then every row in the log's order, a part at a time.
 
@@ -106,13 +110,21 @@ class Exports:
         """
         check(caller, question, reason)
         _fits(within, await self._entries.size())
+        eyes = await self._eyes(caller, in_place_of)
         with self._seats.one(caller.name):
-            head = await self._head(caller, question, within, actor, reason, form, resumes)
+            head = await self._head(caller, question, within, actor, reason, form, resumes, in_place_of)
             # By what was said before the range ends: the same range is the same export whenever it is made.
-            question = await self._incidents.widened(caller, question, head.range.before)
+            question = await self._incidents.widened(eyes, question, head.range.before)
             yield replace(head, incidents=question.incidents)
-            async for part in self._parts(caller, question, head):
+            async for part in self._parts(eyes, question, head):
                 yield part
+
+    async def _eyes(self, caller: Caller, in_place_of: str) -> Caller:
+        if not in_place_of:
+            return caller
+        if self._heritage is None:
+            raise NotAllowed("nobody reads in another's place here")
+        return await self._heritage.eyes(caller, in_place_of)
 
     async def _head(
         self,
@@ -123,6 +135,7 @@ class Exports:
         reason: Reason,
         form: str,
         resumes: str,
+        in_place_of: str,
     ) -> Head:
         detail: dict[str, Json] = {
             "facts": [f"{kind} {value}" for kind, value in question.facts],
@@ -134,6 +147,7 @@ class Exports:
             "size": within.size or None,
             "format": form or None,
             "resumes": resumes or None,
+            "in_place_of": in_place_of or None,
             "reason": reason.code,
         }
         made = await self._administration.note(caller, "log-exported", detail, actor, words=reason.words)

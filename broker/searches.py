@@ -20,6 +20,7 @@ from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Audience
 from broker.core.searchterms import CALLS_REFUSED, KINDS, Question, term, terms_of, together
 from broker.errors import InvalidRequest, NotAllowed
+from broker.heritage import Heritage, district_of
 from broker.incidents import Incidents
 from broker.ports import Hit, Hits, LogSearch
 
@@ -58,8 +59,11 @@ class Page(Struct, frozen=True):
 class Searches:
     """Searches the log for people."""
 
-    def __init__(self, administration: Administration, index: LogSearch) -> None:
+    def __init__(
+        self, administration: Administration, index: LogSearch, heritage: Heritage | None = None
+    ) -> None:
         self._administration = administration
+        self._heritage = heritage
         self._index = index
         self.incidents = Incidents(administration, index)
         self._looks = asyncio.Semaphore(_LOOKS)
@@ -76,6 +80,7 @@ class Searches:
         wanted: int = 0,
         follow: bool = False,
         log: str = "",
+        in_place_of: str = "",
     ) -> Page:
         """The first page, newest entries first. An earlier look ended at `beyond` of `log` (empty: the current
         one).
@@ -86,18 +91,37 @@ class Searches:
         Raises InvalidRequest, NotAllowed, AuditUnavailable.
         """
         check(caller, question, reason)
+        eyes = await self.eyes(caller, in_place_of)
         begins = NEWEST if beyond is None else beyond
-        noted = await self._note(caller, question, actor, reason, beyond, log, wanted or limit, follow)
+        noted = await self._note(
+            caller, question, actor, reason, beyond, log, wanted or limit, follow, "", in_place_of
+        )
         if not log:  # A search does not find itself.
             begins = min(noted.receipt.index, begins)
-        question = await self.incidents.widened(caller, question)
-        page = await self._read(caller, question, limit, begins, True, log)
+        question = await self.incidents.widened(eyes, question)
+        page = await self._read(eyes, question, limit, begins, True, log)
         return replace(page, entry=noted.event_id)
 
-    async def stays(self, caller: Caller, question: Question, actor: Actor, reason: Reason, since: str) -> None:
+    async def eyes(self, caller: Caller, in_place_of: str) -> Caller:
+        """As whom a look is made in another's place: for `on`. Raises NotAllowed."""
+        if not in_place_of:
+            return caller
+        if self._heritage is None:
+            raise NotAllowed("nobody reads in another's place here")
+        return await self._heritage.eyes(caller, in_place_of)
+
+    async def stays(
+        self,
+        caller: Caller,
+        question: Question,
+        actor: Actor,
+        reason: Reason,
+        since: str,
+        in_place_of: str = "",
+    ) -> None:
         """That somebody still looks for what comes: an entry again, which names the one that it `since` goes on
         from. Raises AuditUnavailable: nothing more is shown then."""
-        await self._note(caller, question, actor, Reason(reason.code), None, "", 0, True, since)
+        await self._note(caller, question, actor, Reason(reason.code), None, "", 0, True, since, in_place_of)
 
     async def on(
         self,
@@ -199,6 +223,7 @@ class Searches:
         wanted: int,
         follow: bool,
         since: str = "",
+        in_place_of: str = "",
     ) -> Made:
         detail: dict[str, Json] = {
             "facts": [f"{kind} {value}" for kind, value in question.facts],
@@ -210,6 +235,7 @@ class Searches:
             "limit": wanted,
             "follow": follow,
             "goes_on": since or None,
+            "in_place_of": in_place_of or None,
             "reason": reason.code,
         }
         return await self._administration.note(caller, "log-searched", detail, actor, words=reason.words)
@@ -266,6 +292,8 @@ def audience_of(caller: Caller, hit: Hit) -> Audience | None:
     if caller.function is Function.OPERATOR and hit.full.get("event") == CALLS_REFUSED:
         return Audience.FULL
     if caller.function is not Function.PARTNER:
+        return None
+    if caller.but and district_of(hit.full) in caller.but:
         return None
     if caller.agency == hit.requester:
         return Audience.REQUESTER

@@ -28,6 +28,7 @@ async def export(exports: Exports, request: pb.ExportRequest, caller: Caller) ->
         parse.reason(request.reason),
         form=parse.text("format", request.format, 32),
         resumes=parse.identifier("resumes", request.resumes) if request.resumes else "",
+        in_place_of=parse.text("in_place_of", request.in_place_of, 64),
     )
     async for each in given:
         if isinstance(each, Head):

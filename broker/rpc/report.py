@@ -106,7 +106,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         """The caller's own entries."""
         access = parse.identifier("access_id", request.access_id)
         actor, reason = parse.actor(request.actor), parse.reason(request.reason)
-        for part in self._parts(*await self._accesses.draft(caller, access, actor, reason)):
+        old = parse.text("in_place_of", request.in_place_of, 64)
+        for part in self._parts(*await self._accesses.draft(caller, access, actor, reason, old)):
             yield part
 
     @unary
@@ -119,8 +120,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
             _words("words", request.words),
             parse.text("opinion", request.opinion, 200),
         )
-        actor = parse.actor(request.actor)
-        cleared, made = await self._accesses.clear(caller, access, entries, ruling, actor)
+        actor, old = parse.actor(request.actor), parse.text("in_place_of", request.in_place_of, 64)
+        cleared, made = await self._accesses.clear(caller, access, entries, ruling, actor, old)
         return pb.ClearAccessResponse(cleared=cleared, receipt=wire.receipt(made.receipt))
 
     @streamed

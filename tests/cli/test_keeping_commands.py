@@ -10,7 +10,7 @@ from tests.cli.conftest import Parties, Run, run
 from tests.support.postgres import Server
 from tests.support.running import RunningBroker, serving
 
-NUMBER = "9434765919"
+NUMBER = "9000000009"
 PERSON = f"nhs-number:{NUMBER}"
 OTHER = ("--reason", "complaint", "--actor-id", "a.okafor", "--role", "dpo")
 WHO = ("--reason", "complaint", "--actor-id", "p.moss", "--role", "records")
