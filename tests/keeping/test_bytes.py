@@ -15,10 +15,12 @@ from broker.store.embedded import EmbeddedPostgres
 from broker.store.scrub import TABLES, Scrubber
 from tests.keeping.conftest import CFRS, NWAS, OFFICER, WHY, asks, caught_up, entry_of
 from tests.keeping.killed import POLICY, retain
+from tests.keeping.test_erasure_plans import SECOND
 from tests.support.durable import durable
 from tests.support.evidence import a_draft
 from tests.support.postgres import ask, open_folder
 from tests.support.stage import stage_on
+from tests.support.world import caller
 
 OLD = datetime(2020, 1, 31, 12, tzinfo=UTC)
 PIECE = 40  # bytes of a sealed text that are looked for: more than chance
@@ -62,7 +64,7 @@ async def scrub(server: EmbeddedPostgres) -> list[str]:
 async def test_a_person_is_in_no_file_after_erasure_and_scrub(
     own_server: tuple[EmbeddedPostgres, Path], tmp_path: Path
 ) -> None:
-    """Views, words and blind terms of the person are found before, and nowhere after; others' stay."""
+    """Views, words, blind terms and plans of the person are found before, nowhere after; others' stay."""
     server, data = own_server
     async with stage_on(server.dsn, tmp_path) as stage:
         others = [stage.person() for _ in range(6)]
@@ -82,11 +84,17 @@ async def test_a_person_is_in_no_file_after_erasure_and_scrub(
             frozenset({f"person|{subject.scheme}|{subject.value}"})
         )  # of the first run
         needles["blind term"] = blind.to_bytes(8, "little", signed=True)
+        plans = {}
+        for who in (NWAS, CFRS):
+            plans[who.agency], _, _ = await stage.erasing.plan(who, subject, "objection", OFFICER, WHY)
+            await caught_up(stage)
+        needles["planned about"] = stage.erasure_plans.subject(subject)
         # As the server does by itself, once there is enough: what it samples no erasure reaches.
         await ask(server.dsn, "analyze", "checkpoint", "select 1")
         assert all(where(data, needles).values()), "the search finds what is there"
         for who in (NWAS, CFRS):
-            told, _ = await stage.erasures.erase(who, subject, OFFICER, WHY)
+            second, plan = caller(who.agency, "records"), plans[who.agency].id
+            told, _ = await stage.erasing.confirm(second, plan, subject, SECOND, WHY)
             await caught_up(stage)
         assert told.entries == 40
         assert (
