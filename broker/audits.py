@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from broker.administration import Administration
+from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Receipt
 from broker.errors import InvalidRequest, NotAllowed, NotTimestamped, NotWitnessed
@@ -66,13 +67,10 @@ class Audits:
         audience, old = await self._whose(caller, event_id)
         if not reason.code:
             raise InvalidRequest("reason.code", "say why this entry is opened")
-        await self._administration.note(
-            caller,
-            "entry-viewed",
-            {"entry": event_id, "audience": audience, "reason": reason.code, "in_place_of": old or None},
-            actor,
-            words=reason.words,
-        )
+        detail: dict[str, Json] = {"entry": event_id, "audience": audience, "reason": reason.code}
+        if old:
+            detail["in_place_of"] = old
+        await self._administration.note(caller, "entry-viewed", detail, actor, words=reason.words)
         return Opened(await self._read(event_id, audience), audience)
 
     async def witnessed(self, opened: Opened, within: float = WITNESSED_WITHIN) -> Opened:
