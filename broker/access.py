@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct
-
 from broker import law
+from broker.accesswanted import Wanted, check, may, need
 from broker.administration import Administration, Made, Plan, named, subject_detail
 from broker.cases import AccessStore, StoredAccess
 from broker.clearing import Holdings, Ruling, check_ruling, when
@@ -23,7 +22,7 @@ from broker.core import canonical
 from broker.core.canonical import Json
 from broker.core.checkpoint import Checkpoint
 from broker.core.entry import parse_entry
-from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
+from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.reports import subject
 from broker.core.reports.document import Document
 from broker.core.reports.subject import Scope, Told
@@ -38,21 +37,10 @@ from broker.seats import Seats
 
 OPEN = 100  # that are listed
 MOST_CLEARED = 500  # entries in one clearing
-MOST_SUBJECTS = 8
 BUCKET = 1.0  # seconds
 # Under this key stand the requests that are open: whoever erases something read them.
 ACCESSES = "accesses"
 _NONE = "there is no such request for access that your agency may see"
-
-
-class Wanted(Struct, frozen=True):
-    """What a person asks about: identifiers that are theirs, and the time [since, until)."""
-
-    subjects: tuple[SubjectRef, ...]
-    received_at: datetime | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    deceased: bool = False
 
 
 class Accesses:
@@ -84,8 +72,8 @@ class Accesses:
         self, caller: Caller, wanted: Wanted, actor: Actor, reason: Reason
     ) -> tuple[str, datetime, Made]:
         """Begin one: its id, and when it is to be answered. Raises InvalidRequest, NotAllowed."""
-        _may(caller)
-        _check(wanted, reason)
+        may(caller)
+        check(wanted, reason)
         now = self._clock.now()
         received = wanted.received_at or now
         if received > now:
@@ -119,7 +107,7 @@ class Accesses:
         """Those that are open, of every controller, each with how many entries the caller's agency has yet to
         decide, and those whose place it has taken. Nothing says whom they are about, or who else has entries.
         """
-        _may(caller)
+        may(caller)
         found = await self._store.open(OPEN)
         made = await self._administration.note(
             caller, "access-listed", {"accesses": [row.id for row in found]}, actor
@@ -140,9 +128,9 @@ class Accesses:
     ) -> tuple[Document, Made]:
         """The caller's own entries, or those of whose place it has taken, each as it would be told, and how it
         stands. The look is an entry."""
-        _may(caller)
+        may(caller)
         row = await self._row(access)
-        _need(reason)
+        need(reason)
         eyes = await self._heritage.eyes(caller, in_place_of)
         detail: dict[str, Json] = {"access": access, "reason": reason.code, "in_place_of": in_place_of or None}
         made = await self._administration.note(caller, "access-viewed", detail, actor, words=reason.words)
@@ -175,7 +163,7 @@ class Accesses:
         How many. May be decided again until the answer is given. Raises InvalidRequest, NotAllowed.
         """
         named(actor)
-        _may(caller)
+        may(caller)
         check_ruling(ruling)
         if len(entries) > MOST_CLEARED:
             raise InvalidRequest("entries", f"more than {MOST_CLEARED} at once")
@@ -215,8 +203,8 @@ class Accesses:
         Only whoever began it, and auditors. Raises InvalidRequest, NotAllowed, AuditUnavailable.
         """
         begun = self._clock.loop_time()
-        _may(caller)
-        _need(reason)
+        may(caller)
+        need(reason)
         row = await self._row(access)
         if caller.function is not Function.AUDITOR and row.agency != caller.agency:
             raise NotAllowed(_NONE)
@@ -295,24 +283,6 @@ class Accesses:
         view = canonical.decode_object(receipt.opening.view) if receipt.opening else None
         at = parse_entry(receipt.entry).at
         return subject.told(entry, receipt.index, at, view, full, self._holdings.names(), law.load())
-
-
-def _may(caller: Caller) -> None:
-    if caller.function is Function.OPERATOR:
-        raise NotAllowed("operators run the broker; controllers answer requests for access")
-
-
-def _need(reason: Reason) -> None:
-    if not reason.code:
-        raise InvalidRequest("reason.code", "say why")
-
-
-def _check(wanted: Wanted, reason: Reason) -> None:
-    _need(reason)
-    if not 1 <= len(wanted.subjects) <= MOST_SUBJECTS:
-        raise InvalidRequest("subjects", f"1 to {MOST_SUBJECTS} identifiers of the one person")
-    if wanted.since and wanted.until and wanted.until <= wanted.since:
-        raise InvalidRequest("until", "is not after since")
 
 
 def _lock(access: str) -> frozenset[str | bytes]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import time
 
 from broker.access import Accesses
-from broker.access import Wanted as Access
+from broker.accesswanted import Wanted as Access
 from broker.administration import Made
 from broker.cases import StoredBreach, StoredComplaint
 from broker.clearing import Ruling
