@@ -25,7 +25,8 @@ from broker.errors import IntegrityError, InvalidRequest, NotAllowed
 from broker.heritage import Heritage
 from broker.incidents import Incidents
 from broker.ports import Clock, LogView
-from broker.searches import audience_of, check, seen
+from broker.questioning import check
+from broker.searches import audience_of, seen
 from broker.seats import Seats
 
 AT_ONCE = 2  # exports of one system at a worker: a broken one may still be ending when it is resumed

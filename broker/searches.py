@@ -14,21 +14,24 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.administration import Administration, Made, subject_detail
-from broker.core import canonical, vocabulary
+from broker.core import canonical
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Audience
-from broker.core.searchterms import CALLS_REFUSED, KINDS, Question, term, terms_of, together
+from broker.core.searchterms import CALLS_REFUSED, Question, term, terms_of, together
 from broker.errors import InvalidRequest, NotAllowed
 from broker.heritage import Heritage, district_of
 from broker.incidents import Incidents
 from broker.ports import Hit, Hits, LogSearch
+from broker.questioning import check
 
 PAGE = 200
 _CHUNK = 200
 # Entries looked at for one page; where few of them may be seen, the page says where to go on.
 _MOST = 4000
 NEWEST = (1 << 63) - 1
+# Seconds: a party's page leaves at a multiple of it after it was asked for.
+BUCKET = 0.025
 # Looks into the index at a time: each may read far, and requests for records come first.
 _LOOKS = 2
 
@@ -92,6 +95,7 @@ class Searches:
         """
         check(caller, question, reason)
         eyes = await self.eyes(caller, in_place_of)
+        begun = asyncio.get_running_loop().time()
         begins = NEWEST if beyond is None else beyond
         noted = await self._note(
             caller, question, actor, reason, beyond, log, wanted or limit, follow, "", in_place_of
@@ -100,6 +104,7 @@ class Searches:
             begins = min(noted.receipt.index, begins)
         question = await self.incidents.widened(eyes, question)
         page = await self._read(eyes, question, limit, begins, True, log)
+        await _evenly(caller, begun)
         return replace(page, entry=noted.event_id)
 
     async def eyes(self, caller: Caller, in_place_of: str) -> Caller:
@@ -134,7 +139,10 @@ class Searches:
         log: str = "",
     ) -> Page:
         """More of the same look, or what has come since it began: it was noted then."""
-        return await self._read(caller, question, limit, beyond, newest_first, log)
+        begun = asyncio.get_running_loop().time()
+        page = await self._read(caller, question, limit, beyond, newest_first, log)
+        await _evenly(caller, begun)
+        return page
 
     async def every(self, caller: Caller, question: Question, below: int) -> AsyncIterator[Seen]:
         """Every entry below a place of the current log, and of those before it, that the caller may see, newest
@@ -241,31 +249,16 @@ class Searches:
         return await self._administration.note(caller, "log-searched", detail, actor, words=reason.words)
 
 
+async def _evenly(caller: Caller, begun: float) -> None:
+    """Until the next moment at which a party's page may leave: what was found and may not be seen takes time to
+    be looked at, and would show by it."""
+    if caller.function is Function.PARTNER:
+        spent = asyncio.get_running_loop().time() - begun
+        await asyncio.sleep(BUCKET * (int(spent / BUCKET) + 1) - spent)
+
+
 def _index(hit: Hit) -> int:
     return hit.index
-
-
-def check(caller: Caller, question: Question, reason: Reason) -> None:
-    """Who may look, for what, and why. Raises InvalidRequest, NotAllowed."""
-    if caller.function is Function.OPERATOR and ("event", CALLS_REFUSED) not in question.facts:
-        raise NotAllowed(
-            "operators run the broker and do not read what it carried; auditors and parties do. What was "
-            f"refused at the door operators find with event={CALLS_REFUSED}"
-        )
-    if not reason.code:
-        raise InvalidRequest("reason.code", "say why the log is searched")
-    for n, (kind, value) in enumerate(question.facts):
-        if kind not in KINDS:
-            raise InvalidRequest(f"facts.{n}.kind", f"one of {', '.join(KINDS)}")
-        if not value:
-            raise InvalidRequest(f"facts.{n}.value", "is required")
-        vocabulary.check(kind, value, f"facts.{n}.value")
-    if sum(kind == "incident" for kind, _ in question.facts) > 1:
-        raise InvalidRequest(
-            "facts", "name one incident: the numbers that are said to be the same are searched too"
-        )
-    if question.since and question.until and question.until <= question.since:
-        raise InvalidRequest("until", "is not after since")
 
 
 def seen(caller: Caller, question: Question, hit: Hit) -> Seen | None:

@@ -237,7 +237,7 @@ QUESTIONS = [
     Question((("actor", "a.hill"),)),
     Question((("agency", "ncic"),)),
     Question((("agency", "nwas"), ("purpose", "emergency-response"))),
-    Question((("rule", "role"),)),
+    Question((("code", "role"),)),
     Question(person=SubjectRef("nhs-number", "9000000009")),
 ]
 

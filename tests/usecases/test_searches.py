@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker import searches as searches_module
 from broker.core.model import Caller, Function, Override, Reason, SubjectRef
 from broker.core.receipt import Audience
 from broker.core.searchterms import Question, together
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
 from broker.ports import LogSearch, NotFound
-from broker.searches import Page, Searches
+from broker.searches import BUCKET, Page, Searches
 from tests.support.memory import MemorySearch
 from tests.support.values import replace
 from tests.support.world import ACTOR, AUDITOR, HOME, OPERATOR, OTHER_HOME, World, ask, caller, flow, said
@@ -108,7 +109,8 @@ async def test_a_finer_rule_is_an_auditors_to_search_by() -> None:
     await asked(world)
     assert events(await look(world, AUDITOR, ("rule", "person.not-against"))) == ["refusal"]
     assert events(await look(world, NWAS, ("code", "person"))) == ["refusal"]
-    assert events(await look(world, NWAS, ("rule", "person.not-against"))) == []
+    with pytest.raises(InvalidRequest, match="auditors"):
+        await look(world, NWAS, ("rule", "person.not-against"))
     assert events(await look(world, CFRS, ("code", "person"))) == []
 
 
@@ -234,6 +236,30 @@ async def test_searches_take_two_of_the_stores_connections_at_most() -> None:
     assert slow.most == 2
 
 
+async def test_what_may_not_be_seen_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A party's page leaves at a multiple of the bucket, whatever was looked at and thrown away for it."""
+    world = await furnished()
+    await asked(world)
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def slept(seconds: float, *rest: Any) -> None:
+        waits.append(seconds)
+        await sleep(0 if seconds < BUCKET else seconds, *rest)
+
+    loop = asyncio.get_running_loop()
+    for person in (LINKED, OTHER_HOME):
+        begun = loop.time()
+        await look(world, NWAS, person=person)
+        assert loop.time() - begun >= BUCKET
+    monkeypatch.setattr(asyncio, "sleep", slept)
+    for spent in (0.001, 0.024, 0.026):
+        await searches_module._evenly(NWAS, loop.time() - spent)
+    assert [round(each / BUCKET, 1) for each in waits] == [1.0, 0.0, 1.0]
+    await look(world, AUDITOR, person=LINKED)
+    assert len(waits) == 3, "an auditor may see all, and waits for nothing"
+
+
 async def test_a_look_that_cannot_be_written_down_does_not_happen() -> None:
     """No evidence, no search."""
     world = await furnished()
@@ -307,8 +333,8 @@ async def test_nobody_finds_a_view_that_is_not_theirs(
         await asked(world, actor=replace(ACTOR, role=role), subject=subject)
     try:
         page = await look(world, caller(who, "cad", function), *facts, person=person)
-    except NotAllowed:
-        assert function is Function.OPERATOR
+    except (NotAllowed, InvalidRequest):
+        assert function is not Function.AUDITOR
         return
     for seen in page.found:
         party = {Audience.REQUESTER: seen.hit.requester, Audience.PROVIDER: seen.hit.provider}
