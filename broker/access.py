@@ -11,18 +11,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from msgspec import Struct
-
+from broker.accesswanted import Wanted, check, may, need
 from broker.administration import Administration, Made, Plan, named, subject_detail
 from broker.answers import Answers, Stands, lock
 from broker.cases import AccessStore, StoredAccess
 from broker.clearing import Holdings, Ruling, TooMany, check_ruling
 from broker.core.canonical import Json
-from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
+from broker.core.model import Actor, Caller, Reason
 from broker.core.reports import subject
 from broker.core.reports.document import Document
 from broker.core.reports.times import month_after
-from broker.errors import InvalidRequest, NotAllowed
+from broker.errors import InvalidRequest
+from broker.heritage import Heritage, as_left
 from broker.ids import entry_id
 from broker.law import exemptions
 from broker.ports import Asked, Change, Clock, FactsSource, LogView, Reads, ReferenceSource
@@ -31,20 +31,9 @@ from broker.seats import Seats
 
 OPEN = 100  # that are listed
 MOST_CLEARED = 500  # entries in one clearing
-MOST_SUBJECTS = 8
 BUCKET = 1.0  # seconds
 # Under this key stand the requests that are open: whoever erases something read them.
 ACCESSES = "accesses"
-
-
-class Wanted(Struct, frozen=True):
-    """What a person asks about: identifiers that are theirs, and the time [since, until)."""
-
-    subjects: tuple[SubjectRef, ...]
-    received_at: datetime | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    deceased: bool = False
 
 
 class Accesses:
@@ -67,6 +56,7 @@ class Accesses:
         self._holdings = Holdings(searches, reference)
         self._facts = facts
         self._clock = clock
+        self._heritage = Heritage(reference, clock)
         self._answers = Answers(administration, store, searches, self._holdings, log, facts, clock, bucket)
         self._seats = Seats(1, "looks at requests for access")
 
@@ -74,8 +64,8 @@ class Accesses:
         self, caller: Caller, wanted: Wanted, actor: Actor, reason: Reason
     ) -> tuple[str, datetime, Made]:
         """Begin one: its id, and when it is to be answered. Raises InvalidRequest, NotAllowed."""
-        _may(caller)
-        _check(wanted, reason)
+        may(caller)
+        check(wanted, reason)
         now = self._clock.now()
         received = wanted.received_at or now
         if received > now:
@@ -107,36 +97,44 @@ class Accesses:
 
     async def listed(self, caller: Caller, actor: Actor) -> tuple[list[tuple[StoredAccess, int | None]], Made]:
         """Those that are open, of every controller, each with how many entries the caller's agency has yet to
-        decide; None where it has too many for one request. Nothing says whom they are about, or who else has
-        entries."""
-        _may(caller)
+        decide, and those whose place it has taken; None where it has too many for one request. Nothing says
+        whom they are about, or who else has entries."""
+        may(caller)
         found = await self._store.open(OPEN)
         made = await self._administration.note(
             caller, "access-listed", {"accesses": [row.id for row in found]}, actor
         )
         with self._seats.one(caller.name):
-            return [(row, await self._undecided(caller, row)) for row in found], made
+            shares = await self._heritage.left_to(caller)
+            every = [caller, *(as_left(caller, each) for each in shares)]
+            return [(row, await self._undecided(every, row)) for row in found], made
 
-    async def _undecided(self, caller: Caller, row: StoredAccess) -> int | None:
+    async def _undecided(self, every: Sequence[Caller], row: StoredAccess) -> int | None:
         if not row.asked:  # erased
             return 0
-        try:
-            own = await self._holdings.of(caller, row)
-        except TooMany:
-            return None
-        return len(own.keys() - {each.entry for each in await self._store.cleared(row.id, caller.agency)})
+        left = 0
+        for eyes in every:
+            try:
+                own = await self._holdings.of(eyes, row)
+            except TooMany:
+                return None
+            left += len(own.keys() - {each.entry for each in await self._store.cleared(row.id, eyes.agency)})
+        return left
 
-    async def draft(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> tuple[Document, Made]:
-        """The caller's own entries, each as it would be told, and how it stands. The look is an entry."""
-        _may(caller)
+    async def draft(
+        self, caller: Caller, access: str, actor: Actor, reason: Reason, in_place_of: str = ""
+    ) -> tuple[Document, Made]:
+        """The caller's own entries, or those of whose place it has taken, each as it would be told, and how it
+        stands. The look is an entry."""
+        may(caller)
         row = await self._answers.row(access)
-        _need(reason)
-        made = await self._administration.note(
-            caller, "access-viewed", {"access": access, "reason": reason.code}, actor, words=reason.words
-        )
+        need(reason)
+        eyes = await self._heritage.eyes(caller, in_place_of)
+        detail: dict[str, Json] = {"access": access, "reason": reason.code, "in_place_of": in_place_of or None}
+        made = await self._administration.note(caller, "access-viewed", detail, actor, words=reason.words)
         with self._seats.one(caller.name):
-            scope, own = await self._answers.scope(row), await self._holdings.of(caller, row)
-        cleared = {each.entry: each.code for each in await self._store.cleared(access, caller.agency)}
+            scope, own = await self._answers.scope(row), await self._holdings.of(eyes, row)
+        cleared = {each.entry: each.code for each in await self._store.cleared(access, eyes.agency)}
         reasons = exemptions.load()
 
         def status(entry: str) -> str:
@@ -149,14 +147,21 @@ class Accesses:
         return subject.draft(scope, rows, self._holdings.agencies()), made
 
     async def clear(
-        self, caller: Caller, access: str, entries: Sequence[str], ruling: Ruling, actor: Actor
+        self,
+        caller: Caller,
+        access: str,
+        entries: Sequence[str],
+        ruling: Ruling,
+        actor: Actor,
+        in_place_of: str = "",
     ) -> tuple[int, Made]:
         """Decide that these of the caller's entries are told, or left out; without any, all not decided yet.
+        `in_place_of` is an agency whose place it has taken.
 
         How many. May be decided again until the answer is given. Raises InvalidRequest, NotAllowed.
         """
         named(actor)
-        _may(caller)
+        may(caller)
         check_ruling(ruling)
         if len(entries) > MOST_CLEARED:
             raise InvalidRequest("entries", f"more than {MOST_CLEARED} at once")
@@ -167,21 +172,23 @@ class Accesses:
             row = await self._answers.row(access)
             if row.issued_at is not None:
                 raise InvalidRequest("access_id", "was answered already; begin another")
-            own = await self._holdings.of(caller, row)
-            chosen = list(dict.fromkeys(entries)) or await self._left(caller, access, own)
+            eyes = await self._heritage.eyes(caller, in_place_of)
+            own = await self._holdings.of(eyes, row)
+            chosen = list(dict.fromkeys(entries)) or await self._left(eyes, access, own)
             counted[:] = [len(chosen)]
-            await self._holdings.check(caller, chosen, own, ruling.code)
+            await self._holdings.check(eyes, chosen, own, ruling.code)
             now = self._clock.now()
             stored: dict[str, Json] = {
                 "id": access,
                 "access": access,
-                "agency": caller.agency,
+                "agency": eyes.agency,
                 "entries": [*chosen],
                 "code": ruling.code,
                 "at": now.isoformat(),
             }
             change = Change("access-clearing", stored, lock(access), reference=False)
             detail: dict[str, Json] = {**stored, "by": {"id": actor.id, "role": actor.role, "name": actor.name}}
+            detail["in_place_of"] = in_place_of or None
             words = "\n".join(part for part in (ruling.words, ruling.opinion) if part)
             return Plan("access-cleared", detail, change, Reads(policy, lock(access)), words)
 
@@ -202,21 +209,3 @@ class Accesses:
         if not left:
             raise InvalidRequest("entries", "nothing of yours is left to decide")
         return left
-
-
-def _may(caller: Caller) -> None:
-    if caller.function is Function.OPERATOR:
-        raise NotAllowed("operators run the broker; controllers answer requests for access")
-
-
-def _need(reason: Reason) -> None:
-    if not reason.code:
-        raise InvalidRequest("reason.code", "say why")
-
-
-def _check(wanted: Wanted, reason: Reason) -> None:
-    _need(reason)
-    if not 1 <= len(wanted.subjects) <= MOST_SUBJECTS:
-        raise InvalidRequest("subjects", f"1 to {MOST_SUBJECTS} identifiers of the one person")
-    if wanted.since and wanted.until and wanted.until <= wanted.since:
-        raise InvalidRequest("until", "is not after since")

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker import law
 from broker.cases import StoredAccess
@@ -53,7 +54,7 @@ class Holdings:
     async def of(self, caller: Caller, row: StoredAccess) -> dict[str, Seen]:
         """The caller's agency's entries, by id, as a partner of it would find them."""
         asked: Any = row.asked
-        as_party = Caller(caller.agency, caller.system, Function.PARTNER, caller.key_digest)
+        as_party = replace(caller, function=Function.PARTNER)
         found: dict[str, Seen] = {}
         times = when(asked["since"]), when(asked["until"])
 

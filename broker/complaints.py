@@ -1,6 +1,7 @@
 """Use cases of complaints (DPA 2018 s.164A): recorded, acknowledged, closed; each step an entry.
 
-A controller's own: its systems record them, its named people act, and nobody else sees them but auditors.
+A controller's own: its systems record them, its named people act, and nobody else sees them but auditors, and
+who has taken its place.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from broker.core.model import Actor, Caller, Function, SubjectRef
 from broker.core.reports.complaints import OUTCOMES
 from broker.core.reports.times import COMPLAINT
 from broker.errors import InvalidRequest, NotAllowed
+from broker.heritage import Heritage
 from broker.ids import entry_id
 from broker.ports import Asked, Change, Clock, FactsSource, Reads
 from broker.registry import require
@@ -26,8 +28,14 @@ class Complaints:
     """Complaints to controllers."""
 
     def __init__(
-        self, administration: Administration, store: ComplaintStore, facts: FactsSource, clock: Clock
+        self,
+        administration: Administration,
+        store: ComplaintStore,
+        facts: FactsSource,
+        clock: Clock,
+        heritage: Heritage,
     ) -> None:
+        self._heritage = heritage
         self._administration = administration
         self._store = store
         self._facts = facts
@@ -97,9 +105,11 @@ class Complaints:
         return await self._administration.make(caller, plan, actor)
 
     async def listed(self, caller: Caller, actor: Actor) -> tuple[list[StoredComplaint], Made]:
-        """The caller's agency's, newest first. The look is an entry."""
+        """The caller's agency's and theirs whose place it has taken, newest first. The look is an entry."""
         require(caller, Function.PARTNER)
-        found = [*await self._store.of(caller.agency, None, None, LISTED)]
+        whose = sorted(await self._whose(caller))
+        every = [row for agency in whose for row in await self._store.of(agency, None, None, LISTED)]
+        found = sorted(every, key=lambda row: row.received_at, reverse=True)[:LISTED]
         made = await self._administration.note(
             caller, "complaints-viewed", {"complaints": [row.id for row in found]}, actor
         )
@@ -118,9 +128,13 @@ class Complaints:
     async def _own(self, caller: Caller, complaint: str) -> StoredComplaint:
         require(caller, Function.PARTNER)
         row = await self._store.by_id(complaint)
-        if row is None or row.agency != caller.agency:
+        if row is None or row.agency not in await self._whose(caller):
             raise NotAllowed(_NONE)
         return row
+
+    async def _whose(self, caller: Caller) -> frozenset[str]:
+        """Whoever takes a controller's place answers its complaints: of several any, and the first counts."""
+        return frozenset({caller.agency, *(each.of for each in await self._heritage.left_to(caller))})
 
 
 def complaints_key(agency: str) -> str:

@@ -7,6 +7,7 @@ agency that could find by another would learn whose it is. Refuses to look while
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from broker.core.receipt import Audience
 from broker.core.recorded import is_decision
 from broker.core.searchterms import person, terms_of
 from broker.errors import IndexBehind, NotAllowed
+from broker.heritage import district_of
 from broker.holds import Holds
 from broker.keeping import Keeping
 from broker.ports import Clock, Hit, Hits, LogSearch
@@ -77,22 +79,24 @@ class Finder:
         """What the caller's agency may erase now. Raises NotAllowed, IndexBehind, AuditUnavailable."""
         own = await self._holds.own(caller)
         if isinstance(what, SubjectRef):
-            return await self._sorted(await self._about(own, what), own, what)
-        found = await self._sorted([await self._by_id(own, each) for each in what], own, None)
+            return await self._sorted(await self._about(caller, own, what), own, what)
+        but = await self._holds.left_to_others(caller)
+        found = await self._sorted([await self._by_id(own, but, each) for each in what], own, None)
         if not words_only:
             return found
         only = Erasable(0, found.erasable.words, 0, found.erasable.held, found.erasable.waiting, 0)
         return replace(found, entries=(), directives=(), rulings=frozenset(), erasable=only)
 
-    async def _about(self, own: frozenset[str], subject: SubjectRef) -> list[Hit]:
+    async def _about(self, caller: Caller, own: frozenset[str], subject: SubjectRef) -> list[Hit]:
         """All that these agencies are party to, and find by this identifier, in every half-year's log."""
         await self._whole()
+        but = await self._holds.left_to_others(caller)
         asked, log, beyond, hits = frozenset({person(subject)}), "", -1, list[Hit]()
         while True:
             page = await self._index.find(
                 asked, beyond, _PAGE, newest_first=False, since=None, until=None, log=log
             )
-            hits += [hit for hit in page.found if _is_own(hit, own, asked)]
+            hits += [hit for hit in page.found if _is_own(hit, own, asked) and not _of_others(hit, but)]
             log = page.log  # should it be rotated meanwhile, the next page is of the same
             if len(page.found) == _PAGE:
                 beyond = page.found[-1].index
@@ -101,13 +105,15 @@ class Finder:
             else:
                 return hits
 
-    async def _by_id(self, own: frozenset[str], entry: str) -> Hit:
+    async def _by_id(self, own: frozenset[str], but: Mapping[str, frozenset[str]], entry: str) -> Hit:
         """An entry that one of these agencies is party to. Raises NotAllowed, in the same words for none."""
         try:
             hit = await self._index.entry(entry)
         except KeyError:
             raise NotAllowed(_NONE) from None
         if own.isdisjoint({hit.requester, hit.provider}) or Audience.FULL.value not in hit.views:
+            raise NotAllowed(_NONE)
+        if _of_others(hit, but):
             raise NotAllowed(_NONE)
         return hit
 
@@ -187,6 +193,12 @@ def _is_own(hit: Hit, own: frozenset[str], asked: frozenset[str]) -> bool:
             if asked <= known:
                 return True
     return False
+
+
+def _of_others(hit: Hit, but: Mapping[str, frozenset[str]]) -> bool:
+    """Whether it is of an agency whose place others have taken there, and of none of the caller's own."""
+    parties = {hit.requester, hit.provider} & but.keys()
+    return bool(parties) and all(district_of(hit.full) in but[each] for each in parties)
 
 
 def _named_beside(hit: Hit, own: frozenset[str]) -> set[str]:

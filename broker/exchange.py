@@ -34,7 +34,7 @@ from broker.errors import (
     SubjectNotFound,
     Unsettled,
 )
-from broker.handed import handed
+from broker.handed import handed, told_it_waits
 from broker.ids import entry_id
 from broker.ports import (
     Appended,
@@ -194,6 +194,7 @@ class Exchange:
         said = facts.directives.get(request.subject, ()) if request.subject else ()
         linked = [d for s in learnt for d in facts.directives.get(s, ())]
         decision = decide(request, reference, said, now, linked, facts.grant, facts.restricted)
+        decision = told_it_waits(decision, facts.referral, request.provider)
         asked, request = request, as_decided(request, decision)
         keys: frozenset[str | bytes] = frozenset(decision.reads)
         if decision.about_person:

@@ -8,7 +8,7 @@ reports; auditors of all that nobody keeps any more.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -48,23 +48,27 @@ async def missing(
     searches: Searches,
     log: str,
     below: int,
-    caller: Caller,
+    callers: Iterable[Caller],
     times: tuple[datetime | None, datetime | None],
 ) -> tuple[tuple[str, str], ...]:
-    """What is gone of the entries of a time, [since, until), as facts of a report; none where nothing is."""
+    """What is gone of the entries of a time, [since, until), as facts of a report; none where nothing is. The
+    callers are whose eyes read, and whoever reads with them."""
     since, until = times
     by, seen = Counter[tuple[str, datetime]](), set[str]()
+    eyes = tuple(dict.fromkeys(callers))
+    own = eyes[0].function is Function.PARTNER
     # What was erased before that time was not of it.
-    async for each in erasures(searches, log, below, caller, since):
+    found_by = {each.id: each for one in eyes async for each in erasures(searches, log, below, one, since)}
+    for each in found_by.values():
         for start in range(0, len(each.entries), _CHUNK):
             remains = await searches.remains(each.entries[start : start + _CHUNK])
             for entry, found in remains.items():
                 within = (since is None or found.at >= since) and (until is None or found.at < until)
-                gone = caller.function is Function.PARTNER or not found.kept
+                gone = own or not found.kept
                 if within and gone and entry not in seen:
                     seen.add(entry)
                     by[each.id, each.at] += 1
-    facts = [("Erased since", _erased(by, own=caller.function is Function.PARTNER))] if by else []
+    facts = [("Erased since", _erased(by, own=own))] if by else []
     ended = [text async for text in _ended(searches, log, below, since, until)]
     facts += [("Destroyed since", "; ".join(ended))] if ended else []
     return tuple(facts)

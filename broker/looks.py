@@ -50,8 +50,10 @@ class Wanted(Struct, frozen=True):
 
 
 class By(Struct, frozen=True):
-    """Who makes a report and why, as they said; and the directory that names agencies."""
+    """Who makes a report and why, as they said; and the directory that names agencies. `caller` is who they
+    are, also where they read in another's place."""
 
+    caller: Caller
     actor: Actor
     reason: Reason
     agencies: Mapping[str, Agency]
@@ -130,7 +132,8 @@ class Look:
         )
         if not whose:  # for publication: nothing of who asked for it, and no count of what somebody erased
             return (("Time", self.period()), *logs)
-        gone = await missing(self._searches, self._made.log, receipt.index, self.caller, self._times)
+        eyes = self.caller, self.by.caller
+        gone = await missing(self._searches, self._made.log, receipt.index, eyes, self._times)
         return (*self._asked(), *logs, *gone)
 
     def check_whole(self) -> None:
@@ -156,7 +159,7 @@ class Look:
         ):
             if narrowed:
                 yield head, narrowed
-        yield "Made by", f"{by.actor.id} ({by.actor.role}) of {by.name(caller.agency)}"
+        yield "Made by", f"{by.actor.id} ({by.actor.role}) of {by.name(by.caller.agency)}"
         yield "Made for", by.reason.code
 
     def period(self) -> str:

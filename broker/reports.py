@@ -30,6 +30,7 @@ from broker.core.searchterms import Question
 from broker.desk import silent
 from broker.errors import InvalidRequest, NotAllowed
 from broker.figures import Figures
+from broker.heritage import Heritage
 from broker.looks import By, Look, Progress, Wanted
 from broker.ports import Clock, ReferenceSource
 from broker.queues import OverrideStore
@@ -63,6 +64,7 @@ class Reports:
         self._reference = reference
         self._clock = clock
         self._figures = figures
+        self._heritage = Heritage(reference, clock)
         self._seconds = seconds
         self._seats = Seats(1, "reports")
         self._kinds: dict[str, Callable[[Look], Awaitable[Document]]] = {
@@ -86,7 +88,11 @@ class Reports:
 
         Raises InvalidRequest, NotAllowed, AuditUnavailable.
         """
-        wanted = self._checked(caller, wanted, reason)
+        own = frozenset({caller.agency, *(each.of for each in await self._heritage.left_to(caller))})
+        wanted = self._checked(caller, wanted, reason, own)
+        eyes = caller
+        if caller.function is Function.PARTNER:
+            eyes = await self._heritage.eyes(caller, wanted.agency)
         breach = await self._own_breach(caller, wanted.breach) if wanted.breach else None
         with self._seats.one(caller.name):
             made = await self._administration.note(
@@ -94,8 +100,8 @@ class Reports:
             )
             await self._reference.refresh()
             reference = self._reference.current
-            by = By(actor, reason, reference.agencies)
-            look = Look(self._searches, caller, wanted, made, breach, progress or Progress(), by)
+            by = By(caller, actor, reason, reference.agencies)
+            look = Look(self._searches, eyes, wanted, made, breach, progress or Progress(), by)
             document = await self._kinds[wanted.report](look)
             titled = replace(document, title=_titled(document, by, wanted))
             return named(titled, reference.agencies, reference.law), made
@@ -104,21 +110,29 @@ class Reports:
         """Suspected breaches that a review began: the caller's agency's, for auditors everybody's."""
         if caller.function is Function.OPERATOR:
             raise NotAllowed("operators run the broker; the controllers concerned see breaches")
-        agency = "" if caller.function is Function.AUDITOR else caller.agency
-        listed = await self._breaches.of(agency, LISTED)
-        found = [row for row in listed if await self._may_see(caller, row)]
+        whose = [""] if caller.function is Function.AUDITOR else [caller.agency]
+        whose += [each.of for each in await self._heritage.left_to(caller)]
+        listed = {row.id: row for agency in whose for row in await self._breaches.of(agency, LISTED)}
+        newest = sorted(listed.values(), key=lambda row: row.aware_at, reverse=True)[:LISTED]
+        found = [row for row in newest if await self._may_see(caller, row)]
         detail: dict[str, Json] = {"breaches": [row.id for row in found]}
         return found, await self._administration.note(caller, "breaches-viewed", detail, actor)
 
     async def _may_see(self, caller: Caller, row: StoredBreach) -> bool:
-        """Its owner, auditors, and who asked: but not where they may not learn that there was a review."""
+        """Its owner, auditors, and who asked: but not where they may not learn that there was a review. And
+        who has taken the place of one of them, there."""
         if caller.function is Function.AUDITOR or caller.agency == row.provider:
             return True
         used = await self._overrides.by_id(row.id)
+        district = used.district if used is not None else ""
+        shares = await self._heritage.left_to(caller)
+        if any(each.holds(row.provider, district) for each in shares):
+            return True
         hidden = used is None or silent(used.used, await self._reference.refresh())
-        return caller.agency == row.requester and not hidden
+        asked = caller.agency == row.requester or any(each.holds(row.requester, district) for each in shares)
+        return asked and not hidden
 
-    def _checked(self, caller: Caller, wanted: Wanted, reason: Reason) -> Wanted:
+    def _checked(self, caller: Caller, wanted: Wanted, reason: Reason, own: frozenset[str]) -> Wanted:
         if wanted.report not in NAMES:
             raise InvalidRequest("report", f"one of {', '.join(NAMES)}")
         if not reason.code:
@@ -127,14 +141,14 @@ class Reports:
             return self._month(caller, wanted)
         if caller.function is Function.OPERATOR:
             raise NotAllowed("operators make the performance report and no other; parties and auditors do")
-        if caller.function is Function.PARTNER and wanted.agency not in ("", caller.agency):
+        if caller.function is Function.PARTNER and wanted.agency not in ("", *own):
             raise NotAllowed("an agency's report is about its own side")
         if wanted.since and wanted.until and wanted.until <= wanted.since:
             raise InvalidRequest("until", "is not after since")
         if wanted.report == "breach" and not (wanted.breach or wanted.since):
             raise InvalidRequest("since", "say from when on, or which suspected breach")
         if caller.function is Function.PARTNER:
-            return replace(wanted, agency=caller.agency)
+            return replace(wanted, agency=wanted.agency or caller.agency)
         return wanted
 
     def _month(self, caller: Caller, wanted: Wanted) -> Wanted:

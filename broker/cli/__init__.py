@@ -11,17 +11,25 @@ Imports no command before one is run, so that `broker.cli.audit_verify` can be u
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from broker.cli.remedy import remedy
 from broker.errors import BrokerError
 
+# gRPC's core writes to standard error what every command says better: each connection that came to nothing.
+# Its errors stay. What serves has a log of its own, and keeps all of it.
+QUIET = ("GRPC_VERBOSITY", "ERROR")
+_SERVES = "serve"
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line on `arguments` (default: the process's) and exit."""
     from broker.cli.commands import build
 
+    if _SERVES not in (sys.argv[1:] if arguments is None else arguments)[:1]:
+        os.environ.setdefault(*QUIET)  # read when grpc is first imported, which is later
     try:
         build()(args=None if arguments is None else list(arguments))
     except BrokerError as error:

@@ -170,7 +170,7 @@ def list_(
     )
     columns = ("agency", "status", "valid_from", "valid_until", "key_id")
     none = "no signing keys: enrol one with `broker agency key enrol`"
-    output.many([_described(each) for each in reply.keys], columns, as_json, none)
+    output.listed("keys", [_described(each) for each in reply.keys], columns, as_json, none)
 
 
 @app.command()

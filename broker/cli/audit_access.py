@@ -109,7 +109,7 @@ def drafts(
     if as_json:
         output.emit_json({"accesses": found, **noted})
         return
-    output.many(found, ("access", "agency", "due_at", "left"), False, "no request for access is open")
+    output.many(found, ("access", "agency", "due_at", "left"), "no request for access is open")
 
 
 @app.command()
@@ -121,6 +121,7 @@ def draft(
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
     words: Words = "",
+    in_place_of: inputs.InPlaceOf = "",
     form: Form = Format.html,
     as_json: AsJson = False,
     to: Out = None,
@@ -132,6 +133,7 @@ def draft(
 
     request = pb.DraftAccessRequest(
         access_id=access,
+        in_place_of=in_place_of,
         actor=exchange_pb2.Actor(id=actor_id, role=role),
         reason=exchange_pb2.ReasonCode(code=reason, words=words),
     )
@@ -182,6 +184,7 @@ def clear(
             help="Which health professional gave their opinion, and when; erasable. `-`: from standard input.",
         ),
     ] = "",
+    in_place_of: inputs.InPlaceOf = "",
     assurance: inputs.Named = inputs.Assurance.personal_login,
     as_json: inputs.AsJson = False,
 ) -> None:
@@ -196,6 +199,7 @@ def clear(
         raise typer.BadParameter("give --entry, once for each, or --all")
     request = pb.ClearAccessRequest(
         access_id=access,
+        in_place_of=in_place_of,
         entries=entries or [],
         code=code,
         words=words,

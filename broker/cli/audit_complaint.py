@@ -83,7 +83,7 @@ def add(
         actor=exchange_pb2.Actor(id=actor_id, role=role),
     )
     if person:
-        request.person.CopyFrom(inputs.wire_subject(inputs.subject_of(person)))
+        request.person.CopyFrom(inputs.wire_subject(inputs.person_of(person)))
     reply = link.call(ReportServiceStub(link.channel).AddComplaint, request)
     made = {"complaint": reply.complaint_id, "due_at": output.when(reply, "due_at")}
     output.one({**made, **evidence.noted(reply.receipt, link.endpoint.vkey)}, as_json)
@@ -169,4 +169,4 @@ def list_(link: Link, actor_id: inputs.ActorId, role: inputs.ActorRole, as_json:
     if as_json:
         output.emit_json({"complaints": found, **noted})
         return
-    output.many(found, _COLUMNS, False, "no complaint has been recorded")
+    output.many(found, _COLUMNS, "no complaint has been recorded")

@@ -82,7 +82,7 @@ def look(
         reason=exchange_pb2.ReasonCode(code=reason, words=words),
     )
     if not entries:
-        request.person.CopyFrom(inputs.wire_subject(inputs.subject_of(person or "-")))
+        request.person.CopyFrom(inputs.wire_subject(inputs.person_of(person or "-")))
     reply = link.call(KeepingServiceStub(link.channel).ErasePerson, request)
     _show(link, {}, reply, as_json, "Nothing has been erased: `broker audit erasure plan` asks for it.")
 
@@ -128,7 +128,7 @@ def plan(
         reason=exchange_pb2.ReasonCode(code=reason, words=words),
     )
     if not entries:
-        request.person.CopyFrom(inputs.wire_subject(inputs.subject_of(person or "-")))
+        request.person.CopyFrom(inputs.wire_subject(inputs.person_of(person or "-")))
     reply = link.call(KeepingServiceStub(link.channel).PlanErasure, request)
     facts: dict[str, object] = {"plan": reply.plan_id, "until": output.when(reply, "until"), "erased": False}
     then = (
@@ -170,7 +170,7 @@ def confirm(
         reason=exchange_pb2.ReasonCode(code=reason, words=words),
     )
     if not by_entry:
-        request.person.CopyFrom(inputs.wire_subject(inputs.subject_of(person or "-")))
+        request.person.CopyFrom(inputs.wire_subject(inputs.person_of(person or "-")))
     reply = link.call(KeepingServiceStub(link.channel).ConfirmErasure, request)
     _show(link, {"plan": plan, "erased": True}, reply, as_json, BACKUPS)
 
@@ -242,10 +242,8 @@ def list_(link: Link, actor_id: inputs.ActorId, role: inputs.ActorRole, as_json:
         }
         for each in reply.plans
     ]
-    if as_json:
-        output.emit_json({"plans": found, **evidence.noted(reply.receipt, link.endpoint.vkey)})
-        return
-    output.many(found, _COLUMNS, False, "no erasure waits")
+    noted = evidence.noted(reply.receipt, link.endpoint.vkey)
+    output.listed("plans", found, _COLUMNS, as_json, "no erasure waits", noted)
 
 
 def _check(person: str, entries: list[str] | None, words_only: bool) -> None:

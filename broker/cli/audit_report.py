@@ -47,7 +47,12 @@ Until = Annotated[
     datetime | None, typer.Option(parser=inputs.moment, metavar="TIME", help="Entries made before then.")
 ]
 Agency = Annotated[
-    str, typer.Option("--agency", metavar="AGENCY", help="For auditors: of this one; by default of all.")
+    str,
+    typer.Option(
+        "--agency",
+        metavar="AGENCY",
+        help="For auditors: of this one; by default of all. For an agency: of one whose place it has taken.",
+    ),
 ]
 _BREACH = ("id", "provider", "requester", "system", "used_at", "aware_at", "due_at")
 
@@ -160,7 +165,7 @@ def breaches(
     if as_json:
         output.emit_json({"breaches": found, **noted})
         return
-    output.many(found, _BREACH, False, "no review of an override has said that it was the wrong person")
+    output.many(found, _BREACH, "no review of an override has said that it was the wrong person")
 
 
 @app.command()

@@ -81,6 +81,7 @@ def search(
     log: Annotated[
         str, typer.Option(metavar="LOG", help="Begin at this log, not at the current one: 2026h2.")
     ] = "",
+    in_place_of: inputs.InPlaceOf = "",
     follow: Annotated[bool, typer.Option("--follow", help="Stay, and show what comes.")] = False,
     as_json: Annotated[
         bool,
@@ -105,6 +106,7 @@ def search(
         follow=follow,
         beyond=beyond,
         log=log,
+        in_place_of=in_place_of,
         actor=exchange_pb2.Actor(id=actor_id, role=role),
         reason=exchange_pb2.ReasonCode(code=reason, words=words),
     )

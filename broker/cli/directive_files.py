@@ -85,7 +85,7 @@ def import_(
         done = [row for row in rows if check or "directive" in row]
         none = "nothing was recorded" if refused else "there is no Consent in it"
         columns = ("file", "kind", "standing", "purposes", "requesters", "providers", "valid_until")
-        output.many(done, columns if check else ("directive", *columns), as_json, none)
+        output.listed("recorded", done, columns if check else ("directive", *columns), as_json, none)
     if refused:
         raise InvalidRequest("file", f"{len(refused)} not understood, named above; record those by hand")
 

@@ -27,6 +27,7 @@ from broker.core.model import Caller
 from broker.edge import Edge
 from broker.errors import BrokerError, UnknownSystem
 from broker.exchange import Exchange
+from broker.heritage import Heritage
 from broker.limits import Limits
 from broker.links import Links
 from broker.notices import Notices
@@ -116,7 +117,8 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
             tracing,
             witnessing,
         )
-        audits = Audits(administration, store.reader, clock, witnessing, anchoring)
+        heritage = Heritage(store.reference, clock)
+        audits = Audits(administration, store.reader, clock, witnessing, anchoring, heritage)
         notices = Notices(
             store.rows.overrides, settings.override_webhook, telemetry.noticed, store.reference, clock
         )

@@ -24,6 +24,7 @@ from broker.exchange import Exchange
 from broker.explanations import Explanations
 from broker.exports import Exports
 from broker.figures import Figures
+from broker.heritage import Heritage
 from broker.holds import Holds
 from broker.late import LateRecords
 from broker.limits import Limits
@@ -121,7 +122,7 @@ class Served:
         self._workers = workers
         store, administration, clock = ground.store, ground.administration, ground.clock
         self._audits = audits
-        self._searches = Searches(administration, store.index)
+        self._searches = Searches(administration, store.index, Heritage(store.reference, clock))
         self._replays = Replays(administration, store.past)
         self._explanations = Explanations(
             administration,
@@ -213,7 +214,9 @@ class Served:
             g.telemetry.took,
         )
         accesses = Accesses(g.administration, rows.accesses, self._searches, store.reader, *on)
-        complaints = Complaints(g.administration, rows.complaints, store.facts, g.clock)
+        complaints = Complaints(
+            g.administration, rows.complaints, store.facts, g.clock, Heritage(store.reference, g.clock)
+        )
         report_pb2_grpc.add_ReportServiceServicer_to_server(
             ReportServicer(reports, accesses, complaints, g.clock, g.identity, g.telemetry), server
         )
@@ -236,7 +239,14 @@ class Served:
         rotation_pb2_grpc.add_RotationServiceServicer_to_server(
             RotationServicer(self._rotations, partitions, g.identity, g.telemetry), server
         )
-        exports = Exports(g.administration, store.reader, store.entries, self._searches.incidents, g.clock)
+        exports = Exports(
+            g.administration,
+            store.reader,
+            store.entries,
+            self._searches.incidents,
+            g.clock,
+            Heritage(store.reference, g.clock),
+        )
         late = LateRecords(store.log, store.facts, store.reference, g.clock, store.blind.said)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(
             AuditServicer(

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import time
 
 from broker.access import Accesses
-from broker.access import Wanted as Access
+from broker.accesswanted import Wanted as Access
 from broker.administration import Made
 from broker.cases import StoredBreach, StoredComplaint
 from broker.clearing import Ruling
@@ -107,7 +107,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         """The caller's own entries."""
         access = parse.identifier("access_id", request.access_id)
         actor, reason = parse.actor(request.actor), parse.reason(request.reason)
-        for part in self._parts(*await self._accesses.draft(caller, access, actor, reason)):
+        old = parse.text("in_place_of", request.in_place_of, 64)
+        for part in self._parts(*await self._accesses.draft(caller, access, actor, reason, old)):
             yield part
 
     @unary
@@ -120,8 +121,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
             _words("words", request.words),
             parse.text("opinion", request.opinion, 200),
         )
-        actor = parse.actor(request.actor)
-        cleared, made = await self._accesses.clear(caller, access, entries, ruling, actor)
+        actor, old = parse.actor(request.actor), parse.text("in_place_of", request.in_place_of, 64)
+        cleared, made = await self._accesses.clear(caller, access, entries, ruling, actor, old)
         return pb.ClearAccessResponse(cleared=cleared, receipt=wire.receipt(made.receipt))
 
     @unary

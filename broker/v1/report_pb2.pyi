@@ -41,7 +41,7 @@ class MakeReportRequest(_message.Message):
     SIGNS_FIELD_NUMBER: _builtins.int
     report: _builtins.str
     agency: _builtins.str
-    """Of which agency, for auditors; empty: of all."""
+    """Of which agency, for auditors; empty: of all. For a partner one whose place its agency has taken; empty: its own."""
     key_digest: _builtins.str
     """breach: by the key of a certificate (hex SHA-256 of its SubjectPublicKeyInfo), a system (agency/system), an
     agreement (id or id/version), or all there is of a suspected breach by its id.
@@ -520,7 +520,7 @@ class Access(_message.Message):
     agency: _builtins.str
     """The controller that received it."""
     left: _builtins.int
-    """Entries of the caller's agency that it has not decided yet."""
+    """Entries of the caller's agency, and of those whose place it has taken, that it has not decided yet."""
     many: _builtins.bool
     """It has more than one request for access takes: begin one for a shorter time."""
     @_builtins.property
@@ -596,7 +596,10 @@ class DraftAccessRequest(_message.Message):
     ACCESS_ID_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    IN_PLACE_OF_FIELD_NUMBER: _builtins.int
     access_id: _builtins.str
+    in_place_of: _builtins.str
+    """The entries of an agency whose place the caller's has taken; empty: the caller's own."""
     @_builtins.property
     def actor(self) -> _exchange_pb2.Actor: ...
     @_builtins.property
@@ -607,10 +610,11 @@ class DraftAccessRequest(_message.Message):
         access_id: _builtins.str = ...,
         actor: _exchange_pb2.Actor | None = ...,
         reason: _exchange_pb2.ReasonCode | None = ...,
+        in_place_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_id", b"access_id", "actor", b"actor", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_id", b"access_id", "actor", b"actor", "in_place_of", b"in_place_of", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -626,6 +630,7 @@ class ClearAccessRequest(_message.Message):
     WORDS_FIELD_NUMBER: _builtins.int
     OPINION_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    IN_PLACE_OF_FIELD_NUMBER: _builtins.int
     access_id: _builtins.str
     code: _builtins.str
     """The exemption under which they are left out; empty: they are told."""
@@ -633,6 +638,8 @@ class ClearAccessRequest(_message.Message):
     """The reasons, required with a code; erasable."""
     opinion: _builtins.str
     """Which health professional gave their opinion, and when, for serious harm to health; erasable."""
+    in_place_of: _builtins.str
+    """As in DraftAccessRequest."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of entries, at most 500; none: all of the caller's that are not decided yet."""
@@ -648,10 +655,11 @@ class ClearAccessRequest(_message.Message):
         words: _builtins.str = ...,
         opinion: _builtins.str = ...,
         actor: _exchange_pb2.Actor | None = ...,
+        in_place_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_id", b"access_id", "actor", b"actor", "code", b"code", "entries", b"entries", "opinion", b"opinion", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_id", b"access_id", "actor", b"actor", "code", b"code", "entries", b"entries", "in_place_of", b"in_place_of", "opinion", b"opinion", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

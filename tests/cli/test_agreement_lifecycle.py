@@ -139,7 +139,7 @@ def test_a_party_suspends_and_lifts(broker: Run, parties: Parties, tmp_path: Pat
     who = ("--actor-id", "ann", "--role", "ig-lead")
     done = broker(*stop, "--as", parties.provider, *who, "--json").json
     assert (done["status"], done["suspended_by"]) == ("suspended", ["clinhs"])
-    (listed,) = [each for each in broker("agreement", "list", "--json").json if each["id"] == "to-stop"]
+    (listed,) = [each for each in broker("agreement", "list", "--json").rows if each["id"] == "to-stop"]
     assert (listed["status"], listed["suspended_by"]) == ("suspended", ["clinhs"])
     assert listed["suspensions"][0]["reason"] == "a reported breach"
     shown = broker("agreement", "show", "to-stop", "--as", parties.requester).out
@@ -159,7 +159,7 @@ def test_the_last_day_is_listed_and_the_successor_named(broker: Run, parties: Pa
     assert broker("agreement", "apply", variant(parties, tmp_path, name, *law)).code == 0
 
     def days() -> tuple[str, str, str]:
-        (one,) = [each for each in broker("agreement", "list", "--json").json if each["id"] == name]
+        (one,) = [each for each in broker("agreement", "list", "--json").rows if each["id"] == name]
         return one["in_force_from"], one["in_force_until"], one["superseded_by"]
 
     assert days() == ("2026-01-01", "2099-12-31", "")

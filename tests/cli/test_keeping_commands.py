@@ -10,7 +10,7 @@ from tests.cli.conftest import Parties, Run, run
 from tests.support.postgres import Server
 from tests.support.running import RunningBroker, serving
 
-NUMBER = "9434765919"
+NUMBER = "9000000009"
 PERSON = f"nhs-number:{NUMBER}"
 OTHER = ("--reason", "complaint", "--actor-id", "a.okafor", "--role", "dpo")
 WHO = ("--reason", "complaint", "--actor-id", "p.moss", "--role", "records")
@@ -50,7 +50,7 @@ def test_a_person_is_held_released_and_erased(broker: Run, parties: Parties) -> 
     assert placed.json["verified"]
     look = ("--actor-id", "p.moss", "--role", "records")
     listed = broker("audit", "hold", "list", *look, *mine, "--json")
-    assert [each["reference"] for each in listed.json if each["id"] == hold] == ["CASE-7"]
+    assert [each["reference"] for each in listed.rows if each["id"] == hold] == ["CASE-7"]
     other = broker("audit", "hold", "release", hold, *WHO, "--as", parties.provider)
     assert (other.code, "no such hold that your agency may release" in other.err) == (1, True)
     looked = broker("audit", "erasure", "look", *WHO, *mine, stdin=PERSON)
@@ -139,7 +139,7 @@ def test_a_scrub_says_what_it_did(broker: Run, parties: Parties) -> None:
     """Every table and the write-ahead log; nothing is left to an administrator on our own server."""
     done = broker("audit", "scrub", "--yes", *WHO, "--json")
     assert done.code == 0, done.err
-    assert [step["what"] for step in done.json][-2:] == ["view", "write-ahead log"]
+    assert [step["what"] for step in done.rows][-2:] == ["view", "write-ahead log"]
 
 
 async def test_the_deployments_policy_is_the_one_that_counts(postgres: Server, tmp_path: Path) -> None:

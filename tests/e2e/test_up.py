@@ -102,7 +102,7 @@ def _worked() -> float:
 def test_once_does_what_it_should_and_says_so(first):
     """Exit 0, and as JSON: every step, each held to what it should be."""
     done, work, _ = first
-    steps = json.loads(done.stdout)
+    steps = json.loads(done.stdout)["steps"]
     assert len(steps) == STEPS
     assert [step["title"] for step in steps if not step["held"]] == []
     assert done.returncode == 0, done.stderr
@@ -273,7 +273,7 @@ def test_an_ordinary_user_needs_no_privileges(as_ordinary_user: tuple[list[str],
         env={"PATH": os.environ["PATH"], "HOME": str(home)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert all(step["held"] for step in json.loads(done.stdout))
+    assert all(step["held"] for step in json.loads(done.stdout)["steps"])
     assert {path.stat().st_uid for path in state.rglob("*")} == {ORDINARY}
     assert using(home) == {}
 

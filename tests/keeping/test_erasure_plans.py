@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from broker import erasures
-from broker.access import Wanted
+from broker.accesswanted import Wanted
 from broker.core.model import Actor, Assurance, Caller, Function, Reason, SubjectRef
 from broker.erasing import ErasurePlans
 from broker.errors import InvalidRequest, NotAllowed

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.access import Wanted
+from broker.accesswanted import Wanted
 from broker.clearing import Ruling
 from broker.core.model import Caller, Override, Reason, SubjectRef
 from broker.core.reports.document import Document

@@ -351,7 +351,9 @@ async def test_a_large_log_is_read_a_page_at_a_time_and_told_how_far() -> None:
     searches, progress = Searches(world.administration, index), Progress()
     made = await world.administration.note(AUDITOR, "report-made", {}, ACTOR)
     wanted = Wanted("agency")
-    async for each in Look(searches, AUDITOR, wanted, made, None, progress, By(GUARDIAN, WHY, {})).lines():
+    async for each in Look(
+        searches, AUDITOR, wanted, made, None, progress, By(AUDITOR, GUARDIAN, WHY, {})
+    ).lines():
         found.append(each.index)
     assert found == list(range(made.receipt.index))[::-1]
     assert max(asked_for) <= PAGE

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker import law
-from broker.access import BUCKET, Accesses, Wanted
+from broker.access import BUCKET, Accesses
+from broker.accesswanted import Wanted
 from broker.clearing import Holdings, Ruling
 from broker.core.directory import Agency
 from broker.core.model import Caller, Override, Reason, SubjectRef

@@ -212,7 +212,7 @@ async def test_staying_is_an_entry_again(edge: Edge, monkeypatch: pytest.MonkeyP
             "ann",
             "complaint",
         )
-        assert (full["detail"]["goes_on"], full["detail"]["facts"]) == (first.id, ["event nothing"])
+        assert (full["detail"]["goes_on"], full["detail"]["facts"]) == (first.id, ["actor nobody"])
     edge.world.store.log.fail = 1_000
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         async with asyncio.timeout(SOON):

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from broker import cases, entryrows, erasureplans, figures, keeping, past, ports
-from broker.access import Wanted as AccessWanted
+from broker.accesswanted import Wanted as AccessWanted
 from broker.anchor import hourly
 from broker.anchor.hourly import Anchor
 from broker.core.merkle import leaf_hash, verify_inclusion

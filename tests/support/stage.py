@@ -17,6 +17,7 @@ from broker.access import Accesses
 from broker.administration import Administration
 from broker.agreements import Agreements, Listed
 from broker.anchor.hourly import AnchorTable, ProvableLog
+from broker.audits import Audits
 from broker.cases import AccessStore, BreachStore, ComplaintStore
 from broker.clock import SystemClock
 from broker.complaints import Complaints
@@ -33,6 +34,7 @@ from broker.erasureplans import ErasurePlanStore
 from broker.erasures import Erasures
 from broker.exchange import Exchange
 from broker.figures import Figures, FiguresStore
+from broker.heritage import Heritage
 from broker.holds import Holds
 from broker.keeping import Destroying, Keeping
 from broker.overrides import Overrides
@@ -163,11 +165,15 @@ class Stage:
         self.referrals = Referrals(self.administration, self.referred, *queues)
         self.referring = Referring(self.log, *queues, self.content)
         self.overrides = Overrides(self.administration, self.overridden, *queues)
-        self.searches = Searches(self.administration, self.search)
+        self.heritage = Heritage(self.reference, self.clock)
+        self.searches = Searches(self.administration, self.search, self.heritage)
+        self.audits = Audits(self.administration, self.view, self.clock, heritage=self.heritage)
         self.access = Accesses(
             self.administration, self.accesses, self.searches, self.view, *queues, bucket=0.01
         )
-        self.complaints = Complaints(self.administration, self.complained, self.facts, self.clock)
+        self.complaints = Complaints(
+            self.administration, self.complained, self.facts, self.clock, self.heritage
+        )
         self.figures = Figures(self.administration, self.published, self.facts, self.clock)
         self.reports = Reports(
             self.administration,

@@ -20,6 +20,11 @@ create table erasure_plan (
     directives  uuid[] not null
 );
 
+-- No samples of what may be erased.
+alter table erasure_plan
+    alter actor set statistics 0, alter subject set statistics 0, alter asked set statistics 0,
+    alter entries set statistics 0, alter directives set statistics 0;
+
 create function policy_apply_erasure_plan(p_policy bigint, p_change jsonb, p_blob bytea) returns void
 language plpgsql volatile as $$
 begin
@@ -46,6 +51,7 @@ end $$;
 -- Whom a complaint is about, blind, as in `directive`; null where nobody was named. While it is open, that agency
 -- erases nothing about them.
 alter table complaint add subject bytea;
+alter table complaint alter subject set statistics 0;
 
 create or replace function policy_apply_complaint(p_policy bigint, p_change jsonb, p_blob bytea) returns void
 language sql volatile as $$
