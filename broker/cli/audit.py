@@ -23,8 +23,9 @@ from broker.cli import (
     audit_index,
     audit_keys,
     audit_late,
-    audit_log,
+    audit_monitor,
     audit_partition,
+    audit_receipts,
     audit_report,
     audit_retention,
     audit_search,
@@ -226,7 +227,13 @@ app.command()(audit_search.search)
 for late in (audit_late.record_late, audit_card.downtime_card):
     app.command()(late)
 app.command()(audit_anchor.anchor)
-for check in (audit_fsck.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match, audit_witness.witness):
+for check in (
+    audit_fsck.fsck,
+    audit_monitor.monitor,
+    audit_receipts.reconcile,
+    audit_receipts.match,
+    audit_witness.witness,
+):
     app.command()(check)
 app.add_typer(audit_export.app, name="export", help="Entries as a file, each row with what proves it.")
 app.add_typer(audit_witness.key_app, name="witness-key")

@@ -16,14 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.core.bundles import Bundle, bundle_in, encode_bundle
+from broker.core.bundles import Bundle, bundle_in, decode_bundle, encode_bundle
 from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
 from broker.core.merkle import leaf_hash
 from broker.core.tiles import PARTITION, TILE_WIDTH, Tile, hashes_of, tile_in, tiles_of
 from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError, SetupError
-from broker.offline.fsck import decode_up_to
-from broker.offline.source import Folder, Missing, Source
+from broker.offline import files
+from broker.offline.source import Folder, Missing, Source, entries_in
 
 BUNDLES = PARTITION // TILE_WIDTH
 
@@ -100,7 +100,7 @@ def digest(source: Source, verifiers: Sequence[Verifier], number: int) -> tuple[
 def _bundle(source: Source, bundle: Bundle, hashes: Sequence[bytes]) -> bytes:
     """A bundle each of whose entries has its hash in the tree. Raises IntegrityError otherwise."""
     try:
-        entries = decode_up_to(source.bundle(bundle), bundle.width)
+        entries = entries_in(source, bundle)
     except Missing as e:
         first = bundle.index * TILE_WIDTH
         raise IntegrityError(
@@ -108,7 +108,7 @@ def _bundle(source: Source, bundle: Bundle, hashes: Sequence[bytes]) -> bytes:
             "that holds them"
         ) from e
     for n, expected in enumerate(hashes):
-        if n >= len(entries) or leaf_hash(entries[n]) != expected:
+        if leaf_hash(entries[n]) != expected:
             raise IntegrityError(f"entry {bundle.index * TILE_WIDTH + n} is not the one that was logged")
     return encode_bundle(entries)
 
@@ -116,11 +116,11 @@ def _bundle(source: Source, bundle: Bundle, hashes: Sequence[bytes]) -> bytes:
 def _holds(folder: Path, bundle: Bundle, hashes: Sequence[bytes]) -> bool:
     """Whether the folder has this very bundle already."""
     try:
-        data = (folder / bundle.path).read_bytes()
-        entries = decode_up_to(data, bundle.width)
+        data = files.read_below(folder, bundle.path, bundle.width * (2 + 0xFFFF))
+        entries = decode_bundle(data, bundle.width)
     except (OSError, IntegrityError):
         return False
-    return [leaf_hash(each) for each in entries] == list(hashes) and encode_bundle(entries) == data
+    return [leaf_hash(each) for each in entries] == list(hashes)
 
 
 def _require_same(folder: Path, checkpoint: Checkpoint, verifiers: Sequence[Verifier]) -> None:
@@ -148,7 +148,7 @@ class _Files:
         """Write a file, unless it stands there as it is."""
         file = self._root / path
         try:
-            if file.exists() and file.read_bytes() == data:
+            if self._stands(path, data):
                 return
             file.parent.mkdir(parents=True, exist_ok=True)
             partial = file.with_name(f".{file.name}.partial")
@@ -166,6 +166,12 @@ class _Files:
             folder = folder.parent
         self.written += 1
         self._step(path)
+
+    def _stands(self, path: str, data: bytes) -> bool:
+        try:
+            return files.read_below(self._root, path, len(data)) == data
+        except (OSError, IntegrityError):
+            return False
 
     def sync(self) -> None:
         """Make what was put outlast a crash of the machine."""

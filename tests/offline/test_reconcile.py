@@ -123,9 +123,11 @@ def test_a_receipt_that_was_spoilt_is_no_fault_of_the_log(kept: Path) -> None:
 def test_a_record_matches_the_receipt_of_its_release_and_nothing_else_does(kept: Path) -> None:
     """To the byte, type included."""
     wrapped = any_pb2.Any(type_url=RECORD.type_url, value=RECORD.value)
-    assert [each.index for each in matches(wrapped.SerializeToString(), kept, KEYS)] == [40]
+    told = matches(wrapped.SerializeToString(), kept, KEYS)
+    assert ([each.index for each in told.found], told.looked, told.unopened) == ([40], 3, 2)
     wrapped.value += b"\x00"
-    assert matches(wrapped.SerializeToString(), kept, KEYS) == []
+    told = matches(wrapped.SerializeToString(), kept, KEYS)
+    assert (told.found, told.decided) == ([], True)
     with pytest.raises(IntegrityError):
         matches(b"\xff", kept, KEYS)
 

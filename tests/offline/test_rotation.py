@@ -10,7 +10,8 @@ import pytest
 
 from broker.core.keys import Signer
 from broker.offline.fsck import fsck
-from broker.offline.monitor import Look, Memory, Verdict, look
+from broker.offline.memory import Memory
+from broker.offline.monitor import Look, Verdict, look
 from broker.offline.source import Folder
 from tests.support.chain import AFTER, NEXT, ORIGIN, linking
 from tests.support.static_log import ENTRIES, SIGNER, StaticLog, entry, note
