@@ -77,8 +77,7 @@ def anchor(
     try:
         response, stamp = asyncio.run(ask())
     except NotStamped as e:
-        typer.echo(f"no time stamp: {output.clean(str(e))}", err=True)
-        raise typer.Exit(_NOT_STAMPED) from e
+        audit_log.end(_NOT_STAMPED, "not-stamped", str(e), as_json, "no time stamp: ")
     with audit_log.ending(as_json):
         for path, data in zip(files, (note, response), strict=True):
             write_new(path, data, 0o600)

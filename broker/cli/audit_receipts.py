@@ -70,7 +70,7 @@ def match(
 
     Exit 0 it is, and by which entries; 1 no receipt here says so, and every one was sound; 2 the command line,
     the record, the keys or the folder cannot be used; 3 not decided: no receipt says so, and some do not
-    verify, or there are none. Each receipt that does not verify is named, and why.
+    verify or have no opening, or there are none. Each receipt that does not verify is named, and why.
     """
     from broker.offline.reconcile import matches
 
@@ -115,16 +115,15 @@ def _say(told: Matched, folder: Path) -> None:
         _line(f"NOT SOUND {each.path}: {_reason(each)}")
     if told.more:
         output.say(f"and {told.more} more that are not sound")
-    unsound = len(told.unsound) + told.more
-    without = f"; {told.unopened} have no opening, and say nothing of any record" if told.unopened else ""
     if told.found:
         return
     if told.decided:
-        output.say(f"NO MATCH: none of {told.looked} receipts here says that this was released{without}")
+        output.say(f"NO MATCH: none of {told.looked} receipts here says that this was released")
     elif told.looked:
+        unsound = len(told.unsound) + told.more
         output.say(
-            f"NOT DECIDED: {unsound} of {told.looked} receipts are not sound, and no other says that this was "
-            f"released{without}"
+            f"NOT DECIDED: of {told.looked} receipts {unsound} are not sound and {told.unopened} have no opening, "
+            "so that these say nothing of any record; no other says that this was released"
         )
     else:
         output.say(f"NOT DECIDED: {folder} holds no receipts (*.tlog-proof)")

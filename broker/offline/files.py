@@ -101,10 +101,11 @@ def _is_link(name: str, within: int) -> bool:
 
 
 def _read(handle: int, path: str, most: int) -> bytes:
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "is a folder" if stat.S_ISDIR(mode) else "is not a file")
     with os.fdopen(handle, "rb") as file:
-        mode = os.fstat(handle).st_mode
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "is a folder" if stat.S_ISDIR(mode) else "is not a file")
         data = file.read(most + 1)
     if len(data) > most:
         raise IntegrityError(f"{path}: longer than {most} bytes, and nothing of that name may be")

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from broker.core.bundles import Bundle, bundle_in, decode_bundle, encode_bundle
 from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
-from broker.core.merkle import leaf_hash
-from broker.core.tiles import PARTITION, TILE_WIDTH, Tile, hashes_of, tile_in, tiles_of
+from broker.core.merkle import leaf_hash, verify_consistency
+from broker.core.tiles import PARTITION, TILE_WIDTH, Tile, consistency_proof, hashes_of, tile_in, tiles_of
 from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError, SetupError
 from broker.offline import files
@@ -59,25 +59,25 @@ def export(
     """
     note = source.checkpoint()
     checkpoint = open_checkpoint(note, verifiers)
-    _require_same(folder, checkpoint, verifiers)
-    files = _Files(folder, step)
     tiles = VerifiedTiles(checkpoint.size, checkpoint.root, source.tile)
+    _require_same(folder, checkpoint, tiles, verifiers)
+    stands = _Files(folder, step)
     count = (checkpoint.size + TILE_WIDTH - 1) // TILE_WIDTH
     for n in range(count):
         bundle = bundle_in(n, checkpoint.size)
         tile = tile_in(0, n, checkpoint.size)
         hashes = hashes_of(tile, tiles.read(tile))
         if not _holds(folder, bundle, hashes):
-            files.put(bundle.path, _bundle(source, bundle, hashes))
-        files.put(tile.path, tiles.read(tile))
+            stands.put(bundle.path, _bundle(source, bundle, hashes))
+        stands.put(tile.path, tiles.read(tile))
         progress(min(checkpoint.size, (n + 1) * TILE_WIDTH), checkpoint.size)
     for tile in tiles_of(checkpoint.size):
         if tile.level:
-            files.put(tile.path, tiles.read(tile))
-    files.sync()
-    files.put("checkpoint", note)
-    files.sync()
-    return Exported(checkpoint.origin, checkpoint.size, files.written)
+            stands.put(tile.path, tiles.read(tile))
+    stands.sync()
+    stands.put("checkpoint", note)
+    stands.sync()
+    return Exported(checkpoint.origin, checkpoint.size, stands.written)
 
 
 def digest(source: Source, verifiers: Sequence[Verifier], number: int) -> tuple[Checkpoint, str]:
@@ -123,8 +123,13 @@ def _holds(folder: Path, bundle: Bundle, hashes: Sequence[bytes]) -> bool:
     return [leaf_hash(each) for each in entries] == list(hashes)
 
 
-def _require_same(folder: Path, checkpoint: Checkpoint, verifiers: Sequence[Verifier]) -> None:
-    """That what was exported here before is the beginning of the same log."""
+def _require_same(
+    folder: Path, checkpoint: Checkpoint, tiles: VerifiedTiles, verifiers: Sequence[Verifier]
+) -> None:
+    """That what was exported here before is the beginning of the same log: proven, or nothing is written over it.
+
+    The checkpoint that lies there may be the only proof that two histories were signed.
+    """
     try:
         before = open_checkpoint(Folder(folder).checkpoint(), verifiers)
     except Missing:
@@ -133,6 +138,14 @@ def _require_same(folder: Path, checkpoint: Checkpoint, verifiers: Sequence[Veri
         raise SetupError(f"{folder} holds {before.origin}, not {checkpoint.origin}: name another folder")
     if before.size > checkpoint.size:
         raise IntegrityError(f"{folder} holds {before.size} entries, and the log shows {checkpoint.size}")
+    proof = consistency_proof(before.size, checkpoint.size, tiles.read)
+    try:
+        verify_consistency(before.size, before.root, checkpoint.size, checkpoint.root, proof)
+    except IntegrityError as e:
+        raise IntegrityError(
+            f"the {checkpoint.size} entries signed now do not begin with the {before.size} in {folder}: two "
+            "histories were signed. Nothing was written over; keep the checkpoint there and the log's as evidence"
+        ) from e
 
 
 class _Files:

@@ -62,8 +62,8 @@ def _older(source: Source, origin: str, verifiers: Sequence[Verifier]) -> _Log |
 
 @dataclass
 class Matched:
-    """What the receipts of a folder say of one record: `found` say that it was released, `unsound` say nothing
-    that can be believed, and so do those without an opening."""
+    """What the receipts of a folder say of one record: `found` say that it was released, `unsound` nothing that
+    can be believed, and `unopened` of them, which have no opening, nothing of any record."""
 
     found: list[Kept] = field(default_factory=list)
     unsound: list[Kept] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Matched:
     @property
     def decided(self) -> bool:
         """Whether a record that no receipt speaks of was not released by any of them."""
-        return bool(self.looked) and not self.unsound
+        return bool(self.looked) and not self.unsound and not self.unopened
 
 
 def matches(record: bytes, folder: Path, verifiers: Sequence[Verifier]) -> Matched:
