@@ -178,7 +178,9 @@ def show(
 
 @app.command()
 def verify(
-    proof: Annotated[Path, typer.Argument(metavar="x.tlog-proof", help="A C2SP tlog-proof.")],
+    proof: Annotated[
+        Path, typer.Argument(metavar="x.tlog-proof", help="A C2SP tlog-proof; the ending may be left out.")
+    ],
     entry: Annotated[Path, typer.Option(metavar="FILE", help="The entry's exact bytes.")],
     vkey: Annotated[Path, typer.Option(metavar="FILE", help="The log's verifier keys, one a line.")],
     opening: Annotated[
@@ -214,6 +216,8 @@ def verify(
     """
     from broker.cli.audit_verify import verify_files
 
+    if not proof.exists() and (whole := proof.with_name(f"{proof.name}{evidence.PROOF}")).exists():
+        proof = whole
     if (timestamp is None) is not (tsa_cert is None):
         raise typer.BadParameter("--timestamp and --tsa-cert go together")
     code, verdict = verify_files(proof, entry, vkey, opening, record, witness_policy)

@@ -97,10 +97,13 @@ def send(
 
 def _checked(file: Path, vkey: Path, form: str, as_json: bool) -> Report:
     """What verifying a file comes to; exit 6 where it cannot be read."""
+    from broker.offline.export.manifest import beside
     from broker.offline.export.verify import verify as check
 
     with audit_log.ending(as_json):
         keys = keys_of(vkey)
+        if not form and not beside(file).exists() and file.is_file():
+            raise SetupError(f"{beside(file)} is not there: say with --format which form {file} has")
     try:
         with progress("rows") as told:
             return check(file, keys, form, told)

@@ -122,8 +122,8 @@ def _say(told: Matched, folder: Path) -> None:
     elif told.looked:
         unsound = len(told.unsound) + told.more
         output.say(
-            f"NOT DECIDED: of {told.looked} receipts {unsound} are not sound and {told.unopened} have no opening, "
-            "so that these say nothing of any record; no other says that this was released"
+            f"NOT DECIDED: of {told.looked} receipts {unsound} are not sound and {told.unopened} have no "
+            "opening, so that these say nothing of any record; no other says that this was released"
         )
     else:
         output.say(f"NOT DECIDED: {folder} holds no receipts (*.tlog-proof)")

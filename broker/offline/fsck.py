@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
+from broker.core.checkpoint import Checkpoint, Verifier
 from broker.core.tiles import TILE_WIDTH
 from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError
@@ -17,6 +17,7 @@ from broker.offline.comparison import Comparison
 from broker.offline.leftovers import look_at_others
 from broker.offline.problems import Problem, Report
 from broker.offline.reading import Leaves, Reading
+from broker.offline.rotation import opened
 from broker.offline.source import Missing, Source
 
 Progress = Callable[[int, int], None]
@@ -25,11 +26,12 @@ Progress = Callable[[int, int], None]
 def fsck(source: Source, verifiers: Sequence[Verifier], progress: Progress = lambda _done, _of: None) -> Report:
     """Check everything that a log publishes. `progress` hears of entries done and to do.
 
-    Raises Unreadable where the log cannot be read; what is not there counts as wrong.
+    Raises Unreadable where the log cannot be read, SetupError where it is a later one than there are keys for;
+    what is not there counts as wrong.
     """
     report = Report()
     try:
-        checkpoint = open_checkpoint(source.checkpoint(), verifiers)
+        checkpoint = opened(source.checkpoint(), verifiers)
     except IntegrityError as e:
         report.add(Problem("checkpoint", -1, "checkpoint", str(e).removeprefix("checkpoint: ")))
         return report

@@ -92,7 +92,7 @@ def _look(source: Source, verifiers: Sequence[Verifier], memory: Memory) -> Look
     except IntegrityError as e:
         return Look(Verdict.BAD, f"the checkpoint is not the log's: {e}")
     try:
-        verifiers = _followed(source, shown, verifiers, memory)
+        verifiers, led = _followed(source, shown, verifiers, memory)
     except IntegrityError as e:
         return Look(Verdict.BAD, f"the log before does not lead to this one: {e}", shown=shown)
     try:
@@ -101,7 +101,7 @@ def _look(source: Source, verifiers: Sequence[Verifier], memory: Memory) -> Look
         return Look(Verdict.BAD, f"the checkpoint is not the log's: {e}", shown=shown)
     note = memory.notes().get(now.origin)
     if note is None:
-        return _first(source, now, shown, memory)
+        return _first(source, now, shown, memory, led)
     before = memory.believed(now.origin, note, verifiers)
     found = _compare(source, before, now)
     if found.verdict is Verdict.GROWN:
@@ -117,8 +117,9 @@ class _Alarm(Exception):  # noqa: N818 - it is none of ours to name
 
 def _followed(
     source: Source, shown: bytes, verifiers: Sequence[Verifier], memory: Memory
-) -> tuple[Verifier, ...]:
-    """The keys that are believed, and those that the logs before this one lead to.
+) -> tuple[tuple[Verifier, ...], str]:
+    """The keys that are believed, and those that the logs before this one lead to; and which these are, in
+    words.
 
     Raises IntegrityError where a link does not hold, _Alarm where a log before has changed, Unreadable.
     """
@@ -126,10 +127,10 @@ def _followed(
     held = {each.name for each in believed}
     before = [name for name in notes if leads_to(name, wanted)]
     if (wanted in notes and wanted in held) or (not before and wanted in held):
-        return believed
+        return believed, ""
     known = [name for name in before if name in held]
     origin = max(known or [name for name in held if leads_to(name, wanted)], default="")
-    steps = 0
+    steps, led = 0, ""
     while origin and origin != wanted:
         if (steps := steps + 1) > MOST:
             raise IntegrityError(f"rotation: more than {MOST} logs")
@@ -139,12 +140,13 @@ def _followed(
         if final.origin != origin:
             raise IntegrityError(f"{old.name} is {final.origin}")
         _look_last(old, final, end, believed, memory)
+        led = f"; {final.origin} was closed with {final.size} entries and leads here"
         key, head, note = next_key(old, final, source, believed)
         believed = (key, *(each for each in believed if each.name != key.name))
         if key.name != wanted and key.name not in notes:
             memory.keep(head.origin, note)
         origin = key.name
-    return believed
+    return believed, led
 
 
 def _look_last(
@@ -161,7 +163,7 @@ def _look_last(
         memory.keep(final.origin, end)
 
 
-def _first(source: Source, now: Checkpoint, shown: bytes, memory: Memory) -> Look:
+def _first(source: Source, now: Checkpoint, shown: bytes, memory: Memory, led: str) -> Look:
     """Nothing is known yet: the right edge at least must make the root."""
     try:
         VerifiedTiles(now.size, now.root, source.tile)
@@ -170,7 +172,8 @@ def _first(source: Source, now: Checkpoint, shown: bytes, memory: Memory) -> Loo
     except IntegrityError as e:
         return Look(Verdict.BAD, str(e), now.origin, now.size, shown=shown)
     memory.keep(now.origin, shown)
-    return Look(Verdict.FIRST, f"{now.size} entries, watched from here on", now.origin, now.size, shown=shown)
+    text = f"{now.size} entries, watched from here on{led}"
+    return Look(Verdict.FIRST, text, now.origin, now.size, shown=shown)
 
 
 def _compare(source: Source, before: Checkpoint, now: Checkpoint) -> Look:

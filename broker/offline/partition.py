@@ -23,6 +23,7 @@ from broker.core.tiles import PARTITION, TILE_WIDTH, Tile, consistency_proof, ha
 from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError, SetupError
 from broker.offline import files
+from broker.offline.rotation import opened
 from broker.offline.source import Folder, Missing, Source, entries_in
 
 BUNDLES = PARTITION // TILE_WIDTH
@@ -58,7 +59,7 @@ def export(
     Unreadable, SetupError.
     """
     note = source.checkpoint()
-    checkpoint = open_checkpoint(note, verifiers)
+    checkpoint = opened(note, verifiers)
     tiles = VerifiedTiles(checkpoint.size, checkpoint.root, source.tile)
     _require_same(folder, checkpoint, tiles, verifiers)
     stands = _Files(folder, step)
@@ -126,7 +127,8 @@ def _holds(folder: Path, bundle: Bundle, hashes: Sequence[bytes]) -> bool:
 def _require_same(
     folder: Path, checkpoint: Checkpoint, tiles: VerifiedTiles, verifiers: Sequence[Verifier]
 ) -> None:
-    """That what was exported here before is the beginning of the same log: proven, or nothing is written over it.
+    """That what was exported here before is the beginning of the same log: proven, or nothing is written over
+    it.
 
     The checkpoint that lies there may be the only proof that two histories were signed.
     """
@@ -144,7 +146,8 @@ def _require_same(
     except IntegrityError as e:
         raise IntegrityError(
             f"the {checkpoint.size} entries signed now do not begin with the {before.size} in {folder}: two "
-            "histories were signed. Nothing was written over; keep the checkpoint there and the log's as evidence"
+            "histories were signed. Nothing was written over; keep the checkpoint there and the log's as "
+            "evidence"
         ) from e
 
 

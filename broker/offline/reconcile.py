@@ -21,7 +21,7 @@ from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError
 from broker.offline.dropped import Dropped
 from broker.offline.receipts import Kept, read, receipts
-from broker.offline.rotation import half_of
+from broker.offline.rotation import half_of, opened
 from broker.offline.source import Missing, Source, entries_in
 
 MOST_UNSOUND = 1000  # that are named; more are counted
@@ -30,9 +30,9 @@ MOST_UNSOUND = 1000  # that are named; more are counted
 def reconcile(folder: Path, source: Source, verifiers: Sequence[Verifier]) -> Iterator[Kept]:
     """Each receipt of the folder, looked for in the log.
 
-    Raises Unreadable and IntegrityError for the log, SetupError for the folder.
+    Raises Unreadable and IntegrityError for the log, SetupError for the folder and for keys that are missing.
     """
-    current = open_checkpoint(source.checkpoint(), verifiers)
+    current = opened(source.checkpoint(), verifiers)
     now = _Log(source, current)
     logs: dict[str, _Log | None] = {current.origin: now}
     for proof, why in receipts(folder):

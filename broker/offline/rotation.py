@@ -14,7 +14,7 @@ from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
 from broker.core.rotation import may_follow, predecessor, split_origin, successor
 from broker.core.tiles import TILE_WIDTH, inclusion_proof
 from broker.core.verified_tiles import VerifiedTiles
-from broker.errors import IntegrityError
+from broker.errors import IntegrityError, SetupError
 from broker.offline.source import Source, entries_in
 
 MOST = 64  # rotations that are followed at once: thirty-two years
@@ -31,6 +31,21 @@ def leads_to(origin: str, later: str) -> bool:
         return may_follow(origin, later)
     except IntegrityError:
         return False
+
+
+def opened(note: bytes, verifiers: Sequence[Verifier]) -> Checkpoint:
+    """The checkpoint of a note that a held key signed.
+
+    Raises IntegrityError; SetupError where it is of a later log than there are keys for: then nothing can be
+    said.
+    """
+    origin, names = origin_of(note), {each.name for each in verifiers}
+    if origin not in names and any(leads_to(each, origin) for each in names):
+        raise SetupError(
+            f"the log is {origin} now, and you hold the keys of {', '.join(sorted(names))}: follow with "
+            "`broker audit keys --vkey FILE --update`, or name that half-year's log (/log/2026h2)"
+        )
+    return open_checkpoint(note, verifiers)
 
 
 def half_of(source: Source, origin: str) -> Source:

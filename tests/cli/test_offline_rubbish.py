@@ -1,5 +1,5 @@
-"""Every command that checks something offline, given rubbish for each thing that it reads: a documented exit and a
-sentence, in bounded time, never a traceback."""
+"""Every command that checks something offline, given rubbish for each thing that it reads: a documented exit
+and a sentence, in bounded time, never a traceback."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ FOUND = (*CONTENTS, *PLACES)
 
 @dataclass(frozen=True)
 class Case:
-    """A command line, `{}` of which is the test's folder; which file of it is spoilt; the exits that there are."""
+    """A command line, `{}` of which is the test's folder; which file of it is spoilt; the exits that there
+    are."""
 
     line: str
     file: str
@@ -62,7 +63,14 @@ WITNESS = (
     "witness --state {}/witness --key {}/w.key --log {}/log.vkey --tls-cert {}/server.pem "
     "--tls-key {}/server.key --listen 127.0.0.1:@"
 )
-LOG = ("log/checkpoint", "log/tile/0/000", "log/tile/0/001.p/44", "log/tile/entries/000", "log/dropped", "log/tile")
+LOG = (
+    "log/checkpoint",
+    "log/tile/0/000",
+    "log/tile/0/001.p/44",
+    "log/tile/entries/000",
+    "log/dropped",
+    "log/tile",
+)
 RECEIPT = tuple(f"kept/c.{part}" for part in ("tlog-proof", "entry", "opening", "record"))
 SEEN = {0, 1, 2, 4, 5, 6}
 CASES = [

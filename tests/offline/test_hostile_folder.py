@@ -35,7 +35,9 @@ def check(log: StaticLog) -> Report:
 
 
 @pytest.mark.parametrize("path", ["tile/entries/000", "tile/entries/002.p/188"])
-@pytest.mark.parametrize("junk", [b"\0", b"\0\0", b"\x00\x05HELLO", b"\x00\x05HELLO" * 3 + b"junk", b"\xff" * 300])
+@pytest.mark.parametrize(
+    "junk", [b"\0", b"\0\0", b"\x00\x05HELLO", b"\x00\x05HELLO" * 3 + b"junk", b"\xff" * 300]
+)
 def test_bytes_after_the_last_entry_are_not_passed_over(log: StaticLog, path: str, junk: bytes) -> None:
     """Nor is an entry too many: no log has written them, though the entries before are good."""
     log.put(path, (log.root / path).read_bytes() + junk)

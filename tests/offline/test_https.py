@@ -1,4 +1,5 @@
-"""A log over HTTPS from whoever serves it: whatever is answered, the body or one named failure, in bounded time."""
+"""A log over HTTPS from whoever serves it: whatever is answered, the body or one named failure, in bounded
+time."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.core.checkpoint import Checkpoint, sign_checkpoint
 from broker.errors import IntegrityError
 from broker.offline.fsck import fsck
 from broker.offline.memory import Memory
@@ -77,9 +79,7 @@ UNREADABLE = {
     "chunk-no-size": _once(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc"),
     "chunk-negative": _once(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc"),
     "chunk-long-line": _once(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 70_000),
-    "300-headers": _once(
-        b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(300)) + b"\r\n"
-    ),
+    "300-headers": _once(b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(300)) + b"\r\n"),
     "long-header": _once(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\n\r\n"),
     "endless-header": _again(b"a" * 65_536, before=b"HTTP/1.1 200 OK\r\nX: "),
     "length-cut": _once(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
@@ -115,7 +115,10 @@ def test_what_is_longer_than_it_may_be_is_not_the_logs(server: Files) -> None:
     """Declared or endless: it is not read to its end."""
     endless = _again(b"a" * 65_536, before=b"HTTP/1.1 200 OK\r\n\r\n")
     for answer in (endless, _once(ok(b"a" * 200_000))):
-        with hostile(server.cert, server.key, answer) as site, pytest.raises(IntegrityError, match="longer than"):
+        with (
+            hostile(server.cert, server.key, answer) as site,
+            pytest.raises(IntegrityError, match="longer than"),
+        ):
             address(site, server).checkpoint()
 
 
@@ -155,11 +158,19 @@ def test_who_is_not_there_or_not_who_they_say_is_unreadable(server: Files, tmp_p
 
 @pytest.mark.parametrize(
     "url",
-    ["http://x/log", "https://", "https:///x", "https://x:y/", "https://x:99999/", "https://u:p@x/", "https://x/?a"],
+    [
+        "http://x/log",
+        "https://",
+        "https:///x",
+        "https://x:y/",
+        "https://x:99999/",
+        "https://u:p@x/",
+        "https://x/?a",
+    ],
 )
 def test_what_is_no_address_is_refused_at_once(url: str) -> None:
     """As an argument that makes no sense."""
-    with pytest.raises(ValueError):  # noqa: PT011 - the library's own, in part
+    with pytest.raises(ValueError):
         Address(url, None)
 
 
@@ -201,8 +212,6 @@ def _bundles(body: Iterator[bytes]) -> Callable[[ssl.SSLSocket, str], None]:
 @pytest.mark.timeout(60)
 def test_an_address_that_gives_rubbish_for_ever_keeps_nobody_busy(server: Files, tmp_path: Path) -> None:
     """Under a signed size that nobody could read: after so much of it on end, it stops and says so."""
-    from broker.core.checkpoint import Checkpoint, sign_checkpoint
-
     note = sign_checkpoint(Checkpoint(SIGNER.name, 1 << 60, bytes(32)), SIGNER)
     for rubbish in (b"\0", b"\0\0" * 256, NOISE):
         answer = _bundles(itertools.repeat(rubbish))

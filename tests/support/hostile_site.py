@@ -13,7 +13,8 @@ Answer = Callable[[ssl.SSLSocket, str], None]
 
 
 class HostileSite:
-    """Serves on a free port of this machine until `close`. `answer` is given the connection and the path asked."""
+    """Serves on a free port of this machine until `close`. `answer` is given the connection and the path
+    asked."""
 
     def __init__(self, cert: Path, key: Path, answer: Answer) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,4 +1,5 @@
-"""Files that are not what they should be, the same in every process: what a disk, a stranger or a mistake leaves."""
+"""Files that are not what they should be, the same in every process: what a disk, a stranger or a mistake
+leaves."""
 
 from __future__ import annotations
 
