@@ -235,6 +235,19 @@ def test_rubbish_is_told_in_a_sentence_and_with_its_exit(
             assert isinstance(json.loads(out), dict), (how, out)
 
 
+def test_what_a_command_line_leaves_open_is_exit_2_or_looked_for(
+    command: click.Command, sound: Path, tmp_path: Path
+) -> None:
+    """Without a manifest the form of an export must be named, and then it is 3; of x.tlog-proof x will do."""
+    folder = _copied(sound, tmp_path / "x")
+    (folder / "x.csv.manifest.json").unlink()
+    words = ["export", "verify", str(folder / "x.csv"), "--vkey", str(folder / "export.vkey")]
+    code, _, err = run(command, words)
+    assert (code, "say with --format" in err) == (2, True)
+    assert run(command, [*words, "--format", "csv"])[0] == 3
+    assert run(command, VERIFY.replace("c.tlog-proof", "c").replace("{}", str(folder)).split())[0] == 0
+
+
 @pytest.mark.parametrize(
     "line",
     [FSCK, MONITOR, RECONCILE, MATCH, VERIFY, EXPORT, PROVE, "export verify {}/x.csv --vkey {}/export.vkey"],

@@ -183,7 +183,7 @@ def test_these_checks_stand_on_cryptography_alone() -> None:
     """Whoever distrusts us reads a small module: no gRPC, protobuf, database or web library behind it."""
     code = (
         "import sys\n"
-        "from broker.offline import derive, fsck, marks, monitor, reconcile, source\n"
+        "from broker.offline import derive, fsck, marks, monitor, partition, reconcile, source\n"
         "print(' '.join(sorted({m.partition('.')[0] for m in sys.modules})))"
     )
     found = subprocess.run(
