@@ -1,4 +1,4 @@
-"""`broker audit verify | reconcile | match`: receipts that were kept, by themselves, against the log and a record.
+"""`broker audit verify | reconcile | match`: kept receipts, by themselves, against the log and a record.
 
 Owns these commands' words and exit codes. They write nothing, and pass over no receipt in silence.
 """

@@ -40,7 +40,8 @@ def look_at_others(source: Source, comparison: Comparison, report: Report) -> No
             passed.append(path)
     if count:
         names = ", ".join(passed) + (" and so on" if count > len(passed) else "")
-        report.unchecked.append(f"{count} files that this checkpoint does not cover: {names}")
+        what = "1 file" if count == 1 else f"{count} files"
+        report.unchecked.append(f"{what} that this checkpoint does not cover: {names}")
 
 
 def _covered(source: Source, comparison: Comparison, path: str, report: Report) -> bool:

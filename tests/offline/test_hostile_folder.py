@@ -202,7 +202,7 @@ def test_a_log_as_it_was_left_in_the_middle_of_an_export_is_read(log: StaticLog,
     (tmp_path / "out" / "tile" / "0" / ".003.partial").write_bytes(b"half")
     report = fsck(Folder(tmp_path / "out"), KEYS)
     assert report.good
-    assert "1 files that this checkpoint does not cover: tile/0/.003.partial" in report.unchecked
+    assert "1 file that this checkpoint does not cover: tile/0/.003.partial" in report.unchecked
 
 
 def test_reading_a_file_names_what_is_strange(tmp_path: Path) -> None:
