@@ -38,7 +38,7 @@ from tests.support.static_log import ENTRIES, SIGNER, StaticLog, note
 
 KEYS = (SIGNER.verifier,)
 FEW = settings(max_examples=60, deadline=2000, suppress_health_check=list(HealthCheck))
-MANY = settings(max_examples=300, deadline=1000, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=150, deadline=2000, suppress_health_check=list(HealthCheck))
 
 
 @st.composite
