@@ -58,7 +58,10 @@ class SignedHead:
         text = "\n".join(lines[:3]) + "\n"
         if lines[3] != hashlib.sha256(text.encode()).hexdigest():
             return None
-        return cls(lines[0], int(lines[1]), bytes.fromhex(lines[2]))
+        try:
+            return cls(lines[0], int(lines[1]), bytes.fromhex(lines[2]))
+        except ValueError:  # whoever wrote it could make a check, and was no guard
+            return None
 
 
 class LogClosed(IntegrityError):  # noqa: N818 - it is

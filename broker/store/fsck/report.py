@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from broker.offline.fsck import MOST, Problem, Report
+from broker.offline.problems import MOST, Problem, Report
 
 # What names no entry but only bounds where the first wrong one is.
 _BOUNDS = frozenset({"root", "head"})
