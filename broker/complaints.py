@@ -50,7 +50,7 @@ class Complaints:
             "due": due.isoformat(),
         }
         sealed: dict[str, Json] = {"reference": reference}
-        change = Change("complaint", stored, _lock(complaint), reference=False, sealed=sealed)
+        change = Change("complaint", stored, lock_of(complaint), reference=False, sealed=sealed)
 
         async def plan() -> Plan:
             return Plan("complaint-received", {**stored, **sealed}, change, words=words, id=complaint)
@@ -99,8 +99,8 @@ class Complaints:
     def _step(self, row: StoredComplaint, event: str, more: dict[str, Json], words: str, policy: int) -> Plan:
         now = self._clock.now().isoformat()
         stored: dict[str, Json] = {"id": row.id, "complaint": row.id, "at": now, **more}
-        change = Change(event, stored, _lock(row.id), reference=False)
-        return Plan(event, stored, change, Reads(policy, _lock(row.id)), words)
+        change = Change(event, stored, lock_of(row.id), reference=False)
+        return Plan(event, stored, change, Reads(policy, lock_of(row.id)), words)
 
     async def _policy(self, caller: Caller) -> int:
         """Read before the row is, so that whatever moves after it is seen."""
@@ -114,5 +114,6 @@ class Complaints:
         return row
 
 
-def _lock(complaint: str) -> frozenset[str | bytes]:
+def lock_of(complaint: str) -> frozenset[str | bytes]:
+    """What each step of a complaint reads and writes."""
     return frozenset({f"complaint:{complaint}"})

@@ -26,6 +26,7 @@ from broker.console.app import Parts, build_app
 from broker.core.model import Caller
 from broker.edge import Edge
 from broker.errors import BrokerError, UnknownSystem
+from broker.escalations import Desks, Escalations
 from broker.exchange import Exchange
 from broker.limits import Limits
 from broker.links import Links
@@ -118,7 +119,16 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         )
         audits = Audits(administration, store.reader, clock, witnessing, anchoring)
         notices = Notices(
-            store.rows.overrides, settings.override_webhook, telemetry.noticed, store.reference, clock
+            store.rows.overrides,
+            settings.override_webhook,
+            telemetry.noticed,
+            store.reference,
+            clock,
+            store.rows.escalations,
+        )
+        desks = Desks(store.rows.referrals, store.rows.overrides, store.rows.complaints)
+        escalations = Escalations(
+            store.log, store.rows.escalations, desks, store.facts, store.reference, clock
         )
         stack.push_async_callback(notices.close)
         workers = Workers(own, WorkerRows(store.database), links.attached)
@@ -163,6 +173,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
             _keep_tiles(store),
             store.index.watch(),
             notices.run(),
+            escalations.run(),
             refusals.run(),
             _remind(rotations),
         ]

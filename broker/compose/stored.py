@@ -23,6 +23,7 @@ from broker.store.cases import AccessRows, BreachRows, ComplaintRows
 from broker.store.chain import Chain
 from broker.store.destroying import DestroyingRows
 from broker.store.entryrows import PostgresEntryRows
+from broker.store.escalated import EscalationRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
 from broker.store.keeping import KeepingRows
@@ -53,6 +54,7 @@ class Rows:
     accesses: AccessRows
     breaches: BreachRows
     complaints: ComplaintRows
+    escalations: EscalationRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
         AccessRows(database, seals),
         BreachRows(database),
         ComplaintRows(database, seals),
+        EscalationRows(database),
     )
     kept = KeepingRows(database, blind, index.terms), DestroyingRows(database, seals, ring)
     reference = ReferenceReader(database)

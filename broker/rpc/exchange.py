@@ -32,7 +32,7 @@ from broker.ports import Disclosed
 from broker.rpc import explain, parse, written
 from broker.rpc.context import Context
 from broker.rpc.door import Door
-from broker.rpc.errors import abort, count
+from broker.rpc.errors import count, refuse
 from broker.rpc.identity import Identity
 from broker.rpc.session import LATE, METHOD, Session, patience
 from broker.rpc.unary import unary
@@ -88,8 +88,8 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             return written.disclosure(answering.task.result())
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             await self._refused(context, caller, e, "ExchangeService/Request")
-            await abort(context, e)
-        raise AssertionError("abort raises")
+            refuse(context, e)
+            return b""
 
     # grpc.aio takes a coroutine that writes by itself as well as a generator; only so can a stalled write end.
     async def Exchange(  # type: ignore[override]
@@ -108,7 +108,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                     self.sessions.discard(session)
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             await self._refused(context, caller, e, METHOD)
-            await abort(context, e)
+            refuse(context, e)
 
     async def _refused(self, context: Context, caller: Caller | None, error: Exception, method: str) -> None:
         """Count it; whoever makes a great many calls that are refused for their number waits for each."""

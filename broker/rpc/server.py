@@ -57,9 +57,10 @@ GRACE = 2.0
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
-    # A message that has begun is read whole before anybody is asked who sends it: so many of them at a time.
-    # With fewer, bursts of honest unary callers are refused before they have heard of the bound.
-    ("grpc.max_concurrent_streams", 256),
+    # A message that has begun is read whole before anybody is asked who sends it: so many of them at a time, and
+    # so many streams that are opened and refused in one go. As many as every client may count on (RFC 9113,
+    # section 6.5.2): with fewer, bursts of honest callers are refused before they have heard of the bound.
+    ("grpc.max_concurrent_streams", 100),
     # What a client has sent and we have not read: so much of each stream, and no window that grows by itself.
     ("grpc.http2.lookahead_bytes", UNREAD),
     ("grpc.http2.bdp_probe", 0),

@@ -36,8 +36,9 @@ FLOODS = "wf-mash"
 
 def prefer(pid: int, nice: int) -> None:
     """Give a process, and what shares its session where the kernel goes by that, this niceness if we may."""
-    with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, pid, nice)
+    for thread in Path(f"/proc/{pid}/task").iterdir():  # what gRPC does in threads of its own, too
+        with suppress(PermissionError, ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
     with suppress(OSError):
         Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 

@@ -23,7 +23,7 @@ from broker.v1 import exchange_pb2_grpc
 
 STREAMS = 8
 OPENED = 10_000
-ON_ONE = 250  # streams of one connection: the server allows 256
+ON_ONE = 250  # streams of one connection: more than the server allows at once
 
 
 def request() -> pb.RecordRequest:

@@ -9,6 +9,7 @@ from typing import Any
 
 from broker.cases import StoredAccess, StoredBreach, StoredClearing, StoredComplaint
 from broker.core.canonical import encode
+from broker.escalations import Item
 from broker.ports import Change
 from broker.queues import StoredOverride
 from tests.support.values import replace
@@ -139,6 +140,14 @@ class MemoryCases:
         self.accesses = MemoryAccesses(self.index_of)
         self.breaches = MemoryBreaches()
         self.complaints = MemoryComplaints()
+
+    def unacknowledged(self) -> list[tuple[Item, datetime]]:
+        """Complaints that nobody has acknowledged, and until when there is time."""
+        return [
+            (Item("complaint", row.id), row.due_at)
+            for row in self.complaints.rows.values()
+            if row.acknowledged_at is None and row.closed_at is None
+        ]
 
     def apply(self, change: Change) -> bool:
         """Make a change, if it is one of these."""

@@ -17,6 +17,7 @@ from broker.store.cases import AccessRows, BreachRows, ComplaintRows
 from broker.store.destroying import DestroyingRows
 from broker.store.directives import DirectiveReader
 from broker.store.entryrows import PostgresEntryRows
+from broker.store.escalated import EscalationRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
 from broker.store.keeping import KeepingRows
@@ -53,6 +54,7 @@ class Durable:
     accesses: AccessRows
     breaches: BreachRows
     complaints: ComplaintRows
+    escalations: EscalationRows
     keeping: KeepingRows
     destroying: DestroyingRows
     entries: PostgresEntryRows
@@ -102,6 +104,7 @@ async def durable(
             AccessRows(database, seals),
             BreachRows(database),
             ComplaintRows(database, seals),
+            EscalationRows(database),
             KeepingRows(database, blind, search.terms),
             DestroyingRows(database, seals, ring),
             PostgresEntryRows(database, seals, search, reader.log),

@@ -64,7 +64,7 @@ from broker.ports import (
 from broker.workers import Beat
 from tests.support.cases import MemoryCases
 from tests.support.keeping import MemoryKeeping
-from tests.support.queues import MemoryQueues
+from tests.support.queues import MemoryEscalations, MemoryQueues
 from tests.support.values import replace
 
 ORIGIN = "blue-light.test/log/2026h2"
@@ -129,6 +129,7 @@ class MemoryStore:
         self.signer = Signer.from_seed(ORIGIN, bytes(range(32)))
         self.calls: list[str] = []
         self.cases = MemoryCases(lambda entry: self.log._find(entry).index)
+        self.escalations = MemoryEscalations(lambda: [*self.queues.open(), *self.cases.unacknowledged()])
         self.log = MemoryLog(self)
         self.facts = MemoryFacts(self)
         self.reference = MemoryReference(self)
@@ -336,6 +337,10 @@ class MemoryLog:
         elif change.kind == "directive-withdrawal":
             ids: Any = detail["ids"]
             store.withdrawn.update(ids)
+        elif change.kind == "escalation":
+            store.escalations.apply(change)
+            store.moved(*change.writes)
+            return
         elif change.kind in ("hold", "hold-released", "erasure"):
             store.keeping.apply(change)
             store.moved(*change.writes)
