@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 AGENCY_PER_SECOND = 50_000.0  # more than one worker can answer
 SYSTEM_STREAMS = 256
+CONNECTION_SECONDS = 15.0
 
 
 class Settings(BaseSettings):
@@ -54,6 +55,12 @@ class Settings(BaseSettings):
     )
     advertise: str = Field("", description="name under which adapters reach this machine; empty: the host")
     drain_seconds: float = Field(25.0, gt=0, le=300, description="time to finish in when told to stop")
+    connection_seconds: float = Field(
+        CONNECTION_SECONDS,
+        ge=1,
+        le=3600,
+        description="age at which a gRPC connection takes no new calls and its client opens another",
+    )
     ready_file: Path | None = Field(None, description="written with the ports once the broker is ready")
     pulse_file: Path | None = Field(
         None, description="set by `broker serve --workers` for each: touched every second while all is well"

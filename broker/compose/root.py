@@ -164,7 +164,16 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
             )
         )
         files = TlsFiles(settings.ca, settings.cert, settings.key)
-        edge = Edge(files, settings.host, served.add, app, workers, links, served.exchange)
+        edge = Edge(
+            files,
+            settings.host,
+            served.add,
+            app,
+            workers,
+            links,
+            served.exchange,
+            settings.connection_seconds,
+        )
         stack.push_async_callback(edge.stop)
         own_ports = await _open_own(settings, edge)
         await workers.beat()

@@ -25,7 +25,7 @@ _CALL = 20
 STEP = 8
 _REST = 0.002  # seconds
 # Of one agency: a call that waits to be refused keeps its place on its connection, so that no other comes in it.
-_MAX_HELD = 4096
+_MAX_HELD = 2048
 
 
 class Door:

@@ -57,7 +57,7 @@ async def worker(
 ) -> AsyncIterator[Fleet]:
     """A worker that grants each agency `PER_SECOND`."""
     folder = tmp_path_factory.mktemp("faults")
-    async with postgres.fresh() as dsn, fleet(dsn, folder, 1, AGENCY_PER_SECOND=PER_SECOND) as running:
+    async with postgres.fresh() as dsn, fleet(dsn, folder, 1, AGENCY_PER_SECOND=PER_SECOND, CONNECTION_SECONDS=15) as running:
         await _agree(running, "nwas", 2, {"emergency_per_minute": 1_000_000})
         await _agree(running, "wf", 1, None)
         prefer(running.child.pid, -10)
