@@ -28,7 +28,6 @@ from broker.ids import entry_id
 from broker.ports import Appended, Asked, Change, Clock, Draft, FactsSource, Log, Reads, ReferenceSource
 from broker.queues import OverrideStore, ReferralStore, StoredOverride
 
-EVENT: Final = "escalated"
 EVERY: Final = 30.0  # seconds between looks
 MOST: Final = 100  # of one look; what is left is found by the next, which follows at once
 TRIES: Final = 3
@@ -119,7 +118,12 @@ class Escalations:
             policy = (await self._facts.read(Asked((), "", ()))).policy
             reference = await self._reference.refresh()
             row = await self._row(item)
-            if row is None or not _open(row) or row.due_at > self._clock.now() or await self._table.stands(item):
+            if (
+                row is None
+                or not _open(row)
+                or row.due_at > self._clock.now()
+                or await self._table.stands(item)
+            ):
                 return False
             draft, change = self._said(item, row, policy, reference)
             if isinstance(await self._log.change(draft, change), Appended):
@@ -156,7 +160,7 @@ class Escalations:
         # A decision of a human at the same moment comes first: its entry is not followed by one that it is late.
         reads = Reads(policy, lock | _decided(item, row))
         # The owner alone reads it: that there was anything to decide is nobody else's to learn.
-        view = RequesterView(EVENT, request, "overdue", provider=whose[0], controller=whose[0])
+        view = RequesterView("escalated", request, "overdue", provider=whose[0], controller=whose[0])
         shown = ProviderView(view, requester=requester or None)
         full: dict[str, Json] = {
             **shown.as_json(),

@@ -99,7 +99,9 @@ class Overrides:
             at = self._clock.now().isoformat()
             stored: dict[str, Json] = {"id": row.id, "status": verdict, "at": at, "by": caller.agency}
             by: dict[str, Json] = {"id": actor.id, "role": actor.role, "name": actor.name}
-            change = Change("override-review", stored, lock_of(row), reference=False, sealed={"reviewed_by": by})
+            change = Change(
+                "override-review", stored, lock_of(row), reference=False, sealed={"reviewed_by": by}
+            )
             agency, instead = caller.agency, said_in_place(row, caller.agency)
             view = RequesterView("override-reviewed", row.request, verdict, provider=agency, controller=agency)
             by_whom = {"id": actor.id, "role": actor.role, **instead}

@@ -127,9 +127,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
             store.rows.escalations,
         )
         desks = Desks(store.rows.referrals, store.rows.overrides, store.rows.complaints)
-        escalations = Escalations(
-            store.log, store.rows.escalations, desks, store.facts, store.reference, clock
-        )
+        escalations = Escalations(store.log, store.rows.escalations, desks, store.facts, store.reference, clock)
         stack.push_async_callback(notices.close)
         workers = Workers(own, WorkerRows(store.database), links.attached)
         rotations = Rotations(administration, store.halves, workers.holding, clock)

@@ -86,9 +86,7 @@ def status_of(error: BaseException) -> status_pb2.Status:
 @lru_cache(maxsize=1024)
 def _too_much(reason: str, text: str, milliseconds: int, quota: str) -> status_pb2.Status:
     """Made once for many: a flood's refusals must cost next to nothing. Not to be changed by who gets it."""
-    info = error_details_pb2.ErrorInfo(
-        reason=reason, domain=DOMAIN, metadata={"quota": quota} if quota else {}
-    )
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata={"quota": quota} if quota else {})
     code = STATUSES[errors.Saturated]
     return _status(code, text, [info, _retry_in(milliseconds)])
 

@@ -80,12 +80,20 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             self.calls += 1
             try:
                 heard = await _heard(answering, patience(asked.timeout))
+                if not heard:
+                    raise AuditUnavailable(LATE)
+                disclosed = answering.task.result()
+                reply = written.disclosure(disclosed)
+                try:
+                    self.unread.check(asked, len(reply))
+                except Saturated as e:
+                    e.receipt, heard = disclosed.receipt, False  # the entry stands, undelivered
+                    raise
             finally:
                 self.calls -= 1
                 self.under_way.leave(answering, delivered=heard)
-            if not heard:
-                raise AuditUnavailable(LATE)
-            return written.disclosure(answering.task.result())
+            self._count_until_read(asked.requester, len(reply), context)
+            return reply
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             await self._refused(context, caller, e, "ExchangeService/Request")
             refuse(context, e)
@@ -109,6 +117,11 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             await self._refused(context, caller, e, METHOD)
             refuse(context, e)
+
+    def _count_until_read(self, agency: str, size: int, context: Context) -> None:
+        """A reply to a call waits in gRPC for a client that does not read it."""
+        self.unread.add(agency, size)
+        context.add_done_callback(lambda _: self.unread.release(agency, size))
 
     async def _refused(self, context: Context, caller: Caller | None, error: Exception, method: str) -> None:
         """Count it; whoever makes a great many calls that are refused for their number waits for each."""

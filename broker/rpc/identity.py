@@ -31,6 +31,11 @@ TLS = "TLSv1.3"
 CALLS, CALLS_AT_ONCE = 500.0, 1000.0
 # Answers that come in pages (searches, plans, replays), of one system at a time at this worker.
 PAGED = 8
+# Calls that read much for one answer (lists, plans), of one system at a time at this worker; and of all that are
+# worked on: each may keep the loop for some milliseconds and a database connection for longer.
+HEAVY, HEAVY_AT_ONCE = 8, 2
+# All other calls of one system at a time: each waits for the database.
+WAITING = 128
 RECHECK = 1.0  # seconds between looks at whether the other end of an open stream may still speak
 
 
@@ -65,6 +70,9 @@ class Identity:
         self._looking = asyncio.Lock()
         self._calls = Buckets()
         self.paged = Seats(PAGED, "searches, plans and replays")
+        self.heavy = Seats(HEAVY, "lists and plans")
+        self.waiting = Seats(WAITING, "calls")
+        self.working = asyncio.Semaphore(HEAVY_AT_ONCE)
         self._reviewed = asyncio.Event()
 
     @property

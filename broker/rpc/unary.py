@@ -38,13 +38,30 @@ def unary(
         telemetry: Telemetry = self.telemetry
         try:
             caller = await identity.fresh(context)
-            return await handler(self, whole(request), caller)
+            with identity.waiting.one(caller.name):
+                return await handler(self, whole(request), caller)
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             count(telemetry, e, method_of(self, handler), identity.named(context))
             await abort(context, e)
         raise AssertionError("abort raises")
 
     return handle
+
+
+def heavy(
+    handler: Callable[[Any, Any, Caller], Awaitable[Given]],
+) -> Callable[[Any, Any, Context], Awaitable[Given]]:
+    """As `unary`, for what reads much: a few of one system, and few of all at a time. What waits for its turn
+    has its place among its system's; whoever asks for more is told when to ask again."""
+
+    @wraps(handler)
+    async def in_turn(self: Any, request: Any, caller: Caller) -> Given:
+        identity: Identity = self.identity
+        with identity.heavy.one(caller.name):
+            async with identity.working:
+                return await handler(self, request, caller)
+
+    return unary(in_turn)
 
 
 def method_of(servicer: object, handler: Callable[..., object]) -> str:

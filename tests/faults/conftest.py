@@ -57,9 +57,12 @@ async def worker(
 ) -> AsyncIterator[Fleet]:
     """A worker that grants each agency `PER_SECOND`."""
     folder = tmp_path_factory.mktemp("faults")
-    async with postgres.fresh() as dsn, fleet(dsn, folder, 1, AGENCY_PER_SECOND=PER_SECOND, CONNECTION_SECONDS=15) as running:
-        await _agree(running, "nwas", 2, {"emergency_per_minute": 1_000_000})
-        await _agree(running, "wf", 1, None)
+    async with (
+        postgres.fresh() as dsn,
+        fleet(dsn, folder, 1, AGENCY_PER_SECOND=PER_SECOND, CONNECTION_SECONDS=15) as running,
+    ):
+        await agree(running, "nwas", 2, {"emergency_per_minute": 1_000_000})
+        await agree(running, "wf", 1, None)
         prefer(running.child.pid, -10)
         yield running
 
@@ -72,7 +75,7 @@ async def risks(worker: Fleet) -> AsyncIterator[Risks]:
         yield risks
 
 
-async def _agree(running: Fleet, requester: str, version: int, limits: dict[str, int] | None) -> None:
+async def agree(running: Fleet, requester: str, version: int, limits: dict[str, int] | None) -> None:
     """An agreement of the fire service with this requester, signed by both."""
     today = datetime.now(UTC).date()
     file = toml(

@@ -86,7 +86,7 @@ async def test_emergencies_are_answered_as_if_nobody_flooded(
     worker: Fleet, risks: Risks, what: str, begun: int
 ) -> None:
     """p99 of another agency within twice of quiet, whether the flood is of requests on streams, of unary calls
-    or of ten thousand streams while they are being opened; and what the flood sends does not pile up in the worker."""
+    or of ten thousand streams while they are being opened; and the flood does not pile up in the worker."""
     before = resident(worker.child.pid)
     async with flooding(worker, what) as flood:
         measured = await measure(worker, flood, begun)

@@ -1,4 +1,4 @@
-"""What waits past its time is told on, once, whether or not anybody looks; and what was decided in time is not."""
+"""What waits past its time is told on, once, whether or not anybody looks; what was decided is not."""
 
 from __future__ import annotations
 

@@ -64,8 +64,6 @@ async def _is_told(stage: Stage, made: tuple[str, Item]) -> int:
 ROWS: dict[str, Row] = {
     "EscalationTable.late": Row(_waits, lambda s, _: s.late.late(_later(), 100_000), _is_late),
     "EscalationTable.stands": Row(_told_on, lambda s, m: s.late.stands(m[1]), _stands),
-    "EscalationTable.claim": Row(
-        _told_on, lambda s, _: s.late.claim(10_000, 3600), _is_claimed, _nobody_elses
-    ),
+    "EscalationTable.claim": Row(_told_on, lambda s, _: s.late.claim(10_000, 3600), _is_claimed, _nobody_elses),
     "EscalationTable.told": Row(_told_on, lambda s, m: s.late.told(m[0]), is_gone, _is_told),
 }
