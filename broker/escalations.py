@@ -157,7 +157,8 @@ class Escalations:
             "at": now.isoformat(),
         }
         lock: frozenset[str | bytes] = frozenset({f"escalation:{item.queue}:{item.id}"})
-        # A decision of a human at the same moment comes first: its entry is not followed by one that it is late.
+        # A decision of a human at the same moment comes first: its entry is not followed by one that it is
+        # late.
         reads = Reads(policy, lock | _decided(item, row))
         # The owner alone reads it: that there was anything to decide is nobody else's to learn.
         view = RequesterView("escalated", request, "overdue", provider=whose[0], controller=whose[0])

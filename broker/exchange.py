@@ -29,12 +29,7 @@ from broker.course import (
     still_agreed,
 )
 from broker.drafts import NO_ANSWER, Case, draft, intent
-from broker.errors import (
-    BrokerError,
-    Denied,
-    SubjectNotFound,
-    Unsettled,
-)
+from broker.errors import BrokerError, Denied, SubjectNotFound, Unsettled
 from broker.handed import handed
 from broker.ids import entry_id
 from broker.ports import (

@@ -1,11 +1,11 @@
 """How many bytes of records a worker holds between providers' answers and the replies.
 
-What is bounded by number alone is not bounded: thousands of questions may be answered at once with a record of 1 MiB
-each. So a question waits for room before it is asked, as much as its provider's records of that type took lately;
-an answer that turns out larger, and finds no room, is dropped. What an agency holds of one kind may be as much as is
-left free beyond all that it holds (dynamic thresholds, Choudhury and Hahne, 1998): one alone a third, two a quarter
-each, and whoever comes finds room, also for another kind where one provider hangs. An eighth more is kept for what
-is urgent. Refuses with `Saturated`.
+What is bounded by number alone is not bounded: thousands of questions may be answered at once with a record
+of 1 MiB each. So a question waits for room before it is asked, as much as its provider's records of that type
+took lately; an answer that turns out larger, and finds no room, is dropped. What an agency holds of one kind
+may be as much as is left free beyond all that it holds (dynamic thresholds, Choudhury and Hahne, 1998): one
+alone a third, two a quarter each, and whoever comes finds room, also for another kind where one provider
+hangs. An eighth more is kept for what is urgent. Refuses with `Saturated`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from broker.errors import Saturated
 from broker.lanes import Lanes, reserve
 
 MAX_HELD = 192 * 1024 * 1024  # bytes, of one worker
-# What a record is taken to be of whose like none has been seen: the largest. And what any is taken for at least.
+# What a record is taken to be of whose like none has been seen: the largest. And what any is taken for at
+# least.
 UNSEEN, LEAST = 1024 * 1024, 1024
 # One so much smaller than what was expected lowers that by so much.
 _FORGETS = 32

@@ -3,7 +3,8 @@
 A notice is a small JSON document by HTTP POST, without anything about a person: what it says leads to the
 queue, where a look is an entry. Owns the pace: what waits stands in the database and is claimed there for a
 while, so that a worker that dies in between loses nothing, and a receiver that is away is asked less and less
-often and in the end no more (the queue still has it). A notice may come twice; its `override`, or `escalation`, says so.
+often and in the end no more (the queue still has it). A notice may come twice; its `override`, or
+`escalation`, says so.
 """
 
 from __future__ import annotations

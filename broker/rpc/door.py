@@ -24,7 +24,8 @@ _CALL = 20
 # Requests of one message that are read in one turn of the loop.
 STEP = 8
 _REST = 0.002  # seconds
-# Of one agency: a call that waits to be refused keeps its place on its connection, so that no other comes in it.
+# Of one agency: a call that waits to be refused keeps its place on its connection, so that no other comes in
+# it.
 _MAX_HELD = 2048
 
 

@@ -61,7 +61,7 @@ def status_of(error: BaseException) -> status_pb2.Status:
     code = code_of(error)
     if code is grpc.StatusCode.INTERNAL or not isinstance(error, BrokerError):
         return _internal(error)
-    if type(error) in (errors.QuotaExceeded, errors.Saturated) and error.receipt is None:
+    if isinstance(error, errors.Saturated) and error.receipt is None:
         quota = error.quota if isinstance(error, errors.QuotaExceeded) else ""
         return _too_much(type(error).__name__, str(error), math.ceil(error.retry_after * 1000), quota)
     details: list[Message] = [

@@ -121,7 +121,11 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
     def _count_until_read(self, agency: str, size: int, context: Context) -> None:
         """A reply to a call waits in gRPC for a client that does not read it."""
         self.unread.add(agency, size)
-        context.add_done_callback(lambda _: self.unread.release(agency, size))
+
+        def release(_: object) -> None:
+            self.unread.release(agency, size)
+
+        context.add_done_callback(release)  # type: ignore[arg-type]  # given the context by place
 
     async def _refused(self, context: Context, caller: Caller | None, error: Exception, method: str) -> None:
         """Count it; whoever makes a great many calls that are refused for their number waits for each."""

@@ -1,7 +1,7 @@
 """A port that this process listens on, closed while its connections live on.
 
-gRPC closes both at once only. Owns finding the listening sockets of a port among our own (Linux: `/proc`); elsewhere
-nothing is found, and the port closes with its connections.
+gRPC closes both at once only. Owns finding the listening sockets of a port among our own (Linux: `/proc`);
+elsewhere nothing is found, and the port closes with its connections.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ _OURS = Path("/proc/self/fd")
 
 
 def stop_listening(port: int) -> bool:
-    """Take no more connections on a TCP port; whether anything listened. The kernel deals new ones out to whoever
-    else listens on it."""
+    """Take no more connections on a TCP port; whether anything listened.
+
+    The kernel deals new ones out to whoever else listens on it.
+    """
     stopped = False
     for each in _listening(port):
         with each:

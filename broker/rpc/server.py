@@ -59,9 +59,9 @@ GRACE = 2.0
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
-    # A message that has begun is read whole before anybody is asked who sends it: so many of them at a time, and so
-    # many streams that are opened in one go, which all others wait for. A client's library keeps what is more until
-    # there is room, and sends again what went out before it had heard of the bound.
+    # A message that has begun is read whole before anybody is asked who sends it: so many of them at a time,
+    # and so many streams that are opened in one go, for which all others wait. A client's library keeps what
+    # is more until there is room, and sends again what went out before it had heard of the bound.
     ("grpc.max_concurrent_streams", 32),
     # What a client has sent and we have not read: so much of each stream, and no window that grows by itself.
     ("grpc.http2.lookahead_bytes", UNREAD),

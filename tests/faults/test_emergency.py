@@ -81,15 +81,18 @@ async def measure(worker: Fleet, flood: Flooding, begun: int) -> Measured:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("what", "begun"), [("requests", 300), ("calls", 300), ("streams", 0)])
+@pytest.mark.parametrize(("what", "begun"), [("requests", 300), ("calls", 300), ("streams", 0), ("heavy", 50)])
 async def test_emergencies_are_answered_as_if_nobody_flooded(
     worker: Fleet, risks: Risks, what: str, begun: int
 ) -> None:
-    """p99 of another agency within twice of quiet, whether the flood is of requests on streams, of unary calls
-    or of ten thousand streams while they are being opened; and the flood does not pile up in the worker."""
+    """p99 of another agency within twice of quiet, whether the flood is of requests on streams, unary calls,
+    lists or of ten thousand streams while they are being opened; and it does not pile up in the worker."""
     before = resident(worker.child.pid)
     async with flooding(worker, what) as flood:
         measured = await measure(worker, flood, begun)
     assert measured.told["RESOURCE_EXHAUSTED"] > 0
+    if what == "heavy":
+        assert measured.told["told when"] > 0
+        assert measured.told["answered"] > 0
     assert measured.resident <= before + GROWS
     assert measured.ratio <= 2.0
