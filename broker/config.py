@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     override_webhook: str = Field(
         "",
         pattern=r"^(https://\S+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/\S*)?)?$",
-        description="HTTPS address that is told of each override, without personal data; empty: none",
+        description="HTTPS address that is told of each override and of what is overdue; empty: none",
     )
     pool_size: int = Field(8, ge=2, le=64, description="database connections")
 
