@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from broker.pki.tls import TlsFiles, channel_credentials
 from broker.v1 import exchange_pb2 as pb
@@ -33,6 +31,7 @@ from broker.v1 import (
     report_pb2,
     report_pb2_grpc,
 )
+from tests.support.refused import retry_delay
 
 STREAMS = 8
 OPENED = 10_000
@@ -139,15 +138,6 @@ class Flood:
             await stub.Exchange().read()  # nothing comes on those that are open
         except grpc.aio.AioRpcError as e:
             self.told[e.code().name] += 1
-
-
-def retry_delay(error: grpc.aio.AioRpcError) -> float:
-    """Seconds after which to ask again, as a refusal says; 0 where it does not."""
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]
-    retry = error_details_pb2.RetryInfo()
-    if status is None or not any(detail.Unpack(retry) for detail in status.details):
-        return 0.0
-    return retry.retry_delay.ToTimedelta().total_seconds()
 
 
 def _heavy(channel: grpc.aio.Channel) -> list[tuple[Any, Any]]:
