@@ -14,6 +14,7 @@ from broker.ports import Queued
 from broker.store.pool import migrate
 from tests.support import postgres
 from tests.support.evidence import a_claim, a_draft, node
+from tests.support.fleet import becomes
 from tests.support.postgres import Server
 from tests.support.values import replace
 
@@ -50,9 +51,10 @@ def _started(dsn: str, folder: Path) -> subprocess.Popen[bytes]:
 
 
 async def _until(dsn: str, count: int) -> None:
-    async with asyncio.timeout(60):
-        while await postgres.ask(dsn, _TOLD_ON) < count:
-            await asyncio.sleep(0.01)
+    async def reached() -> bool:
+        return await _count(dsn, _TOLD_ON) >= count
+
+    await becomes(reached, 60)
 
 
 @pytest.mark.long
