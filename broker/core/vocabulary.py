@@ -50,6 +50,7 @@ EVENTS = frozenset(
         "entry-viewed",
         "erasure",
         "erasure-planned",
+        "escalated",
         "explained",
         "hold-placed",
         "hold-released",
