@@ -10,7 +10,7 @@ from broker.ports import Clock
 from broker.rpc import parse, wire
 from broker.rpc.identity import Identity
 from broker.rpc.parse_directive import directive as parsed
-from broker.rpc.unary import heavy, unary
+from broker.rpc.unary import unary
 from broker.telemetry import Telemetry
 from broker.v1 import directive_pb2 as pb
 from broker.v1 import directive_pb2_grpc
@@ -64,7 +64,7 @@ class DirectiveServicer(directive_pb2_grpc.DirectiveServiceServicer):
             directive_ids=withdrawn.ids, receipt=wire.receipt(withdrawn.made.receipt)
         )
 
-    @heavy
+    @unary
     async def ListDirectives(
         self, request: pb.ListDirectivesRequest, caller: Caller
     ) -> pb.ListDirectivesResponse:
