@@ -23,6 +23,7 @@ from broker.core.reference import Reference
 from broker.core.signature import Signature
 from broker.core.views import ProviderView, RequesterView
 from broker.errors import BrokerError
+from broker.held import Held
 
 
 class Reads(Struct, frozen=True):
@@ -362,6 +363,8 @@ class Found(Struct, frozen=True):
     traits_agreed: tuple[str, ...] = ()
     # The agency whose adapter answered in the provider's stead; empty where it was the provider's own.
     by: str = ""
+    # What its bytes take of this worker's memory, to be released once they are dealt with.
+    held: Held | None = None
 
 
 class NotFound(Struct, frozen=True):
@@ -454,3 +457,5 @@ class Disclosed(Struct, frozen=True):
     receipt: Receipt
     replayed: bool = False
     erased: bool = False
+    # What its record takes of this worker's memory, to be released once it has been written.
+    held: Held | None = None

@@ -26,6 +26,7 @@ from broker.console.app import Parts, build_app
 from broker.core.model import Caller
 from broker.edge import Edge
 from broker.errors import BrokerError, UnknownSystem
+from broker.escalations import Desks, Escalations
 from broker.exchange import Exchange
 from broker.heritage import Heritage
 from broker.limits import Limits
@@ -120,8 +121,15 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         heritage = Heritage(store.reference, clock)
         audits = Audits(administration, store.reader, clock, witnessing, anchoring, heritage)
         notices = Notices(
-            store.rows.overrides, settings.override_webhook, telemetry.noticed, store.reference, clock
+            store.rows.overrides,
+            settings.override_webhook,
+            telemetry.noticed,
+            store.reference,
+            clock,
+            store.rows.escalations,
         )
+        desks = Desks(store.rows.referrals, store.rows.overrides, store.rows.complaints)
+        escalations = Escalations(store.log, store.rows.escalations, desks, store.facts, store.reference, clock)
         stack.push_async_callback(notices.close)
         workers = Workers(own, WorkerRows(store.database), links.attached)
         rotations = Rotations(administration, store.halves, workers.holding, clock)
@@ -156,7 +164,16 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
             )
         )
         files = TlsFiles(settings.ca, settings.cert, settings.key)
-        edge = Edge(files, settings.host, served.add, app, workers, links, served.exchange)
+        edge = Edge(
+            files,
+            settings.host,
+            served.add,
+            app,
+            workers,
+            links,
+            served.exchange,
+            settings.connection_seconds,
+        )
         stack.push_async_callback(edge.stop)
         own_ports = await _open_own(settings, edge)
         await workers.beat()
@@ -165,6 +182,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
             _keep_tiles(store),
             store.index.watch(),
             notices.run(),
+            escalations.run(),
             refusals.run(),
             _remind(rotations),
         ]

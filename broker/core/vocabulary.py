@@ -55,6 +55,7 @@ EVENTS = frozenset(
         "erasure-viewed",
         "erasure-withdrawn",
         "erasures-viewed",
+        "escalated",
         "explained",
         "hold-placed",
         "hold-released",
