@@ -30,14 +30,13 @@ from broker.core.forms import (
 from broker.core.merkle import CompactRange
 from broker.core.model import SubjectRef
 from broker.core.reference import Reference
-from broker.core.tiles import tiles_for_range, tree_root
 from broker.errors import IntegrityError, InvalidRequest, KeyDestroyed
 from broker.past import MOST, Leaf
 from broker.store.blind import Blind
+from broker.store.onelog import final_tree
 from broker.store.packed import unpack
 from broker.store.pool import Database
 from broker.store.seal import Seals
-from broker.store.tiles import TileReader
 
 _SNAPSHOTS = 8
 _PARSED = 1024  # files of agreements
@@ -72,7 +71,7 @@ select e.idx, e.id, e.leaf, v.key, v.views from entry e left join view v using (
 where e.log = $3 and e.idx >= $1 and e.idx < $2 order by e.idx
 """
 _LOG = """
-select l.id, l.origin, l.entries, h.size, h.range from log l left join head h on h.log = l.id
+select l.id, l.origin, l.entries, l.final, h.size, h.range from log l left join head h on h.log = l.id
 where case when $1 = '' then l.closed_at is null else $1 in (l.origin, split_part(l.origin, '/log/', 2)) end
 """
 _ERASED = """
@@ -198,9 +197,8 @@ class PastReader:
             row = await _named(connection, log)
             if row["entries"] is None:
                 return row["size"], CompactRange(row["size"], tuple(bytes(h) for h in row["range"])).root()
-            size: int = row["entries"]
-            tiles = await TileReader(connection, row["id"]).read(tiles_for_range(size))
-        return size, tree_root(size, tiles.__getitem__)
+        tree = final_tree(row["id"], row["entries"], bytes(row["final"]))
+        return tree.size, tree.root
 
     async def _leaf(self, row: asyncpg.Record) -> Leaf:
         index, entry = row["idx"], bytes(row["leaf"])
