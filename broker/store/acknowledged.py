@@ -1,9 +1,9 @@
 """How far the log is known to be where it must be: at every standby that should acknowledge a commit.
 
-A commit whose wait for a standby was cancelled, by whoever, stands in this database and can be read, and a failover
-takes it back. Whoever made it hears of that; whoever reads it does not. So a head that this worker has not itself
-seen acknowledged is signed only after a write of its own has been: that comes after it in the write-ahead log.
-Where no standby is asked for, nobody comes here.
+A commit whose wait for a standby was cancelled, by whoever, stands in this database and can be read, and a
+failover takes it back. Whoever made it hears of that; whoever reads it does not. So a head that this worker
+has not itself seen acknowledged is signed only after a write of its own has been: that comes after it in
+the write-ahead log. Where no standby is asked for, nobody comes here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Acknowledged:
         self._known = max(self._known, (log, size))
 
     async def require(self, connection: asyncpg.Connection, log: int, size: int) -> None:
-        """Return once the first `size` entries, which have been read, are acknowledged. Raises AuditUnavailable."""
+        """Return once the first `size` entries, which have been read, are acknowledged. Raises
+        AuditUnavailable."""
         wanted = log, size
         if wanted <= self._known:
             return

@@ -1,9 +1,10 @@
-"""Hash tiles made again from what they are made of, past the kept ones, and kept once they are known to be right.
+"""Hash tiles made again from what they are made of, past the kept ones, and kept once they are known to be
+right.
 
-Level 0 and 1 come from the entries themselves. Above, each of the 256 tiles below counts as it was kept where its
-hashes make its own root, and is made again where they do not: one wrong row is found at any level, and no more
-than some 65,536 entries are read for a tile. What entries that were dropped hashed to stands in their kept tile
-alone.
+Level 0 and 1 come from the entries themselves. Above, each of the 256 tiles below counts as it was kept
+where its hashes make its own root, and is made again where they do not: one wrong row is found at any
+level, and no more than some 65,536 entries are read for a tile. What entries that were dropped hashed to
+stands in their kept tile alone.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Anew:
         return {tile: await self._tile(tile) for tile in tiles}
 
     async def keep(self) -> tuple[str, ...]:
-        """Put what was made in the place of what is kept; the names of those that were otherwise, or not there."""
+        """Put what was made in the place of what is kept; the names of those that were otherwise, or not
+        there."""
         rows = []
         places = sorted(self._made)
         for start in range(0, len(places), _STEP):

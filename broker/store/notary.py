@@ -134,4 +134,9 @@ class Notary:
         try:
             await Proofs(connection, held["id"], known.size, known.root, Broken()).holds()
         except IntegrityError as e:
+            if isinstance(e.__cause__, KeyError):
+                raise IntegrityError(
+                    f"entries of {known.origin} that were signed are not in this database any more: "
+                    "`broker audit fsck` names them"
+                ) from e
             raise IntegrityError(self._guard.refuse(size)) from e

@@ -1,9 +1,10 @@
 """Proofs in one tree whose root is known: none leaves that does not lead to that root.
 
-The tiles that a proof is made of are a cache, which a bad disk or a hand may change; a partner who is given a proof
-that does not hold must take the log for forked, and keeps that for good. So each proof is verified here first, and
-where it fails the tiles on its path are made anew from the entries, once. Only tiles that lead to the root are put
-in the place of those that do not. Refused, and said by readiness: a path that does not lead to the root then either.
+The tiles that a proof is made of are a cache, which a bad disk or a hand may change; a partner who is given
+a proof that does not hold must take the log for forked, and keeps that for good. So each proof is verified
+here first, and where it fails the tiles on its path are made anew from the entries, once. Only tiles that
+lead to the root are put in the place of those that do not. Refused, and said by readiness: a path that does
+not lead to the root then either.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from broker.store.tiles import TileReader
 AGAIN = 60.0  # seconds until a path that could not be mended is tried again: it reads many entries
 _LEAF = "select sha256('\\x00'::bytea || leaf) from entry where log = $1 and idx = $2"
 _BROKEN = (
-    "the entries and tiles of a log do not lead to its head: `broker audit fsck` on the database names what was changed"
+    "the entries and tiles of a log do not lead to its head: `broker audit fsck` on the database names what "
+    "was changed"
 )
 
 _diagnostics = structlog.get_logger("broker")
@@ -132,7 +134,8 @@ class Proofs:
         return await self._made(tiles, make, lambda proofs: proofs.consistency(old, new))
 
     async def inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
-        """Proof of an entry in the first `size`. Of one whose bytes were dropped, its hash that was kept counts."""
+        """Proof of an entry in the first `size`. Of one whose bytes were dropped, its hash that was kept
+        counts."""
         own = tile_in(0, index // TILE_WIDTH, self._size)
         tiles = (*self._prefix_tiles(size), *tiles_for_inclusion(index, size), own)
         leaf: bytes | None = await self._connection.fetchval(_LEAF, self._log, index)
@@ -160,9 +163,7 @@ class Proofs:
         verify_consistency(size, root, self._size, self._root, consistency_proof(size, self._size, read))
         return root
 
-    async def _made(
-        self, tiles: Iterable[Tile], make: Callable[[Read], T], ask: Ask
-    ) -> T:
+    async def _made(self, tiles: Iterable[Tile], make: Callable[[Read], T], ask: Ask) -> T:
         """What `make` makes of these tiles, and has verified."""
         # As wide as this tree has them: mostly full ones, which are kept.
         wide = {tile: tile_in(tile.level, tile.index, self._size) for tile in tiles}

@@ -307,9 +307,9 @@ async def test_a_commit_no_standby_acknowledged_is_none(
 async def test_no_reader_signs_a_head_that_no_standby_acknowledged(
     lonely_primary: tuple[str, Callable[[str], None]], tmp_path: Path
 ) -> None:
-    """What another worker's cancelled wait left behind can be read, and is signed for nobody: not as a head, nor
-    as a proof, nor for a witness, nor at the end of a half-year. Those who ask together share one write, and
-    where no standby is asked for there is none."""
+    """What another worker's cancelled wait left behind can be read, and is signed for nobody: not as a
+    head, nor as a proof, nor for a witness, nor at the end of a half-year. Those who ask together share one
+    write, and where no standby is asked for there is none."""
     dsn, await_standby = lonely_primary
     await ask(dsn, "drop schema public cascade", "create schema public", "select 1")
     await migrate(dsn)

@@ -1,5 +1,5 @@
-"""A cache of hash tiles that rots, or that somebody changes: no proof is given, and no head signed, that does not
-lead to the log's own."""
+"""A cache of hash tiles that rots, or that somebody changes: no proof is given, and no head signed, that does
+not lead to the log's own."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ async def test_a_rotten_cache_is_no_rolled_back_database(local: Node, local_dsn:
 async def test_a_root_that_is_not_proven_is_not_signed(
     local: Node, local_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the entries themselves are others, readiness says so, nothing of it is signed, no tile is put in the
-    place of a good one, and it is not looked at again at once; put right, all goes on."""
+    """Where the entries themselves are others, readiness says so, nothing of it is signed, no tile is put in
+    the place of a good one, and it is not looked at again at once; put right, all goes on."""
     signed = await grown(local, local_dsn)
     tiles = "select string_agg(hashes || root, ''::bytea order by n) from tile"
     good, bad = await ask(local_dsn, tiles), "overlay(leaf placing 'x'::bytea from 40)"
@@ -119,6 +119,17 @@ async def test_an_entry_that_is_gone_is_a_loss_and_no_smaller_log(local: Node, l
         await local.reader.consistency(10, 30)
     with pytest.raises(IntegrityError):
         await local.reader.prove(25)
+
+
+async def test_a_worker_that_starts_is_told_that_entries_are_missing(
+    local: Node, local_dsn: str, tmp_path: Path
+) -> None:
+    """And not that a backup was restored: the log is as long as it was."""
+    await local.grow(40)
+    await ask(local_dsn, "delete from entry where idx = 20", "select 1")
+    with pytest.raises(IntegrityError, match="are not in this database any more"):
+        async with node(local_dsn, tmp_path / "state"):
+            raise AssertionError("it started")
 
 
 async def test_one_at_a_time_mends(local: Node, local_dsn: str) -> None:
