@@ -14,6 +14,7 @@ from broker.rotations import Rotations
 from broker.upkeep import Step, Upkeep
 
 REFRESH = 1.0  # seconds between looks for what other processes have changed
+KEYS = 60.0  # seconds between looks for keys that are not there
 REMIND = 24 * 3600.0  # seconds between two words about a rotation that is due
 
 Job = tuple[str, Step, float]  # its name, and the seconds between two turns of it
@@ -47,6 +48,7 @@ def kept(store: Stored) -> list[Job]:
         ("the rotation", turn, REFRESH),
         ("the guard file", store.notary.remember, REFRESH),
         ("the tiles", tiles, REFRESH),
+        ("the keys of views", store.seals.look, KEYS),
     ]
 
 

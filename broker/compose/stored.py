@@ -62,6 +62,7 @@ class Stored:
     database: Database
     blind: Blind
     notary: Notary
+    seals: Seals
     reader: LogReader
     halves: HalfYears
     chain: Chain
@@ -125,6 +126,7 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
         database,
         blind,
         notary,
+        seals,
         reader,
         halves,
         chain,

@@ -29,7 +29,13 @@ async def _until(true: Any) -> None:
 
 def _stored(one: Node) -> Stored:
     chain = Chain(one.database, one.notary, one.reader)
-    parts = {"halves": one.halves, "notary": one.notary, "reader": one.reader, "reference": one.reference}
+    parts = {
+        "seals": one.seals,
+        "halves": one.halves,
+        "notary": one.notary,
+        "reader": one.reader,
+        "reference": one.reference,
+    }
     return cast(Stored, SimpleNamespace(chain=chain, **parts))
 
 
