@@ -24,7 +24,7 @@ from broker.core.merkle import EMPTY_RANGE, CompactRange, leaf_hash
 from broker.core.model import Actor, Caller, Decision, Function, Reason, SubjectRef
 from broker.core.recorded import Recorded, Ruling, is_decision
 from broker.core.reference import Reference
-from broker.errors import IntegrityError, InvalidRequest
+from broker.errors import IntegrityError, InvalidRequest, KeptElsewhere
 from broker.past import MOST, Leaf, Past
 from broker.registry import require
 from broker.seats import Seats
@@ -170,7 +170,7 @@ class Replays:
             yield progress
             tree = EMPTY_RANGE
             while progress.index < end:
-                leaves = await self._past.leaves(progress.index, min(progress.index + PAGE, end), log)
+                leaves = await self._leaves(progress.index, min(progress.index + PAGE, end), log)
                 if not leaves or leaves[0].index != progress.index:
                     raise IntegrityError(f"the log has no entry {progress.index}, and it has {size}")
                 progress = await self._page(progress, leaves)
@@ -179,11 +179,17 @@ class Replays:
                     progress = _not_the_tree(progress)
                 yield progress
 
+    async def _leaves(self, start: int, end: int, log: str) -> Sequence[Leaf]:
+        try:
+            return await self._past.leaves(start, end, log)
+        except KeptElsewhere as e:
+            raise e.asked_as("since", "begin after what was dropped, or end before it: ") from e
+
     async def _makes_the_tree(self, tree: CompactRange, log: str) -> bool:
         """Whether these entries, with those that have come since, make the root of the log."""
         size, root = await self._past.head(log)
         while tree.size < size:
-            leaves = await self._past.leaves(tree.size, min(tree.size + MOST, size), log)
+            leaves = await self._leaves(tree.size, min(tree.size + MOST, size), log)
             if not leaves:
                 return False
             tree = tree.extend(leaf_hash(leaf.entry) for leaf in leaves)

@@ -6,8 +6,6 @@ named person and a reason. `verify` needs no broker, no network and no certifica
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +17,7 @@ from broker.cli import (
     audit_card,
     audit_complaint,
     audit_export,
+    audit_fetch,
     audit_fsck,
     audit_hold,
     audit_index,
@@ -40,11 +39,10 @@ from broker.cli.audit_replay import replay
 from broker.cli.audit_rotate import rotate
 from broker.cli.connection import Link
 from broker.cli.remote import AUDITOR, remote
-from broker.errors import IntegrityError, NotAllowed
+from broker.errors import NotAllowed
 
 if TYPE_CHECKING:
-    from broker.core.receipt import Audience, Receipt, VerifiedReceipt
-    from broker.offline.archive import Archive
+    from broker.core.receipt import Audience, VerifiedReceipt
 
 app = typer.Typer(
     help=(
@@ -72,7 +70,6 @@ EventId = Annotated[
         help="The entry's id, or its index in the current log, or in another as 2026h2:INDEX.",
     ),
 ]
-_INDEX = re.compile(r"(?:([0-9]{4}h[12]):)?([0-9]{1,18})", re.ASCII)
 ReasonCode = Annotated[str, typer.Option("--reason", metavar="CODE", help="Why it is opened.")]
 Words = Annotated[
     str,
@@ -133,7 +130,7 @@ def prove(
         raise typer.BadParameter(
             "--witnessed and --timestamped lead to different checkpoints: give one of them"
         )
-    receipt, audience, stamp = _fetch(
+    receipt, audience, stamp = audit_fetch.fetch(
         link,
         event_id,
         opened,
@@ -141,7 +138,7 @@ def prove(
         words,
         actor_id,
         role,
-        _archive(archive, vkey or link.endpoint.vkey),
+        audit_fetch.archive_of(archive, vkey or link.endpoint.vkey),
         witnessed=witnessed,
         timestamped=timestamped,
     )
@@ -180,8 +177,8 @@ def show(
     """
     from broker.core import canonical
 
-    held = _archive(archive, vkey or link.endpoint.vkey)
-    receipt, audience, _ = _fetch(link, event_id, True, reason, words, actor_id, role, held)
+    held = audit_fetch.archive_of(archive, vkey or link.endpoint.vkey)
+    receipt, audience, _ = audit_fetch.fetch(link, event_id, True, reason, words, actor_id, role, held)
     verified = evidence.verify(receipt, vkey or link.endpoint.vkey, audience)
     if receipt.opening is None or audience is None:
         raise NotAllowed("this entry's view has been erased: what is left is its proof (broker audit prove)")
@@ -250,69 +247,6 @@ REPORTS = (audit_report, audit_signs, audit_access)
 app.add_typer(audit_report.app, name="report")
 app.add_typer(audit_complaint.app, name="complaint")
 app.add_typer(audit_partition.app, name="partition")
-
-
-def _fetch(
-    link: Link,
-    event_id: str,
-    opened: bool,
-    reason: str,
-    words: str,
-    actor_id: str,
-    role: str,
-    archive: Archive | None,
-    *,
-    witnessed: bool = False,
-    timestamped: bool = False,
-) -> tuple[Receipt, Audience | None, bytes]:
-    """The receipt of that entry, unverified, whose view it opens, and the time stamp that was asked for."""
-    from broker.core.receipt import Audience
-    from broker.v1 import audit_pb2 as pb
-    from broker.v1 import exchange_pb2
-    from broker.v1.audit_pb2_grpc import AuditServiceStub
-
-    place = _INDEX.fullmatch(event_id)
-    index = int(place[2]) if place else None
-    request = pb.GetReceiptRequest(
-        event_id=event_id if index is None else "",
-        index=index,
-        open=opened,
-        witnessed=witnessed,
-        timestamped=timestamped,
-        archived=archive is not None,
-    )
-    if place and place[1]:
-        request.log = place[1]
-    if opened:
-        request.actor.CopyFrom(exchange_pb2.Actor(id=actor_id, role=role))
-        request.reason.CopyFrom(exchange_pb2.ReasonCode(code=reason, words=words))
-    reply = link.call(AuditServiceStub(link.channel).GetReceipt, request)
-    receipt = _filled(evidence.read(reply.receipt), archive)
-    evidence.require_entry(receipt, event_id if index is None else index)
-    if receipt.opening is None:
-        return receipt, None, reply.timestamp
-    try:
-        return receipt, Audience(reply.audience), reply.timestamp
-    except ValueError as error:
-        raise IntegrityError("opening: of no audience that is known here") from error
-
-
-def _archive(folder: Path | None, vkey: Path) -> Archive | None:
-    """The export that the caller has. Raises SetupError, IntegrityError."""
-    from broker.offline.archive import Archive
-
-    return None if folder is None else Archive(folder, audit_log.keys_of(evidence.require_keys(vkey)))
-
-
-def _filled(receipt: Receipt, archive: Archive | None) -> Receipt:
-    """With the entry's bytes from the archive, where they are kept there alone."""
-    from broker.offline.archive import filled
-    from broker.offline.rotation import origin_of
-
-    if receipt.entry:
-        return receipt
-    log = origin_of(receipt.checkpoint)
-    return replace(receipt, entry=filled(receipt.entry, archive, log, receipt.index))
 
 
 def _print(verified: VerifiedReceipt, audience: Audience, view: dict[str, Any], as_json: bool) -> None:

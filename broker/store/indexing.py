@@ -27,20 +27,26 @@ from broker.store.terms import BlindTerms
 BATCH = 64
 _LOCK = 0x736561  # "sea": one worker fills it at a time
 
-_ROWS = """
-select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency, s.at
-from entry e left join view v using (log, idx) left join search s on (s.log, s.idx) = (e.log, e.idx)
-where e.log = $1 and e.idx >= $2 and e.idx < $3 order by e.idx
+# Of one whose bytes are kept in an export alone the index alone says of when it is; where it has lost that, the
+# entry before it does.
+_AT = """
+case when e.leaf is null then coalesce(
+    (select s.at from search s where s.log = e.log and s.idx = e.idx),
+    (select s.at from search s where s.log = e.log and s.idx < e.idx order by s.idx desc limit 1)
+) end as at
 """
-# Of those, the ones that have no row: an entry's is made with it. One whose bytes are kept in an export alone
-# is given the time of the one before it.
-_NEXT = """
-select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency, case when e.leaf is null then
-    (select s.at from search s where s.log = e.log and s.idx < e.idx order by s.idx desc limit 1) end as at
+_ROWS = f"""
+select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency, {_AT}
+from entry e left join view v using (log, idx)
+where e.log = $1 and e.idx >= $2 and e.idx < $3 order by e.idx
+"""  # noqa: S608 - ours
+# Of those, the ones that have no row: an entry's is made with it.
+_NEXT = f"""
+select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency, {_AT}
 from entry e left join view v using (log, idx)
 where e.log = $1 and e.idx >= $2
   and not exists (select from search s where (s.log, s.idx) = (e.log, e.idx)) order by e.idx limit $3
-"""
+"""  # noqa: S608 - ours
 # Up to the first that has none, from where that was known before.
 _REACH = """
 select coalesce(

@@ -30,9 +30,10 @@ from broker.core.forms import (
 from broker.core.merkle import CompactRange
 from broker.core.model import SubjectRef
 from broker.core.reference import Reference
-from broker.errors import IntegrityError, InvalidRequest, KeyDestroyed
+from broker.errors import IntegrityError, KeyDestroyed
 from broker.past import MOST, Leaf
 from broker.store.blind import Blind
+from broker.store.elsewhere import kept_elsewhere
 from broker.store.onelog import final_tree
 from broker.store.packed import unpack
 from broker.store.pool import Database
@@ -178,8 +179,9 @@ class PastReader:
         async with self._database.connection() as connection:
             number = (await _named(connection, log))["id"]
             rows = await connection.fetch(_LEAVES, start, min(end, start + MOST), number)
-        if any(row["leaf"] is None for row in rows):
-            raise InvalidRequest("since", f"entries from {start} on are kept in an export alone")
+            gone = next((row["idx"] for row in rows if row["leaf"] is None), None)
+            if gone is not None:
+                raise await kept_elsewhere(connection, number, gone)
         return [await self._leaf(row) for row in rows]
 
     async def erased_by(self, items: Sequence[tuple[str, datetime | None]]) -> Mapping[str, str]:

@@ -20,10 +20,11 @@ from broker.store.fsck.notes import Kept
 from broker.store.onelog import OneLog
 from broker.store.pool import migrate
 from tests.support.authority import TestAuthority
-from tests.support.evidence import Node, a_draft, node
+from tests.support.evidence import ORIGIN, Node, a_draft, node
 from tests.support.postgres import Server, ask
 
 HOUR = 3600.0
+NEXT = "blue-light.test/log/2027h1"
 
 
 @dataclass
@@ -124,6 +125,32 @@ async def test_a_failure_is_named_and_tried_again_less_and_less_often(deployment
     await worker.look()
     assert (worker.counts().size, worker.counts().up) == (5, True)
     assert deployment.counted == [False, False, False, True]
+
+
+async def test_a_log_that_was_closed_is_stamped_to_its_end(deployment: Deployment) -> None:
+    """Before the next one is, at once; each entry leads to the first stamp of its own log, dated or proven."""
+    one, draft, last = deployment.one, a_draft(), a_draft()
+    await one.append(draft)
+    worker = deployment.worker()
+    await worker.look()
+    await one.append(last)
+    old = one.verifier
+    await one.halves.rotate(ORIGIN, one.halves.prepare(NEXT))
+    await one.grow(20)
+    await deployment.an_hour_later()
+    await worker.look()
+    await worker.look()
+    sizes = [
+        (each.partition(b"\n")[0].decode(), int(each.split(b"\n")[1])) for each in deployment.authority.asked
+    ]
+    assert sizes == [(ORIGIN, 6), (ORIGIN, 8), (NEXT, 21)]
+    for each, size in ((draft, 6), (last, 8)):
+        receipt, _ = await one.reader.receipt(each.id, "requester")
+        stamped = await worker.timestamped(receipt)
+        assert stamped is not None
+        verified = verify_receipt(stamped[0], [old], record=NOT_AT_HAND)
+        assert (verified.checkpoint.origin, verified.checkpoint.size) == (ORIGIN, size)
+    assert (worker.counts().size, worker.counts().up) == (21, True)
 
 
 async def test_a_worker_that_dies_as_it_asks_leaves_it_to_another(deployment: Deployment) -> None:

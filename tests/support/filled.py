@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncpg
 
+from broker.core.tiles import Tile
+from broker.store.tiles import TileReader
+
 _FILL = """
 with ids as (
     select n, gen_random_uuid() as id, encode(sha256(n::text::bytea), 'hex') as h
@@ -33,5 +36,22 @@ async def fill(dsn: str, size: int) -> None:
         async with connection.transaction():
             await connection.execute("select from head for update")
             await connection.execute(_FILL, size, timeout=120)
+    finally:
+        await connection.close()
+
+
+async def thin_out(dsn: str, log: str) -> None:
+    """As a drop leaves a closed log, but of the second 256 entries alone, so that it may be short."""
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        number = await connection.fetchval(
+            "select id from log where origin = $1 and closed_at is not null", log
+        )
+        assert await connection.fetchval("select entries from log where id = $1", number) > 512
+        await TileReader(connection, number).read([Tile(0, 1)])
+        await connection.execute("insert into dropped values ($1, 0, $2, 'vault 3', now())", number, "0" * 64)
+        await connection.execute(
+            "update entry set leaf = null where log = $1 and idx >= 256 and idx < 512", number
+        )
     finally:
         await connection.close()

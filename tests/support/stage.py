@@ -54,6 +54,7 @@ from broker.routes import RouteBook
 from broker.searches import Searches
 from broker.signing import SigningKeys
 from broker.standing import Standing
+from broker.store.rotation import HalfYears
 from broker.suspensions import Suspensions
 from broker.workers import Beat, WorkerTable
 from tests.support import postgres
@@ -120,6 +121,7 @@ class Stage:
     anchors: AnchorTable
     provable: ProvableLog
     destroying: Destroying | None = None
+    halves: HalfYears | None = None
     dsn: str = ""
     # Where keys and guard lie.
     folder: Path = Path()
@@ -371,6 +373,7 @@ async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
             made.anchors,
             made.reader,
             made.destroying,
+            made.halves,
             dsn,
         )
         await stage.furnish()
