@@ -173,7 +173,7 @@ class KeyDestroyed(IntegrityError):  # noqa: N818
     sealed under it."""
 
 
-class KeyUnknown(IntegrityError):
+class KeyUnknown(IntegrityError):  # noqa: N818
     """A view names a key that there never was: somebody changed it."""
 
 

@@ -78,8 +78,8 @@ class FolderKeys:
         return _secret(self._view_key(month, retention))
 
     def wrapping_key(self, month: str, retention: str) -> bytes:
-        """In `views/<month>.<class>.key`. That it is not there says nothing of why: the database knows whether it
-        was destroyed."""
+        """In `views/<month>.<class>.key`. That it is not there says nothing of why: the database knows
+        whether it was destroyed."""
         path = self._view_key(month, retention)
         try:
             return _read(path)

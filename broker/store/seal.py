@@ -128,7 +128,8 @@ class Seals:
         return await self._unwrapped(row["id"])
 
     async def _unwrapped(self, key_id: int) -> ViewKey:
-        """Looked at twice: a key that is being destroyed goes from the database first, and then from the ring."""
+        """Looked at twice: a key that is being destroyed goes from the database first, and then from the
+        ring."""
         for last in (False, True):
             async with self._database.connection() as connection:
                 row = await connection.fetchrow("select * from view_key where id = $1", key_id)

@@ -123,8 +123,8 @@ async def test_a_destroyed_month_is_erased_for_good(
 async def test_a_key_that_is_missing_is_not_destroyed(
     worker: Node, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder that was not copied whole, or not mounted: nothing counts as erased, and whoever needs the key is
-    told which file to bring back; with it, all opens as before."""
+    """A folder that was not copied whole, or not mounted: nothing counts as erased, and whoever needs the key
+    is told which file to bring back; with it, all opens as before."""
     draft, key = a_draft(at=AUGUST), tmp_path / "state" / "keys" / "views" / "2026-08.standard.key"
     await worker.append(draft)
     index = SearchIndex(worker.database, worker.seals, worker.ring.index_key(), worker.reader.log)
