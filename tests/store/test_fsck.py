@@ -22,6 +22,7 @@ from broker.store.pool import migrate
 from broker.store.search import SearchIndex
 from tests.support.evidence import ORIGIN, a_claim, a_draft, node
 from tests.support.postgres import Server, ask
+from tests.support.values import replace
 
 SIZE = 700  # two full tiles and a part of one
 
