@@ -23,6 +23,7 @@ from broker.core.rotation import split_origin
 from broker.core.searchterms import Question
 from broker.entryrows import SLACK, EntryRow, EntryRows, Half, Wanted
 from broker.errors import IntegrityError, InvalidRequest
+from broker.incidents import Incidents
 from broker.ports import Clock, LogView
 from broker.searches import audience_of, check, seen
 from broker.seats import Seats
@@ -41,9 +42,10 @@ class Range(Struct, frozen=True):
 
 
 class Head(Struct, frozen=True):
-    """What is the same for every row. `range` is settled; `whole` says that every entry of it is a row.
-    `others` are the logs that have entries of the time asked about as well: none of these is in here. The
-    export's own `entry` stands at `index` of `entry_log`."""
+    """What is the same for every row. `range` is settled; `whole` says that every entry of it is a row;
+    `incidents` are all numbers of the one that was asked for. `others` are the logs that have entries of the
+    time asked about as well: none of these is in here. The export's own `entry` stands at `index` of
+    `entry_log`."""
 
     checkpoint: bytes
     range: Range
@@ -51,6 +53,7 @@ class Head(Struct, frozen=True):
     index: int
     agency: str
     whole: bool
+    incidents: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     entry_log: str = ""
 
@@ -77,8 +80,16 @@ class Part(Struct, frozen=True):
 class Exports:
     """Gives entries to people who take them away."""
 
-    def __init__(self, administration: Administration, log: LogView, entries: EntryRows, clock: Clock) -> None:
+    def __init__(
+        self,
+        administration: Administration,
+        log: LogView,
+        entries: EntryRows,
+        incidents: Incidents,
+        clock: Clock,
+    ) -> None:
         self._administration = administration
+        self._incidents = incidents
         self._log = log
         self._entries = entries
         self._clock = clock
@@ -110,7 +121,9 @@ class Exports:
         with self._seats.one(caller.name):
             noted = await self._note(caller, question, within, actor, reason, form, resumes)
             head = await self._head(caller, question, replace(within, log=own.origin), noted, halves)
-            yield head
+            # By what was said before the range ends: the same range is the same export whenever it is made.
+            question = await self._incidents.widened(caller, question, own.origin, head.range.before)
+            yield replace(head, incidents=question.incidents)
             async for part in self._parts(caller, question, head, archived):
                 yield part
 
@@ -160,15 +173,15 @@ class Exports:
             made.receipt.index,
             caller.agency,
             _whole(caller, question),
-            _others(halves, question, within),
-            made.log,
+            others=_others(halves, question, within),
+            entry_log=made.log,
         )
 
     async def _parts(
         self, caller: Caller, question: Question, head: Head, archived: bool
     ) -> AsyncIterator[Part]:
         party = caller.agency if caller.function is Function.PARTNER else ""
-        wanted = Wanted(question.terms(), party, question.since, question.until)
+        wanted = Wanted(question.ways(), party, question.since, question.until)
         last, told, log = head.range.before, -1, head.range.log
         at, end = await self._entries.span(log, wanted, head.range.first, last)
         while at < end:

@@ -6,6 +6,7 @@ sees it among the processes.
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,7 +52,8 @@ Person = Annotated[
     typer.Option(
         "--person",
         metavar="SCHEME:VALUE",
-        help="About one person or premises; - reads it from standard input, where no one else sees it.",
+        help="About one person or premises. A person's is read from standard input only, where nobody else "
+        "sees it: give `-`.",
     ),
 ]
 
@@ -80,12 +82,18 @@ def search(
         str, typer.Option(metavar="LOG", help="Begin at this log, not at the current one: 2026h2.")
     ] = "",
     follow: Annotated[bool, typer.Option("--follow", help="Stay, and show what comes.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with the view.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="A JSON object a line, with the view; the last says where to go on, as `end`."
+        ),
+    ] = False,
 ) -> None:
     """Find entries by what stands in them, newest first. The search is itself an entry.
 
-    An agency finds the entries that it is party to, in its own view; an auditor finds all, in full. At the end
-    it is said how far the index reaches: entries made after that are not found yet.
+    An agency finds the entries that it is party to, in its own view; an auditor finds all, in full. An incident
+    is looked for by every number that it is said to have (`broker audit incident`). At the end it is said how
+    far the index reaches: entries made after that are not found yet.
     """
     from broker.v1 import audit_pb2 as pb
     from broker.v1 import exchange_pb2
@@ -104,17 +112,17 @@ def search(
         if at is not None:
             getattr(request, name).FromDatetime(at)
     if person:
-        subject = inputs.subject_of(person)
+        subject = inputs.person_of(person)
         request.person.CopyFrom(exchange_pb2.SubjectRef(scheme=subject.scheme, value=subject.value))
-    found, reached = 0, dict[str, pb.SearchPage]()
+    found, reached, numbers = 0, dict[str, pb.SearchPage](), list[str]()
     for page in link.stream(AuditServiceStub(link.channel).Search, request, forever=follow):
         found += len(page.hits)
+        numbers = numbers or list(page.incidents)
         newest = next(iter(reached), page.log)
         reached[page.log] = page
         for hit in page.hits:
             _show(hit, page.log, newest, as_json)
-    if not as_json:
-        _end(found, list(reached.values()))
+    _end(found, list(reached.values()), numbers, as_json)
 
 
 def fact(text: str) -> pb.SearchFact:
@@ -129,8 +137,6 @@ def fact(text: str) -> pb.SearchFact:
 
 def _show(hit: pb.SearchHit, log: str, newest: str, as_json: bool) -> None:
     """A line. Indices are each log's own: those of another than the newest that is shown are named with it."""
-    import json
-
     from broker.core.rotation import split_origin
 
     view = json.loads(hit.view)
@@ -149,13 +155,28 @@ def _show(hit: pb.SearchHit, log: str, newest: str, as_json: bool) -> None:
     told = [view.get(key) for key in ("event", "outcome", "code", "record_type", "provider", "agreement")]
     who, actor = view.get("requester") or "", view.get("actor") or {}
     by = f" by {actor['id']} ({actor.get('role') or 'no role'})" if actor.get("id") else ""
+    by += f", override {view['override']}" if view.get("override") else ""
     place = str(hit.index) if log == newest else f"{split_origin(log)[1]}:{hit.index}"
     output.say(f"{place:>8}  {at}  {who:<12} {' '.join(str(each) for each in told if each)}{by}")
 
 
-def _end(found: int, reached: list[pb.SearchPage]) -> None:
+def _end(found: int, reached: list[pb.SearchPage], incidents: list[str], as_json: bool) -> None:
     last = reached[-1]
-    more = f"; more below: --log {last.log} --beyond {last.beyond}" if last.HasField("beyond") else ""
+    beyond = last.beyond if last.HasField("beyond") else None
+    if as_json:
+        end = {
+            "found": found,
+            "log": last.log,
+            "beyond": beyond,
+            "indexed": last.indexed,
+            "incidents": incidents,
+            "logs": [{"log": page.log, "size": page.size, "indexed": page.indexed} for page in reached],
+        }
+        output.say(json.dumps({"end": end}, ensure_ascii=True))
+        return
+    if incidents[1:]:
+        output.say(f"Looked for {incidents[0]} also as {', '.join(incidents[1:])}.")
+    more = f"; more below: --log {last.log} --beyond {beyond}" if beyond is not None else ""
     told = [f"{page.indexed} of {page.log}" for page in reached]
     output.say(f"{found} found{more}. The index reaches entry {', '.join(told)}.")
     for page in reached:

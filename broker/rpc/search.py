@@ -55,7 +55,7 @@ async def search(searches: Searches, request: pb.SearchRequest, caller: Caller) 
         follow=request.follow,
         log=log,
     )
-    current = page.log
+    current, asked = page.log, page.question
     while True:
         if page.found and page.log == current:
             newest = max(newest, page.found[0].hit.index)
@@ -89,10 +89,10 @@ async def _older(
 
 def messages(page: Page) -> list[pb.SearchPage]:
     """A page in messages of a bounded size, at least one."""
-    made, size = [pb.SearchPage(indexed=page.done, log=page.log, size=page.size)], 0
+    made, size = [_message(page)], 0
     for seen in page.found:
         if size > _MESSAGE:
-            made.append(pb.SearchPage(indexed=page.done, log=page.log, size=page.size))
+            made.append(_message(page))
             size = 0
         hit = seen.hit
         made[-1].hits.append(
@@ -110,3 +110,8 @@ def messages(page: Page) -> list[pb.SearchPage]:
     elif page.older:  # what is left of this log is nothing, and then comes the one before
         made[-1].beyond = 0
     return made
+
+
+def _message(page: Page) -> pb.SearchPage:
+    incidents = page.question.incidents
+    return pb.SearchPage(indexed=page.done, log=page.log, size=page.size, incidents=incidents)

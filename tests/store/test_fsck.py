@@ -290,7 +290,7 @@ async def test_what_is_gone_and_nothing_says_so_is_a_loss(whole: Whole, copy: st
     assert named == [("view", n) for n in (7, 8, 9, 40, 299, 599, 699)]
     assert all("nothing says so" in each.text for each in report.problems)
     assert (report.erased, report.stretches, report.words_erased) == (4, [(7, 9), (40, 40)], 3)
-    await ask(copy, "delete from view_key", "select 1")
+    await ask(copy, "alter table view_key disable trigger key_guard", "delete from view_key", "select 1")
     report = await look(whole, copy)
     assert report.first is not None
     assert (report.first.index, report.erased) == (0, 4)
