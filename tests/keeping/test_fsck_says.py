@@ -128,7 +128,8 @@ async def test_a_key_that_was_emptied_by_hand_is_named(durable_stage: Stage) -> 
     """As the retention that nobody made, with how many entries went by it."""
     stage = durable_stage
     old = await put(stage, OLD)
-    await ask(stage.dsn, "update view_key set wrapped = null where month = '2020-01'", "select 1")
+    by_hand = "alter table view_key disable trigger user"
+    await ask(stage.dsn, by_hand, "update view_key set wrapped = null where month = '2020-01'", "select 1")
     ((index, text),) = await said(stage)
     assert index == await index_of(stage, old.id)
     assert "the key of 2020-01, standard was destroyed, with the views of 1 entries" in text

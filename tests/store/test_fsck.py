@@ -424,7 +424,7 @@ async def test_an_agency_that_gave_up_its_part_is_no_fault_and_another_in_its_pl
     async with postgres.fresh(template) as dsn, node(dsn, tmp_path / "state") as one:
         for _ in range(3):
             await one.append(a_draft(requester="cfrs", decided="permit"))
-        by = await one.append(a_draft())
+        await one.append(a_draft())
         await ask(dsn, "update view set requester_agency = null where idx = 1", "select 1")
         report = await fsck_database(dsn, [one.verifier], one.ring)
         assert [(each.kind, each.index) for each in report.problems] == [("view", 1)]

@@ -132,8 +132,8 @@ async def judge(connection: asyncpg.Connection, said: Said, logs: Sequence[Gone]
         text = f"its views are gone, {_NOTHING}"
         if allowed:
             text = (
-                f"or another of {month} lost its views although nothing says so: {lacking + ended} are gone, and "
-                f"the log's retentions name {allowed}"
+                f"or another of {month} lost its views although nothing says so: {lacking + ended} are gone, "
+                f"and the log's retentions name {allowed}"
             )
         for each in logs:
             if month in each.months and not await _name(
