@@ -65,6 +65,7 @@ class Stored:
     database: Database
     blind: Blind
     notary: Notary
+    seals: Seals
     reader: LogReader
     halves: HalfYears
     chain: Chain
@@ -130,6 +131,7 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
         database,
         blind,
         notary,
+        seals,
         reader,
         halves,
         chain,

@@ -78,16 +78,20 @@ class Guard:
             _sync_folder(path.parent)
         except OSError as e:
             raise SetupError(f"cannot open the guard file {path}: {e.strerror}") from e
-        self._unsynced = False
+        # Counted, since a sync and a note may cross: what was noted during one is not covered by it.
+        self._noted = self._synced = 0
+        self._failed = False
         self._lane: int | None = None
         self._parsed: dict[int, tuple[bytes, SignedHead | None]] = {}
 
     def close(self) -> None:
         """Flush and close; the lane is free for another process."""
         if self._file >= 0:
-            self.sync()
-            os.close(self._file)
-            self._file = -1
+            try:
+                self.sync()
+            finally:
+                os.close(self._file)
+                self._file = -1
 
     def restore(self) -> bool:
         """Write what is remembered to the path again where the file there is gone or another; whether it was.
@@ -111,14 +115,25 @@ class Guard:
             raise
         os.close(self._file)
         self._file, self._lane, self._parsed = there._file, there._lane, there._parsed
-        self._unsynced = True
+        self._noted += 1
         return True
 
     def sync(self) -> None:
-        """Make what was noted outlast a crash of the machine. May be called from another thread."""
-        if self._unsynced:
-            self._unsynced = False
+        """Make what was noted outlast a crash of the machine. May be called from another thread.
+
+        Raises AuditUnavailable, and the next call tries again.
+        """
+        noted = self._noted
+        if noted == self._synced:
+            return
+        with _named():
+            if self._failed and self._lane is not None:
+                # After a failed sync the kernel takes what it could not write for written.
+                at = self._lane * _LANE
+                os.pwrite(self._file, os.pread(self._file, _LANE, at), at)
+            self._failed = True
             os.fdatasync(self._file)
+        self._failed, self._synced = False, noted
 
     def load(self) -> SignedHead | None:
         """The greatest head noted, or None where none ever was. Raises AuditUnavailable."""
@@ -142,7 +157,7 @@ class Guard:
             # Never over the lane's greatest: should this write be torn, that one still stands.
             over = 1 if first is not None and first == _greatest({0: first, 1: second}) else 0
             os.pwrite(self._file, head.to_slot(), lane * _LANE + over * _SLOT)
-            self._unsynced = True
+            self._noted += 1
             # Of two that write different roots at the same time, the later reader sees the other's.
             _refuse_fork(head, self._heads())
 

@@ -3,7 +3,7 @@
 Owns its layout. A view whose every value stands in the full view too is written as its salt alone, and made
 again from the full view by its keys; one that differs, as under neither confirm nor deny, is written whole. All
 of it is deflated with words that every view has, and filled up to a multiple of 32 bytes, so that its length
-says little of what is in it (docs/decisions/0016).
+says little of what is in it (docs/decisions/0020).
 """
 
 from __future__ import annotations

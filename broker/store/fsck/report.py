@@ -15,6 +15,8 @@ class StoreReport(Report):
     """`erased` counts entries without views any more, in `stretches` [first, last]: that is no fault."""
 
     opened: int = 0
+    # Whose key is not in the key folder, and was not destroyed.
+    unopened: int = 0
     erased: int = 0
     words_erased: int = 0
     claims: int = 0
