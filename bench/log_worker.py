@@ -22,6 +22,7 @@ import uvloop
 from msgspec.structs import replace
 
 from bench.decisions import NOW, REQUEST, agencies, agreed, reference, said
+from broker.case import Case, Said
 from broker.clock import SystemClock
 from broker.core.bundles import bundle_in, encode_bundle
 from broker.core.decision import decide
@@ -31,7 +32,7 @@ from broker.core.record import Record
 from broker.core.redaction import Withheld
 from broker.core.searchterms import person
 from broker.core.tiles import TILE_WIDTH, tiles_of
-from broker.drafts import Case, Said, draft
+from broker.drafts import draft
 from broker.errors import AuditUnavailable, Saturated
 from broker.ids import entry_id
 from broker.keys import FolderKeys

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from broker.case import Case
 from broker.core.canonical import Json
 from broker.core.model import (
     Actor,
@@ -21,7 +22,6 @@ from broker.core.model import (
     SubjectRef,
     Traits,
 )
-from broker.drafts import Case
 from broker.ports import Answer, ProviderFailed, Queued
 
 

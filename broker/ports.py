@@ -83,9 +83,20 @@ class Queued(Struct, frozen=True):
     district: str = ""
 
 
+class Halves(Struct, frozen=True):
+    """A full view in two parts: `common` is what many entries say, one object for all of them, and `own` what
+    goes over it, so that `full` is both together. What the entry's other views say stands in `full` under the
+    same keys."""
+
+    common: dict[str, Json]
+    own: dict[str, Json]
+    full: dict[str, Json]
+
+
 class Draft(Struct, frozen=True):
     """An entry to append: three views (None where there is no such party), and its conditions. `retention` is
-    the class that its views are kept as; empty for `standard`, and for a change for `changes`."""
+    the class that its views are kept as; empty for `standard`, and for a change for `changes`. `halves` are
+    those of `full`, for who writes many entries; they count only as long as `full` is the one in them."""
 
     id: str
     at: datetime
@@ -100,6 +111,7 @@ class Draft(Struct, frozen=True):
     urgent: bool = False
     queued: Queued | None = None
     retention: str = ""
+    halves: Halves | None = None
 
 
 class Appended(Struct, frozen=True):

@@ -17,8 +17,8 @@ import asyncpg
 from msgspec.structs import replace
 
 from broker.coalesce import Coalescer
-from broker.core.canonical import Json, check
-from broker.core.entry import commit, seal_entry
+from broker.core.canonical import Json
+from broker.core.entry import commit
 from broker.core.merkle import CompactRange, extend_with_proofs, leaf_hash
 from broker.core.receipt import Receipt
 from broker.core.retention import CHANGES, STANDARD
@@ -27,13 +27,14 @@ from broker.ids import random_bytes
 from broker.ports import Appended, Change, Clock, Draft, NotAppended
 from broker.store.append import APPEND, CHANGE, Prepared, append_arguments, change_arguments, prepare
 from broker.store.blind import Blind
-from broker.store.fastjson import encode, write
+from broker.store.fastjson import encode
 from broker.store.guard import LogClosed
 from broker.store.notary import Notary
 from broker.store.pool import Database
 from broker.store.reader import LogReader
 from broker.store.rotation import finish
 from broker.store.seal import Seals, ViewKey
+from broker.store.stencil import Stencils
 
 TRIES = 3  # of the same append, when its fate is unknown
 _PAUSE = 0.2
@@ -51,6 +52,7 @@ class PostgresLog:
         self._batches = database.keep(APPEND)
         self._seals = seals
         self._blind = blind
+        self._stencils = Stencils(blind.terms)
         self._notary = notary
         self._reader = reader
         self._clock = clock
@@ -176,14 +178,9 @@ class PostgresLog:
         return Receipt(item.sealed.entry, index, proof, note, item.sealed.requester)
 
     def _prepare(self, draft: Draft, key: ViewKey) -> Prepared:
-        full, words = draft.full, None
+        words, more = None, dict[str, Json]()
         if draft.words:
             salt = random_bytes(32)
             words = salt + draft.words.encode()
-            full = {**full, "words": commit(salt, words[32:])}
-        at = draft.at.replace(microsecond=0)
-        # The other views hold texts that have been parsed; only this one is made of whatever was decided.
-        check(full)
-        sealed = seal_entry(at, draft.id, draft.requester, draft.provider, full, random_bytes, write)
-        sides = draft.requester_agency or None, draft.provider_agency or None
-        return prepare(draft, sealed, full, words, key, self._blind.found_by(full, *sides))
+            more["words"] = commit(salt, words[32:])
+        return prepare(draft, self._stencils.write(draft, more), words, key)
