@@ -9,10 +9,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from broker.case import Case, Said
-from broker.core.model import Actor, Assurance, Outcome, Refused, Request, SubjectRef
-from broker.core.views import ProviderView, RequesterView
+from broker.core.model import Outcome, Refused, Request
 from broker.halves import halves_of
-from broker.ports import Answer, Claim, Draft, ManyMatch
+from broker.ports import Answer, Claim, Draft, ManyMatch, Shown
 
 NO_ANSWER = Refused(
     "no-answer",
@@ -34,23 +33,14 @@ def ambiguous(answer: ManyMatch) -> Refused:
 def draft(entry_id: str, case: Case, said: Said, answer: Answer | None, claim: Claim | None) -> Draft:
     """The entry of a request's end. `answer` is the provider's, None where it was not asked."""
     request, decision = case.request, case.decision
-    requester = _requester_view(case, said)
+    halves = halves_of(case, said, answer)
     # Of what is referred to them too: it is theirs to decide.
     provider_told = answer is not None or said.release is not None or decision.outcome is Outcome.REFER
-    provider = ProviderView(
-        requester,
-        actor=_actor(request.actor, request.processor),
-        identifiers=tuple((s.scheme, s.value) for s in _identifiers(case)),
-        override=decision.override or None,
-        requester=request.requester,
-        purpose=request.purpose,
-    )
-    halves = halves_of(case, said, answer, requester, provider)
     return Draft(
         id=entry_id,
         at=case.now,
-        requester=requester,
-        provider=provider if provider_told else None,
+        requester=Shown.IN_FULL,
+        provider=Shown.IN_FULL if provider_told else None,
         full=halves.full,
         requester_agency=request.requester,
         provider_agency=request.provider if provider_told else "",
@@ -76,39 +66,3 @@ def intent(entry_id: str, case: Case, claim: Claim) -> Draft:
     """
     made = draft(entry_id, case, Said("intent", ""), None, claim)
     return replace(made, reads=None) if case.decision.ncnd else made
-
-
-def _requester_view(case: Case, said: Said) -> RequesterView:
-    request, decision = case.request, case.decision
-    return RequesterView(
-        event=said.event,
-        request_id=request.request_id,
-        outcome=said.outcome or None,
-        code=said.refused.code if said.refused else None,
-        record_type=request.record_type,
-        provider=request.provider or None,
-        agreement=case.agreement or None,
-        response=said.release.record.digest() if said.release else None,
-        regime=decision.regime or None,
-        controller=decision.controller or None,
-        trace=request.trace,
-    )
-
-
-def _identifiers(case: Case) -> list[SubjectRef]:
-    asked = [case.request.subject] if case.request.subject else []
-    return sorted({*asked, *case.learnt}) if case.learnt else asked
-
-
-def _actor(actor: Actor, processor: str) -> dict[str, str]:
-    said = {"id": actor.id, "role": actor.role, "assurance": _ASSURANCES[actor.assurance]}
-    for name in _ACTOR_TEXTS:
-        if value := getattr(actor, name):
-            said[name] = value
-    if processor:
-        said["processor"] = processor
-    return said
-
-
-_ASSURANCES = {level: level.name.lower().replace("_", "-") for level in Assurance}
-_ACTOR_TEXTS = ("name", "on_behalf_of", "callsign", "device", "employer")

@@ -11,16 +11,14 @@ from datetime import datetime
 from broker.case import Case, Said, decided
 from broker.core.canonical import Json
 from broker.core.granting import law_detail
-from broker.core.model import Decision, Grant, Place, Request, RuleApplied, Traits
-from broker.core.views import VERSION, ProviderView, RequesterView
+from broker.core.model import Actor, Assurance, Decision, Grant, Place, Request, RuleApplied, SubjectRef, Traits
+from broker.core.views import VERSION
 from broker.ports import Answer, Found, Halves, ProviderFailed
 
 
-def halves_of(
-    case: Case, said: Said, answer: Answer | None, requester: RequesterView, provider: ProviderView
-) -> Halves:
-    """The full view. `requester` and `provider` are the parties' views, whether they are told or not."""
-    common, own = _common(case, said, answer), _own(case, said, answer, requester, provider)
+def halves_of(case: Case, said: Said, answer: Answer | None) -> Halves:
+    """The full view, with all that both parties' views say, whether they are told or not."""
+    common, own = _common(case, said, answer), _own(case, said, answer)
     return Halves(common, own, {**common, **own})
 
 
@@ -99,17 +97,15 @@ def _common(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
     return made
 
 
-def _own(
-    case: Case, said: Said, answer: Answer | None, requester: RequesterView, provider: ProviderView
-) -> dict[str, Json]:
+def _own(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
     """What goes over it: of this entry alone, and of it only what is there."""
     request, decision = case.request, case.decision
     own: dict[str, Json] = {
         "request_id": request.request_id,
-        "response": requester.response,
-        "trace": requester.trace,
-        "actor": {**provider.actor} if provider.actor else None,
-        "identifiers": [{"scheme": scheme, "value": value} for scheme, value in provider.identifiers],
+        "response": said.release.record.digest() if said.release else None,
+        "trace": request.trace,
+        "actor": _actor(request.actor, request.processor),
+        "identifiers": [{"scheme": s.scheme, "value": s.value} for s in _identifiers(case)],
         "policy": case.policy,
         "reference": case.reference,
         "now": case.now.isoformat(),
@@ -147,6 +143,25 @@ def _own(
             "refer_by": decision.refer_by.isoformat() if decision.refer_by else None,
         }
     return own
+
+
+def _identifiers(case: Case) -> list[SubjectRef]:
+    asked = [case.request.subject] if case.request.subject else []
+    return sorted({*asked, *case.learnt}) if case.learnt else asked
+
+
+def _actor(actor: Actor, processor: str) -> Json:
+    said: dict[str, Json] = {"id": actor.id, "role": actor.role, "assurance": _ASSURANCES[actor.assurance]}
+    for name in _ACTOR_TEXTS:
+        if value := getattr(actor, name):
+            said[name] = value
+    if processor:
+        said["processor"] = processor
+    return said
+
+
+_ASSURANCES = {level: level.name.lower().replace("_", "-") for level in Assurance}
+_ACTOR_TEXTS = ("name", "on_behalf_of", "callsign", "device", "employer")
 
 
 def _overridden(request: Request, decision: Decision, restricted: dict[str, datetime | None]) -> Json:

@@ -19,12 +19,13 @@ from broker.core.canonical import Json, check
 from broker.core.entry import SealedEntry, seal_entry, seal_views
 from broker.core.views import check_full_view
 from broker.ids import random_bytes
-from broker.ports import Draft
-from broker.store.fastjson import encode, write
+from broker.ports import Draft, Shown
+from broker.store.fastjson import encode, write, write_each
 from broker.store.packed import PROVIDER, REQUESTER, joined, pack, shared
 from broker.store.terms import BlindTerms
 
 Value = TypeVar("Value")
+_IN_FULL = (None, Shown.IN_FULL)
 
 
 class Written(Struct, frozen=True):
@@ -80,7 +81,7 @@ class Stencil:
     def write(self, at: datetime, entry: str, own: dict[str, Json]) -> Written:
         """The entry whose full view has `own` in its blanks. Raises IntegrityError as `seal_entry` does."""
         check(own)
-        values = [write(own[key]) for key in self._blanks]
+        values = write_each(own.values())
         requester, provider = self._requester, self._provider
         sealed = seal_views(
             at,
@@ -115,16 +116,17 @@ class Stencils:
     def write(self, draft: Draft, more: dict[str, Json]) -> Written:
         """The entry; `more` goes into its full view. Raises IntegrityError for what has no canonical form."""
         at, halves = draft.at.replace(microsecond=0), draft.halves
-        if halves is not None and halves.full is draft.full:
+        if halves is not None and halves.full is draft.full and _unwritten(draft):
             own = {**halves.own, **more} if more else halves.own
             if (stencil := self._stencil(draft, halves.common, tuple(own))) is not None:
                 return stencil.write(at, draft.id, own)
         full = {**draft.full, **more} if more else draft.full
         # The other views hold texts that have been parsed; only this one is made of whatever was decided.
         check(full)
-        sealed = seal_entry(at, draft.id, draft.requester, draft.provider, full, random_bytes, write)
+        views = draft.requester_view, draft.provider_view
+        sealed = seal_entry(at, draft.id, *views, full, random_bytes, write)
         sides = draft.requester_agency or None, draft.provider_agency or None
-        openings = pack(sealed, draft.requester, draft.provider, full)
+        openings = pack(sealed, *views, full)
         return Written(sealed, openings, self._terms.literals(full, *sides))
 
     def _stencil(self, draft: Draft, common: dict[str, Json], blanks: tuple[str, ...]) -> Stencil | None:
@@ -139,6 +141,11 @@ class Stencils:
         made = Stencil(self._seen.pop(key), blanks, draft, self._terms)
         _keep(self._ready, key, (common, made), self._most)
         return made
+
+
+def _unwritten(draft: Draft) -> bool:
+    """Whether the parties' views are what the full one says."""
+    return draft.requester in _IN_FULL and draft.provider in _IN_FULL
 
 
 def _keep(into: OrderedDict[_Key, Value], key: _Key, value: Value, most: int) -> None:

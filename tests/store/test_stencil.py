@@ -15,6 +15,7 @@ from broker.core import canonical
 from broker.core.model import Actor, Assurance, Decision, Outcome, Place, Reason, Refused, Request, RuleApplied
 from broker.core.record import Record
 from broker.core.subject import SubjectRef
+from broker.core.views import ProviderView, RequesterView
 from broker.drafts import draft, intent
 from broker.errors import ProviderUnavailable
 from broker.ids import entry_id
@@ -109,9 +110,11 @@ def test_a_stencil_writes_what_would_be_written_without(
         whole = {**entry.full, **more}
         sealed = written.sealed
         assert sealed.full.view == canonical.encode(whole)
-        assert (sealed.requester and sealed.requester.view) == canonical.encode(entry.requester.as_json())
+        assert (sealed.requester and sealed.requester.view) == canonical.encode(
+            RequesterView.from_json(entry.full).as_json()
+        )
         assert (sealed.provider and sealed.provider.view) == (
-            entry.provider and canonical.encode(entry.provider.as_json())
+            entry.provider and canonical.encode(ProviderView.from_json(entry.full).as_json())
         )
         opened = unpack(written.openings)
         whole_again = opened.requester, opened.provider, opened.full
