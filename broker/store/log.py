@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from broker.coalesce import Coalescer
 from broker.core.canonical import Json
 from broker.core.entry import commit
-from broker.core.merkle import CompactRange, extend_with_proofs, leaf_hash
+from broker.core.merkle import CompactRange, extend_to_root, leaf_hash
 from broker.core.receipt import Receipt
 from broker.core.retention import CHANGES, STANDARD
 from broker.errors import AuditUnavailable, BrokerError, IntegrityError
@@ -144,10 +144,10 @@ class PostgresLog:
             if status == "appended"
         ]
         old = CompactRange(row["old_size"], tuple(bytes(h) for h in row["old_range"]))
-        new, proofs = extend_with_proofs(old, leaves)
+        new, root, proofs = extend_to_root(old, leaves)
         if new != CompactRange(row["new_size"], tuple(bytes(h) for h in row["new_range"])):
             raise IntegrityError("the database's head is not the one these entries make")
-        note = await self._note(row["log"], new) if leaves else b""
+        note = await self._note(row["log"], new.size, root) if leaves else b""
         fresh = iter(proofs)
         results: list[Appended | NotAppended] = []
         for item, status, index in zip(batch, row["status"], row["idx"], strict=True):
@@ -161,14 +161,14 @@ class PostgresLog:
                 results.append(NotAppended(status))
         return results
 
-    async def _note(self, log: int, new: CompactRange) -> bytes:
+    async def _note(self, log: int, size: int, root: bytes) -> bytes:
         """The checkpoint of a head that we have committed; empty where the log has been rotated since."""
         if log > self._notary.log:  # by another worker
             await finish(self._database, self._notary, self._clock)
         if log != self._notary.log:
             return b""
         try:
-            return self._notary.sign(new.size, new.root())
+            return self._notary.sign(size, root)
         except LogClosed:
             return b""
 
