@@ -32,8 +32,8 @@ def main() -> None:
             print(spine.measure(rig, args.repeats, args.scale), flush=True)
             bare_us = rig.bare(1, max(50, int(1000 * args.scale)))["p50_ms"] * 1000
         print(f"\n{decisions.measure(bare_us)}\n", flush=True)
-        with log.running(folder / "log") as alone:
-            print(log.measure(alone, args.repeats, args.scale))
+        (folder / "log").mkdir(mode=0o755)
+        print(log.both(folder / "log", args.repeats, args.scale))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ from broker.store.pool import migrate
 
 WORKERS = 2
 MILLION = 1_000_000
+# Each some 65,536 of a million: a run of the search index, in which an entry costs more and more.
+PARTS = 15
 PACE = 2_000.0
 _TIMEOUT = 3600
 _SIZES = """
@@ -65,6 +67,10 @@ class Bench:
         """Bytes of write-ahead log so far."""
         return int(self.ask("select (pg_current_wal_insert_lsn() - '0/0')::bigint as bytes")[0]["bytes"])
 
+    def size(self) -> int:
+        """Entries of the log."""
+        return int(self.ask("select coalesce(max(size), 0) as size from head")[0]["size"])
+
     def workers(self, what: str, count: int, **options: object) -> list[dict[str, Any]]:
         """What so many workers say, begun together."""
         begin = time.time() + 2.5
@@ -98,6 +104,7 @@ class Bench:
 @contextmanager
 def running(folder: Path) -> Iterator[Bench]:
     """An empty store on the embedded server."""
+    folder.mkdir(mode=0o755, exist_ok=True)
     with EmbeddedPostgres.start(folder / "state") as server:
         asyncio.run(migrate(server.dsn))
         shared = folder / "workers"
@@ -107,7 +114,7 @@ def running(folder: Path) -> Iterator[Bench]:
 
 
 def measure(bench: Bench, repeats: int, scale: float) -> str:
-    """All of it: short runs in turns, then the million and what it is good for."""
+    """Short runs in turns; what a worker's processor time was."""
     each, paced = max(500, int(15_000 * scale)), max(500, int(10_000 * scale))
     bench.workers("append", WORKERS, total=max(100, each // 10))  # warm
     rates, costs, tails, batches, refused = [], [], [], [], 0
@@ -134,31 +141,25 @@ def measure(bench: Bench, repeats: int, scale: float) -> str:
         "p99 20 ms",
         met=tail < 20 and not refused,
     )
-    _million(bench, max(2_000, int(MILLION * scale)))
-    worker = statistics.median(costs)
-    return (
-        f"{bench.table()}\n\n"
-        f"Processor time of a worker for one entry, the benchmark's own included: {worker:.0f} us."
-    )
+    cost = statistics.median(costs)
+    return f"Processor time of a worker for one entry, the benchmark's own included: {cost:.0f} us."
 
 
-def _million(bench: Bench, total: int) -> None:
-    """Grow to so many, and look at what there is then."""
-    size = int(bench.ask("select size from head")[0]["size"])
-    parts = 10
-    more = max(1, (total - size) // parts // WORKERS)
-    wals, rates = [], []
-    for part in range(parts):
-        before = bench.wal()
+def million(bench: Bench, total: int) -> None:
+    """Grow an empty store to so many, and look at what there is then."""
+    more = max(50, total // PARTS // WORKERS)
+    wals: list[float] = []
+    for part in range(PARTS):
+        before, held = bench.wal(), bench.size()
         told = bench.workers("append", WORKERS, total=more)
-        wals.append((bench.wal() - before) / (more * WORKERS))
-        rates.append(_rate(told, more))
-        print(f"{part + 1} of {parts}: {wals[-1]:.0f} B of WAL an entry, {rates[-1]:,.0f}/s", file=sys.stderr)
-    size = int(bench.ask("select size from head")[0]["size"])
-    first, last = statistics.mean(wals[:2]), statistics.mean(wals[-5:])
+        wals.append((bench.wal() - before) / (bench.size() - held))
+        rate = _rate(told, more)
+        print(f"{part + 1} of {PARTS}: {wals[-1]:.0f} B of WAL an entry, {rate:,.0f}/s", file=sys.stderr)
+    size = bench.size()
+    first, last = wals[0], statistics.mean(wals[-(PARTS // 2) :])
     grown = (last / first - 1) * 100
     bench.say(
-        f"write-ahead log an entry, first fifth and last half of {size:,}",
+        f"write-ahead log an entry, first fifteenth and last half of {size:,}",
         f"{first:,.0f} and {last:,.0f} B: {grown:+.1f} %",
         "+10 %",
         met=grown < 10,
@@ -183,10 +184,20 @@ def _million(bench: Bench, total: int) -> None:
     bench.say(f"fsck of {size:,} from a folder", f"{took:.1f} s", "60 s", met=took < 60)
 
 
+def both(folder: Path, repeats: int, scale: float) -> str:
+    """The table: short runs, and the million, each on an empty store of its own."""
+    with running(folder / "short") as bench:
+        worker = measure(bench, repeats, scale)
+    with running(folder / "long") as grown:
+        million(grown, max(2_000, int(MILLION * scale)))
+    bench.rows += grown.rows
+    return f"{bench.table()}\n\n{worker}"
+
+
 def _rate(told: list[dict[str, Any]], each: int) -> float:
-    """Entries a second of all, from the first's beginning to the last's end."""
+    """Entries a second of all, from the first's beginning to the last's end: those that are durable."""
     begun, ended = min(one["begun"] for one in told), max(one["ended"] for one in told)
-    return each * len(told) / float(ended - begun)
+    return (each * len(told) - sum(one["unavailable"] for one in told)) / float(ended - begun)
 
 
 def main() -> None:
@@ -202,10 +213,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-log-", dir=args.folder) as made:
         folder = Path(made)
         folder.chmod(0o755)
-        with running(folder) as bench:
-            table = measure(bench, args.repeats, args.scale)
+        told = both(folder, args.repeats, args.scale)
     now = os.getloadavg()
-    print(f"{os.cpu_count()} cores, load average {load[0]:.1f} before and {now[0]:.1f} after\n\n{table}")
+    print(f"{os.cpu_count()} cores, load average {load[0]:.1f} before and {now[0]:.1f} after\n\n{told}")
 
 
 if __name__ == "__main__":

@@ -22,21 +22,23 @@ import uvloop
 from msgspec.structs import replace
 
 from bench.decisions import NOW, REQUEST, agencies, agreed, reference, said
+from broker.administration import Administration
 from broker.case import Case, Said
 from broker.clock import SystemClock
 from broker.core.bundles import bundle_in, encode_bundle
 from broker.core.decision import decide
 from broker.core.keys import Signer
-from broker.core.model import Request, SubjectRef
+from broker.core.model import Caller, Function, Reason, Request, SubjectRef
 from broker.core.record import Record
 from broker.core.redaction import Withheld
-from broker.core.searchterms import person
+from broker.core.searchterms import Question
 from broker.core.tiles import TILE_WIDTH, tiles_of
 from broker.drafts import draft
 from broker.errors import AuditUnavailable, Saturated
 from broker.ids import entry_id
 from broker.keys import FolderKeys
 from broker.ports import Appended, Claim, Draft, Found, Reads, Release
+from broker.searches import Searches
 from broker.store.blind import Blind
 from broker.store.guard import Guard
 from broker.store.log import PostgresLog
@@ -51,7 +53,6 @@ PEOPLE = 100_000
 FIRST_UPRN = 100_000_000_000
 ACTORS, CALLSIGNS = 2_000, 300
 IN_FLIGHT = 512
-NEWEST = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -191,16 +192,20 @@ async def fill(index: SearchIndex) -> dict[str, Any]:
     return {"entries": taken, "seconds": seconds, "cpu_us": (time.process_time() - cpu) / max(1, taken) * 1e6}
 
 
-async def search(index: SearchIndex, times: int) -> dict[str, Any]:
-    """First pages by person, each another one: milliseconds, and how many entries were found."""
+async def search(log: PostgresLog, index: SearchIndex, times: int) -> dict[str, Any]:
+    """First pages by person as an auditor asks for them, each of somebody else: milliseconds, from the entry
+    that says so to the last view that was looked at, and how many entries were found."""
     took, found, chosen = list[float](), list[int](), random.Random(7)
+    searches = Searches(Administration(log, SystemClock()), index)
+    auditor = Caller("cumberland", "audit", Function.AUDITOR, REQUEST.key_digest)
     await index.fill()  # notes how far it reaches, as a worker's upkeep does twice a second
     for _ in range(times):
-        terms = frozenset({person(SubjectRef("uprn", str(FIRST_UPRN + chosen.randrange(PEOPLE))))})
+        someone = SubjectRef("uprn", str(FIRST_UPRN + chosen.randrange(PEOPLE)))
+        question = Question((("event", "disclosure"),), someone)
         began = time.perf_counter()
-        hits = await index.find(terms, NEWEST, 50, newest_first=True, since=None, until=None)
+        page = await searches.page(auditor, question, REQUEST.actor, Reason("bench"), limit=50)
         took.append((time.perf_counter() - began) * 1000)
-        found.append(len(hits.found))
+        found.append(len(page.found))
     took.sort()
     return {"p50_ms": took[times // 2], "p99_ms": took[int(times * 0.99)], "found": sum(found) / times}
 
@@ -233,7 +238,7 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
             "append": lambda: append(log, args.total, args.begin),
             "paced": lambda: paced(log, args.total, args.per_second, args.begin),
             "fill": lambda: fill(index),
-            "search": lambda: search(index, args.total),
+            "search": lambda: search(log, index, args.total),
             "mirror": lambda: mirror(made, args.folder / "mirror"),
         }
         told = await doing[args.what]()

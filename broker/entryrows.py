@@ -19,10 +19,10 @@ MOST = 128
 
 
 class Wanted(Struct, frozen=True):
-    """Which entries may be of interest: those with all these terms, of this party (empty: of any), made in
-    [since, until). More may be given; never fewer."""
+    """Which entries may be of interest: those with all the terms of one of these sets, of this party (empty: of
+    any), made in [since, until). More may be given; never fewer."""
 
-    terms: frozenset[str] = frozenset()
+    ways: tuple[frozenset[str], ...] = (frozenset(),)
     party: str = ""
     since: datetime | None = None
     until: datetime | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.administration import Administration, subject_detail
 from broker.core.canonical import Json
@@ -21,6 +22,7 @@ from broker.core.receipt import Audience
 from broker.core.searchterms import Question
 from broker.entryrows import EntryRow, EntryRows, Wanted
 from broker.errors import IntegrityError, InvalidRequest
+from broker.incidents import Incidents
 from broker.ports import Clock, LogView
 from broker.searches import audience_of, check, seen
 from broker.seats import Seats
@@ -37,7 +39,8 @@ class Range(Struct, frozen=True):
 
 
 class Head(Struct, frozen=True):
-    """What is the same for every row. `range` is settled; `whole` says that every entry of it is a row."""
+    """What is the same for every row. `range` is settled; `whole` says that every entry of it is a row;
+    `incidents` are all numbers of the one that was asked for."""
 
     checkpoint: bytes
     range: Range
@@ -45,6 +48,7 @@ class Head(Struct, frozen=True):
     index: int
     agency: str
     whole: bool
+    incidents: tuple[str, ...] = ()
 
 
 class Row(Struct, frozen=True):
@@ -68,8 +72,16 @@ class Part(Struct, frozen=True):
 class Exports:
     """Gives entries to people who take them away."""
 
-    def __init__(self, administration: Administration, log: LogView, entries: EntryRows, clock: Clock) -> None:
+    def __init__(
+        self,
+        administration: Administration,
+        log: LogView,
+        entries: EntryRows,
+        incidents: Incidents,
+        clock: Clock,
+    ) -> None:
         self._administration = administration
+        self._incidents = incidents
         self._log = log
         self._entries = entries
         self._clock = clock
@@ -96,7 +108,9 @@ class Exports:
         _fits(within, await self._entries.size())
         with self._seats.one(caller.name):
             head = await self._head(caller, question, within, actor, reason, form, resumes)
-            yield head
+            # By what was said before the range ends: the same range is the same export whenever it is made.
+            question = await self._incidents.widened(caller, question, head.range.before)
+            yield replace(head, incidents=question.incidents)
             async for part in self._parts(caller, question, head):
                 yield part
 
@@ -140,7 +154,7 @@ class Exports:
 
     async def _parts(self, caller: Caller, question: Question, head: Head) -> AsyncIterator[Part]:
         party = caller.agency if caller.function is Function.PARTNER else ""
-        wanted = Wanted(question.terms(), party, question.since, question.until)
+        wanted = Wanted(question.ways(), party, question.since, question.until)
         last, told = head.range.before, -1
         at, end = await self._entries.span(wanted, head.range.first, last)
         while at < end:

@@ -13,12 +13,13 @@ from collections.abc import AsyncIterator
 from msgspec import Struct
 
 from broker.administration import Administration, subject_detail
-from broker.core import canonical
+from broker.core import canonical, vocabulary
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Audience
-from broker.core.searchterms import CALLS_REFUSED, KINDS, Question, term, terms_of
+from broker.core.searchterms import CALLS_REFUSED, KINDS, Question, term, terms_of, together
 from broker.errors import InvalidRequest, NotAllowed
+from broker.incidents import Incidents
 from broker.ports import Hit, Hits, LogSearch
 
 PAGE = 200
@@ -26,6 +27,8 @@ _CHUNK = 200
 # Entries looked at for one page; where few of them may be seen, the page says where to go on.
 _MOST = 4000
 NEWEST = (1 << 63) - 1
+# Seconds: a party's page leaves at a multiple of it after it was asked for.
+BUCKET = 0.025
 # Looks into the index at a time: each may read far, and requests for records come first.
 _LOOKS = 2
 
@@ -40,13 +43,15 @@ class Seen(Struct, frozen=True):
 
 class Page(Struct, frozen=True):
     """What was found in one log, where to go on in it (None: nothing is left), and up to which entry the index
-    reaches. `older` is the log before this one, to be searched next; empty where there is none."""
+    reaches. `older` is the log before this one, to be searched next; empty where there is none. `question` is
+    the one to go on with: by every number of the incident that was asked for."""
 
     found: tuple[Seen, ...]
     beyond: int | None
     done: int
     log: str = ""
     older: str = ""
+    question: Question = Question()
 
 
 class Searches:
@@ -55,6 +60,7 @@ class Searches:
     def __init__(self, administration: Administration, index: LogSearch) -> None:
         self._administration = administration
         self._index = index
+        self.incidents = Incidents(administration, index)
         self._looks = asyncio.Semaphore(_LOOKS)
 
     async def page(
@@ -79,11 +85,15 @@ class Searches:
         Raises InvalidRequest, NotAllowed, AuditUnavailable.
         """
         check(caller, question, reason)
+        begun = asyncio.get_running_loop().time()
         begins = NEWEST if beyond is None else beyond
         noted = await self._note(caller, question, actor, reason, beyond, log, wanted or limit, follow)
         if not log:  # A search does not find itself.
             begins = min(noted, begins)
-        return await self._read(caller, question, limit, begins, True, log)
+        question = await self.incidents.widened(caller, question)
+        page = await self._read(caller, question, limit, begins, True, log)
+        await _evenly(caller, begun)
+        return page
 
     async def on(
         self,
@@ -96,11 +106,15 @@ class Searches:
         log: str = "",
     ) -> Page:
         """More of the same look, or what has come since it began: it was noted then."""
-        return await self._read(caller, question, limit, beyond, newest_first, log)
+        begun = asyncio.get_running_loop().time()
+        page = await self._read(caller, question, limit, beyond, newest_first, log)
+        await _evenly(caller, begun)
+        return page
 
     async def every(self, caller: Caller, question: Question, below: int) -> AsyncIterator[Seen]:
         """Every entry below a place of the current log, and of those before it, that the caller may see, newest
         first, a page in memory at a time. Whoever asks has noted the look."""
+        question = await self.incidents.widened(caller, question, below)
         at, log = below, ""
         while True:
             page = await self._read(caller, question, PAGE, at, True, log)
@@ -130,41 +144,48 @@ class Searches:
     async def _read(
         self, caller: Caller, question: Question, limit: int, at: int, newest_first: bool, log: str
     ) -> Page:
-        terms, looked, found = question.terms(), 0, list[Seen]()
-        if caller.function is Function.PARTNER:
-            terms |= {term("agency", caller.agency)}
+        looked, found = 0, list[Seen]()
+        party = frozenset({term("agency", caller.agency)} if caller.function is Function.PARTNER else ())
         while True:
-            hits = await self._find(question, terms, at, newest_first, log)
+            hits, more = await self._find(question, party, at, newest_first, log)
             log = hits.log  # should it be rotated meanwhile, this page stays in one
             for hit in hits.found:
                 at = hit.index
                 if (shown := seen(caller, question, hit)) is not None:
                     found.append(shown)
                     if len(found) == limit:
-                        return Page(tuple(found), at, hits.done, hits.log, hits.older)
+                        return Page(tuple(found), at, hits.done, hits.log, hits.older, question)
             looked += len(hits.found)
-            if len(hits.found) < _CHUNK:
-                return Page(tuple(found), None, hits.done, hits.log, hits.older)
+            if not more:
+                return Page(tuple(found), None, hits.done, hits.log, hits.older, question)
             if looked >= _MOST:
-                return Page(tuple(found), at, hits.done, hits.log, hits.older)
+                return Page(tuple(found), at, hits.done, hits.log, hits.older, question)
 
     async def _find(
-        self, question: Question, terms: frozenset[str], at: int, newest_first: bool, log: str
-    ) -> Hits:
-        """The next of them, of one log. Raises InvalidRequest where there is none of that name."""
-        async with self._looks:
-            try:
-                return await self._index.find(
-                    terms,
-                    at,
-                    _CHUNK,
-                    newest_first=newest_first,
-                    since=question.since,
-                    until=question.until,
-                    log=log,
-                )
-            except KeyError as e:
-                raise InvalidRequest("log", "is no log of this broker") from e
+        self, question: Question, party: frozenset[str], at: int, newest_first: bool, log: str
+    ) -> tuple[Hits, bool]:
+        """The next of them, of one log, and whether there are more. Raises InvalidRequest."""
+        looks: list[Hits] = []
+        for way in question.ways():
+            async with self._looks:
+                try:
+                    hits = await self._index.find(
+                        way | party,
+                        at,
+                        _CHUNK,
+                        newest_first=newest_first,
+                        since=question.since,
+                        until=question.until,
+                        log=log,
+                    )
+                except KeyError as e:
+                    raise InvalidRequest("log", "is no log of this broker") from e
+            log = hits.log
+            looks.append(hits)
+        merged = together([each.found for each in looks], _index, _CHUNK, newest_first=newest_first)
+        done = min(each.done for each in looks)
+        more = any(len(each.found) >= _CHUNK for each in looks)
+        return Hits(tuple(merged), done, looks[0].log, looks[0].older), more
 
     async def _note(
         self,
@@ -192,6 +213,18 @@ class Searches:
         return made.receipt.index
 
 
+async def _evenly(caller: Caller, begun: float) -> None:
+    """Until the next moment at which a party's page may leave: what was found and may not be seen takes time to
+    be looked at, and would show by it."""
+    if caller.function is Function.PARTNER:
+        spent = asyncio.get_running_loop().time() - begun
+        await asyncio.sleep(BUCKET * (int(spent / BUCKET) + 1) - spent)
+
+
+def _index(hit: Hit) -> int:
+    return hit.index
+
+
 def check(caller: Caller, question: Question, reason: Reason) -> None:
     """Who may look, for what, and why. Raises InvalidRequest, NotAllowed."""
     if caller.function is Function.OPERATOR and ("event", CALLS_REFUSED) not in question.facts:
@@ -204,8 +237,15 @@ def check(caller: Caller, question: Question, reason: Reason) -> None:
     for n, (kind, value) in enumerate(question.facts):
         if kind not in KINDS:
             raise InvalidRequest(f"facts.{n}.kind", f"one of {', '.join(KINDS)}")
+        if kind == "rule" and caller.function is Function.PARTNER:
+            raise InvalidRequest(f"facts.{n}.kind", "rule is for auditors: no party's view says which it was")
         if not value:
             raise InvalidRequest(f"facts.{n}.value", "is required")
+        vocabulary.check(kind, value, f"facts.{n}.value")
+    if sum(kind == "incident" for kind, _ in question.facts) > 1:
+        raise InvalidRequest(
+            "facts", "name one incident: the numbers that are said to be the same are searched too"
+        )
     if question.since and question.until and question.until <= question.since:
         raise InvalidRequest("until", "is not after since")
 
@@ -215,14 +255,14 @@ def seen(caller: Caller, question: Question, hit: Hit) -> Seen | None:
     audience = audience_of(caller, hit)
     if audience is None or (view := hit.views.get(audience.value)) is None:
         return None
-    wanted = question.terms()
-    if not wanted:
+    ways = question.ways()
+    if ways == (frozenset(),):
         return Seen(hit, audience, view)
     own = None if audience is Audience.FULL else canonical.decode_object(view)
     known = terms_of(hit.full, audience, own)
     if audience is not Audience.FULL:  # a view does not name the requester, and its parties know each other
         known |= {term("agency", hit.requester)}
-    if not wanted <= known:
+    if not any(way <= known for way in ways):
         return None
     return Seen(hit, audience, view)
 

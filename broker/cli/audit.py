@@ -20,6 +20,7 @@ from broker.cli import (
     audit_export,
     audit_fsck,
     audit_hold,
+    audit_incident,
     audit_index,
     audit_keys,
     audit_late,
@@ -223,6 +224,7 @@ def verify(
 
 
 app.command()(audit_search.search)
+app.command()(audit_incident.incident)
 for late in (audit_late.record_late, audit_card.downtime_card):
     app.command()(late)
 app.command()(audit_anchor.anchor)

@@ -73,7 +73,7 @@ def erase(
         confirmed=yes,
     )
     if not entries:
-        request.person.CopyFrom(inputs.wire_subject(inputs.subject_of(person or "-")))
+        request.person.CopyFrom(inputs.wire_subject(inputs.person_of(person or "-")))
     reply = link.call(KeepingServiceStub(link.channel).ErasePerson, request)
     noted = [evidence.noted(each, link.endpoint.vkey) for each in reply.receipts]
     told = _told(reply, yes)

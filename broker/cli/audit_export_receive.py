@@ -40,7 +40,7 @@ def request_of(
     if until and not request.before and not request.HasField("until"):
         raise typer.BadParameter("--to 0 holds nothing")
     if person:
-        request.person.CopyFrom(inputs.wire_subject(inputs.subject_of(person)))
+        request.person.CopyFrom(inputs.wire_subject(inputs.person_of(person)))
     return request
 
 
@@ -137,6 +137,7 @@ def _begun(
         until=until,
         entries=(head.event_id,),
         looked=head.first,
+        incidents=tuple(head.incidents),
     )
     partial.begin(made)
     return made

@@ -67,7 +67,7 @@ def add(
         reason=exchange_pb2.ReasonCode(code=reason, words=words),
     )
     if person:
-        request.person.CopyFrom(inputs.wire_subject(inputs.subject_of(person)))
+        request.person.CopyFrom(inputs.wire_subject(inputs.person_of(person)))
     reply = link.call(KeepingServiceStub(link.channel).PlaceHold, request)
     output.one({"hold": reply.hold_id, **evidence.noted(reply.receipt, link.endpoint.vkey)}, as_json)
 

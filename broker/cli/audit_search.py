@@ -6,6 +6,7 @@ sees it among the processes.
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,7 +52,8 @@ Person = Annotated[
     typer.Option(
         "--person",
         metavar="SCHEME:VALUE",
-        help="About one person or premises; - reads it from standard input, where no one else sees it.",
+        help="About one person or premises. A person's is read from standard input only, where nobody else "
+        "sees it: give `-`.",
     ),
 ]
 
@@ -80,12 +82,18 @@ def search(
         str, typer.Option(metavar="LOG", help="Begin at this log, not at the current one: 2026h2.")
     ] = "",
     follow: Annotated[bool, typer.Option("--follow", help="Stay, and show what comes.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with the view.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="A JSON object a line, with the view; the last says where to go on, as `end`."
+        ),
+    ] = False,
 ) -> None:
     """Find entries by what stands in them, newest first. The search is itself an entry.
 
-    An agency finds the entries that it is party to, in its own view; an auditor finds all, in full. At the end
-    it is said how far the index reaches: entries made after that are not found yet.
+    An agency finds the entries that it is party to, in its own view; an auditor finds all, in full. An incident
+    is looked for by every number that it is said to have (`broker audit incident`). At the end it is said how
+    far the index reaches: entries made after that are not found yet.
     """
     from broker.v1 import audit_pb2 as pb
     from broker.v1 import exchange_pb2
@@ -104,15 +112,15 @@ def search(
         if at is not None:
             getattr(request, name).FromDatetime(at)
     if person:
-        subject = inputs.subject_of(person)
+        subject = inputs.person_of(person)
         request.person.CopyFrom(exchange_pb2.SubjectRef(scheme=subject.scheme, value=subject.value))
-    found, page = 0, pb.SearchPage()
+    found, page, numbers = 0, pb.SearchPage(), list[str]()
     for page in link.stream(AuditServiceStub(link.channel).Search, request, forever=follow):
         found += len(page.hits)
+        numbers = numbers or list(page.incidents)
         for hit in page.hits:
             _show(hit, page.log, as_json)
-    if not as_json:
-        _end(found, page)
+    _end(found, page, numbers, as_json)
 
 
 def fact(text: str) -> pb.SearchFact:
@@ -126,8 +134,6 @@ def fact(text: str) -> pb.SearchFact:
 
 
 def _show(hit: pb.SearchHit, log: str, as_json: bool) -> None:
-    import json
-
     view = json.loads(hit.view)
     at = hit.at.ToJsonString()
     if as_json:
@@ -144,9 +150,23 @@ def _show(hit: pb.SearchHit, log: str, as_json: bool) -> None:
     told = [view.get(key) for key in ("event", "outcome", "code", "record_type", "provider", "agreement")]
     who, actor = view.get("requester") or "", view.get("actor") or {}
     by = f" by {actor['id']} ({actor.get('role') or 'no role'})" if actor.get("id") else ""
+    by += f", override {view['override']}" if view.get("override") else ""
     output.say(f"{hit.index:>8}  {at}  {who:<12} {' '.join(str(each) for each in told if each)}{by}")
 
 
-def _end(found: int, page: pb.SearchPage) -> None:
-    more = f"; more below: --log {page.log} --beyond {page.beyond}" if page.HasField("beyond") else ""
+def _end(found: int, page: pb.SearchPage, incidents: list[str], as_json: bool) -> None:
+    beyond = page.beyond if page.HasField("beyond") else None
+    if as_json:
+        end = {
+            "found": found,
+            "log": page.log,
+            "beyond": beyond,
+            "indexed": page.indexed,
+            "incidents": incidents,
+        }
+        output.say(json.dumps({"end": end}, ensure_ascii=True))
+        return
+    if incidents[1:]:
+        output.say(f"Looked for {incidents[0]} also as {', '.join(incidents[1:])}.")
+    more = f"; more below: --log {page.log} --beyond {beyond}" if beyond is not None else ""
     output.say(f"{found} found{more}. The index reaches entry {page.indexed} of {page.log}.")

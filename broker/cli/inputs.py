@@ -146,7 +146,7 @@ Subject = Annotated[
 ]
 
 
-def subject_of(text: str) -> SubjectRef:
+def subject_of(text: str, option: str = "--subject") -> SubjectRef:
     """The subject that `SCHEME:VALUE` names, from one line of standard input where `text` is `-`.
 
     Raises InvalidRequest, never repeating the value.
@@ -159,8 +159,22 @@ def subject_of(text: str) -> SubjectRef:
         text = sys.stdin.readline(_MAX_LINE).strip()
     scheme, colon, value = text.partition(":")
     if not colon:
-        raise typer.BadParameter("--subject is SCHEME:VALUE, such as uprn:100062990001")
+        raise typer.BadParameter(f"{option} is SCHEME:VALUE, such as uprn:100062990001")
     return parse_subject(scheme, value)
+
+
+def person_of(text: str) -> SubjectRef:
+    """Whom the log is asked about, as `subject_of`: a person's identifier only from standard input.
+
+    Raises InvalidRequest, never repeating the value.
+    """
+    found = subject_of(text, "--person")
+    if text != "-" and found.scheme not in ("uprn", "incident"):
+        raise typer.BadParameter(
+            "other users of this machine can read a command line: give `--person -`, and the identifier on "
+            "standard input"
+        )
+    return found
 
 
 def acting(actor_id: str, role: str, assurance: Assurance) -> exchange_pb2.Actor:

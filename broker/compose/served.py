@@ -228,7 +228,7 @@ class Served:
         rotation_pb2_grpc.add_RotationServiceServicer_to_server(
             RotationServicer(self._rotations, partitions, g.identity, g.telemetry), server
         )
-        exports = Exports(g.administration, store.reader, store.entries, g.clock)
+        exports = Exports(g.administration, store.reader, store.entries, self._searches.incidents, g.clock)
         late = LateRecords(store.log, store.facts, store.reference, g.clock, store.blind.said)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(
             AuditServicer(

@@ -6,14 +6,16 @@ its own view: finding one by a finer rule, or by an identifier that the other si
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
 from broker.core.model import SubjectRef
 from broker.core.receipt import Audience
+
+Found = TypeVar("Found")
 
 # What may be asked for, by the name of its option: docs/audit.md has them for people.
 KINDS = (
@@ -41,23 +43,41 @@ _COMMON = frozenset(
 )
 # What was refused at the door, counted: about nobody's record, and the one entry that operators may find.
 CALLS_REFUSED = "calls-refused"
+# Somebody said that two numbers are of one incident, or no longer.
+INCIDENT_ALIAS = "incident-alias"
 
 
 class Question(Struct, frozen=True):
     """What is looked for: entries that have all of these, newest first, or from `after` on in their order.
 
     `facts` are (kind, value) with kinds of `KINDS`; `person` is an identifier; times are [since, until).
+    `aliases` are other numbers of the incident that is among the facts: any of them will do.
     """
 
     facts: tuple[tuple[str, str], ...] = ()
     person: SubjectRef | None = None
     since: datetime | None = None
     until: datetime | None = None
+    aliases: tuple[str, ...] = ()
 
-    def terms(self) -> frozenset[str]:
-        """The terms that an entry must have."""
-        asked = {term(kind, value) for kind, value in self.facts}
-        return frozenset(asked | ({person(self.person)} if self.person else set()))
+    @property
+    def incident(self) -> str:
+        """The number that was asked for; empty where none was."""
+        return next((value for kind, value in self.facts if kind == "incident"), "")
+
+    @property
+    def incidents(self) -> tuple[str, ...]:
+        """Every number that will do, the one that was asked for first; none where none was."""
+        return (self.incident, *self.aliases) if self.incident else ()
+
+    def ways(self) -> tuple[frozenset[str], ...]:
+        """Terms of which an entry must have all of one set: as many sets as the incident has numbers, at least
+        one."""
+        asked = frozenset(term(kind, value) for kind, value in self.facts)
+        if self.person:
+            asked |= {person(self.person)}
+        rest = asked - {term("incident", self.incident)}
+        return (asked, *(rest | {term("incident", each)} for each in self.aliases))
 
 
 def term(kind: str, value: str) -> str:
@@ -75,6 +95,19 @@ def selective(terms: frozenset[str]) -> bool:
     return any(map(rare, terms))
 
 
+def together(
+    found: Sequence[Sequence[Found]], place: Callable[[Found], int], most: int, *, newest_first: bool
+) -> list[Found]:
+    """The first of several looks into one log, in their common order, each entry once.
+
+    Not beyond the last of any look that gave `most`, since what that one would have given next is not known.
+    """
+    sign = -1 if newest_first else 1
+    ends = [sign * place(each[-1]) for each in found if len(each) >= most]
+    once = {sign * place(one): one for each in found for one in each}
+    return [once[at] for at in sorted(once) if not ends or at <= min(ends)]
+
+
 def rare(term: str) -> bool:
     """Whether few entries have it."""
     kind, _, value = term.partition("|")
@@ -90,7 +123,8 @@ def terms_of(
         found.update(_own(full), _matched(full), _whole(full))
     elif audience is Audience.PROVIDER:
         found |= set(_matched(full)) | set(_actor(full))
-        found |= {term("purpose", str(full["purpose"]))} if full.get("purpose") else set()
+        # A provider's view says what for, and whether somebody's refusal was gone past.
+        found |= {term(kind, str(full[kind])) for kind in ("purpose", "override") if full.get(kind)}
     else:
         found |= set(_own(full))
     return frozenset(found)
@@ -142,9 +176,13 @@ def _own(full: Mapping[str, Any]) -> Iterator[str]:
     asked = full.get("asked_by")
     if isinstance(asked, dict) and asked.get("scheme"):
         yield person(SubjectRef(str(asked["scheme"]), str(asked["value"])))
+        if asked["scheme"] == "incident":
+            yield term("incident", str(asked["value"]))
     detail = full.get("detail")
     if not isinstance(detail, dict):
         return
+    for incident in detail.get("incidents") or ():
+        yield term("incident", str(incident))
     for subject in (detail.get("subject"), *(detail.get("subjects") or ())):
         if isinstance(subject, dict) and subject.get("scheme"):
             yield person(SubjectRef(str(subject["scheme"]), str(subject["value"])))

@@ -138,6 +138,20 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             ]
         )
 
+    @unary
+    async def AliasIncident(self, request: pb.AliasIncidentRequest, caller: Caller) -> pb.AliasIncidentResponse:
+        """A word of the agency that gave one of the numbers; it counts as a request."""
+        self._limits.spend(caller.agency, asyncio.get_running_loop().time())
+        made = await self._searches.incidents.say(
+            caller,
+            parse.incident(request.incident),
+            parse.incident(request.also, "also"),
+            not request.not_the_same,
+            parse.actor(request.actor),
+            parse.reason(request.reason),
+        )
+        return pb.AliasIncidentResponse(event_id=made.event_id)
+
     async def _named(self, request: pb.GetReceiptRequest | pb.ExplainEntryRequest) -> str:
         """The id of the entry that is asked for."""
         if bool(request.event_id) == request.HasField("index"):

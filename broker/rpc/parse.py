@@ -228,14 +228,14 @@ def _optional(field: str, value: str, pattern: re.Pattern[str], what: str) -> st
     return matching(field, value, pattern, what, 128) if value else ""
 
 
-def incident(value: str) -> str:
+def incident(value: str, field: str = "incident") -> str:
     """An incident's number, with a date that exists."""
     if value:
-        matching("incident", value, _INCIDENT, "agency/date/number", 128)
+        matching(field, value, _INCIDENT, "agency/date/number", 128)
         try:
             date.fromisoformat(value.split("/")[1])
         except ValueError as e:
-            raise InvalidRequest("incident", "not agency/date/number: no such date") from e
+            raise InvalidRequest(field, "not agency/date/number: no such date") from e
     return value
 
 

@@ -55,7 +55,7 @@ async def search(searches: Searches, request: pb.SearchRequest, caller: Caller) 
         follow=request.follow,
         log=log,
     )
-    current = page.log
+    current, asked = page.log, page.question
     while True:
         if page.found and page.log == current:
             newest = max(newest, page.found[0].hit.index)
@@ -87,7 +87,7 @@ async def _older(
 
 def messages(page: Page) -> list[pb.SearchPage]:
     """A page in messages of a bounded size, at least one."""
-    made, size = [pb.SearchPage(indexed=page.done, log=page.log)], 0
+    made, size = [pb.SearchPage(indexed=page.done, log=page.log, incidents=page.question.incidents)], 0
     for seen in page.found:
         if size > _MESSAGE:
             made.append(pb.SearchPage(indexed=page.done, log=page.log))

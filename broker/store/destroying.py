@@ -2,7 +2,7 @@
 
 Looks at the log in steps that each end well within a statement's time, so that nobody waits for it. What
 outlives its class is sealed anew first; once the entry has been committed that ends the key (migration 0012),
-its rows are removed, and last the key outside the database. Whatever is interrupted is found, and gone on with.
+the key outside the database is destroyed, then its rows. Whatever is interrupted is found, and gone on with.
 """
 
 from __future__ import annotations
@@ -46,10 +46,13 @@ where v.log = $1 and v.idx >= $2 and v.idx < $3 and v.key = $6
   and case when {_MAY_BE_HELD} then under_hold(v.log, v.idx) end
 order by v.idx limit $7
 """  # noqa: S608 - ours
+# Only what still is as it was read: words that were erased meanwhile do not come back.
 _SET_ASIDE = """
 update view v set key = $3, views = n.views, words = n.words
-from unnest($4::bigint[], $5::bytea[], $6::bytea[]) n(idx, views, words)
+from unnest($4::bigint[], $5::bytea[], $6::bytea[], $7::bytea[], $8::bytea[])
+    n(idx, views, words, read_views, read_words)
 where v.log = $1 and v.idx = n.idx and v.key = $2
+  and v.views = n.read_views and v.words is not distinct from n.read_words
 """
 _OF_KEY = "select idx from view where log = $1 and idx >= $2 and idx < $3 and key = $4"
 # The rows stay, empty, and say that the index has looked at them.
@@ -156,11 +159,11 @@ class DestroyingRows:
                 if not rows:
                     break
                 new = new or await self._seals.of(view.month, to)
-                sealed = [(r["idx"], *_moved(r, old, new, _VIEW)) for r in rows]
+                sealed = [(r["idx"], *_moved(r, old, new, _VIEW), r["views"], r["words"]) for r in rows]
                 columns = [list(column) for column in zip(*sealed, strict=True)]
                 async with self._database.connection() as connection:
-                    await connection.execute(_SET_ASIDE, log, view.key, new.id, *columns)
-                moved += len(rows)
+                    done = await connection.execute(_SET_ASIDE, log, view.key, new.id, *columns)
+                moved += int(done.split()[-1])
         return moved
 
     async def unfinished(self) -> list[Unfinished]:
@@ -174,19 +177,19 @@ class DestroyingRows:
     async def finish(self, end: Unfinished) -> int:
         """As `Destroying.finish`."""
         removed, view = 0, end.view
+        self._ring.destroy_wrapping_key(view.month, view.name)  # first: what is left opens no more
         async for log, start, stop in self._steps(_FEW):
             async with self._database.connection() as connection, connection.transaction():
                 places = [row["idx"] for row in await connection.fetch(_OF_KEY, log, start, stop, view.key)]
-                if places:
-                    await connection.execute(_UNFIND, log, places)
+                if places:  # in the order in which an erasure locks them
                     await connection.execute(_REMOVE, log, places, view.key)
+                    await connection.execute(_UNFIND, log, places)
             removed += len(places)
         async with self._database.connection() as connection:
             for sql in _QUEUES:
                 await connection.execute(sql, view.key)
             if view.name == "changes":
                 await connection.execute(_WITHDRAWN, end.id, f"{view.month}-01")
-        self._ring.destroy_wrapping_key(view.month, view.name)
         async with self._database.connection() as connection:
             await connection.execute("update destroyed set done_at = clock_timestamp() where id = $1", end.id)
         return removed
@@ -214,7 +217,10 @@ class DestroyingRows:
             f"select id, {', '.join(names)} from {part.table} where {part.key} = $1 and {part.in_use} limit $2"  # noqa: S608 - ours
         )
         places = ", ".join(f"{name} = ${n}" for n, name in enumerate(names, 4))
-        update = f"update {part.table} set {part.key} = $3, {places} where id = $1 and {part.key} = $2"  # noqa: S608 - ours
+        same = " and ".join(f"{name} is not distinct from ${n}" for n, name in enumerate(names, 4 + len(names)))
+        update = (
+            f"update {part.table} set {part.key} = $3, {places} where id = $1 and {part.key} = $2 and {same}"  # noqa: S608 - ours
+        )
         while True:
             async with self._database.connection() as connection:
                 rows = await connection.fetch(select, view.key, _SOME)
@@ -224,7 +230,9 @@ class DestroyingRows:
             for row in rows:
                 sealed = _moved(row, old, new, part.sealed)
                 async with self._database.connection() as connection:
-                    await connection.execute(update, row["id"], view.key, new.id, *sealed)
+                    await connection.execute(
+                        update, row["id"], view.key, new.id, *sealed, *(row[n] for n in names)
+                    )
 
 
 _VIEW = (("views", "views"), ("words", "words"))

@@ -16,7 +16,7 @@ import asyncpg
 
 from broker.core.entry import Opening, parse_entry
 from broker.core.receipt import Audience
-from broker.core.searchterms import selective
+from broker.core.searchterms import selective, together
 from broker.core.tiles import TILE_WIDTH, Tile, inclusion_proof, tile_in, tiles_for_inclusion
 from broker.entryrows import MOST, EntryRow, Looked, Wanted
 from broker.errors import IntegrityError, KeyDestroyed
@@ -90,13 +90,10 @@ class PostgresEntryRows:
 
     async def rows(self, wanted: Wanted, start: int, end: int) -> Looked:
         """As `EntryRows.rows`."""
-        few = selective(wanted.terms)
+        few = all(map(selective, wanted.ways))
         upper = min(end, start + WINDOW) if few or wanted.party else end
-        if few:
-            found = await self._index.within(wanted.terms, start, upper, MOST)
-            if found is not None:
-                rows = await self._fetched(found)
-                return Looked(rows, found[-1] + 1 if len(found) == MOST else upper)
+        if few and (found := await self._within(wanted.ways, start, upper)) is not None:
+            return Looked(await self._fetched(found), found[-1] + 1 if len(found) == MOST else upper)
         sql, more = (_OF_PARTY, [wanted.party]) if wanted.party else (_ROWS, [])
         async with self._database.connection() as connection:
             rows_ = await connection.fetch(sql, self._log, start, upper, MOST, *more)
@@ -129,6 +126,16 @@ class PostgresEntryRows:
         while len(self._tiles) > _TILES:
             self._tiles.popitem(last=False)
         return tiles
+
+    async def _within(self, ways: tuple[frozenset[str], ...], start: int, end: int) -> list[int] | None:
+        """The first MOST places in [start, end), by the index; None where it is not sure of all of them."""
+        looks = []
+        for way in ways:
+            found = await self._index.within(way, start, end, MOST)
+            if found is None:
+                return None
+            looks.append(found)
+        return together(looks, int, MOST, newest_first=False)[:MOST]
 
     async def _fetched(self, indices: Sequence[int]) -> tuple[EntryRow, ...]:
         async with self._database.connection() as connection:

@@ -9,6 +9,7 @@ far, and whoever fills the index goes on with what another has left.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,12 +29,11 @@ _LOCK = 0x736561  # "sea": one worker fills it at a time
 _ROWS = """
 select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency
 from entry e left join view v using (log, idx)
-where e.log = $1 and e.idx >= $2 and e.idx < $3 order by e.idx
+where e.log = $1 and e.idx = any ($2) order by e.idx
 """
-# Of those, the ones that have no row: an entry's is made with it.
+# Those that have no row: an entry's is made with it.
 _NEXT = """
-select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency
-from entry e left join view v using (log, idx)
+select e.idx from entry e
 where e.log = $1 and e.idx >= $2
   and not exists (select from search s where (s.log, s.idx) = (e.log, e.idx)) order by e.idx limit $3
 """
@@ -46,6 +46,8 @@ select coalesce(
     (select e.idx + 1 from entry e where e.log = h.id order by e.idx desc limit 1), 0) as done, p.again
 from log h left join search_progress p on p.log = h.id where h.id = $1
 """
+# An erasure waits for what is made of these views, and then empties it; what is erased already is not read.
+_HOLD = "select 1 from view v where v.log = $1 and v.idx = any ($2) order by v.idx for share"
 _KEYS = """
 select distinct v.key from view v where v.log = $1 and v.idx >= $2 and v.idx < $3 and v.key is not null
 """
@@ -126,7 +128,8 @@ class Indexing:
             if not await self._mine(connection):
                 return 0
             begins = (await reach(connection, self._log)).done
-            rows = await connection.fetch(_NEXT, self._log, begins, batch)
+            missing = [row["idx"] for row in await connection.fetch(_NEXT, self._log, begins, batch)]
+            rows = await self._rows(connection, missing)
             await self._write(connection, rows)
             await connection.execute(_DONE, self._log, (await reach(connection, self._log)).done)
             return len(rows)
@@ -162,9 +165,13 @@ class Indexing:
 
     async def _made(self, connection: asyncpg.Connection, begins: int, ends: int) -> int:
         """Write the rows of these entries; how many there are."""
-        rows = await connection.fetch(_ROWS, self._log, begins, ends)
+        rows = await self._rows(connection, range(begins, ends))
         await self._write(connection, rows)
         return len(rows)
+
+    async def _rows(self, connection: asyncpg.Connection, places: Sequence[int]) -> list[asyncpg.Record]:
+        await connection.execute(_HOLD, self._log, list(places))
+        return await connection.fetch(_ROWS, self._log, list(places))
 
     async def _write(self, connection: asyncpg.Connection, rows: list[asyncpg.Record]) -> None:
         if rows:

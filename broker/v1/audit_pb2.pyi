@@ -21,6 +21,61 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class AliasIncidentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    ALSO_FIELD_NUMBER: _builtins.int
+    NOT_THE_SAME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    incident: _builtins.str
+    """agency/date/number, given by the caller's agency."""
+    also: _builtins.str
+    """agency/date/number of the same incident."""
+    not_the_same: _builtins.bool
+    """It was said, and is not so."""
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor: ...
+    @_builtins.property
+    def reason(self) -> _exchange_pb2.ReasonCode: ...
+    def __init__(
+        self,
+        *,
+        incident: _builtins.str = ...,
+        also: _builtins.str = ...,
+        not_the_same: _builtins.bool = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+        reason: _exchange_pb2.ReasonCode | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also", b"also", "incident", b"incident", "not_the_same", b"not_the_same", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AliasIncidentRequest: _TypeAlias = AliasIncidentRequest  # noqa: Y015
+
+@_typing.final
+class AliasIncidentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AliasIncidentResponse: _TypeAlias = AliasIncidentResponse  # noqa: Y015
+
+@_typing.final
 class RecordLateRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -595,6 +650,7 @@ class SearchPage(_message.Message):
     BEYOND_FIELD_NUMBER: _builtins.int
     INDEXED_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
+    INCIDENTS_FIELD_NUMBER: _builtins.int
     beyond: _builtins.int
     """More may be found below this index. Not set: this was the last page."""
     indexed: _builtins.int
@@ -605,6 +661,10 @@ class SearchPage(_message.Message):
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchHit]:
         """Newest first; what comes later, while following, in the log's order."""
 
+    @_builtins.property
+    def incidents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where an incident was asked for: every number that it was looked for by."""
+
     def __init__(
         self,
         *,
@@ -612,10 +672,11 @@ class SearchPage(_message.Message):
         beyond: _builtins.int | None = ...,
         indexed: _builtins.int = ...,
         log: _builtins.str = ...,
+        incidents: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "beyond", b"beyond"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "beyond", b"beyond", "hits", b"hits", "indexed", b"indexed", "log", b"log"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "beyond", b"beyond", "hits", b"hits", "incidents", b"incidents", "indexed", b"indexed", "log", b"log"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__beyond: _TypeAlias = _typing.Literal["beyond"]  # noqa: Y015
     _WhichOneofArgType__beyond: _TypeAlias = _typing.Literal["_beyond", b"_beyond"]  # noqa: Y015
@@ -773,6 +834,7 @@ class ExportHead(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     AGENCY_FIELD_NUMBER: _builtins.int
     WHOLE_FIELD_NUMBER: _builtins.int
+    INCIDENTS_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.bytes
     """Signed by the log. Every proof leads to it."""
     first: _builtins.int
@@ -785,6 +847,10 @@ class ExportHead(_message.Message):
     """Whose views these are."""
     whole: _builtins.bool
     """Every entry of the range is a row."""
+    @_builtins.property
+    def incidents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where an incident was asked for: every number that it was looked for by."""
+
     def __init__(
         self,
         *,
@@ -795,10 +861,11 @@ class ExportHead(_message.Message):
         index: _builtins.int = ...,
         agency: _builtins.str = ...,
         whole: _builtins.bool = ...,
+        incidents: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "before", b"before", "checkpoint", b"checkpoint", "event_id", b"event_id", "first", b"first", "index", b"index", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "before", b"before", "checkpoint", b"checkpoint", "event_id", b"event_id", "first", b"first", "incidents", b"incidents", "index", b"index", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

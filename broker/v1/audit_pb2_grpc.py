@@ -69,6 +69,11 @@ class AuditServiceStub:
                 request_serializer=broker_dot_v1_dot_audit__pb2.RecordLateRequest.SerializeToString,
                 response_deserializer=broker_dot_v1_dot_audit__pb2.RecordLateResponse.FromString,
                 _registered_method=True)
+        self.AliasIncident = channel.unary_unary(
+                '/broker.v1.AuditService/AliasIncident',
+                request_serializer=broker_dot_v1_dot_audit__pb2.AliasIncidentRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_audit__pb2.AliasIncidentResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -124,6 +129,13 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AliasIncident(self, request, context):
+        """That an incident has another agency's number too, or no longer. A search by one of them finds both.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -161,6 +173,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.RecordLate,
                     request_deserializer=broker_dot_v1_dot_audit__pb2.RecordLateRequest.FromString,
                     response_serializer=broker_dot_v1_dot_audit__pb2.RecordLateResponse.SerializeToString,
+            ),
+            'AliasIncident': grpc.unary_unary_rpc_method_handler(
+                    servicer.AliasIncident,
+                    request_deserializer=broker_dot_v1_dot_audit__pb2.AliasIncidentRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_audit__pb2.AliasIncidentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -352,6 +369,33 @@ class AuditService:
             '/broker.v1.AuditService/RecordLate',
             broker_dot_v1_dot_audit__pb2.RecordLateRequest.SerializeToString,
             broker_dot_v1_dot_audit__pb2.RecordLateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AliasIncident(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.AuditService/AliasIncident',
+            broker_dot_v1_dot_audit__pb2.AliasIncidentRequest.SerializeToString,
+            broker_dot_v1_dot_audit__pb2.AliasIncidentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,8 @@ class AuditServiceStub:
     """Every recorded decision made again. Auditors only; the look is one entry for the whole range."""
     RecordLate: _grpc.UnaryUnaryMultiCallable[_audit_pb2.RecordLateRequest, _audit_pb2.RecordLateResponse]
     """What was shared by telephone while the broker was down. Not evidence before release, and its entries say so."""
+    AliasIncident: _grpc.UnaryUnaryMultiCallable[_audit_pb2.AliasIncidentRequest, _audit_pb2.AliasIncidentResponse]
+    """That an incident has another agency's number too, or no longer. A search by one of them finds both."""
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
@@ -67,6 +69,8 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """Every recorded decision made again. Auditors only; the look is one entry for the whole range."""
     RecordLate: _aio.UnaryUnaryMultiCallable[_audit_pb2.RecordLateRequest, _audit_pb2.RecordLateResponse]  # type: ignore[assignment]
     """What was shared by telephone while the broker was down. Not evidence before release, and its entries say so."""
+    AliasIncident: _aio.UnaryUnaryMultiCallable[_audit_pb2.AliasIncidentRequest, _audit_pb2.AliasIncidentResponse]  # type: ignore[assignment]
+    """That an incident has another agency's number too, or no longer. A search by one of them finds both."""
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -126,5 +130,13 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.RecordLateResponse, _abc.Awaitable[_audit_pb2.RecordLateResponse]]:
         """What was shared by telephone while the broker was down. Not evidence before release, and its entries say so."""
+
+    @_abc_1.abstractmethod
+    def AliasIncident(
+        self,
+        request: _audit_pb2.AliasIncidentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.AliasIncidentResponse, _abc.Awaitable[_audit_pb2.AliasIncidentResponse]]:
+        """That an incident has another agency's number too, or no longer. A search by one of them finds both."""
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -34,10 +34,12 @@ def test_what_a_party_did_is_found_and_the_search_is_an_entry(
     while time.monotonic() < deadline:
         told = broker("audit", "search", *WHO, "--where", "event=log-searched", "--json", "--as", auditor)
         lines = [json.loads(line) for line in told.out.splitlines()]
+        end = lines.pop()["end"]
         if any(line["view"]["requester"] == "clifire" for line in lines):
             break
         time.sleep(0.3)
     assert {line["audience"] for line in lines} == {"full"}
+    assert (end["found"], end["beyond"], end["incidents"]) == (len(lines), None, [])
     assert any(
         line["view"]["detail"]["subject"] == {"scheme": "uprn", "value": "100062990001"} for line in lines
     )
@@ -47,6 +49,8 @@ def test_what_cannot_be_asked_is_said(broker: Run, parties: Parties) -> None:
     """A kind that is not known, a person who is not named, an operator."""
     assert broker("audit", "search", *WHO, "--where", "colour=blue").code == 2
     assert broker("audit", "search", *WHO, "--person", "nobody").code == 2
+    shown = broker("audit", "search", *WHO, "--person", "nhs-number:9000001005")
+    assert (shown.code, "standard input" in shown.err, "9000001005" in shown.err) == (2, True, False)
     refused = broker("audit", "search", *WHO, "--as", "operator-cli")
     assert (refused.code, "operators run the broker" in refused.err) == (1, True)
 
@@ -70,3 +74,16 @@ def test_following_shows_what_comes(running_broker: RunningBroker, broker: Run, 
 def test_the_help_names_every_kind_that_may_be_asked_for() -> None:
     """The command cannot import the list without what makes `--help` slow, so it has its own."""
     assert FACTS == KINDS
+
+
+def test_an_incident_has_more_than_one_number(broker: Run, parties: Parties, auditor: str) -> None:
+    """The agency that gave one says so; a search by the other says that it looked for both."""
+    agency = parties.requester.partition("-")[0]
+    ours, theirs = f"{agency}/2026-11-21/7", "other/2026-11-21/8"
+    person = ("--actor-id", "ann", "--role", "duty-manager", "--as", parties.requester)
+    assert broker("audit", "incident", theirs, "--also", ours, *person).code == 1
+    said = broker("audit", "incident", ours, "--also", theirs, "--json", *person)
+    assert (said.code, json.loads(said.out)["same"]) == (0, True), said.err
+    found = broker("audit", "search", *WHO, "--where", f"incident={theirs}", "--as", auditor)
+    assert f"Looked for {theirs} also as {ours}." in found.out
+    assert "1 found" in found.out

@@ -113,3 +113,55 @@ async def test_of_two_runs_one_ends_a_month(durable_stage: Stage) -> None:
     with pytest.raises(InvalidRequest, match="ended by another run"):
         await applied(stage)
     assert await count(stage, "destroyed") == 1
+
+
+async def test_words_that_are_erased_while_a_month_is_set_aside_do_not_come_back(durable_stage: Stage) -> None:
+    """What was read before they went is not written after it; the view itself is sealed anew all the same."""
+    stage = durable_stage
+    draft = await put(stage, OLD)
+    await holds_person(stage, HOLDER, PERSON)
+    destroying: Any = stage.destroying
+    seals = destroying._seals
+    row = f"(log, idx) = (select log, idx from entry where id = '{draft.id}')"
+
+    class Overtaken:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(seals, name)
+
+        async def of(self, *about: Any) -> Any:
+            # Past the guard, as an erasure of words that no hold keeps goes.
+            await ask(
+                stage.dsn,
+                "alter table view disable trigger hold_guard",
+                f"update view set words = null where {row}",
+                "alter table view enable trigger hold_guard",
+                "select 1",
+            )
+            return await seals.of(*about)
+
+    destroying._seals = Overtaken()
+    (done,) = await applied(stage)
+    assert done.set_aside == 1
+    assert await ask(stage.dsn, f"select words is null from view where {row}")
+    assert await full_of(stage, draft.id) != {}
+
+
+async def test_five_hundred_holds_keep_no_month_from_ending(durable_stage: Stage) -> None:
+    """What they do not hold goes, two thousand entries at a time, each within a statement's time."""
+    stage = durable_stage
+    await put(stage, OLD)
+    key = await ask(stage.dsn, "select id from view_key where month = '2020-01'")
+    grow = """
+        insert into view select v.log, n + 1000, v.key, v.requester_agency, v.provider_agency, v.views, v.words
+            from view v, generate_series(1, 4000) n where v.key = {key};
+        insert into entry select log, idx, gen_random_uuid(), null from view where idx > 1000;
+        insert into search select idx, now(), log, '{{7}}', search_keys(idx, '{{7}}')
+            from view where idx > 1000;
+        insert into hold select gen_random_uuid(), 'cfrs', true, '{{}}', '{{}}', 'person', '{{}}', array[n],
+            null, '', 'x', now() from generate_series(100, 600) n;
+    """
+    await ask(stage.dsn, grow.format(key=key), "select 1")
+    (done,) = await applied(stage)
+    assert (done.view.month, done.set_aside) == ("2020-01", 0)
+    assert await ask(stage.dsn, f"select count(*) from view where key = {key}") == 0
+    assert await ask(stage.dsn, "select count(*) from destroyed where done_at is null") == 0

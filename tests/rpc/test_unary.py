@@ -85,7 +85,7 @@ async def test_strangers_hear_first_that_they_are_strangers(edge: Edge) -> None:
 def following() -> audit_pb2.SearchRequest:
     """A search that stays."""
     return audit_pb2.SearchRequest(
-        facts=[audit_pb2.SearchFact(kind="event", value="nothing")],
+        facts=[audit_pb2.SearchFact(kind="actor", value="nobody")],
         actor=exchange_pb2.Actor(id="ann", role="auditor"),
         reason=exchange_pb2.ReasonCode(code="complaint"),
         follow=True,

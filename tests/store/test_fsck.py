@@ -287,7 +287,7 @@ async def test_what_was_erased_is_named_as_erased(whole: Whole, copy: str) -> No
     report = await look(whole, copy)
     assert report.good, [str(each) for each in report.problems]
     assert (report.erased, report.stretches, report.words_erased) == (4, [(7, 9), (40, 40)], 3)
-    await ask(copy, "delete from view_key", "select 1")
+    await ask(copy, "alter table view_key disable trigger key_guard", "delete from view_key", "select 1")
     report = await look(whole, copy)
     assert report.good
     assert (report.erased, report.stretches) == (SIZE, [(0, SIZE - 1)])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,3 +185,53 @@ async def test_a_rebuild_that_is_killed_is_gone_on_with(local: Node, local_dsn: 
     assert await asyncio.wait_for(done.wait(), 60) == 0
     report = await checked(local, local_dsn)
     assert (report.good, report.opened, report.reach) == (True, 1500, Reach(1500))
+
+
+@pytest.mark.parametrize("missing", [False, True], ids=["made anew", "filled"])
+async def test_what_is_erased_while_it_is_indexed_is_found_no_more(
+    local: Node, local_dsn: str, monkeypatch: pytest.MonkeyPatch, missing: bool
+) -> None:
+    """An erasure between the reading of a view and the writing of its terms waits, and empties them."""
+    await local.grow(6)
+    await filled(local)
+    if missing:
+        await ask(local_dsn, "delete from search", "delete from search_progress", "select 1")
+    erase = """
+    do $$ begin
+        delete from view where idx = 3;
+        update search set terms = '{}', rare = '{}' where idx = 3;
+    end $$
+    """
+    erasing: list[asyncio.Task[object]] = []
+    index = index_of(local)
+    row = index.filling._row
+
+    async def slowly(each: Any) -> Any:
+        if not erasing:
+            erasing.append(asyncio.create_task(ask(local_dsn, erase, "select 1")))
+            await asyncio.sleep(0.3)
+        return await row(each)
+
+    monkeypatch.setattr(index.filling, "_row", slowly)
+    if missing:
+        await step(index)
+    else:
+        await again(index)
+    await asyncio.gather(*erasing)
+    assert erasing
+    assert await ask(local_dsn, "select terms = '{}' and rare = '{}' from search where idx = 3")
+    assert await ask(local_dsn, "select terms <> '{}' from search where idx = 4")
+
+
+async def test_a_row_that_has_no_entry_yet_stops_nothing(local: Node, local_dsn: str) -> None:
+    """What only helps to find is not what an entry waits for: its own row takes the other's place."""
+    await local.grow(3)
+    await filled(local)
+    await ask(
+        local_dsn,
+        "insert into search (log, idx, at, terms, rare) values (1, 3, now(), '{1}', '{1}')",
+        "select 1",
+    )
+    await local.grow(2)
+    await filled(local)
+    assert (await checked(local, local_dsn)).good

@@ -23,6 +23,7 @@ insert into claim (system, request, content, entry, settled)
 insert into entry (log, idx, id, leaf)
     select log.id, n + 1000000, gen_random_uuid(), 'x' from log, generate_series(1, 50000) n;
 update head set policy = 100000;
+analyze;
 """
 _SCANS = """
 select relname, seq_tup_read from pg_stat_user_tables

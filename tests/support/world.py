@@ -215,7 +215,9 @@ class World:
         self.audits = Audits(self.administration, self.store.log, self.clock, self.witnesses)
         self.searches = Searches(self.administration, MemorySearch(self.store))
         self.rows = MemoryRows(self.store)
-        self.exports = Exports(self.administration, self.store.log, self.rows, self.clock)
+        self.exports = Exports(
+            self.administration, self.store.log, self.rows, self.searches.incidents, self.clock
+        )
         self.late = LateRecords(self.store.log, self.store.facts, reference, self.clock, self.store.said)
         self.past = MemoryPast(self.store)
         self.why = Why.of(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import broker
+from broker.core.vocabulary import EVENTS
 from broker.rpc.server import SERVICES
 from broker.v1 import (
     adapter_pb2,
@@ -164,6 +165,11 @@ def test_every_kind_that_the_code_can_write_is_in_the_table() -> None:
     documented = table("### Kinds of entry")
     assert kinds - documented.keys() == set()
     assert documented.keys() - kinds == set()
+
+
+def test_a_search_knows_every_kind() -> None:
+    """One that it does not know it refuses to look for."""
+    assert all_kinds() - {"erased"} == EVENTS
 
 
 def test_the_table_speaks_of_the_six_operations() -> None:

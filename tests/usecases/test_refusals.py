@@ -108,5 +108,5 @@ async def test_who_finds_it() -> None:
 
 def test_a_rare_event_is_looked_up() -> None:
     """And is not sought by reading a year of disclosures."""
-    assert all(map(rare, Question(ASKED).terms()))
-    assert not any(map(rare, Question((("event", "disclosure"),)).terms()))
+    assert all(map(rare, Question(ASKED).ways()[0]))
+    assert not any(map(rare, Question((("event", "disclosure"),)).ways()[0]))

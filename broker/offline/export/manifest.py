@@ -37,7 +37,8 @@ class Manifest:
 
     `first_row` and `last_row` are places in the log, -1 where there are no rows; `closed` counts entries whose
     views were gone. `entries` are the ids of the export's own entries in the log, one for each time it was
-    resumed. `blocks` follow the heading, where the form has one; of a Parquet file they are those of its lines.
+    resumed. `incidents` are all numbers of the one that was asked for. `blocks` follow the heading, where the
+    form has one; of a Parquet file they are those of its lines.
     """
 
     form: str
@@ -59,6 +60,7 @@ class Manifest:
     closed: int = 0
     bytes: int = 0
     sha256: str = ""
+    incidents: tuple[str, ...] = ()
     blocks: tuple[Block, ...] = field(default=())
 
     @property
@@ -87,8 +89,8 @@ class Manifest:
             fields = dict(value)
             if fields.pop("v") != VERSION:
                 raise IntegrityError(f"manifest: not of version {VERSION}")
-            for name in ("facts", "entries"):
-                fields[name] = tuple(fields[name])
+            for name in ("facts", "entries", "incidents"):
+                fields[name] = tuple(fields.get(name, ()))
             fields["blocks"] = tuple(Block(*each) for each in fields["blocks"])
             made = cls(**fields)
         except (TypeError, ValueError, KeyError) as error:

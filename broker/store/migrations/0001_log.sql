@@ -72,7 +72,10 @@ create table view (
 with (toast_tuple_target = 8160, autovacuum_vacuum_insert_threshold = 20000, autovacuum_vacuum_insert_scale_factor = 0,
       autovacuum_freeze_min_age = 0);
 alter table view
-    alter views set storage external, alter words set storage external;
+    alter views set storage external, alter words set storage external,
+    -- ANALYZE keeps samples of what it looks at, in a table that no erasure reaches: of nothing about a person.
+    alter views set statistics 0, alter words set statistics 0;
+alter table view_key alter wrapped set statistics 0;
 
 -- Full hash tiles (C2SP tlog-tiles): a cache, always rebuildable from the entries.
 create table tile (
@@ -108,6 +111,9 @@ create table policy_change (
     at      timestamptz not null default clock_timestamp(),
     primary key (key, policy)
 );
+
+alter table claim alter content set statistics 0;
+alter table policy_change alter key set statistics 0;
 
 create type appended as (
     log        smallint,
@@ -264,9 +270,11 @@ begin
         select v_head.log, idx, key, requester_agency, provider_agency, views, words
         from accepted where key is not null
     ), searches as (
+        -- A row that is there already was put there by hand: nothing waits for what only helps to find.
         insert into search (log, idx, at, terms, rare)
         select v_head.log, idx, at, terms::integer[], search_keys(idx, rare::bigint[])
         from accepted where terms is not null
+        on conflict (log, idx) do update set at = excluded.at, terms = excluded.terms, rare = excluded.rare
     )
     select array_agg(leaf order by n) from accepted into v_leaves;
 

@@ -52,6 +52,7 @@ create table directive (
     policy_from   bigint not null,
     policy_until  bigint
 );
+alter table directive alter subject set statistics 0, alter detail set statistics 0;
 create index directive_subject on directive (subject) where policy_until is null;
 -- For whoever makes a decision of the past again.
 create index directive_withdrawn on directive (subject) where policy_until is not null;

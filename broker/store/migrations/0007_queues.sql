@@ -25,6 +25,8 @@ create table referral (
     decision_key  smallint,
     decision      bytea
 );
+alter table referral
+    alter asked set statistics 0, alter words set statistics 0, alter decision set statistics 0;
 create index referral_request on referral (system, request);
 create index referral_due on referral (provider, due_at);
 create index referral_asked on referral (requester) where status = 'open';
@@ -55,6 +57,8 @@ create table override_use (
     notices       integer not null default 0,
     noticed_at    timestamptz
 );
+alter table override_use
+    alter used set statistics 0, alter words set statistics 0, alter review set statistics 0;
 create index override_use_due on override_use (provider, due_at);
 create index override_use_notice on override_use (notice_at) where noticed_at is null;
 
@@ -75,6 +79,7 @@ create table override_restriction (
     key           smallint not null,
     detail        bytea not null
 );
+alter table override_restriction alter subject set statistics 0, alter detail set statistics 0;
 create index override_restriction_subject on override_restriction (subject) where lifted_at is null;
 create index override_restriction_provider on override_restriction (provider, made_at);
 

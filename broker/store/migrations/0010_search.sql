@@ -23,6 +23,8 @@ create table search (
     primary key (log, idx)
 );
 
+alter table search alter terms set statistics 0, alter rare set statistics 0;
+
 -- Only what few entries have is looked up; the rest is read in the log's order. Entered at once: a list of what is
 -- still to be entered would be read through by every search.
 create index search_rare on search using gin (rare) with (fastupdate = off);

@@ -27,6 +27,12 @@ create table hold (
     released_at   timestamptz
 );
 
+alter table hold
+    alter parties set statistics 0, alter terms set statistics 0, alter rare set statistics 0,
+    alter subject set statistics 0, alter reference set statistics 0;
+create index hold_terms on hold using gin (terms) with (fastupdate = off) where released_at is null;
+create index hold_rare on hold using gin (rare) with (fastupdate = off) where released_at is null;
+
 -- What was erased by itself, by the entry that says so: ids only.
 create table erased (
     item  uuid primary key,
@@ -48,20 +54,30 @@ create table destroyed (
 alter table view_key alter wrapped drop not null;
 
 -- Whether a hold covers an entry's views. What is not in the search index yet may be about anybody; so may, while
--- the index is made anew, what has not been.
+-- the index is made anew, what has not been. However many holds there are, each is looked up, not looked at.
 create function under_hold(p_log smallint, p_idx bigint) returns boolean
-language sql stable as $$
-    select exists (
+language plpgsql stable as $$
+declare
+    v_terms integer[];
+    v_rare  bigint[];
+begin
+    if not exists (select from hold where released_at is null) then
+        return false;
+    end if;
+    if exists (select from search_progress p where p.log = p_log and p.again <= p_idx) then
+        return true;
+    end if;
+    -- Without the number of the run that stands before each: see `search_keys`.
+    select s.terms, array(select r # ((p_idx >> 16) << 32) from unnest(s.rare) r)
+    from search s where s.log = p_log and s.idx = p_idx into v_terms, v_rare;
+    return not found or exists (
         select from hold h
-        where h.released_at is null and coalesce((
-            select (s.terms && h.terms or s.rare && search_keys(p_idx, h.rare))
-                and (h.everything or s.terms && h.parties)
-            from search s where s.log = p_log and s.idx = p_idx
-        ), true)
+        where h.released_at is null and h.terms && v_terms and (h.everything or v_terms && h.parties)
     ) or exists (
-        select from search_progress p where p.log = p_log and p.again <= p_idx
-    ) and exists (select from hold h where h.released_at is null)
-$$;
+        select from hold h
+        where h.released_at is null and h.rare && v_rare and (h.everything or v_terms && h.parties)
+    );
+end $$;
 
 create function entry_under_hold(p_id uuid) returns boolean
 language sql stable as $$
@@ -79,33 +95,104 @@ language sql stable as $$
     )
 $$;
 
--- A view may go whose key has been destroyed: that was decided with the holds of its moment. Sealing it anew
--- under another key is no destruction.
+-- Whether this key still opens anything. What it sealed may go once it does not: that was decided with the holds
+-- of its moment.
+create function key_stands(p_key smallint) returns boolean
+language sql stable as $$
+    select exists (select from view_key where id = p_key and wrapped is not null)
+$$;
+
+-- Sealing it anew under another key of its month is no destruction, and changes no length.
 create function view_guard() returns trigger language plpgsql as $$
 begin
-    if tg_op = 'UPDATE' and new.key <> old.key then
+    if not key_stands(old.key) then
+        return case tg_op when 'DELETE' then old else new end;
+    end if;
+    if tg_op = 'UPDATE' and new.key <> old.key and key_stands(new.key)
+       and (select month from view_key where id = new.key) = (select month from view_key where id = old.key)
+       and octet_length(new.views) = octet_length(old.views)
+       and octet_length(new.words) is not distinct from octet_length(old.words)
+       and new.requester_agency is not distinct from old.requester_agency
+       and new.provider_agency is not distinct from old.provider_agency then
         return new;
     end if;
-    if under_hold(old.log, old.idx)
-       and exists (select from view_key k where k.id = old.key and k.wrapped is not null) then
+    if under_hold(old.log, old.idx) then
         raise exception 'under legal hold' using errcode = 'BL005';
     end if;
     return case tg_op when 'DELETE' then old else new end;
 end $$;
-create trigger hold_guard before delete or update of requester_agency, provider_agency, views, words on view
+create trigger hold_guard before delete or update of key, requester_agency, provider_agency, views, words on view
     for each row execute function view_guard();
+
+-- What an entry is found by holds it: it loses no term, but with its views. Without a row it is held by all.
+create function search_guard() returns trigger language plpgsql as $$
+begin
+    if new.terms @> old.terms and new.rare @> old.rare then
+        return new;
+    end if;
+    if exists (select from view v where (v.log, v.idx) = (old.log, old.idx) and key_stands(v.key))
+       and under_hold(old.log, old.idx) then
+        raise exception 'under legal hold' using errcode = 'BL005';
+    end if;
+    return new;
+end $$;
+create trigger hold_guard before update of terms, rare on search for each row execute function search_guard();
+
+-- A hold ends by being released, and stays as it was.
+create function hold_kept() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'UPDATE' and old.released_at is null
+       and to_jsonb(new) - 'released_at' = to_jsonb(old) - 'released_at' then
+        return new;
+    end if;
+    raise exception 'a legal hold is released, never changed' using errcode = 'BL005';
+end $$;
+create trigger hold_guard before update or delete on hold for each row execute function hold_kept();
+
+-- A month's key ends with the entry that says so, which leaves a row of it.
+create function key_guard() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'UPDATE' and (new.wrapped is not null or old.wrapped is null
+                             or exists (select from destroyed d where d.key = old.id)) then
+        return new;
+    end if;
+    raise exception 'a key ends by a retention alone' using errcode = 'BL005';
+end $$;
+create trigger key_guard before update or delete on view_key for each row execute function key_guard();
+
+create function kept_whole() returns trigger language plpgsql as $$
+begin
+    if tg_table_name in ('hold', 'view_key') or exists (select from hold where released_at is null) then
+        raise exception 'under legal hold' using errcode = 'BL005';
+    end if;
+    return null;
+end $$;
+create trigger hold_guard_all before truncate on view for each statement execute function kept_whole();
+create trigger hold_guard_all before truncate on view_key for each statement execute function kept_whole();
+create trigger hold_guard_all before truncate on hold for each statement execute function kept_whole();
+create trigger hold_guard_all before truncate on claim for each statement execute function kept_whole();
+create trigger hold_guard_all before truncate on directive for each statement execute function kept_whole();
+create trigger hold_guard_all before truncate on referral for each statement execute function kept_whole();
+create trigger hold_guard_all before truncate on override_use for each statement execute function kept_whole();
 
 create function queue_guard() returns trigger language plpgsql as $$
 begin
-    if entry_under_hold(old.id) and exists (
-        select from view_key k where k.id = old.key and k.wrapped is not null
-    ) then
+    if key_stands(old.key) and entry_under_hold(old.id) then
         raise exception 'under legal hold' using errcode = 'BL005';
     end if;
-    return old;
+    return case tg_op when 'DELETE' then old else new end;
 end $$;
 create trigger hold_guard before delete on referral for each row execute function queue_guard();
 create trigger hold_guard before delete on override_use for each row execute function queue_guard();
+-- Sealed anew under another key it is no loss; nor is a decision where there was none.
+create trigger hold_guard_change before update on referral for each row
+    when (new.key = old.key and (new.asked <> old.asked or new.words is distinct from old.words)
+          or new.decision_key = old.decision_key and new.decision <> old.decision)
+    execute function queue_guard();
+create trigger hold_guard_change before update on override_use for each row
+    when (new.key = old.key and (new.used <> old.used or new.words is distinct from old.words)
+          or new.review_key = old.review_key and new.review <> old.review)
+    execute function queue_guard();
 
 create function claim_guard() returns trigger language plpgsql as $$
 begin
@@ -207,12 +294,12 @@ end $$;
 create function policy_apply_retention(p_policy bigint, p_change jsonb, p_blob bytea) returns void
 language plpgsql volatile as $$
 begin
+    insert into destroyed (id, key, month, class, at)
+    values ((p_change ->> 'id')::uuid, (p_change ->> 'key')::smallint, p_change ->> 'month',
+            p_change ->> 'class', (p_change ->> 'at')::timestamptz);
     update view_key set wrapped = null
     where id = (p_change ->> 'key')::smallint and month = p_change ->> 'month' and class = p_change ->> 'class';
     if not found then
         raise exception 'no such key' using errcode = 'BL003';
     end if;
-    insert into destroyed (id, key, month, class, at)
-    values ((p_change ->> 'id')::uuid, (p_change ->> 'key')::smallint, p_change ->> 'month',
-            p_change ->> 'class', (p_change ->> 'at')::timestamptz);
 end $$;

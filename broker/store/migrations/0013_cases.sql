@@ -12,6 +12,7 @@ create table access_request (
     key         smallint not null,
     asked       bytea not null
 );
+alter table access_request alter asked set statistics 0;
 create index access_request_open on access_request (due_at) where issued_at is null;
 
 create table access_clearing (
@@ -49,6 +50,7 @@ create table complaint (
     closed_at        timestamptz,
     outcome          text not null default ''
 );
+alter table complaint alter detail set statistics 0;
 create index complaint_agency on complaint (agency, received_at);
 
 create function policy_apply_access_start(p_policy bigint, p_change jsonb, p_blob bytea) returns void
