@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
+from broker.case import Case
 from broker.core.decision import as_decided, decide, subject_key
 from broker.core.granting import override_keys
 from broker.core.model import Outcome, Request, SubjectRef
@@ -28,7 +29,7 @@ from broker.course import (
     stage_two,
     still_agreed,
 )
-from broker.drafts import NO_ANSWER, Case, draft, intent
+from broker.drafts import NO_ANSWER, draft, intent
 from broker.errors import BrokerError, Denied, SubjectNotFound, Unsettled
 from broker.handed import handed, told_it_waits
 from broker.ids import entry_id

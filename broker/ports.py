@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
 from msgspec import Struct
@@ -84,14 +85,30 @@ class Queued(Struct, frozen=True):
     district: str = ""
 
 
+class Shown(Enum):
+    """A party's view that is not written out: what the full view says, under the keys of the party's kind."""
+
+    IN_FULL = "in full"
+
+
+class Halves(Struct, frozen=True):
+    """A full view in two parts: `common` is what many entries say, one object for all of them, and `own` what
+    goes over it, so that `full` is both together."""
+
+    common: dict[str, Json]
+    own: dict[str, Json]
+    full: dict[str, Json]
+
+
 class Draft(Struct, frozen=True):
     """An entry to append: three views (None where there is no such party), and its conditions. `retention` is
-    the class that its views are kept as; empty for `standard`, and for a change for `changes`."""
+    the class that its views are kept as; empty for `standard`, and for a change for `changes`. `halves` are
+    those of `full`, for who writes many entries; they count only as long as `full` is the one in them."""
 
     id: str
     at: datetime
-    requester: RequesterView | None
-    provider: ProviderView | None
+    requester: RequesterView | Shown | None
+    provider: ProviderView | Shown | None
     full: dict[str, Json]
     requester_agency: str = ""
     provider_agency: str = ""
@@ -101,6 +118,17 @@ class Draft(Struct, frozen=True):
     urgent: bool = False
     queued: Queued | None = None
     retention: str = ""
+    halves: Halves | None = None
+
+    @property
+    def requester_view(self) -> RequesterView | None:
+        """The requester's view, written out."""
+        return RequesterView.from_json(self.full) if self.requester is Shown.IN_FULL else self.requester
+
+    @property
+    def provider_view(self) -> ProviderView | None:
+        """The provider's view, written out."""
+        return ProviderView.from_json(self.full) if self.provider is Shown.IN_FULL else self.provider
 
 
 class Appended(Struct, frozen=True):

@@ -44,6 +44,9 @@ _SERVER_SETTINGS = {
     "enable_mergejoin": "off",
     "jit": "off",
 }
+# For statements that are asked all the time, with arrays of whatever was in a batch: to plan them each time for
+# how many there are takes longer than any plan could save.
+_ONE_PLAN = {"plan_cache_mode": "force_generic_plan"}
 # From release 17 on. A statement that ran and whose last message never comes (the worker stopped between two
 # writes) is in no statement and not idle either: only this ends it. Above the others, which cost no connection.
 _TRANSACTION_TIMEOUT = "set transaction_timeout = 2700"
@@ -134,7 +137,7 @@ class Database:
             self._dsn,
             command_timeout=COMMAND_TIMEOUT,
             timeout=ACQUIRE_TIMEOUT,
-            server_settings=_SERVER_SETTINGS,
+            server_settings=_SERVER_SETTINGS | _ONE_PLAN,
         )
         try:
             await self._init(connection)

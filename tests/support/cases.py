@@ -10,9 +10,9 @@ from typing import Any
 from broker.cases import StoredAccess, StoredBreach, StoredClearing, StoredComplaint
 from broker.core.canonical import encode
 from broker.core.model import SubjectRef
+from broker.escalations import Item
 from broker.figures import KIND as FIGURES
 from broker.figures import StoredFigures
-from broker.escalations import Item
 from broker.ports import Change
 from broker.queues import StoredOverride
 from tests.support.static_log import ORIGIN

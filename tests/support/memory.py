@@ -278,9 +278,9 @@ class MemoryLog:
             raise AuditUnavailable("the evidence store cannot be reached")
         if why := self._conditions(draft):
             return NotAppended(why)
-        sealed = seal_entry(
-            draft.at.replace(microsecond=0), draft.id, draft.requester, draft.provider, draft.full, os.urandom
-        )
+        draft = replace(draft, requester=draft.requester_view, provider=draft.provider_view)
+        at = draft.at.replace(microsecond=0)
+        sealed = seal_entry(at, draft.id, draft.requester_view, draft.provider_view, draft.full, os.urandom)
         kept = Kept(draft, sealed, len(self._store.entries), change)
         self._store.entries.append(kept)
         if draft.queued is not None:
