@@ -233,6 +233,8 @@ async def test_within_an_hour_it_is_one_entry(edge: Edge, monkeypatch: pytest.Mo
     await asyncio.sleep(0.2)
     assert len(entries) == before
     call.cancel()
+
+
 async def lists(stub: Any, count: int) -> list[BaseException | Any]:
     """So many calls that read much, all at once."""
     asked = directory_pb2.ListAgenciesRequest()

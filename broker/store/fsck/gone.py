@@ -21,7 +21,7 @@ from broker.core.canonical import Json
 from broker.core.entry import Entry, parse_entry
 from broker.core.retention import CHANGES
 from broker.errors import IntegrityError
-from broker.offline.fsck import MOST
+from broker.offline.problems import MOST
 from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import parts
 
