@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BAD: Final = 1
 UNUSABLE: Final = 2
 UNDECIDED: Final = 3
+FORK: Final = 5
 UNREADABLE: Final = 6
 
 Where = Annotated[
@@ -68,12 +69,14 @@ def ending(as_json: bool) -> Iterator[None]:
 
 
 def end(code: int, verdict: str, text: str, as_json: bool, lead: str) -> NoReturn:
-    """End with this exit. Of what was looked at only BAD says anything, and so stands on standard output."""
+    """End with this exit. Of what was looked at only BAD and FORK say anything, and so stand on standard
+    output."""
+    found = code in (BAD, FORK)
     if as_json:
-        output.emit_json({"verdict": verdict, "good": False if code == BAD else None, "problem": text})
+        output.emit_json({"verdict": verdict, "good": False if found else None, "problem": text})
     else:
         line = output.clean(f"{lead}{text}").replace("\n", " ")
-        typer.echo(line, err=code != BAD)
+        typer.echo(line, err=not found)
     raise typer.Exit(code)
 
 

@@ -46,15 +46,20 @@ def export(
 
     It reveals nothing but volume and time: leaves, hashes and the signed checkpoint. May be interrupted and run
     again at any time: it goes on where it was. `broker audit fsck DIR --vkey FILE` checks what stands there.
-    Exit 0 done; 1 something is not what was signed; 2 the command line, the keys or DIR cannot be used; 6 the
-    log cannot be read.
+    Exit 0 done; 1 something is not what was signed; 2 the command line, the keys or DIR cannot be used; 5 DIR
+    holds another history that the same key signed: nothing is written over, and both signed notes are there
+    (checkpoint, checkpoint.fork); 6 the log cannot be read.
     """
+    from broker.offline.partition import Forked
     from broker.offline.partition import export as take_over
 
     with audit_log.ending(as_json):
         source, keys = audit_log.source_of(log, ca, cert, key), audit_log.keys_of(vkey)
-        with progress("entries") as told:
-            done = take_over(source, keys, folder, told)
+        try:
+            with progress("entries") as told:
+                done = take_over(source, keys, folder, told)
+        except Forked as e:
+            audit_log.end(audit_log.FORK, "fork", str(e), as_json, "FORK ")
     facts = {"log": done.origin, "entries": done.size, "partitions": done.partitions, "files": done.written}
     output.one(facts, as_json)
 

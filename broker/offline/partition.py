@@ -27,6 +27,7 @@ from broker.offline.rotation import opened
 from broker.offline.source import Folder, Missing, Source, entries_in
 
 BUNDLES = PARTITION // TILE_WIDTH
+FORK = "checkpoint.fork"
 
 Progress = Callable[[int, int], None]
 Step = Callable[[str], None]
@@ -46,6 +47,10 @@ class Exported:
         return self.size // PARTITION
 
 
+class Forked(IntegrityError):  # noqa: N818 - it is
+    """What the log shows now does not begin with what was taken over before: its key signed both."""
+
+
 def export(
     source: Source,
     verifiers: Sequence[Verifier],
@@ -55,14 +60,19 @@ def export(
 ) -> Exported:
     """Take over what a log publishes. `step` hears of each file that stands.
 
-    Raises IntegrityError where the log, or what stands in the folder already, is not what was signed;
-    Unreadable, SetupError.
+    Raises Forked with both signed notes in the folder, IntegrityError where the log, or what stands in the
+    folder already, is not what was signed; Unreadable, SetupError.
     """
     note = source.checkpoint()
     checkpoint = opened(note, verifiers)
     tiles = VerifiedTiles(checkpoint.size, checkpoint.root, source.tile)
-    _require_same(folder, checkpoint, tiles, verifiers)
     stands = _Files(folder, step)
+    try:
+        _require_same(folder, checkpoint, tiles, verifiers)
+    except Forked:
+        stands.put(FORK, note)
+        stands.sync()
+        raise
     count = (checkpoint.size + TILE_WIDTH - 1) // TILE_WIDTH
     for n in range(count):
         bundle = bundle_in(n, checkpoint.size)
@@ -144,10 +154,10 @@ def _require_same(
     try:
         verify_consistency(before.size, before.root, checkpoint.size, checkpoint.root, proof)
     except IntegrityError as e:
-        raise IntegrityError(
+        raise Forked(
             f"the {checkpoint.size} entries signed now do not begin with the {before.size} in {folder}: two "
-            "histories were signed. Nothing was written over; keep the checkpoint there and the log's as "
-            "evidence"
+            f"histories were signed. Nothing was written over: `checkpoint` there and `{FORK}`, which is the "
+            "log's of now, convict its key together; keep both"
         ) from e
 
 

@@ -15,7 +15,7 @@ from broker.cli.audit import app
 from broker.core.checkpoint import open_checkpoint
 from broker.errors import IntegrityError, SetupError
 from broker.offline.fsck import fsck
-from broker.offline.partition import Exported, export
+from broker.offline.partition import Exported, Forked, export
 from broker.offline.source import Folder
 from tests.support.static_log import ENTRIES, ORIGIN, SIGNER, StaticLog, entry
 
@@ -74,13 +74,23 @@ def test_what_was_spoilt_in_the_folder_is_written_anew(log: StaticLog, tmp_path:
 def test_another_history_is_not_written_over_the_one_that_stands(
     log: StaticLog, tmp_path: Path, size: int
 ) -> None:
-    """A fork of the same key: the checkpoint in the folder may be the only proof of it, and stays."""
+    """A fork of the same key: the checkpoint in the folder may be the only proof of it, and stays; beside
+    it is laid what the log shows now, and together they convict the key, whose command ends with an exit of
+    its own."""
     exported(log, tmp_path / "out")
     before = {each: each.read_bytes() for each in (tmp_path / "out").rglob("*") if each.is_file()}
     log.anew([*ENTRIES[:300], entry(9000), *ENTRIES[301:size]])
-    with pytest.raises(IntegrityError, match="two histories were signed"):
+    with pytest.raises(Forked, match="two histories were signed"):
         exported(log, tmp_path / "out")
+    fork = tmp_path / "out" / "checkpoint.fork"
+    other, mine = (open_checkpoint(each.read_bytes(), KEYS) for each in (fork, fork.with_name("checkpoint")))
+    assert (other.size, mine.size, other.root != mine.root) == (size, 700, True)
+    fork.unlink()
     assert {each: each.read_bytes() for each in (tmp_path / "out").rglob("*") if each.is_file()} == before
+    (tmp_path / "log.vkey").write_text(KEYS[0].vkey + "\n")
+    words = ["partition", "export", str(tmp_path / "out"), "--log", str(log.root)]
+    ended = CliRunner().invoke(app, [*words, "--vkey", str(tmp_path / "log.vkey")])
+    assert (ended.exit_code, ended.stdout.startswith("FORK ")) == (5, True), ended.output
 
 
 @pytest.mark.parametrize("path", ["tile/entries/001", "tile/entries/002.p/188", "tile/0/001", "tile/1/000.p/2"])
