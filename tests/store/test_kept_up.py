@@ -14,6 +14,8 @@ from broker.compose import jobs
 from broker.compose.stored import Stored
 from broker.errors import AuditUnavailable
 from broker.store.chain import Chain
+from broker.store.keeping import KeepingRows
+from broker.store.terms import BlindTerms
 from broker.upkeep import Upkeep
 from tests.support.evidence import ORIGIN, Node
 from tests.support.postgres import ask
@@ -29,7 +31,9 @@ async def _until(true: Any) -> None:
 
 def _stored(one: Node) -> Stored:
     chain = Chain(one.database, one.notary, one.reader)
+    keeping = KeepingRows(one.database, one.blind, BlindTerms(one.ring.index_key()))
     parts = {
+        "keeping": keeping,
         "seals": one.seals,
         "halves": one.halves,
         "notary": one.notary,
