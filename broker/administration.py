@@ -56,6 +56,11 @@ class Made:
     event_id: str
     receipt: Receipt
 
+    @property
+    def log(self) -> str:
+        """The log in which it stands, at `receipt.index`."""
+        return self.receipt.checkpoint.partition(b"\n")[0].decode()
+
 
 class Administration:
     """Makes changes, and notes looks, for whoever may."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from broker.administration import Administration
+from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Receipt
 from broker.errors import InvalidRequest, NotAllowed, NotTimestamped, NotWitnessed
+from broker.heritage import Heritage, district_of
 from broker.ports import Clock, LogView, TimeStamps, Witnesses
 
 WITNESSED_WITHIN = 5.0  # seconds: witnesses cosign about once in one
@@ -34,12 +36,14 @@ class Audits:
         clock: Clock,
         witnesses: Witnesses | None = None,
         timestamps: TimeStamps | None = None,
+        heritage: Heritage | None = None,
     ) -> None:
         self._administration = administration
         self._log = log
         self._clock = clock
         self._witnesses = witnesses
         self._timestamps = timestamps
+        self._heritage = heritage
 
     async def at(self, index: int, log: str = "") -> str:
         """The id of the entry at a place of a log, from 0: every entry's bytes are anybody's to read.
@@ -53,24 +57,26 @@ class Audits:
                 "index", "the log has no such entry yet, or there is no such log; places are counted from 0"
             ) from e
 
-    async def receipt(self, caller: Caller, event_id: str) -> Opened:
-        """An entry with its proof and no opening: it reveals a time and nothing else."""
-        receipt = await self._read(event_id, "requester")
+    async def receipt(self, caller: Caller, event_id: str, *, archived: bool = False) -> Opened:
+        """An entry with its proof and no opening: it reveals a time and nothing else. Without its bytes where
+        they are kept in an export alone, and the caller has that (`archived`); else raises KeptElsewhere."""
+        receipt = await self._read(event_id, "requester", archived)
         return Opened(Receipt(receipt.entry, receipt.index, receipt.proof, receipt.checkpoint, None), "")
 
-    async def open(self, caller: Caller, event_id: str, actor: Actor, reason: Reason) -> Opened:
+    async def open(
+        self, caller: Caller, event_id: str, actor: Actor, reason: Reason, *, archived: bool = False
+    ) -> Opened:
         """The same with the caller's view opened. Somebody looked: that is committed before it is shown."""
-        audience = await self.audience(caller, event_id)
+        audience, old = await self._whose(caller, event_id)
         if not reason.code:
             raise InvalidRequest("reason.code", "say why this entry is opened")
-        await self._administration.note(
-            caller,
-            "entry-viewed",
-            {"entry": event_id, "audience": audience, "reason": reason.code},
-            actor,
-            words=reason.words,
-        )
-        return Opened(await self._read(event_id, audience), audience)
+        if not archived:
+            await self._read(event_id, audience, archived)  # what cannot be shown is not looked at
+        detail: dict[str, Json] = {"entry": event_id, "audience": audience, "reason": reason.code}
+        if old:
+            detail["in_place_of"] = old
+        await self._administration.note(caller, "entry-viewed", detail, actor, words=reason.words)
+        return Opened(await self._read(event_id, audience, archived), audience)
 
     async def witnessed(self, opened: Opened, within: float = WITNESSED_WITHIN) -> Opened:
         """The same to a checkpoint that a quorum of witnesses has cosigned; waits for it, `within` seconds.
@@ -99,21 +105,30 @@ class Audits:
 
     async def audience(self, caller: Caller, event_id: str) -> str:
         """Whose view of an entry the caller may see: requester, provider or full. Raises NotAllowed."""
+        return (await self._whose(caller, event_id))[0]
+
+    async def _whose(self, caller: Caller, event_id: str) -> tuple[str, str]:
+        """The same, and in whose place."""
         try:
             requester, provider = await self._log.parties(event_id)
         except KeyError as e:
             raise NotAllowed(_NONE) from e
         if caller.function is Function.AUDITOR:
-            return "full"
+            return "full", ""
         if caller.function is Function.PARTNER and caller.agency == requester:
-            return "requester"
+            return "requester", ""
         if caller.function is Function.PARTNER and caller.agency == provider:
-            return "provider"
+            return "provider", ""
+        for share in await self._heritage.left_to(caller) if self._heritage else ():
+            if share.of in (requester, provider):
+                _, full = await self._log.receipt(event_id, "full")
+                if district_of(full) not in share.but:
+                    return ("requester" if share.of == requester else "provider"), share.of
         raise NotAllowed(_NONE)
 
-    async def _read(self, event_id: str, audience: str) -> Receipt:
+    async def _read(self, event_id: str, audience: str, archived: bool) -> Receipt:
         try:
-            receipt, _ = await self._log.receipt(event_id, audience)
+            receipt, _ = await self._log.receipt(event_id, audience, archived=archived)
         except KeyError as e:
             raise NotAllowed(_NONE) from e
         return receipt

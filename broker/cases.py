@@ -16,13 +16,14 @@ from broker.core.canonical import Json
 
 
 class StoredAccess(Struct, frozen=True):
-    """A request for access. `index` is the place of the entry that began it: what stood before it is answered
-    about. `asked` is empty where it, or its key, has been erased."""
+    """A request for access. `index` is the place in `log` of the entry that began it: what stood before it,
+    there and in the logs before, is answered about. `asked` is empty where it, or its key, has been erased."""
 
     id: str
     agency: str
     started_at: datetime
     due_at: datetime
+    log: str
     index: int
     asked: dict[str, Json]
     issued_at: datetime | None = None
@@ -49,8 +50,11 @@ class AccessStore(Protocol):
     async def cleared(self, access: str, agency: str) -> list[StoredClearing]:
         """What one controller has decided."""
 
-    async def told(self, access: str) -> list[tuple[str, str]]:
-        """Entry and agency of everything that some controller lets be told."""
+    async def rulings(self, access: str) -> list[StoredClearing]:
+        """What every controller has decided."""
+
+    async def told(self, access: str) -> list[str]:
+        """The entries that the answer held when it was first given: fixed from then on."""
 
 
 class StoredBreach(Struct, frozen=True):

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from broker.case import Case, Said, decided
 from broker.core.model import Outcome, Request, SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.reference import Reference
 from broker.core.steps.sides import needs_district
-from broker.drafts import NO_ANSWER, Case, Said, ambiguous, decided
+from broker.drafts import NO_ANSWER, ambiguous
 from broker.errors import (
     Ambiguous,
     BrokerError,

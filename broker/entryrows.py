@@ -6,7 +6,7 @@ Never asked while somebody waits for a record; every call is bounded by its argu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from msgspec import Struct
@@ -14,6 +14,9 @@ from msgspec import Struct
 from broker.core.entry import Opening
 from broker.ports import Hit
 
+# Entries are in the order in which they were appended; each has the time at which it was decided, which may lie
+# before that of the one before it, by no more than a request can take.
+SLACK = timedelta(hours=1)
 # Entries that one call gives.
 MOST = 128
 
@@ -28,8 +31,20 @@ class Wanted(Struct, frozen=True):
     until: datetime | None = None
 
 
+class Half(Struct, frozen=True):
+    """A log: its name, how many entries it has, and when it was opened and closed (None: it is current)."""
+
+    origin: str
+    size: int
+    opened_at: datetime
+    closed_at: datetime | None = None
+
+
 class EntryRow(Struct, frozen=True):
-    """An entry's exact bytes, and what opens it by audience: nothing where its views are gone or damaged."""
+    """An entry's exact bytes, and what opens it by audience: nothing where its views are gone or damaged.
+
+    No bytes where they are kept in an export alone.
+    """
 
     hit: Hit
     entry: bytes
@@ -44,16 +59,16 @@ class Looked(Struct, frozen=True):
 
 
 class EntryRows(Protocol):
-    """The entries of the current log."""
+    """The entries of each log, by its name. KeyError where there is none of that name."""
 
-    async def size(self) -> int:
-        """Entries committed. Raises AuditUnavailable."""
+    async def halves(self) -> tuple[Half, ...]:
+        """Every log there is, newest first. Raises AuditUnavailable."""
 
-    async def span(self, wanted: Wanted, start: int, end: int) -> tuple[int, int]:
+    async def span(self, log: str, wanted: Wanted, start: int, end: int) -> tuple[int, int]:
         """The part of [start, end) outside of which nothing was made in the time that is wanted."""
 
-    async def rows(self, wanted: Wanted, start: int, end: int) -> Looked:
+    async def rows(self, log: str, wanted: Wanted, start: int, end: int) -> Looked:
         """The next entries of interest from `start` on, before `end`. Raises AuditUnavailable."""
 
-    async def proofs(self, indices: Sequence[int], size: int) -> list[tuple[bytes, ...]]:
+    async def proofs(self, log: str, indices: Sequence[int], size: int) -> list[tuple[bytes, ...]]:
         """Inclusion proofs in the tree of the first `size` entries. Raises AuditUnavailable."""

@@ -34,6 +34,23 @@ class InvalidRequest(BrokerError):  # noqa: N818 - the contract's own word
         self.problem = problem
 
 
+class KeptElsewhere(InvalidRequest):
+    """An entry of a closed log whose bytes were dropped here after an export: says where that is, and what can
+    be had with it. `entry` is the half-year and the index, `place` the operator's words."""
+
+    def __init__(self, entry: str, log: str, place: str, field: str = "event_id", first: str = "") -> None:
+        super().__init__(
+            field,
+            f"{first}entry {entry} is kept in an export alone ({place}): `broker audit partition prove` proves "
+            "it from a copy of that folder, and show, prove and export take one with --archive DIR",
+        )
+        self.entry, self.log, self.place = entry, log, place
+
+    def asked_as(self, field: str, first: str) -> KeptElsewhere:
+        """The same, of what was asked for in that field, with what that means said first."""
+        return KeptElsewhere(self.entry, self.log, self.place, field, first)
+
+
 class UnknownSystem(BrokerError):  # noqa: N818
     """The certificate presented is not an enrolled system's."""
 
@@ -142,12 +159,22 @@ class NotTimestamped(AuditUnavailable):
     """The evidence is committed, and no checkpoint with it has been time-stamped yet."""
 
 
+class KeyMissing(AuditUnavailable):
+    """The key folder has not the key of a month and retention class that nobody has destroyed: what was sealed
+    under it opens once the key is brought back, and counts as erased for nobody."""
+
+
 class IntegrityError(BrokerError):
     """Evidence does not hold: a proof, signature, digest or guard does not match. Nothing was released."""
 
 
 class KeyDestroyed(IntegrityError):  # noqa: N818
-    """The key of a month and retention class is gone, and with it every view that was sealed under it."""
+    """The key of a month and retention class was destroyed, as the log says, and with it every view that was
+    sealed under it."""
+
+
+class KeyUnknown(IntegrityError):  # noqa: N818
+    """A view names a key that there never was: somebody changed it."""
 
 
 class Cancelled(BrokerError):  # noqa: N818

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
+from broker.case import Case
 from broker.core.decision import as_decided, decide, subject_key
 from broker.core.granting import override_keys
 from broker.core.model import Outcome, Request, SubjectRef
@@ -28,9 +29,9 @@ from broker.course import (
     stage_two,
     still_agreed,
 )
-from broker.drafts import NO_ANSWER, Case, draft, intent
+from broker.drafts import NO_ANSWER, draft, intent
 from broker.errors import BrokerError, Denied, SubjectNotFound, Unsettled
-from broker.handed import handed
+from broker.handed import handed, told_it_waits
 from broker.ids import entry_id
 from broker.ports import (
     Appended,
@@ -199,6 +200,7 @@ class Exchange:
         said = facts.directives.get(request.subject, ()) if request.subject else ()
         linked = [d for s in learnt for d in facts.directives.get(s, ())]
         decision = decide(request, reference, said, now, linked, facts.grant, facts.restricted)
+        decision = told_it_waits(decision, facts.referral, request.provider)
         asked, request = request, as_decided(request, decision)
         keys: frozenset[str | bytes] = frozenset(decision.reads)
         if decision.about_person:

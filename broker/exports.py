@@ -12,35 +12,42 @@ from collections.abc import AsyncIterator
 from msgspec import Struct
 from msgspec.structs import replace
 
-from broker.administration import Administration, subject_detail
+from broker.administration import Administration, Made, subject_detail
 from broker.core.canonical import Json
 from broker.core.checkpoint import Checkpoint
 from broker.core.entry import Entry, Opening, parse_entry
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.note import Note
 from broker.core.receipt import Audience
+from broker.core.rotation import split_origin
 from broker.core.searchterms import Question
-from broker.entryrows import EntryRow, EntryRows, Wanted
-from broker.errors import IntegrityError, InvalidRequest
+from broker.entryrows import SLACK, EntryRow, EntryRows, Half, Wanted
+from broker.errors import IntegrityError, InvalidRequest, NotAllowed
+from broker.heritage import Heritage
 from broker.incidents import Incidents
 from broker.ports import Clock, LogView
-from broker.searches import audience_of, check, seen
+from broker.questioning import check
+from broker.searches import audience_of, seen
 from broker.seats import Seats
 
 AT_ONCE = 2  # exports of one system at a worker: a broken one may still be ending when it is resumed
 
 
 class Range(Struct, frozen=True):
-    """Places [first, before) of the log (0: to its end), proven in its first `size` entries (0: in all)."""
+    """Places [first, before) of a log (0: to its end), proven in its first `size` entries (0: in all). `log`
+    is its origin or half-year; empty: the current one."""
 
     first: int = 0
     before: int = 0
     size: int = 0
+    log: str = ""
 
 
 class Head(Struct, frozen=True):
     """What is the same for every row. `range` is settled; `whole` says that every entry of it is a row;
-    `incidents` are all numbers of the one that was asked for."""
+    `incidents` are all numbers of the one that was asked for. `others` are the logs that have entries of the
+    time asked about as well: none of these is in here. The export's own `entry` stands at `index` of
+    `entry_log`."""
 
     checkpoint: bytes
     range: Range
@@ -49,10 +56,13 @@ class Head(Struct, frozen=True):
     agency: str
     whole: bool
     incidents: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    entry_log: str = ""
 
 
 class Row(Struct, frozen=True):
-    """An entry to take away: no audience and no opening where its views are gone."""
+    """An entry to take away: no audience and no opening where its views are gone, and no bytes where they are
+    kept in an export alone, and whoever takes it has that."""
 
     index: int
     entry: bytes
@@ -79,12 +89,14 @@ class Exports:
         entries: EntryRows,
         incidents: Incidents,
         clock: Clock,
+        heritage: Heritage | None = None,
     ) -> None:
         self._administration = administration
         self._incidents = incidents
         self._log = log
         self._entries = entries
         self._clock = clock
+        self._heritage = heritage
         self._seats = Seats(AT_ONCE, "exports")
 
     async def export(
@@ -97,24 +109,38 @@ class Exports:
         *,
         form: str = "",
         resumes: str = "",
+        archived: bool = False,
+        in_place_of: str = "",
     ) -> AsyncIterator[Head | Part]:
-        """The head, then every row in the log's order, a part at a time.
+        """The head, then every row in the log's order, a part at a time. `archived` says that the caller has
+        the entries that are kept in an export alone.
 
         That somebody takes them is committed before anything is read.
 
-        Raises InvalidRequest, NotAllowed, Saturated, AuditUnavailable.
+        Raises InvalidRequest, KeptElsewhere, NotAllowed, Saturated, AuditUnavailable.
         """
         check(caller, question, reason)
-        _fits(within, await self._entries.size())
+        halves = await self._entries.halves()
+        own = _named(halves, within.log)
+        _fits(within, own)
+        eyes = await self._eyes(caller, in_place_of)
         with self._seats.one(caller.name):
-            head = await self._head(caller, question, within, actor, reason, form, resumes)
+            noted = await self._note(caller, question, within, actor, reason, form, resumes, in_place_of)
+            head = await self._head(caller, question, replace(within, log=own.origin), noted, halves)
             # By what was said before the range ends: the same range is the same export whenever it is made.
-            question = await self._incidents.widened(caller, question, head.range.before)
+            question = await self._incidents.widened(eyes, question, own.origin, head.range.before)
             yield replace(head, incidents=question.incidents)
-            async for part in self._parts(caller, question, head):
+            async for part in self._parts(eyes, question, head, archived):
                 yield part
 
-    async def _head(
+    async def _eyes(self, caller: Caller, in_place_of: str) -> Caller:
+        if not in_place_of:
+            return caller
+        if self._heritage is None:
+            raise NotAllowed("nobody reads in another's place here")
+        return await self._heritage.eyes(caller, in_place_of)
+
+    async def _note(
         self,
         caller: Caller,
         question: Question,
@@ -123,7 +149,8 @@ class Exports:
         reason: Reason,
         form: str,
         resumes: str,
-    ) -> Head:
+        in_place_of: str,
+    ) -> Made:
         detail: dict[str, Json] = {
             "facts": [f"{kind} {value}" for kind, value in question.facts],
             "subject": subject_detail(question.person) if question.person else None,
@@ -132,36 +159,51 @@ class Exports:
             "first": within.first,
             "before": within.before or None,
             "size": within.size or None,
+            "log": within.log or None,
             "format": form or None,
             "resumes": resumes or None,
+            "in_place_of": in_place_of or None,
             "reason": reason.code,
         }
-        made = await self._administration.note(caller, "log-exported", detail, actor, words=reason.words)
-        _, note = await self._log.consistency(within.size, within.size)
+        return await self._administration.note(caller, "log-exported", detail, actor, words=reason.words)
+
+    async def _head(
+        self, caller: Caller, question: Question, within: Range, made: Made, halves: tuple[Half, ...]
+    ) -> Head:
+        _, note = await self._log.consistency(within.size, within.size, within.log)
         size = Checkpoint.parse(Note.parse(note).text).size
-        if size <= made.receipt.index and not within.size:
-            raise IntegrityError("the log is smaller than the entry that was just made")
-        # An export does not hold its own entry, nor what has come since it began.
-        before = min(within.before or made.receipt.index, size, made.receipt.index)
+        if within.size and within.size != size:
+            raise _closed(within.log, size)
+        end = size
+        if made.log == within.log:
+            if size <= made.receipt.index and not within.size:
+                raise IntegrityError("the log is smaller than the entry that was just made")
+            # An export does not hold its own entry, nor what has come since it began.
+            end = min(size, made.receipt.index)
+        before = min(within.before or end, end)
         return Head(
             note,
-            Range(within.first, max(before, within.first), size),
+            Range(within.first, max(before, within.first), size, within.log),
             made.event_id,
             made.receipt.index,
             caller.agency,
             _whole(caller, question),
+            others=_others(halves, question, within),
+            entry_log=made.log,
         )
 
-    async def _parts(self, caller: Caller, question: Question, head: Head) -> AsyncIterator[Part]:
+    async def _parts(
+        self, caller: Caller, question: Question, head: Head, archived: bool
+    ) -> AsyncIterator[Part]:
         party = caller.agency if caller.function is Function.PARTNER else ""
         wanted = Wanted(question.ways(), party, question.since, question.until)
-        last, told = head.range.before, -1
-        at, end = await self._entries.span(wanted, head.range.first, last)
+        last, told, log = head.range.before, -1, head.range.log
+        at, end = await self._entries.span(log, wanted, head.range.first, last)
         while at < end:
             begun = self._clock.loop_time()
-            looked = await self._entries.rows(wanted, at, end)
+            looked = await self._entries.rows(log, wanted, at, end)
             at = looked.up_to
-            part = await self._part(caller, question, head, looked.rows, at)
+            part = await self._part(caller, question, head, looked.rows, at, archived)
             if part.rows or part.closed or at >= end:
                 told = at
                 yield part
@@ -172,7 +214,13 @@ class Exports:
             yield Part((), last)
 
     async def _part(
-        self, caller: Caller, question: Question, head: Head, rows: tuple[EntryRow, ...], looked: int
+        self,
+        caller: Caller,
+        question: Question,
+        head: Head,
+        rows: tuple[EntryRow, ...],
+        looked: int,
+        archived: bool,
     ) -> Part:
         shown: list[tuple[EntryRow, Audience | None]] = []
         closed = 0
@@ -185,7 +233,12 @@ class Exports:
                     shown.append((row, None))
             elif (found := seen(caller, question, row.hit)) is not None:
                 shown.append((row, found.audience))
-        proofs = await self._entries.proofs([row.hit.index for row, _ in shown], head.range.size)
+        for row, _ in shown:
+            if not row.entry and not archived:
+                await self._log.receipt(row.hit.id, Audience.FULL.value)  # says where it is
+                raise IntegrityError(f"entry {row.hit.index} has no bytes")
+        within = head.range
+        proofs = await self._entries.proofs(within.log, [row.hit.index for row, _ in shown], within.size)
         made = tuple(
             Row(row.hit.index, row.entry, audience, row.openings.get(audience or ""), proof)
             for (row, audience), proof in zip(shown, proofs, strict=True)
@@ -198,8 +251,8 @@ def _whole(caller: Caller, question: Question) -> bool:
 
 
 def _opens(entry: bytes) -> bool:
-    """Whether it ever opened to anything: one that links two half-years is in clear."""
-    return isinstance(parse_entry(entry), Entry)
+    """Whether it ever opened to anything: one that links two half-years is in clear, and never dropped."""
+    return not entry or isinstance(parse_entry(entry), Entry)
 
 
 def _in_time(question: Question, row: EntryRow) -> bool:
@@ -207,7 +260,35 @@ def _in_time(question: Question, row: EntryRow) -> bool:
     return (question.since is None or at >= question.since) and (question.until is None or at < question.until)
 
 
-def _fits(within: Range, size: int) -> None:
+def _named(halves: tuple[Half, ...], log: str) -> Half:
+    """The log of this origin or half-year; empty: the current one. Raises InvalidRequest."""
+    for half in halves:
+        if log in ("", half.origin, split_origin(half.origin)[1]):
+            return half
+    raise InvalidRequest("log", "is no log of this broker")
+
+
+def _others(halves: tuple[Half, ...], question: Question, within: Range) -> tuple[str, ...]:
+    """The other logs that may have entries of the time that was asked about. Places are of one log alone."""
+    if within.first or within.before:
+        return ()
+    return tuple(
+        half.origin
+        for half in halves
+        if half.origin != within.log
+        and (question.since is None or half.closed_at is None or half.closed_at > question.since - SLACK)
+        and (question.until is None or half.opened_at < question.until + SLACK)
+    )
+
+
+def _closed(log: str, size: int) -> InvalidRequest:
+    return InvalidRequest(
+        "size", f"{log} is closed, and its last checkpoint, of {size} entries, serves for all of it: begin anew"
+    )
+
+
+def _fits(within: Range, log: Half) -> None:
+    size = log.size
     if within.size > size:
         raise InvalidRequest("size", f"the log has {size} entries")
     if within.before and within.before < within.first:
@@ -216,3 +297,5 @@ def _fits(within: Range, size: int) -> None:
         raise InvalidRequest("first", f"the log has {within.size or size} entries; places are counted from 0")
     if within.before > (within.size or size):
         raise InvalidRequest("before", f"the checkpoint is of {within.size or size} entries")
+    if within.size and log.closed_at is not None and within.size != size:
+        raise _closed(log.origin, size)

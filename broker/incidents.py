@@ -53,22 +53,24 @@ class Incidents:
         detail: dict[str, Json] = {"incidents": [incident, also], "same": same, "reason": reason.code or None}
         return await self._administration.note(caller, INCIDENT_ALIAS, detail, actor, words=reason.words)
 
-    async def widened(self, caller: Caller, question: Question, below: int = _NEWEST) -> Question:
-        """The question with the other numbers of the incident that it names, if it does: by what was said in
-        earlier logs and below that place of the current one. At most MOST."""
+    async def widened(
+        self, caller: Caller, question: Question, log: str = "", below: int = _NEWEST
+    ) -> Question:
+        """The question with the other numbers of the incident that it names, if it does: by what was said below
+        that place of the log of that name (empty: the current one), and in the logs before it. At most MOST."""
         if not question.incident:
             return question
         known = [question.incident]
         for number in known:  # grows meanwhile
-            async for other in self._others(caller, number, below):
+            async for other in self._others(caller, number, log, below):
                 if other not in known and len(known) < MOST:
                     known.append(other)
         return replace(question, aliases=tuple(known[1:]))
 
-    async def _others(self, caller: Caller, number: str, below: int) -> AsyncIterator[str]:
+    async def _others(self, caller: Caller, number: str, log: str, below: int) -> AsyncIterator[str]:
         """Numbers that stand as the same: of each pair an agency's newest word counts."""
         settled: set[tuple[str, str]] = set()
-        async for hit in self._said(number, below):
+        async for hit in self._said(number, log, below):
             detail: Any = hit.full["detail"]
             pair: list[str] = detail["incidents"]
             other = pair[pair[0] == number]
@@ -78,10 +80,10 @@ class Incidents:
             if detail["same"]:
                 yield other
 
-    async def _said(self, number: str, below: int) -> AsyncIterator[Hit]:
+    async def _said(self, number: str, log: str, below: int) -> AsyncIterator[Hit]:
         """What was said of a number, newest first, through all logs."""
         terms = frozenset({term("event", INCIDENT_ALIAS), term("incident", number)})
-        log, left = "", _SAID
+        left = _SAID
         while left:
             hits = await self._index.find(
                 terms, below, left, newest_first=True, since=None, until=None, log=log

@@ -64,7 +64,7 @@ class Keeping(Protocol):
         """What hangs on these entries, a bounded number, and on this person, if any. Raises
         AuditUnavailable."""
 
-    async def missed(self) -> int | None:
+    async def missed(self) -> tuple[str, int] | None:
         """The first entry that the search index has left out although it is further; None: there is none.
 
         Raises AuditUnavailable.

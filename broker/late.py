@@ -16,7 +16,7 @@ from broker.core.late import EVENT, Late, check, content, views
 from broker.core.model import Actor, Caller, Function
 from broker.core.receipt import Receipt
 from broker.core.reference import Reference
-from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed, Unsettled
+from broker.errors import AuditUnavailable, InvalidRequest, KeptElsewhere, NotAllowed, Unsettled
 from broker.ids import entry_id
 from broker.ports import Appended, Asked, Claim, Claimed, Clock, Draft, FactsSource, Log, ReferenceSource
 
@@ -99,6 +99,8 @@ class LateRecords:
             receipt, full = await self._log.receipt(known.entry, "requester")
         except KeyError as e:
             raise AuditUnavailable("the entry of an earlier try cannot be read at the moment") from e
+        except KeptElsewhere as e:
+            raise e.asked_as(f"records.{n}.id", "was recorded before, and stands: ") from e
         if full and full.get("event") != EVENT:
             raise InvalidRequest(f"records.{n}.id", "was used before for a request; give this one a fresh id")
         return Recorded(claim.request_id, known.entry, receipt, replayed=True)

@@ -57,8 +57,8 @@ class Past(Protocol):
 
     async def leaves(self, start: int, end: int, log: str = "") -> list[Leaf]:
         """The entries of a log (empty: the current one) from `start` up to `end` (exclusive) that there are, at
-        most MOST. KeyError where there is no such log. Raises AuditUnavailable, and InvalidRequest where they
-        are kept in an export alone."""
+        most MOST. KeyError where there is no such log. Raises AuditUnavailable, and KeptElsewhere where the
+        bytes of one are kept in an export alone."""
 
     async def head(self, log: str = "") -> tuple[int, bytes]:
         """How many entries a log (empty: the current one) has, and the root of the tree over them. Nothing is

@@ -34,7 +34,7 @@ from broker.core.planned import (
 )
 from broker.core.recorded import Recorded, is_decision
 from broker.core.reference import Reference
-from broker.errors import IntegrityError, InvalidRequest
+from broker.errors import IntegrityError, InvalidRequest, KeptElsewhere
 from broker.past import Leaf, Past
 from broker.ports import Clock, ReferenceSource
 from broker.registry import require
@@ -171,12 +171,18 @@ class Plans:
             for log, start, end in ranges:
                 while end > start and trial.touched and not progress.done:
                     begin = max(start, end - PAGE)
-                    leaves = await self._past.leaves(begin, end, log)
+                    leaves = await self._leaves(begin, end, log)
                     progress = await self._page(progress, trial, leaves, oldest)
                     end = begin
                     if end > start and not progress.done:
                         yield progress
             yield _ended(progress)
+
+    async def _leaves(self, begin: int, end: int, log: str) -> Sequence[Leaf]:
+        try:
+            return await self._past.leaves(begin, end, log)
+        except KeptElsewhere as e:
+            raise e.asked_as("sample_entries", "reach back to what was dropped, so ask for fewer: ") from e
 
     async def _newest(self, entries: int) -> list[tuple[str, int, int]]:
         """Where the newest so many entries are: log, first, and the one after the last; newest log first."""

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
 from msgspec import Struct
@@ -84,14 +85,30 @@ class Queued(Struct, frozen=True):
     district: str = ""
 
 
+class Shown(Enum):
+    """A party's view that is not written out: what the full view says, under the keys of the party's kind."""
+
+    IN_FULL = "in full"
+
+
+class Halves(Struct, frozen=True):
+    """A full view in two parts: `common` is what many entries say, one object for all of them, and `own` what
+    goes over it, so that `full` is both together."""
+
+    common: dict[str, Json]
+    own: dict[str, Json]
+    full: dict[str, Json]
+
+
 class Draft(Struct, frozen=True):
     """An entry to append: three views (None where there is no such party), and its conditions. `retention` is
-    the class that its views are kept as; empty for `standard`, and for a change for `changes`."""
+    the class that its views are kept as; empty for `standard`, and for a change for `changes`. `halves` are
+    those of `full`, for who writes many entries; they count only as long as `full` is the one in them."""
 
     id: str
     at: datetime
-    requester: RequesterView | None
-    provider: ProviderView | None
+    requester: RequesterView | Shown | None
+    provider: ProviderView | Shown | None
     full: dict[str, Json]
     requester_agency: str = ""
     provider_agency: str = ""
@@ -101,6 +118,17 @@ class Draft(Struct, frozen=True):
     urgent: bool = False
     queued: Queued | None = None
     retention: str = ""
+    halves: Halves | None = None
+
+    @property
+    def requester_view(self) -> RequesterView | None:
+        """The requester's view, written out."""
+        return RequesterView.from_json(self.full) if self.requester is Shown.IN_FULL else self.requester
+
+    @property
+    def provider_view(self) -> ProviderView | None:
+        """The provider's view, written out."""
+        return ProviderView.from_json(self.full) if self.provider is Shown.IN_FULL else self.provider
 
 
 class Appended(Struct, frozen=True):
@@ -177,8 +205,11 @@ class Log(Protocol):
 class LogView(Protocol):
     """What auditors need of the log."""
 
-    async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Json]]:
-        """As `Log.receipt`."""
+    async def receipt(
+        self, entry: str, audience: str, *, archived: bool = False
+    ) -> tuple[Receipt, dict[str, Json]]:
+        """As `Log.receipt`. `archived` says that whoever asks has the entries that are kept in an export alone:
+        then the receipt of one of these comes, with no entry in it."""
 
     async def parties(self, entry: str) -> tuple[str, str]:
         """Requester and provider agency, empty where there is none. KeyError if no such entry."""
@@ -187,14 +218,19 @@ class LogView(Protocol):
         """The id of the entry at this place, from 0, of the log of that name (empty: the current one). KeyError
         if there is no such log or entry."""
 
-    async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
-        """Consistency proof from `old` to `new` entries (0: all), and the checkpoint of `new`. KeyError where
-        the log is smaller."""
+    async def consistency(self, old: int, new: int, log: str = "") -> tuple[tuple[bytes, ...], bytes]:
+        """Consistency proof from `old` to `new` entries (0: all) of the log of that name (empty: the current
+        one), and the checkpoint of `new`, or of a log that is closed its final one. KeyError where the log is
+        smaller, or there is none."""
+
+    async def root(self, size: int, log: str) -> bytes:
+        """The root over the first entries of the log of that name; nothing is signed. KeyError where it is
+        smaller, or there is none."""
 
 
 class Hit(Struct, frozen=True):
     """An entry that a search found: its parties (empty where there is none), its views' bytes by audience, and
-    the full one read. Views are empty where they have been erased."""
+    the full one read. Views are empty where they have been erased. `index` is of the log of that name."""
 
     index: int
     id: str
@@ -203,18 +239,28 @@ class Hit(Struct, frozen=True):
     provider: str
     views: dict[str, bytes]
     full: dict[str, Json]
+    log: str = ""
 
 
 class Hits(Struct, frozen=True):
-    """What a search found in one log, in order; entries of it from `done` on are not in the index yet.
+    """What a search found in one log, in order; of its `size` entries those from `done` on are not in the
+    index yet.
 
     `log` is its name, `older` that of the log before it; empty where there is none.
     """
 
     found: tuple[Hit, ...]
     done: int
+    size: int
     log: str = ""
     older: str = ""
+
+
+class Remains(Struct, frozen=True):
+    """What there is of an entry: when it was made, and whether any party keeps its views."""
+
+    at: datetime
+    kept: bool
 
 
 class LogSearch(Protocol):
@@ -235,6 +281,12 @@ class LogSearch(Protocol):
 
         Of the log of that name; empty: the current one. KeyError where there is none.
         """
+
+    async def entry(self, entry: str) -> Hit:
+        """An entry by its id, in whichever log. KeyError where there is none."""
+
+    async def remains(self, entries: Sequence[str]) -> dict[str, Remains]:
+        """What there is of these entries, a bounded number, by id; those that do not exist are left out."""
 
     async def progress(self) -> tuple[int, int]:
         """Entries in the index, and in the log, of the current one."""

@@ -16,7 +16,7 @@ from broker.core.canonical import Json
 from broker.core.decision import decide
 from broker.core.granting import grant_detail, law_detail, statement
 from broker.core.model import Actor, Caller, Function, Grant, OneOff, Outcome, Request
-from broker.core.oneoff import one_off_id
+from broker.core.oneoff import one_off_flow, one_off_id
 from broker.core.reference import Reference
 from broker.core.succession import shares
 from broker.core.views import ProviderView, RequesterView
@@ -189,6 +189,12 @@ class Referrals:
             # The rule may be about what others recorded of the person: that it was told is written down first.
             tries: dict[str, Json] = {"referral": row.id, "refused_by": last.rule}
             await self._administration.note(caller, "referral-tried", tries, actor)
+            if law is not None and last.rule in (flaws := one_off_flow(request, grant, law, reference).flaws):
+                flaw = flaws[last.rule]
+                raise InvalidRequest(
+                    _of_a_one_off(flaw.key, request),
+                    f"would still be refused by {last.rule}: {flaw.problem}; {flaw.fix}",
+                )
             raise InvalidRequest("permitted", f"would still be refused by {last.rule}: {last.detail}")
         return grant
 
@@ -218,6 +224,13 @@ class Referrals:
                 f"{beyond[0]} is not among the fields of {flow.agreement.id}; decide it as a one-off",
             )
         return flow.agreement.label, None
+
+
+def _of_a_one_off(key: str, request: Request) -> str:
+    """The field that mends what an agreement would mend by this key of its file."""
+    *where, name = key.split(".")
+    sides = {request.requester: "requester.", request.provider: "provider."}
+    return f"one_off.{sides.get(where[-1], '') if where else ''}{name}"
 
 
 def _ruled(

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from broker.case import Case, Said
 from broker.core.flow import FlowKey
 from broker.core.model import Assurance, Decision, Outcome, Refused, Request, RuleApplied
 from broker.core.receipt import Receipt
@@ -19,8 +20,8 @@ from broker.core.steps.who import identity, party
 from broker.core.terms import ReferralTerms
 from broker.core.walk import Walk, contact
 from broker.course import check_known
-from broker.drafts import Case, Said, draft
-from broker.errors import AuditUnavailable, Denied, InvalidRequest, Unsettled
+from broker.drafts import draft
+from broker.errors import AuditUnavailable, Denied, InvalidRequest, KeptElsewhere, Unsettled
 from broker.handed import referred
 from broker.ids import entry_id
 from broker.ports import (
@@ -35,7 +36,7 @@ from broker.ports import (
     Reads,
     ReferenceSource,
 )
-from broker.replay import replay, same_content
+from broker.replay import AGAIN, replay, same_content
 
 TRIES = 3
 
@@ -110,6 +111,8 @@ class Referring:
             receipt, full = await self._log.receipt(known.entry, "requester")
         except KeyError as e:
             raise AuditUnavailable("the entry of this request cannot be read at the moment") from e
+        except KeptElsewhere as e:
+            raise e.asked_as("request_id", AGAIN) from e
         if full.get("event") == "refusal":
             await replay(self._log, request, known)
         if full.get("event") != "referral-asked":

@@ -19,11 +19,16 @@ from broker.errors import (
     BrokerError,
     Denied,
     InvalidRequest,
+    KeptElsewhere,
     Referred,
     SubjectNotFound,
 )
 from broker.ports import Claim, Claimed, Disclosed, Facts, Log
 
+# What becomes of a repeat whose first entry is not here any more.
+AGAIN = (
+    "came to an end in an entry that cannot be given again; ask under a new id, with retry_of naming this one: "
+)
 _KINDS: dict[str, type[Denied]] = {"referred": Referred, "ambiguous": Ambiguous}
 
 
@@ -59,6 +64,8 @@ async def replay(log: Log, request: Request, known: Claimed) -> Disclosed:
         receipt, full = await log.receipt(known.entry, "requester")
     except KeyError as e:
         raise AuditUnavailable("the entry of this request cannot be read at the moment") from e
+    except KeptElsewhere as e:
+        raise e.asked_as("request_id", AGAIN) from e
     if receipt.opening is None:
         decided = _decision(RequesterView("erased"), {})
         return Disclosed(request, decided, None, (), receipt, replayed=True, erased=True)

@@ -24,7 +24,7 @@ from broker.core.merkle import EMPTY_RANGE, CompactRange, leaf_hash
 from broker.core.model import Actor, Caller, Decision, Function, Reason, SubjectRef
 from broker.core.recorded import Recorded, Ruling, is_decision
 from broker.core.reference import Reference
-from broker.errors import IntegrityError, InvalidRequest
+from broker.errors import IntegrityError, InvalidRequest, KeptElsewhere
 from broker.past import MOST, Leaf, Past
 from broker.registry import require
 from broker.seats import Seats
@@ -33,6 +33,7 @@ PAGE = 200
 # Decisions made between two looks at whether somebody waits for a record.
 STEP = 8
 _DIRECTIVE = "directive "
+_VIEWS = "what the entry says"
 
 
 class Verdict(StrEnum):
@@ -68,6 +69,11 @@ class Replayed(Struct, frozen=True):
     erased_by: tuple[str, ...] = ()
 
     @property
+    def known(self) -> bool:
+        """Whether it can be told that this is a decision, or is none: not where its views are gone."""
+        return _VIEWS not in self.erased
+
+    @property
     def erased_directives(self) -> tuple[str, ...]:
         """The ids of directives among what was erased."""
         return tuple(each.removeprefix(_DIRECTIVE) for each in self.erased if each.startswith(_DIRECTIVE))
@@ -82,7 +88,8 @@ class Found(Struct, frozen=True):
 
 
 class Progress(Struct, frozen=True):
-    """How far a replay of the log has come: `index` is where to go on, `size` where it ends."""
+    """How far a replay of the log has come: `index` is where to go on, `size` where it ends. Entries whose
+    views are gone are among the `erased` and not the `decisions`: nobody can say any more what they were."""
 
     index: int
     size: int
@@ -170,7 +177,7 @@ class Replays:
             yield progress
             tree = EMPTY_RANGE
             while progress.index < end:
-                leaves = await self._past.leaves(progress.index, min(progress.index + PAGE, end), log)
+                leaves = await self._leaves(progress.index, min(progress.index + PAGE, end), log)
                 if not leaves or leaves[0].index != progress.index:
                     raise IntegrityError(f"the log has no entry {progress.index}, and it has {size}")
                 progress = await self._page(progress, leaves)
@@ -179,11 +186,17 @@ class Replays:
                     progress = _not_the_tree(progress)
                 yield progress
 
+    async def _leaves(self, start: int, end: int, log: str) -> Sequence[Leaf]:
+        try:
+            return await self._past.leaves(start, end, log)
+        except KeptElsewhere as e:
+            raise e.asked_as("since", "begin after what was dropped, or end before it: ") from e
+
     async def _makes_the_tree(self, tree: CompactRange, log: str) -> bool:
         """Whether these entries, with those that have come since, make the root of the log."""
         size, root = await self._past.head(log)
         while tree.size < size:
-            leaves = await self._past.leaves(tree.size, min(tree.size + MOST, size), log)
+            leaves = await self._leaves(tree.size, min(tree.size + MOST, size), log)
             if not leaves:
                 return False
             tree = tree.extend(leaf_hash(leaf.entry) for leaf in leaves)
@@ -192,16 +205,18 @@ class Replays:
     async def _page(self, progress: Progress, leaves: Sequence[Leaf]) -> Progress:
         pages = [opened(leaf) for leaf in leaves]
         counts: dict[Verdict, int] = dict.fromkeys(Verdict, 0)
+        unknown = 0
         found: list[Found] = []
         async for each, replayed in self._replayed(pages):
             counts[replayed.verdict] += 1
+            unknown += not replayed.known
             if replayed.verdict not in (Verdict.SAME, Verdict.NONE):
                 slim = replace(replayed, decision=None, reference=None, said=())
                 found.append(Found(each.index, each.entry, slim))
         return Progress(
             leaves[-1].index + 1,
             progress.size,
-            progress.decisions + sum(counts.values()) - counts[Verdict.NONE],
+            progress.decisions + sum(counts.values()) - counts[Verdict.NONE] - unknown,
             progress.same + counts[Verdict.SAME],
             progress.law_differs + counts[Verdict.LAW_DIFFERS],
             progress.erased + counts[Verdict.ERASED],
@@ -280,7 +295,7 @@ def _parsed(each: Opened) -> Recorded | Replayed:
     if each.full is None:
         if each.wrong:
             return Replayed(Verdict.TAMPERED, (each.wrong,))
-        return Replayed(Verdict.ERASED, erased=("the entry's views",))
+        return Replayed(Verdict.ERASED, erased=(_VIEWS,))
     if not is_decision(each.full):
         return Replayed(Verdict.NONE)
     try:

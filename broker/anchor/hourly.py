@@ -7,7 +7,7 @@ an authority that fails is asked again after a minute, then ever less often. Wha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -26,13 +26,17 @@ LEASE = 60.0  # seconds after which another worker takes over from one that says
 AGAIN = 60.0  # seconds until the second try; then twice as long each time, up to `EVERY`
 
 _diagnostics = structlog.get_logger("broker.anchor")
-Newest = Callable[[], Awaitable[tuple[int, bytes] | None]]
+# The newest published checkpoint of a log: its name, its size and its note.
+Published = tuple[str, int, bytes]
+# Of each log, the current one last.
+Newest = Callable[[], Awaitable[Sequence[Published]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A checkpoint of so many entries, and the authority's response over its bytes."""
+    """A checkpoint of so many entries of a log, and the authority's response over its bytes."""
 
+    log: str
     size: int
     note: bytes
     response: bytes
@@ -41,7 +45,8 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The newest anchor's size and time (None: there is none), and why the last try failed, if it did."""
+    """The size of a log's newest anchor, the time of the newest there is of any log (None: there is none), and
+    why the last try failed, if it did."""
 
     size: int = 0
     stamped_at: datetime | None = None
@@ -60,11 +65,11 @@ class AnchorTable(Protocol):
     async def failed(self, problem: str, pause: float) -> None:
         """Write down why there is none; the next try is due then."""
 
-    async def standing(self) -> Standing:
-        """How it stands."""
+    async def standing(self, log: str = "") -> Standing:
+        """How it stands with the log of this name; empty: the current one."""
 
-    async def covering(self, index: int) -> Anchor | None:
-        """The first anchor of a checkpoint with this entry in it."""
+    async def covering(self, log: str, index: int) -> Anchor | None:
+        """The first anchor of a checkpoint of the log of this name with this entry in it."""
 
 
 class Stamps(Protocol):
@@ -77,8 +82,9 @@ class Stamps(Protocol):
 class ProvableLog(Protocol):
     """What is needed of the log."""
 
-    async def proof_at(self, index: int, size: int) -> tuple[bytes, ...]:
-        """Inclusion proof of an entry in the first `size`. Raises AuditUnavailable."""
+    async def proof_at(self, index: int, size: int, log: str = "") -> tuple[bytes, ...]:
+        """Inclusion proof of an entry in the first `size` of the log of that name; empty: the current one.
+        Raises AuditUnavailable."""
 
 
 class Anchoring:
@@ -128,18 +134,20 @@ class Anchoring:
 
     async def timestamped(self, receipt: Receipt) -> tuple[Receipt, bytes] | None:
         """The receipt, proven to the first checkpoint with it that was time-stamped, and the response."""
-        anchor = await self._table.covering(receipt.index)
+        log = receipt.checkpoint.partition(b"\n")[0].decode()
+        anchor = await self._table.covering(log, receipt.index)
         if anchor is None:
             return None
-        proof = await self._log.proof_at(receipt.index, anchor.size)
+        proof = await self._log.proof_at(receipt.index, anchor.size, log)
         return Receipt(receipt.entry, receipt.index, proof, anchor.note, receipt.opening), anchor.response
 
     async def _anchor(self, tries: int) -> None:
-        newest = await self._published()
-        if newest is None or newest[0] <= (await self._table.standing()).size:
+        wanting = [each for each in await self._published() if await self._grown(each)]
+        if not wanting:
             await self._table.keep(None, self._every)
             return
-        size, note = newest
+        # A log that was closed first: nothing else says of its last entries when they stood.
+        log, size, note = wanting[0]
         try:
             response, stamp = await self._authority.stamp(note)
         except NotStamped as e:
@@ -148,4 +156,9 @@ class Anchoring:
             await self._table.failed(str(e)[:200], min(AGAIN * 2 ** min(tries, 10), self._every))
             return
         self._count(stamped=True)
-        await self._table.keep(Anchor(size, note, response, stamp.at), self._every)
+        pause = self._every if len(wanting) == 1 else 0.0
+        await self._table.keep(Anchor(log, size, note, response, stamp.at), pause)
+
+    async def _grown(self, published: Published) -> bool:
+        log, size, _ = published
+        return size > (await self._table.standing(log)).size

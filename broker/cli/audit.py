@@ -6,7 +6,6 @@ named person and a reason. `verify` needs no broker, no network and no certifica
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,15 +16,18 @@ from broker.cli import (
     audit_anchor,
     audit_card,
     audit_complaint,
+    audit_erasure,
     audit_export,
+    audit_fetch,
     audit_fsck,
     audit_hold,
     audit_incident,
     audit_index,
     audit_keys,
     audit_late,
-    audit_log,
+    audit_monitor,
     audit_partition,
+    audit_receipts,
     audit_report,
     audit_retention,
     audit_search,
@@ -35,15 +37,14 @@ from broker.cli import (
     inputs,
     output,
 )
-from broker.cli.audit_erase import erase
 from broker.cli.audit_replay import replay
 from broker.cli.audit_rotate import rotate
 from broker.cli.connection import Link
 from broker.cli.remote import AUDITOR, remote
-from broker.errors import IntegrityError, NotAllowed
+from broker.errors import NotAllowed
 
 if TYPE_CHECKING:
-    from broker.core.receipt import Audience, Receipt, VerifiedReceipt
+    from broker.core.receipt import Audience, VerifiedReceipt
 
 app = typer.Typer(
     help=(
@@ -59,9 +60,9 @@ app = typer.Typer(
 app.command("replay")(replay)
 app.command("rotate")(rotate)
 app.command("keys")(audit_keys.keys)
-app.command("erase")(erase)
 app.command("scrub")(audit_retention.scrub)
 app.add_typer(audit_hold.app, name="hold")
+app.add_typer(audit_erasure.app, name="erasure")
 app.add_typer(audit_retention.app, name="retention")
 
 EventId = Annotated[
@@ -71,7 +72,6 @@ EventId = Annotated[
         help="The entry's id, or its index in the current log, or in another as 2026h2:INDEX.",
     ),
 ]
-_INDEX = re.compile(r"(?:([0-9]{4}h[12]):)?([0-9]{1,18})", re.ASCII)
 ReasonCode = Annotated[str, typer.Option("--reason", metavar="CODE", help="Why it is opened.")]
 Words = Annotated[
     str,
@@ -96,6 +96,7 @@ def prove(
         ),
     ],
     vkey: inputs.OwnLogKeys = None,
+    archive: inputs.Archives = None,
     witnessed: Annotated[
         bool,
         typer.Option(
@@ -131,8 +132,17 @@ def prove(
         raise typer.BadParameter(
             "--witnessed and --timestamped lead to different checkpoints: give one of them"
         )
-    receipt, audience, stamp = _fetch(
-        link, event_id, opened, reason, words, actor_id, role, witnessed=witnessed, timestamped=timestamped
+    receipt, audience, stamp = audit_fetch.fetch(
+        link,
+        event_id,
+        opened,
+        reason,
+        words,
+        actor_id,
+        role,
+        audit_fetch.archive_of(archive, vkey or link.endpoint.vkey),
+        witnessed=witnessed,
+        timestamped=timestamped,
     )
     verified = evidence.verify(receipt, vkey or link.endpoint.vkey, audience)
     files = evidence.save(receipt, out, stamp)
@@ -159,6 +169,7 @@ def show(
     role: inputs.ActorRole,
     words: Words = "",
     vkey: inputs.OwnLogKeys = None,
+    archive: inputs.Archives = None,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Open an entry and print the view that is yours: requester's, provider's, or an auditor's full one.
@@ -168,7 +179,8 @@ def show(
     """
     from broker.core import canonical
 
-    receipt, audience, _ = _fetch(link, event_id, True, reason, words, actor_id, role)
+    held = audit_fetch.archive_of(archive, vkey or link.endpoint.vkey)
+    receipt, audience, _ = audit_fetch.fetch(link, event_id, True, reason, words, actor_id, role, held)
     verified = evidence.verify(receipt, vkey or link.endpoint.vkey, audience)
     if receipt.opening is None or audience is None:
         raise NotAllowed("this entry's view has been erased: what is left is its proof (broker audit prove)")
@@ -176,59 +188,19 @@ def show(
     _print(verified, audience, view, as_json)
 
 
-@app.command()
-def verify(
-    proof: Annotated[Path, typer.Argument(metavar="x.tlog-proof", help="A C2SP tlog-proof.")],
-    entry: Annotated[Path, typer.Option(metavar="FILE", help="The entry's exact bytes.")],
-    vkey: Annotated[Path, typer.Option(metavar="FILE", help="The log's verifier keys, one a line.")],
-    opening: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="32 bytes of salt, then the view's bytes.")
-    ] = None,
-    record: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The record released, a serialised Any; with --opening."),
-    ] = None,
-    witness_policy: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Which witnesses, and how many of them, must have cosigned (TOML)."),
-    ] = None,
-    timestamp: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="A time stamp (RFC 3161) over the proof's checkpoint; with --tsa-cert."
-        ),
-    ] = None,
-    tsa_cert: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Root certificates of time-stamp authorities that are believed (PEM)."
-        ),
-    ] = None,
-) -> None:
-    """Verify a receipt's files offline and print one line: GOOD with what was proven, or BAD with what failed.
-
-    Proven is that the entry stands at its place in the log whose key you hold; with the opening, what the
-    entry says; with the record, that it is the one released; with a witness policy, that the quorum has seen
-    it too; with a time stamp, that it existed then. Exit 0 good; 1 bad; 2 a missing file or option; 3 good, but
-    not yet witnessed by the quorum.
-    """
-    from broker.cli.audit_verify import verify_files
-
-    if (timestamp is None) is not (tsa_cert is None):
-        raise typer.BadParameter("--timestamp and --tsa-cert go together")
-    code, verdict = verify_files(proof, entry, vkey, opening, record, witness_policy)
-    if timestamp is not None and tsa_cert is not None and code != 2:
-        code, verdict = audit_anchor.with_stamp(code, verdict, proof, timestamp, tsa_cert)
-    typer.echo(verdict, err=code == 2)
-    raise typer.Exit(code)
-
-
+app.command()(audit_receipts.verify)
 app.command()(audit_search.search)
 app.command()(audit_incident.incident)
 for late in (audit_late.record_late, audit_card.downtime_card):
     app.command()(late)
 app.command()(audit_anchor.anchor)
-for check in (audit_fsck.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match, audit_witness.witness):
+for check in (
+    audit_fsck.fsck,
+    audit_monitor.monitor,
+    audit_receipts.reconcile,
+    audit_receipts.match,
+    audit_witness.witness,
+):
     app.command()(check)
 app.add_typer(audit_export.app, name="export", help="Entries as a file, each row with what proves it.")
 app.add_typer(audit_witness.key_app, name="witness-key")
@@ -238,49 +210,6 @@ REPORTS = (audit_report, audit_signs, audit_access)
 app.add_typer(audit_report.app, name="report")
 app.add_typer(audit_complaint.app, name="complaint")
 app.add_typer(audit_partition.app, name="partition")
-
-
-def _fetch(
-    link: Link,
-    event_id: str,
-    opened: bool,
-    reason: str,
-    words: str,
-    actor_id: str,
-    role: str,
-    *,
-    witnessed: bool = False,
-    timestamped: bool = False,
-) -> tuple[Receipt, Audience | None, bytes]:
-    """The receipt of that entry, unverified, whose view it opens, and the time stamp that was asked for."""
-    from broker.core.receipt import Audience
-    from broker.v1 import audit_pb2 as pb
-    from broker.v1 import exchange_pb2
-    from broker.v1.audit_pb2_grpc import AuditServiceStub
-
-    place = _INDEX.fullmatch(event_id)
-    index = int(place[2]) if place else None
-    request = pb.GetReceiptRequest(
-        event_id=event_id if index is None else "",
-        index=index,
-        open=opened,
-        witnessed=witnessed,
-        timestamped=timestamped,
-    )
-    if place and place[1]:
-        request.log = place[1]
-    if opened:
-        request.actor.CopyFrom(exchange_pb2.Actor(id=actor_id, role=role))
-        request.reason.CopyFrom(exchange_pb2.ReasonCode(code=reason, words=words))
-    reply = link.call(AuditServiceStub(link.channel).GetReceipt, request)
-    receipt = evidence.read(reply.receipt)
-    evidence.require_entry(receipt, event_id if index is None else index)
-    if receipt.opening is None:
-        return receipt, None, reply.timestamp
-    try:
-        return receipt, Audience(reply.audience), reply.timestamp
-    except ValueError as error:
-        raise IntegrityError("opening: of no audience that is known here") from error
 
 
 def _print(verified: VerifiedReceipt, audience: Audience, view: dict[str, Any], as_json: bool) -> None:

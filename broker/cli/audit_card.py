@@ -58,7 +58,7 @@ def downtime_card(
     if columns is not None:
         _write(columns, as_csv([]))
     if not made.fits:
-        sys.stderr.write("warning: so many agreements that it may take a second page; look before you print\n")
+        sys.stderr.write("warning: so many agreements that it takes a second page; look before you print\n")
     if to is None:
         output.raw(as_html(made).encode())
     else:

@@ -15,7 +15,8 @@ import typer
 
 from broker.cli import inputs, output
 from broker.cli.progress import progress
-from broker.errors import SetupError
+from broker.core.tiles import PARTITION
+from broker.errors import IntegrityError, SetupError
 
 if TYPE_CHECKING:
     from broker.core.keys import Verifier
@@ -39,14 +40,17 @@ def fsck(
     checkpoints: list[Path],
     guard: Path | None,
     tsa_cert: Path | None,
+    archives: Sequence[Path] = (),
 ) -> StoreReport:
     """What there is to say of this database's log. Raises Unreadable, SetupError."""
+    from broker.offline.archive import Archive
     from broker.store.fsck.check import fsck_database
 
     warn(dsn)
+    held = [Archive(each, keys) for each in archives]
     kept = _kept(checkpoints, guard, tsa_cert)
     with progress("entries") as told:
-        return asyncio.run(fsck_database(dsn, keys, ring_of(ring), kept, told))
+        return asyncio.run(fsck_database(dsn, keys, ring_of(ring), kept, told, held))
 
 
 def warn(dsn: str) -> None:
@@ -96,9 +100,12 @@ def _say(report: StoreReport) -> None:
             ("search index", None if report.indexed is None else f"reaches {report.indexed} of {report.size}"),
         )
     )
+    for first, place in report.places.items():
+        last = first + PARTITION - 1
+        output.say(f"Entries of {first} to {last} are kept in an export alone: {place}")
     for each in report.unchecked:
         output.say(f"NOT CHECKED: {each}")
-    if report.first is not None:
+    if report.first is not None and (report.count > 1 or report.first.kind in ("root", "head")):
         bound = (
             "" if report.first.kind not in ("root", "head") else f" (all before {report.first.index} are good)"
         )
@@ -115,12 +122,14 @@ def told(report: StoreReport) -> dict[str, object]:
         "words_erased": report.words_erased,
         "claims": report.claims,
         "indexed": report.indexed,
+        "places": {str(first): place for first, place in report.places.items()},
         "unchecked": report.unchecked,
         "first": None if report.first is None else report.first.index,
         "earlier": [
             {
                 "log": each.origin,
                 "size": each.size,
+                "dropped": each.dropped,
                 "problems": [str(one) for one in each.problems],
                 **told(each),
             }
@@ -141,9 +150,12 @@ def _kept(checkpoints: list[Path], guard: Path | None, tsa_cert: Path | None) ->
     from broker.store.guard import remembered
 
     notes = tuple((str(each), inputs.read_bounded(each, _MAX_NOTE, "a checkpoint")) for each in checkpoints)
-    believed = (
-        () if tsa_cert is None else certificates(inputs.read_bounded(tsa_cert, _MAX_NOTE, "certificates"))
-    )
+    try:
+        believed = (
+            () if tsa_cert is None else certificates(inputs.read_bounded(tsa_cert, _MAX_NOTE, "certificates"))
+        )
+    except IntegrityError as e:
+        raise SetupError(f"--tsa-cert {tsa_cert}: {e}") from e
     if guard is None:
         return Kept(notes, None, believed)
     head = remembered(guard)

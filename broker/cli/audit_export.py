@@ -108,13 +108,21 @@ def write(
             "number or words are in it. The other formats always have the view.",
         ),
     ] = False,
+    in_place_of: inputs.InPlaceOf = "",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an export to FILE that was interrupted.")
     ] = False,
+    log: Annotated[
+        str, typer.Option(metavar="LOG", help="Which half-year's log: 2026h2. By default the current one.")
+    ] = "",
+    archive: inputs.Archives = None,
     vkey: inputs.OwnLogKeys = None,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Write entries to a file, in the log's order, each with its bytes, opening, proof and checkpoint.
+
+    An export is of one log, since it leads to one checkpoint. Where other logs have entries of the time asked
+    about, they are named at the end (`others`): export each by itself, with --log.
 
     An agency gets the entries that it is party to, in its own view; an auditor all, in full: what `broker audit
     search` would find, whatever its index has come to. The export is itself an entry, before anything is read.
@@ -127,6 +135,7 @@ def write(
     after kill -9. Exit codes: 0 complete; 1 refused, failed or interrupted, with what to do; 2 a command line
     that cannot be read.
     """
+    from broker.offline.archive import Archive
     from broker.offline.export import forms, parquet
     from broker.offline.export.file import Partial
 
@@ -135,7 +144,8 @@ def write(
     if form is Format.parquet:
         parquet.arrow()
     made = forms.form("otlp-details" if details else form.value)
-    request = request_of(made.name, facts, person, since, until, size)
+    request = request_of(made.name, facts, person, since, until, size, log)
+    request.in_place_of = in_place_of
     partial = Partial(out, made, request.SerializeToString(deterministic=True))
     if resume and (done := partial.done()) is not None:
         same = (done.facts, done.about_somebody, done.since, done.until)
@@ -147,10 +157,11 @@ def write(
         go_on(request, partial.resume())
     sign(request, actor_id, role, reason, words)
     keys = audit_export_check.keys_of(vkey or link.endpoint.vkey)
+    held = None if archive is None else Archive(archive, keys)
     manifest = partial.manifest
     try:
         if manifest is None or not manifest.complete:
-            receive(link, request, partial, keys)
+            receive(link, request, partial, keys, held)
         manifest = partial.finish()
     except BaseException:
         partial.close()
@@ -165,6 +176,7 @@ for other in (audit_export_check.verify, audit_export_check.send):
 
 
 def _tell(manifest: Manifest, out: Path, as_json: bool) -> None:
+    from broker.core.rotation import split_origin
     from broker.offline.export.row import unverified
 
     told = {"file": str(out), **manifest.summary()}
@@ -177,3 +189,6 @@ def _tell(manifest: Manifest, out: Path, as_json: bool) -> None:
         f"{manifest.rows} rows of the entries {manifest.first} to before {manifest.before}{closed}, proven in "
         f"the {size} of {manifest.log}, in {out}"
     )
+    for each in manifest.others:
+        half = split_origin(each)[1]
+        output.say(f"Not in it: what {each} has of that time. Export it too, with --log {half}.")

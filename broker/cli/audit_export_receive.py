@@ -20,18 +20,19 @@ from broker.errors import IntegrityError
 if TYPE_CHECKING:
     from broker.core.checkpoint import Checkpoint
     from broker.core.keys import Verifier
+    from broker.offline.archive import Archive
     from broker.offline.export.file import Partial
     from broker.offline.export.manifest import Manifest
     from broker.v1 import audit_pb2 as pb
 
 
 def request_of(
-    form: str, facts: Sequence[str] | None, person: str, since: str, until: str, size: int
+    form: str, facts: Sequence[str] | None, person: str, since: str, until: str, size: int, log: str = ""
 ) -> pb.ExportRequest:
     """What is asked for, without who asks."""
     from broker.v1 import audit_pb2 as pb
 
-    request = pb.ExportRequest(facts=[fact(each) for each in facts or ()], size=size, format=form)
+    request = pb.ExportRequest(facts=[fact(each) for each in facts or ()], size=size, format=form, log=log)
     for text, place, time in ((since, "first", "since"), (until, "before", "until")):
         if text.isascii() and text.isdecimal():
             setattr(request, place, min(int(text), (1 << 64) - 1))
@@ -58,14 +59,25 @@ def go_on(request: pb.ExportRequest, manifest: Manifest) -> None:
 
     request.first, request.before = manifest.looked, manifest.before
     request.size = unverified(manifest.checkpoint.encode()).size
-    request.resumes = manifest.entries[0]
+    request.resumes, request.log = manifest.entries[0], manifest.log
 
 
-def receive(link: Link, request: pb.ExportRequest, partial: Partial, keys: Sequence[Verifier]) -> None:
-    """Take everything that the broker gives. Raises IntegrityError where it is not what was asked for."""
+def receive(
+    link: Link,
+    request: pb.ExportRequest,
+    partial: Partial,
+    keys: Sequence[Verifier],
+    archive: Archive | None = None,
+) -> None:
+    """Take everything that the broker gives, and from the archive what is kept there alone.
+
+    Raises IntegrityError where it is not what was asked for.
+    """
     from broker.core.checkpoint import open_checkpoint
+    from broker.offline.archive import filled
     from broker.v1.audit_pb2_grpc import AuditServiceStub
 
+    request.archived = archive is not None
     pages = link.stream(AuditServiceStub(link.channel).Export, request, forever=True)
     head = next(pages, None)
     if head is None or not head.HasField("head"):
@@ -83,6 +95,7 @@ def receive(link: Link, request: pb.ExportRequest, partial: Partial, keys: Seque
                     raise IntegrityError("the broker does not say that these are all, and all were asked for")
                 if manifest.whole and row.index != last:
                     raise IntegrityError(f"entry {last} did not come, and every one was asked for")
+                row.entry = filled(row.entry, archive, checkpoint.origin, row.index)
                 _take(row, head.head, checkpoint, partial)
                 last = row.index + 1
             if not last <= page.looked <= manifest.before or (manifest.whole and last != page.looked):
@@ -94,10 +107,16 @@ def receive(link: Link, request: pb.ExportRequest, partial: Partial, keys: Seque
 
 def _require_all(request: pb.ExportRequest, head: pb.ExportHead, checkpoint: Checkpoint) -> None:
     """Check that the range is the one that was asked for, to the checkpoint that was asked for."""
-    before = request.before or request.size or head.index
+    from broker.core.rotation import split_origin
+
+    if request.log not in ("", checkpoint.origin, split_origin(checkpoint.origin)[1]):
+        raise IntegrityError(f"the broker gives {checkpoint.origin}, and {request.log} was asked for")
+    # All of another log stands before the export's own entry.
+    own = head.entry_log == checkpoint.origin
+    before = request.before or request.size or (head.index if own else checkpoint.size)
     if (head.first, head.before) != (request.first, max(before, request.first)):
         raise IntegrityError("the broker gives another range than was asked for")
-    if checkpoint.size != request.size if request.size else checkpoint.size <= head.index:
+    if checkpoint.size != request.size if request.size else own and checkpoint.size <= head.index:
         raise IntegrityError("the broker proves it in another checkpoint than was asked for")
 
 
@@ -137,6 +156,7 @@ def _begun(
         until=until,
         entries=(head.event_id,),
         looked=head.first,
+        others=tuple(head.others),
         incidents=tuple(head.incidents),
     )
     partial.begin(made)

@@ -43,7 +43,7 @@ Keys = Annotated[Path, typer.Option("--keys", metavar="DIR", envvar="BROKER_KEYS
 
 @app.command()
 def check(database: Database, keys: Keys, as_json: inputs.AsJson = False) -> None:
-    """Derive each entry's terms again from its full view and compare the index with them.
+    """Derive each entry's terms again from its full view and compare the index with them, in every log.
 
     Names entries that it missed, has wrong, or still has although their views were erased. Reads one moment,
     and shows no view. Exit 0 it covers what it says; 1 it does not; 6 the database cannot be read.
@@ -74,7 +74,7 @@ def rebuild(
     ] = False,
     as_json: inputs.AsJson = False,
 ) -> None:
-    """Make the search index anew, entry by entry, while searches go on.
+    """Make the search index of every log anew, entry by entry, while searches go on.
 
     Meanwhile searches find what stands there, and say that the index reaches as far as it has been made anew.
     Where this command is ended, the workers go on by themselves, more slowly; `--resume` joins them. Several
@@ -83,14 +83,20 @@ def rebuild(
     ring = _ring(database, keys)
     try:
         with progress("entries made anew") as told:
-            reach = asyncio.run(_rebuild(database, ring, told, resume))
+            reached = asyncio.run(_rebuild(database, ring, told, resume))
     except AuditUnavailable as e:
         typer.echo(f"{e}; `broker audit index rebuild --resume` goes on where it stopped", err=True)
         raise typer.Exit(_UNREADABLE) from e
-    output.one({"indexed": reach.done}, as_json)
+    newest = list(reached)[-1]
+    earlier = {log: reach.done for log, reach in reached.items() if log != newest}
+    if as_json:
+        output.emit_json({"log": newest, "indexed": reached[newest].done, "earlier": earlier})
+    else:
+        output.fields([*earlier.items(), (newest, reached[newest].done)])
 
 
-async def _rebuild(dsn: str, ring: KeyRing, told: Callable[[int, int], None], resume: bool) -> Reach:
+async def _rebuild(dsn: str, ring: KeyRing, told: Callable[[int, int], None], resume: bool) -> dict[str, Reach]:
+    """Of every log; how far the index of each is then."""
     from broker.store.blind import Blind
     from broker.store.indexing import Indexing
     from broker.store.pool import Database as Pool
@@ -103,14 +109,18 @@ async def _rebuild(dsn: str, ring: KeyRing, told: Callable[[int, int], None], re
         async with pool.connection() as connection:
             if await connection.fetchval("select to_regclass('search_progress')") is None:
                 raise SetupError("this is not a broker's database, or one of an older release")
-            log = await connection.fetchval("select log from head")
-            if log is None:
+            rows = await connection.fetch("select id, origin from log order by id")
+            if not rows:
                 raise SetupError("this database holds no log yet")
             await Blind(ring.index_key()).check(connection)
-        filling = Indexing(pool, Seals(pool, ring), BlindTerms(ring.index_key()), log)
+        fillings = [
+            (row["origin"], Indexing(pool, Seals(pool, ring), BlindTerms(ring.index_key()), row["id"]))
+            for row in rows
+        ]
         if not resume:
-            await filling.begin_again()
-        return await _until_done(filling, told)
+            for _, filling in fillings:
+                await filling.begin_again()
+        return {origin: await _until_done(filling, told) for origin, filling in fillings}
     finally:
         await pool.close()
 
@@ -158,21 +168,25 @@ def _told(report: IndexReport) -> dict[str, object]:
         "good": report.good,
         "problems": [{"index": each.index, "text": each.text} for each in report.problems],
         "more": report.more,
+        "earlier": [_told(each) for each in report.before],
     }
 
 
 def _say(report: IndexReport) -> None:
-    for each in report.problems:
-        output.say(f"BAD {each}")
+    for each in report.before:
+        _say(each)
+    for problem in report.problems:
+        output.say(f"BAD {problem}")
     if report.more:
         output.say(f"and {report.more} more")
-    if report.good:
+    if not report.problems:
         output.say(f"GOOD {report.origin}: {report.looked} entries are in the index as they should be")
     else:
         output.say("`broker audit index rebuild` makes it anew")
     if report.erased:
         output.say(f"{report.erased} of these have no views any more, and are found by nothing")
     if report.reach.again is not None:
-        output.say(f"it is being made anew, and has come to {report.reach.again}")
+        output.say(f"{report.origin} is being made anew, and has come to {report.reach.again}")
     if report.reach.done < report.size:
-        output.say(f"it reaches {report.reach.done} of {report.size} entries; the workers go on")
+        reaches = f"reaches {report.reach.done} of {report.size} entries of {report.origin}"
+        output.say(f"it {reaches}; the workers go on")

@@ -81,6 +81,7 @@ def search(
     log: Annotated[
         str, typer.Option(metavar="LOG", help="Begin at this log, not at the current one: 2026h2.")
     ] = "",
+    in_place_of: inputs.InPlaceOf = "",
     follow: Annotated[bool, typer.Option("--follow", help="Stay, and show what comes.")] = False,
     as_json: Annotated[
         bool,
@@ -105,6 +106,7 @@ def search(
         follow=follow,
         beyond=beyond,
         log=log,
+        in_place_of=in_place_of,
         actor=exchange_pb2.Actor(id=actor_id, role=role),
         reason=exchange_pb2.ReasonCode(code=reason, words=words),
     )
@@ -114,13 +116,15 @@ def search(
     if person:
         subject = inputs.person_of(person)
         request.person.CopyFrom(exchange_pb2.SubjectRef(scheme=subject.scheme, value=subject.value))
-    found, page, numbers = 0, pb.SearchPage(), list[str]()
+    found, reached, numbers = 0, dict[str, pb.SearchPage](), list[str]()
     for page in link.stream(AuditServiceStub(link.channel).Search, request, forever=follow):
         found += len(page.hits)
         numbers = numbers or list(page.incidents)
+        newest = next(iter(reached), page.log)
+        reached[page.log] = page
         for hit in page.hits:
-            _show(hit, page.log, as_json)
-    _end(found, page, numbers, as_json)
+            _show(hit, page.log, newest, as_json)
+    _end(found, list(reached.values()), numbers, as_json)
 
 
 def fact(text: str) -> pb.SearchFact:
@@ -133,7 +137,11 @@ def fact(text: str) -> pb.SearchFact:
     return pb.SearchFact(kind=kind, value=value)
 
 
-def _show(hit: pb.SearchHit, log: str, as_json: bool) -> None:
+def _show(hit: pb.SearchHit, log: str, newest: str, as_json: bool) -> None:
+    """A line. Indices are each log's own: those of another than the newest that is shown are named with it."""
+    from broker.core.acted import acted_for
+    from broker.core.rotation import split_origin
+
     view = json.loads(hit.view)
     at = hit.at.ToJsonString()
     if as_json:
@@ -150,23 +158,32 @@ def _show(hit: pb.SearchHit, log: str, as_json: bool) -> None:
     told = [view.get(key) for key in ("event", "outcome", "code", "record_type", "provider", "agreement")]
     who, actor = view.get("requester") or "", view.get("actor") or {}
     by = f" by {actor['id']} ({actor.get('role') or 'no role'})" if actor.get("id") else ""
+    by += f" of {acted_for(view)}" if by and acted_for(view) != who else ""
     by += f", override {view['override']}" if view.get("override") else ""
-    output.say(f"{hit.index:>8}  {at}  {who:<12} {' '.join(str(each) for each in told if each)}{by}")
+    place = str(hit.index) if log == newest else f"{split_origin(log)[1]}:{hit.index}"
+    output.say(f"{place:>8}  {at}  {who:<12} {' '.join(str(each) for each in told if each)}{by}")
 
 
-def _end(found: int, page: pb.SearchPage, incidents: list[str], as_json: bool) -> None:
-    beyond = page.beyond if page.HasField("beyond") else None
+def _end(found: int, reached: list[pb.SearchPage], incidents: list[str], as_json: bool) -> None:
+    last = reached[-1]
+    beyond = last.beyond if last.HasField("beyond") else None
     if as_json:
         end = {
             "found": found,
-            "log": page.log,
+            "log": last.log,
             "beyond": beyond,
-            "indexed": page.indexed,
+            "indexed": last.indexed,
             "incidents": incidents,
+            "logs": [{"log": page.log, "size": page.size, "indexed": page.indexed} for page in reached],
         }
         output.say(json.dumps({"end": end}, ensure_ascii=True))
         return
     if incidents[1:]:
         output.say(f"Looked for {incidents[0]} also as {', '.join(incidents[1:])}.")
-    more = f"; more below: --log {page.log} --beyond {beyond}" if beyond is not None else ""
-    output.say(f"{found} found{more}. The index reaches entry {page.indexed} of {page.log}.")
+    more = f"; more below: --log {last.log} --beyond {beyond}" if beyond is not None else ""
+    told = [f"{page.indexed} of {page.log}" for page in reached]
+    output.say(f"{found} found{more}. The index reaches entry {', '.join(told)}.")
+    for page in reached:
+        if page.indexed < page.size:
+            missing = page.size - page.indexed
+            output.say(f"Not looked at: {missing} entries of {page.log}, which the index does not hold yet.")

@@ -7,6 +7,7 @@ need in order to keep to what was agreed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from broker.law import Law
     from broker.v1 import routing_pb2
 
-# Rows of the two tables that leave room for the form on one side of A4.
-FITS = 14
-FORMS = 2
+# Millimetres that the rows of both tables may take on one side of A4, beside so many forms, as a browser prints
+# it; and what one line, and the edges of a row, take of them. Some is left over for other fonts.
+ROOM = {2: 50.0, 1: 82.0}
+_LINE, _EDGES = 3.2, 1.1
+# Characters that fit into a line of a table, over all its columns; lines break at words, and so earlier.
+_CHARACTERS, _WORDS = 190, 1.15
 _HALF = len(COLUMNS) // 2
 
 
@@ -66,8 +70,34 @@ class Card:
 
     @property
     def fits(self) -> bool:
-        """Whether it should come out on one side of A4."""
-        return len(self.telephones) + len(self.agreed) <= FITS
+        """Whether it comes out on one side of A4."""
+        return self._height <= max(ROOM.values())
+
+    @property
+    def forms(self) -> int:
+        """How many forms there is room for; two again where it takes a second page anyway."""
+        return next((count for count, room in ROOM.items() if self._height <= room), max(ROOM))
+
+    @property
+    def _height(self) -> float:
+        """Millimetres of the rows of both tables."""
+        rows: list[tuple[tuple[str, ...], ...]] = [
+            ((f"{t.name} ({t.agency})",), (f"{t.phone}     ",), ("; ".join(t.holds),), ("; ".join(t.hours),))
+            for t in self.telephones
+        ]
+        agreed = [
+            (
+                *((a.asks,), (a.of,), (a.record, a.record_type), (", ".join(a.fields),)),
+                *(
+                    (f"{a.purpose} ({a.purpose_code})",),
+                    (", ".join(a.roles),),
+                    (a.agreement,),
+                    (" ".join(a.notes),),
+                ),
+            )
+            for a in self.agreed
+        ]
+        return _rows_take(rows) + _rows_take(agreed)
 
 
 def card(
@@ -113,7 +143,28 @@ def as_html(of: Card) -> str:
     form = (columns[:_HALF], columns[_HALF:])
     told = [(name.replace("_", " "), words) for name, (_, words) in COLUMNS.items()]
     template = environment.get_template("downtime.html.j2")
-    return template.render(card=of, form=form, told=told, forms=FORMS) + "\n"
+    return template.render(card=of, form=form, told=told, forms=of.forms) + "\n"
+
+
+def _rows_take(rows: Sequence[Sequence[Sequence[str]]]) -> float:
+    """Millimetres of a table's rows: of each cell the lines that stand in it. Columns share the width by what
+    is longest in them, as browsers deal it out."""
+    if not rows:
+        return 0.0
+    longest = [max(len(line) for row in rows for line in row[n]) or 1 for n in range(len(rows[0]))]
+    share = min(1.0, _CHARACTERS / sum(longest))
+    lines = [
+        max(
+            sum(_lines(len(line), share * longest[n], wraps=share < 1) for line in cell)
+            for n, cell in enumerate(row)
+        )
+        for row in rows
+    ]
+    return sum(_LINE * count + _EDGES for count in lines)
+
+
+def _lines(length: int, width: float, *, wraps: bool) -> int:
+    return max(1, math.ceil(length * (_WORDS if wraps else 1.0) / width))
 
 
 def _telephone(

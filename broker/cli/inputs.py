@@ -103,6 +103,15 @@ Until = Annotated[
         help="No longer valid from then, a day from its beginning in the UK; by default no end.",
     ),
 ]
+Archives = Annotated[
+    Path | None,
+    typer.Option(
+        "--archive",
+        metavar="DIR",
+        help="The folder that the log was exported to (broker audit partition export): entries that are kept "
+        "there alone are taken from it.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for scripts.")]
 ActorId = Annotated[
     str,
@@ -122,6 +131,14 @@ ActorRole = Annotated[
 Named = Annotated[
     Assurance,
     typer.Option(help="How surely your system knows you; a decision needs personal-login or signed-token."),
+]
+InPlaceOf = Annotated[
+    str,
+    typer.Option(
+        "--in-place-of",
+        metavar="AGENCY",
+        help="What this agency was party to, whose place yours has taken; by default your own.",
+    ),
 ]
 District = Annotated[
     str,

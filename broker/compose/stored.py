@@ -19,7 +19,7 @@ from broker.keys import FolderKeys
 from broker.ports import Clock
 from broker.store.anchors import AnchorRows
 from broker.store.blind import Blind
-from broker.store.cases import AccessRows, BreachRows, ComplaintRows
+from broker.store.cases import AccessRows, BreachRows, ComplaintRows, FiguresRows
 from broker.store.chain import Chain
 from broker.store.destroying import DestroyingRows
 from broker.store.entryrows import PostgresEntryRows
@@ -54,6 +54,7 @@ class Rows:
     accesses: AccessRows
     breaches: BreachRows
     complaints: ComplaintRows
+    figures: FiguresRows
     escalations: EscalationRows
 
 
@@ -64,6 +65,7 @@ class Stored:
     database: Database
     blind: Blind
     notary: Notary
+    seals: Seals
     reader: LogReader
     halves: HalfYears
     chain: Chain
@@ -112,7 +114,7 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
     chain = Chain(database, notary, reader)
     await chain.refresh()
     index = SearchIndex(database, seals, ring.index_key(), reader.log)
-    entries = PostgresEntryRows(database, seals, index, lambda: reader.log)
+    entries = PostgresEntryRows(database, seals, index)
     past = PastReader(database, blind, seals)
     rows = Rows(
         ReferralRows(database, seals),
@@ -120,6 +122,7 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
         AccessRows(database, seals),
         BreachRows(database),
         ComplaintRows(database, seals),
+        FiguresRows(database),
         EscalationRows(database),
     )
     kept = KeepingRows(database, blind, index.terms), DestroyingRows(database, seals, ring)
@@ -128,6 +131,7 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
         database,
         blind,
         notary,
+        seals,
         reader,
         halves,
         chain,
@@ -184,10 +188,14 @@ def anchoring_of(
         return None
     authority = authority_of(settings.timestamp_url, settings.timestamp_cert)
     stack.push_async_callback(authority.close)
-    rows, reader = AnchorRows(store.database, lambda: store.reader.log), store.reader
+    rows, reader, chain = AnchorRows(store.database), store.reader, store.chain
 
-    async def published() -> tuple[int, bytes] | None:
-        return await (witnessing.newest(store.notary.origin) if witnessing else reader.head())
+    async def published() -> list[tuple[str, int, bytes]]:
+        found = []
+        for half in reversed(chain.halves):
+            newest = await (witnessing.newest(half.origin) if witnessing else chain.logs[half.origin].head())
+            found += [(half.origin, *newest)] if newest else []
+        return found
 
     every = settings.timestamp_seconds
     made = Anchoring(own, rows, published, reader, authority, every, telemetry.stamped)

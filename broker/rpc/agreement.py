@@ -85,7 +85,7 @@ class AgreementServicer(agreement_pb2_grpc.AgreementServiceServicer):
         reason = parse.text("reason", request.reason, 500)
         if not reason:
             raise InvalidRequest("reason", "is required: the other parties read it")
-        actor = parse.actor(request.actor) if request.HasField("actor") else None
+        actor = parse.actor(request.actor)
         change = self._suspensions.lift if request.lift else self._suspensions.suspend
         made = await change(caller, agreement, reason, actor)
         listed = await self._agreements.shown_to(caller, agreement)

@@ -74,9 +74,9 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             raise InvalidRequest("timestamped", "ask for one of witnessed and timestamped at a time")
         if request.open:
             actor, reason = parse.actor(request.actor), parse.reason(request.reason)
-            opened = await self._audits.open(caller, event_id, actor, reason)
+            opened = await self._audits.open(caller, event_id, actor, reason, archived=request.archived)
         else:
-            opened = await self._audits.receipt(caller, event_id)
+            opened = await self._audits.receipt(caller, event_id, archived=request.archived)
         if request.witnessed:
             opened = await self._audits.witnessed(opened)
         elif request.timestamped:

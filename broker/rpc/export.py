@@ -13,6 +13,7 @@ from broker.v1 import audit_pb2 as pb
 
 _MESSAGE = 512 * 1024
 _LARGEST = 1 << 63
+_NAME = 512
 
 
 async def export(exports: Exports, request: pb.ExportRequest, caller: Caller) -> AsyncIterator[pb.ExportPage]:
@@ -23,11 +24,13 @@ async def export(exports: Exports, request: pb.ExportRequest, caller: Caller) ->
     given = exports.export(
         caller,
         question(request),
-        Range(request.first, request.before, request.size),
+        Range(request.first, request.before, request.size, parse.text("log", request.log, _NAME)),
         parse.actor(request.actor),
         parse.reason(request.reason),
         form=parse.text("format", request.format, 32),
         resumes=parse.identifier("resumes", request.resumes) if request.resumes else "",
+        archived=request.archived,
+        in_place_of=parse.text("in_place_of", request.in_place_of, 64),
     )
     async for each in given:
         if isinstance(each, Head):
@@ -62,6 +65,8 @@ def _head(head: Head) -> pb.ExportHead:
         index=head.index,
         agency=head.agency,
         whole=head.whole,
+        others=head.others,
+        entry_log=head.entry_log,
     )
 
 

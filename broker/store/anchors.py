@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 
 from broker.anchor.hourly import Anchor, Standing
@@ -22,28 +21,29 @@ update anchoring set until = clock_timestamp(), due = clock_timestamp() + $1::in
 # One statement: an anchor is not kept without its turn being over, nor the other way about.
 _KEEP = """
 with kept as (
-    insert into anchor (log, size, note, response, stamped_at) values ($1, $2, $3, $4, $5)
+    insert into anchor (log, size, note, response, stamped_at)
+    select id, $2, $3, $4, $5 from log where origin = $1
     on conflict do nothing
 )
 update anchoring set until = clock_timestamp(), due = clock_timestamp() + $6::interval, problem = '', tries = 0
 """
 _STANDING = """
-select a.size, a.stamped_at, coalesce((select problem from anchoring), '') as problem
-from (select 1) one left join lateral (
-    select size, stamped_at from anchor where log = $1 order by log desc, size desc limit 1
-) a on true
+select coalesce((select max(size) from anchor where log = l.id), 0) as size,
+       (select max(stamped_at) from anchor) as stamped_at,
+       coalesce((select problem from anchoring), '') as problem
+from log l where case when $1 = '' then l.id = (select log from head) else l.origin = $1 end
 """
 _COVERING = """
-select size, note, response, stamped_at from anchor where log = $1 and size > $2 order by log, size limit 1
+select l.origin, a.size, a.note, a.response, a.stamped_at from anchor a join log l on l.id = a.log
+where l.origin = $1 and a.size > $2 order by a.log, a.size limit 1
 """
 
 
 class AnchorRows:
-    """Implements `anchor.hourly.AnchorTable` for the current log, whose number `log` gives."""
+    """Implements `anchor.hourly.AnchorTable`."""
 
-    def __init__(self, database: Database, log: Callable[[], int]) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._log = log
 
     async def claim(self, worker: str, seconds: float) -> int | None:
         """As `AnchorTable`."""
@@ -58,24 +58,24 @@ class AnchorRows:
             if anchor is None:
                 await connection.execute(_NEXT, pause, "")
             else:
-                kept = (anchor.size, anchor.note, anchor.response, anchor.stamped_at)
-                await connection.execute(_KEEP, self._log(), *kept, pause)
+                kept = (anchor.log, anchor.size, anchor.note, anchor.response, anchor.stamped_at)
+                await connection.execute(_KEEP, *kept, pause)
 
     async def failed(self, problem: str, pause: float) -> None:
         """As `AnchorTable`."""
         async with self._database.connection() as connection:
             await connection.execute(_NEXT, timedelta(seconds=pause), problem)
 
-    async def standing(self) -> Standing:
+    async def standing(self, log: str = "") -> Standing:
         """As `AnchorTable`."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_STANDING, self._log())
-        return Standing(row["size"] or 0, row["stamped_at"], row["problem"]) if row else Standing()
+            row = await connection.fetchrow(_STANDING, log)
+        return Standing(row["size"], row["stamped_at"], row["problem"]) if row else Standing()
 
-    async def covering(self, index: int) -> Anchor | None:
+    async def covering(self, log: str, index: int) -> Anchor | None:
         """As `AnchorTable`."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_COVERING, self._log(), index)
+            row = await connection.fetchrow(_COVERING, log, index)
         if row is None:
             return None
-        return Anchor(row["size"], bytes(row["note"]), bytes(row["response"]), row["stamped_at"])
+        return Anchor(row["origin"], row["size"], bytes(row["note"]), bytes(row["response"]), row["stamped_at"])

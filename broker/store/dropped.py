@@ -1,8 +1,8 @@
 """Partitions of closed logs whose entries were exported and are kept there alone.
 
 Entries lose their bytes and keep their ids and places; all hashes stay, made before the first byte goes. The
-first 256 entries of a log are never dropped: the first of them links it to the log before. What is begun is
-said first, so that a drop that was cut off can be told from a loss, and finished.
+first 256 entries of a log are never dropped, nor the 256 with its last: they link it to the logs before and
+after. What is begun is said first, so that a drop that was cut off can be told from a loss, and finished.
 """
 
 from __future__ import annotations
@@ -57,14 +57,17 @@ class DroppedRows:
         """As `DroppedTable.drop`."""
         number, first = await self._closed(log), partition * PARTITION
         bundles = range(first // TILE_WIDTH, (first + PARTITION) // TILE_WIDTH)
+        tree = OneLog(self._database, self._notary, number)
+        size = await tree.size()
         for n in bundles:
-            async with self._database.connection() as connection:
-                await TileReader(connection, number).read([Tile(0, n)])
+            # Verified: what a bundle's entries hash to stands in its tile alone, once they are gone.
+            await tree.proof_at(n * TILE_WIDTH, size)
         async with self._database.connection() as connection:
             await TileReader(connection, number).read([Tile(1, partition)])
             await connection.execute(_SAY, number, first, digest, place)
+        last = (size - 1) // TILE_WIDTH
         for n in bundles:
-            if n:
+            if n not in (0, last):
                 async with self._database.connection() as connection:
                     await connection.execute(_DROP, number, n * TILE_WIDTH, (n + 1) * TILE_WIDTH)
                 self._step(n)

@@ -9,15 +9,16 @@ far, and whoever fills the index goes on with what another has left.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 
 from broker.core.entry import parse_entry
-from broker.errors import IntegrityError, KeyDestroyed
+from broker.errors import IntegrityError, KeyDestroyed, KeyUnknown
 from broker.store.packed import full_view
 from broker.store.pool import Database
 from broker.store.seal import Seals
@@ -26,11 +27,19 @@ from broker.store.terms import BlindTerms
 BATCH = 64
 _LOCK = 0x736561  # "sea": one worker fills it at a time
 
-_ROWS = """
-select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency
+# Of one whose bytes are kept in an export alone the index alone says of when it is; where it has lost that, the
+# entry before it does.
+_AT = """
+case when e.leaf is null then coalesce(
+    (select s.at from search s where s.log = e.log and s.idx = e.idx),
+    (select s.at from search s where s.log = e.log and s.idx < e.idx order by s.idx desc limit 1)
+) end as at
+"""
+_ROWS = f"""
+select e.idx, e.id, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency, {_AT}
 from entry e left join view v using (log, idx)
 where e.log = $1 and e.idx = any ($2) order by e.idx
-"""
+"""  # noqa: S608 - ours
 # Those that have no row: an entry's is made with it.
 _NEXT = """
 select e.idx from entry e
@@ -67,7 +76,14 @@ delete from search s where s.log = $1 and s.idx >= $2 and s.idx < $3
   and not exists (select from entry e where e.log = s.log and e.idx = s.idx)
 """
 _AGAIN = "update search_progress set again = $2 where log = $1"
+_BEGIN = """
+insert into search_progress (log, done, again) values ($1, 0, 0) on conflict (log) do update set again = 0
+"""
 _END = (1 << 63) - 1
+NO_TIME = (
+    "the search index does not know of when entry {} is, whose bytes are kept in an export alone; it must be "
+    "made anew first (broker audit index rebuild)"
+)
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -103,15 +119,16 @@ class Indexing:
     async def begin_again(self) -> None:
         """From now on everything is made anew, from the first entry; where that had begun it begins again."""
         async with self._database.connection() as connection:
-            await connection.execute(_AGAIN, self._log, 0)
+            await connection.execute(_BEGIN, self._log)
 
     async def reach(self) -> Reach:
         """How far it is."""
         async with self._database.connection() as connection:
             return await reach(connection, self._log)
 
-    async def unsealed(self, row: asyncpg.Record) -> bytes | None:
-        """The views; None where they, or the key of their month, are gone."""
+    async def unsealed(self, row: asyncpg.Record | Mapping[str, Any]) -> bytes | None:
+        """The views; None where they, or the key of their month, are gone. Raises KeyMissing: what nobody has
+        looked at is not indexed as if there were nothing."""
         if row["key"] is None:
             return None
         try:
@@ -160,7 +177,7 @@ class Indexing:
         async with self._database.connection() as connection:
             keys = await connection.fetch(_KEYS, self._log, begins, ends)
         for row in keys:
-            with suppress(KeyDestroyed):
+            with suppress(KeyDestroyed, KeyUnknown):
                 await self._seals.by_id(row["key"])
 
     async def _made(self, connection: asyncpg.Connection, begins: int, ends: int) -> int:
@@ -186,7 +203,7 @@ class Indexing:
             found_by = self._terms.literals(full_view(unsealed), *sides) if unsealed else ("{}", "{}")
         except IntegrityError:
             found_by = ("{}", "{}")
-        return (row["idx"], _at(row["leaf"], unsealed), *found_by)
+        return (row["idx"], made_at(row["leaf"], row["at"]) or _LONG_AGO, *found_by)
 
 
 async def reach(connection: asyncpg.Connection, log: int) -> Reach:
@@ -195,9 +212,7 @@ async def reach(connection: asyncpg.Connection, log: int) -> Reach:
     return Reach(row["done"], row["again"]) if row else Reach()
 
 
-def _at(leaf: bytes | None, unsealed: bytes | None) -> datetime:
-    """When an entry was made; of one that was dropped, as its view says, or long ago where that is gone."""
-    if leaf is not None:
-        return parse_entry(bytes(leaf)).at
-    now = full_view(unsealed).get("now") if unsealed else None
-    return datetime.fromisoformat(now).replace(microsecond=0) if isinstance(now, str) else _LONG_AGO
+def made_at(leaf: bytes | None, known: datetime | None) -> datetime | None:
+    """When an entry was made; of one whose bytes are kept in an export alone, as the index knew before. Not as
+    its view says: that may be another time, and not for everybody."""
+    return known if leaf is None else parse_entry(bytes(leaf)).at

@@ -81,16 +81,19 @@ class KeepingRows:
             held_directives=tuple(str(row["id"]) for row in over if row["held"]),
         )
 
-    async def missed(self) -> int | None:
+    async def missed(self) -> tuple[str, int] | None:
         """As `Keeping.missed`."""
         async with self._database.connection() as connection:
-            logs = await connection.fetch("select log, done from search_progress order by log desc")
-        for log, done in logs:
+            logs = await connection.fetch(
+                "select p.log, p.done, l.origin from search_progress p join log l on l.id = p.log"
+                " order by l.id desc"
+            )
+        for log, done, origin in logs:
             for start in range(0, done, STEP):
                 async with self._database.connection() as connection:
                     found: int | None = await connection.fetchval(_MISSED, log, start, min(start + STEP, done))
                 if found is not None:
-                    return found
+                    return origin, found
         return None
 
 

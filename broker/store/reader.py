@@ -14,9 +14,10 @@ from broker.core.entry import Opening
 from broker.core.keys import Signer
 from broker.core.receipt import Receipt
 from broker.core.rotation import split_origin
-from broker.core.tiles import PARTITION, TILE_WIDTH, Tile
-from broker.errors import IntegrityError, InvalidRequest, KeyDestroyed
+from broker.core.tiles import TILE_WIDTH, Tile
+from broker.errors import IntegrityError, KeyDestroyed
 from broker.keys import KeyRing
+from broker.store.elsewhere import kept_elsewhere
 from broker.store.notary import Notary, signer_of
 from broker.store.onelog import OneLog
 from broker.store.packed import unpack
@@ -81,20 +82,42 @@ class LogReader(OneLog):
             HalfYear(row["id"], row["origin"], row["vkey"] or "", row["closed_at"] is not None) for row in rows
         )
 
-    async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Json]]:
+    async def receipt(
+        self, entry: str, audience: str, *, archived: bool = False
+    ) -> tuple[Receipt, dict[str, Json]]:
         """An entry's receipt with the opening of one view, and the full view. KeyError where there is none.
 
         `audience` is requester, provider or full. The opening is None, and the full view empty, where they
-        have been erased. Raises InvalidRequest, saying where it is, for one that was dropped after an export.
+        have been erased. Of one that was dropped after an export the receipt comes without the entry where the
+        caller has that (`archived`); else KeptElsewhere is raised, saying where it is.
         """
         async with self._database.connection() as connection:
             columns = "e.log, e.idx, e.leaf, v.key, v.views, v.requester_agency, v.provider_agency"
             row = await _entry(connection, columns, entry)
-            if row["leaf"] is None:
-                raise await _dropped(connection, row["log"], row["idx"])
+            if row["leaf"] is None and not archived:
+                raise await kept_elsewhere(connection, row["log"], row["idx"])
             proof, note = await self._prove(connection, row["log"], row["idx"])
         opening, full = await self._opened(row, entry, audience)
-        return Receipt(bytes(row["leaf"]), row["idx"], proof, note, opening), full
+        return Receipt(bytes(row["leaf"] or b""), row["idx"], proof, note, opening), full
+
+    async def consistency(self, old: int, new: int, log: str = "") -> tuple[tuple[bytes, ...], bytes]:
+        """As `OneLog.consistency`, of the log of that name (empty: the current one). KeyError if none too."""
+        if not log:
+            return await super().consistency(old, new)
+        return await (await self._one(log)).consistency(old, new)
+
+    async def proof_at(self, index: int, size: int, log: str = "") -> tuple[bytes, ...]:
+        """As `OneLog.proof_at`, of the log of that name (empty: the current one). KeyError if none too."""
+        if not log:
+            return await super().proof_at(index, size)
+        return await (await self._one(log)).proof_at(index, size)
+
+    async def root(self, size: int, log: str) -> bytes:
+        """As `OneLog.root_of`, of the log of that name. KeyError if none too."""
+        return await (await self._one(log)).root_of(size)
+
+    async def _one(self, log: str) -> OneLog:
+        return OneLog(self._database, self._notary, await self.numbered(log))
 
     async def place(self, entry: str) -> tuple[int, tuple[bytes, ...], bytes]:
         """Where an entry stands in its log, with the proof and the checkpoint. KeyError if no such entry."""
@@ -130,20 +153,31 @@ class LogReader(OneLog):
         return str(found)
 
     async def fill_tiles(self) -> None:
-        """Make the full tiles that are missing up to the end of each log, so that no reader has to."""
+        """Make the full tiles that are missing up to the end of each log, so that no reader has to.
+
+        Raises IntegrityError once all others are made, where the entries of some are not there.
+        """
+        gone: list[str] = []
         for half in reversed(await self.chain()):
             if half.closed and half.number in self._whole:
                 continue
             async with self._database.connection() as connection:
                 full = (await self._tree(connection, half.number)).size // TILE_WIDTH
                 filled = self._filled.get(half.number, 0)
-                reader = TileReader(connection, half.number)
+                reader, lacking = TileReader(connection, half.number), list[int]()
                 for row in await connection.fetch(_MISSING, half.number, filled, full):
-                    await reader.read([Tile(0, row["n"])])
-                    self._filled[half.number] = row["n"] + 1
-                self._filled[half.number] = full
-            if half.closed:
+                    try:
+                        await reader.read([Tile(0, row["n"])])
+                    except KeyError:
+                        lacking.append(row["n"])
+                    self._filled[half.number] = min(lacking, default=row["n"] + 1)
+                self._filled[half.number] = min(lacking, default=full)
+            if half.closed and not lacking:
                 self._whole.add(half.number)
+            gone += [f"{half.origin}/{Tile(0, n).path}" for n in lacking]
+        if gone:
+            text = f"entries of the log are not there, so {gone[0]} cannot be made ({len(gone)} in all)"
+            raise IntegrityError(text)
 
     async def _opened(
         self, row: asyncpg.Record, entry: str, audience: str
@@ -171,21 +205,6 @@ async def _entry(connection: asyncpg.Connection, columns: str, entry: str) -> as
     if row is None:
         raise KeyError(entry)
     return row
-
-
-async def _dropped(connection: asyncpg.Connection, log: int, index: int) -> InvalidRequest:
-    """Where the bytes of an entry are that was dropped, in a sentence."""
-    row = await one(
-        connection,
-        "select l.origin, d.place from log l join dropped d on d.log = l.id where l.id = $1 and d.first = $2",
-        log,
-        index - index % PARTITION,
-    )
-    return InvalidRequest(
-        "event_id",
-        f"entry {index} of {row['origin']} is kept in an export alone ({row['place']}): "
-        "`broker audit partition prove` proves it from there",
-    )
 
 
 async def current_signer(database: Database, ring: KeyRing, fresh: str) -> Signer:

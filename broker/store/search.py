@@ -1,23 +1,24 @@
 """The search index of the log: made with its entries (`indexing`), and asked in terms that nobody can read.
 
 It never decides what somebody may see: what it finds is opened, and looked at again by whoever asked. Rows are
-made in order and without gaps, so that what a search says of its reach is honest; `missed` looks for what is
+made in order and without gaps, so that what a search says of its reach is honest; `keeping` looks for what is
 not there all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import asyncpg
 
 from broker.core.receipt import Audience
-from broker.errors import BrokerError, IntegrityError
-from broker.ports import Hit, Hits
-from broker.store.indexing import Indexing, reach
+from broker.errors import BrokerError, IndexBehind, IntegrityError
+from broker.ports import Hit, Hits, Remains
+from broker.store.indexing import NO_TIME, Indexing, made_at, reach
 from broker.store.packed import Openings, unpack
 from broker.store.pool import Database, one
 from broker.store.seal import Seals
@@ -33,7 +34,8 @@ left join head h on h.log = l.id left join search_progress p on p.log = l.id
 where coalesce(p.done, 0) < coalesce(l.entries, h.size) or p.again is not null order by l.id limit 1
 """
 _WHICH = """
-select l.id, l.origin, o.origin as older from log l
+select l.id, l.origin, o.origin as older, coalesce(l.entries, h.size) as size from log l
+left join head h on h.log = l.id
 left join log o on o.id = (select max(id) from log where id < l.id)
 where case when $1 = '' then l.id = (select log from head)
     else $1 in (l.origin, split_part(l.origin, '/log/', 2)) end
@@ -56,6 +58,19 @@ join search s on (s.log, s.idx) = ($1, h.idx)
 join entry e on (e.log, e.idx) = ($1, h.idx) left join view v on (v.log, v.idx) = (e.log, e.idx)
 order by h.idx {order}
 """
+_ONE = """
+select e.idx, s.at, e.id, e.leaf, l.origin, v.key, v.views, v.requester_agency, v.provider_agency
+from entry e join log l on l.id = e.log
+left join search s on (s.log, s.idx) = (e.log, e.idx) left join view v on (v.log, v.idx) = (e.log, e.idx)
+where e.id = $1
+"""
+_REMAINS = """
+select e.idx, e.id, e.leaf, s.at,
+       exists (select from view v join view_key k on k.id = v.key
+               where (v.log, v.idx) = (e.log, e.idx) and k.wrapped is not null) as kept
+from entry e left join search s on (s.log, s.idx) = (e.log, e.idx)
+where e.id = any ($1::uuid[])
+"""
 # One statement, so one moment: a rebuild takes away rows and the count of them together.
 _WITHIN = """
 with hit as materialized (
@@ -69,20 +84,15 @@ with hit as materialized (
 select (select count(*) from search where log = $1 and idx >= $3 and idx < $4) as rows,
        (select coalesce(array_agg(idx order by idx), '{}') from hit) as found
 """
-_MISSED = """
-select n from generate_series($2::bigint, $3::bigint - 1) n
-where not exists (select from search s where s.log = $1 and s.idx = n.n) order by n limit $4
-"""
 
 
 class SearchIndex:
-    """Fills the index of every log and asks it. `log` is the one that `rebuild` and `missed` are about."""
+    """Fills the index of every log and asks it. `log` is the one that `rebuild` is about."""
 
     def __init__(self, database: Database, seals: Seals, index_key: bytes, log: int) -> None:
         self._database = database
         self._seals = seals
         self.terms = BlindTerms(index_key)
-        self._log = log
         self.filling = Indexing(database, seals, self.terms, log)
 
     async def fill(self) -> int:
@@ -108,12 +118,6 @@ class SearchIndex:
         async with self._database.connection() as connection:
             row = await one(connection, "select log, size from head")
             return (await reach(connection, row["log"])).done, row["size"]
-
-    async def missed(self, most: int = 100) -> list[int]:
-        """Indexes below `done` that have no row: there should be none."""
-        async with self._database.connection() as connection:
-            done = (await reach(connection, self._log)).done
-            return [row["n"] for row in await connection.fetch(_MISSED, self._log, 0, done, most)]
 
     async def find(
         self,
@@ -142,14 +146,39 @@ class SearchIndex:
                 raise KeyError(log)
             rows = await connection.fetch(sql, which["id"], common, beyond, since, until, limit, few)
             sure = (await reach(connection, which["id"])).sure
-        found = tuple([await self._hit(row) for row in rows])
-        return Hits(found, sure, which["origin"], which["older"] or "")
+        found = tuple([await self._hit(row, which["origin"]) for row in rows])
+        return Hits(found, sure, which["size"], which["origin"], which["older"] or "")
 
-    async def within(self, terms: frozenset[str], start: int, end: int, limit: int) -> list[int] | None:
-        """Places in [start, end) of entries that may have all these terms, in order; None where the index is
-        not sure of every one of these places. Of the current log."""
+    async def entry(self, entry: str) -> Hit:
+        """As `LogSearch.entry`."""
         async with self._database.connection() as connection:
-            log = (await one(connection, "select log from head"))["log"]
+            try:
+                row = await connection.fetchrow(_ONE, entry)
+            except asyncpg.DataError as e:  # what is no id is no entry's
+                raise KeyError(entry) from e
+        if row is None:
+            raise KeyError(entry)
+        if (at := row["at"] or made_at(row["leaf"], None)) is None:
+            raise IndexBehind(NO_TIME.format(row["idx"]))
+        return await self._hit({**row, "at": at}, row["origin"])
+
+    async def remains(self, entries: Sequence[str]) -> dict[str, Remains]:
+        """As `LogSearch.remains`. A month's views end with its key, whether their rows have gone or not."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_REMAINS, list(entries))
+        found = dict[str, Remains]()
+        for row in rows:
+            if (at := row["at"] or made_at(row["leaf"], None)) is None:
+                raise IndexBehind(NO_TIME.format(row["idx"]))
+            found[str(row["id"])] = Remains(at, row["kept"])
+        return found
+
+    async def within(
+        self, terms: frozenset[str], start: int, end: int, limit: int, log: int
+    ) -> list[int] | None:
+        """Places in [start, end) of entries that may have all these terms, in order; None where the index is
+        not sure of every one of these places. Of the log of that number."""
+        async with self._database.connection() as connection:
             common, few = self.terms.split(terms)
             row = await connection.fetchrow(_WITHIN, log, common, start, end, limit, few)
             sure = (await reach(connection, log)).sure
@@ -157,8 +186,9 @@ class SearchIndex:
             return None
         return list(row["found"])
 
-    async def _hit(self, row: asyncpg.Record) -> Hit:
-        opened = await self._opened(row)
+    async def _hit(self, row: asyncpg.Record | Mapping[str, Any], log: str) -> Hit:
+        unsealed = await self.filling.unsealed(row)
+        opened = _opened(unsealed)
         views = {} if opened is None else {a.value: o.view for a in Audience if (o := opened.of(a.value))}
         return Hit(
             row["idx"],
@@ -168,12 +198,13 @@ class SearchIndex:
             row["provider_agency"] or "",
             views,
             {} if opened is None else opened.view,
+            log,
         )
 
-    async def _opened(self, row: asyncpg.Record) -> Openings | None:
-        """The views; None where they, or the key of their month, are gone."""
-        unsealed = await self.filling.unsealed(row)
-        try:
-            return unpack(unsealed) if unsealed else None
-        except IntegrityError:
-            return None
+
+def _opened(unsealed: bytes | None) -> Openings | None:
+    """The views; None where they, or the key of their month, are gone."""
+    try:
+        return unpack(unsealed) if unsealed else None
+    except IntegrityError:
+        return None

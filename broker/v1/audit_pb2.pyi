@@ -479,6 +479,7 @@ class GetReceiptRequest(_message.Message):
     WITNESSED_FIELD_NUMBER: _builtins.int
     TIMESTAMPED_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Event id: the entry's own id. Or its index, below: exactly one of the two."""
     open: _builtins.bool
@@ -495,6 +496,10 @@ class GetReceiptRequest(_message.Message):
     """
     log: _builtins.str
     """The log that `index` is of, by its origin or half-year; empty: the current one."""
+    archived: _builtins.bool
+    """The caller has the entries of closed logs that are kept in an export alone: the receipt of one of these comes
+    with an empty `entry`, for the caller to put in. Without it, INVALID_ARGUMENT (KeptElsewhere) says where it is.
+    """
     @_builtins.property
     def actor(self) -> _exchange_pb2.Actor:
         """Who looks and why, when the view is opened."""
@@ -512,10 +517,11 @@ class GetReceiptRequest(_message.Message):
         witnessed: _builtins.bool = ...,
         timestamped: _builtins.bool = ...,
         log: _builtins.str = ...,
+        archived: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "actor", b"actor", "index", b"index", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "actor", b"actor", "event_id", b"event_id", "index", b"index", "log", b"log", "open", b"open", "reason", b"reason", "timestamped", b"timestamped", "witnessed", b"witnessed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "actor", b"actor", "archived", b"archived", "event_id", b"event_id", "index", b"index", "log", b"log", "open", b"open", "reason", b"reason", "timestamped", b"timestamped", "witnessed", b"witnessed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
     _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
@@ -565,6 +571,7 @@ class SearchRequest(_message.Message):
     BEYOND_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
+    IN_PLACE_OF_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """Most entries to give, at most 10,000; 0: 200."""
     beyond: _builtins.int
@@ -573,6 +580,8 @@ class SearchRequest(_message.Message):
     """Then stay, and give what comes, until the call is cancelled."""
     log: _builtins.str
     """Begin at this log, by its origin, and go on to those before it; empty: the current one."""
+    in_place_of: _builtins.str
+    """What an agency was party to whose place the caller's has taken, in its views; empty: the caller's own."""
     @_builtins.property
     def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchFact]:
         """All of them must hold."""
@@ -606,10 +615,11 @@ class SearchRequest(_message.Message):
         beyond: _builtins.int | None = ...,
         follow: _builtins.bool = ...,
         log: _builtins.str = ...,
+        in_place_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "actor", b"actor", "beyond", b"beyond", "person", b"person", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "actor", b"actor", "beyond", b"beyond", "facts", b"facts", "follow", b"follow", "limit", b"limit", "log", b"log", "person", b"person", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "actor", b"actor", "beyond", b"beyond", "facts", b"facts", "follow", b"follow", "in_place_of", b"in_place_of", "limit", b"limit", "log", b"log", "person", b"person", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__beyond: _TypeAlias = _typing.Literal["beyond"]  # noqa: Y015
     _WhichOneofArgType__beyond: _TypeAlias = _typing.Literal["_beyond", b"_beyond"]  # noqa: Y015
@@ -651,12 +661,15 @@ class SearchPage(_message.Message):
     INDEXED_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
     INCIDENTS_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
     beyond: _builtins.int
     """More may be found below this index. Not set: this was the last page."""
     indexed: _builtins.int
     """Entries of `log` in the index, from the first; later ones are not found yet."""
     log: _builtins.str
     """Of which log these are: indices are its own."""
+    size: _builtins.int
+    """How many entries `log` has."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchHit]:
         """Newest first; what comes later, while following, in the log's order."""
@@ -673,10 +686,11 @@ class SearchPage(_message.Message):
         indexed: _builtins.int = ...,
         log: _builtins.str = ...,
         incidents: _abc.Iterable[_builtins.str] | None = ...,
+        size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "beyond", b"beyond"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "beyond", b"beyond", "hits", b"hits", "incidents", b"incidents", "indexed", b"indexed", "log", b"log"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "beyond", b"beyond", "hits", b"hits", "incidents", b"incidents", "indexed", b"indexed", "log", b"log", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__beyond: _TypeAlias = _typing.Literal["beyond"]  # noqa: Y015
     _WhichOneofArgType__beyond: _TypeAlias = _typing.Literal["_beyond", b"_beyond"]  # noqa: Y015
@@ -733,6 +747,9 @@ class ExportRequest(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     RESUMES_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
+    IN_PLACE_OF_FIELD_NUMBER: _builtins.int
     first: _builtins.int
     """The place of the first entry, from 0, and the place after the last; 0: to the end of the log as it is. An
     export does not hold its own entry.
@@ -744,6 +761,14 @@ class ExportRequest(_message.Message):
     """What is made of it, as it stands in the entry: a code of at most 32 characters, such as `csv`."""
     resumes: _builtins.str
     """The id of the entry of an export that this one goes on with."""
+    log: _builtins.str
+    """Which log, by its origin or half-year; empty: the current one. An export is of one log."""
+    archived: _builtins.bool
+    """The caller has the entries of that log that are kept in an export alone: their rows come with an empty `entry`,
+    for the caller to put in. Without it, INVALID_ARGUMENT (KeptElsewhere) where the first of them would come.
+    """
+    in_place_of: _builtins.str
+    """As in SearchRequest."""
     @_builtins.property
     def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchFact]:
         """As in SearchRequest: all of them must hold."""
@@ -774,10 +799,13 @@ class ExportRequest(_message.Message):
         size: _builtins.int = ...,
         format: _builtins.str = ...,
         resumes: _builtins.str = ...,
+        log: _builtins.str = ...,
+        archived: _builtins.bool = ...,
+        in_place_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "person", b"person", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "before", b"before", "facts", b"facts", "first", b"first", "format", b"format", "person", b"person", "reason", b"reason", "resumes", b"resumes", "since", b"since", "size", b"size", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "archived", b"archived", "before", b"before", "facts", b"facts", "first", b"first", "format", b"format", "in_place_of", b"in_place_of", "log", b"log", "person", b"person", "reason", b"reason", "resumes", b"resumes", "since", b"since", "size", b"size", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -835,6 +863,8 @@ class ExportHead(_message.Message):
     AGENCY_FIELD_NUMBER: _builtins.int
     WHOLE_FIELD_NUMBER: _builtins.int
     INCIDENTS_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    ENTRY_LOG_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.bytes
     """Signed by the log. Every proof leads to it."""
     first: _builtins.int
@@ -847,9 +877,15 @@ class ExportHead(_message.Message):
     """Whose views these are."""
     whole: _builtins.bool
     """Every entry of the range is a row."""
+    entry_log: _builtins.str
+    """The log in which the export's own entry stands."""
     @_builtins.property
     def incidents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Where an incident was asked for: every number that it was looked for by."""
+
+    @_builtins.property
+    def others(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other logs that may have entries of the time that was asked about: none of these is in this export."""
 
     def __init__(
         self,
@@ -862,10 +898,12 @@ class ExportHead(_message.Message):
         agency: _builtins.str = ...,
         whole: _builtins.bool = ...,
         incidents: _abc.Iterable[_builtins.str] | None = ...,
+        others: _abc.Iterable[_builtins.str] | None = ...,
+        entry_log: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "before", b"before", "checkpoint", b"checkpoint", "event_id", b"event_id", "first", b"first", "incidents", b"incidents", "index", b"index", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "before", b"before", "checkpoint", b"checkpoint", "entry_log", b"entry_log", "event_id", b"event_id", "first", b"first", "incidents", b"incidents", "index", b"index", "others", b"others", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,12 +17,14 @@ from broker.core.receipt import NOT_AT_HAND, verify_receipt
 from broker.store.anchors import AnchorRows
 from broker.store.fsck.check import fsck_database
 from broker.store.fsck.notes import Kept
+from broker.store.onelog import OneLog
 from broker.store.pool import migrate
 from tests.support.authority import TestAuthority
-from tests.support.evidence import Node, a_draft, node
+from tests.support.evidence import ORIGIN, Node, a_draft, node
 from tests.support.postgres import Server, ask
 
 HOUR = 3600.0
+NEXT = "blue-light.test/log/2027h1"
 
 
 @dataclass
@@ -51,17 +53,23 @@ class Deployment:
 
     def worker(self, name: str = "a", every: float = HOUR) -> Anchoring:
         """A worker's part."""
-        rows = AnchorRows(self.one.database, lambda: self.one.reader.log)
+        rows = AnchorRows(self.one.database)
         reader = self.one.reader
         return Anchoring(
             name,
             rows,
-            reader.head,
+            self.published,
             reader,
             self.authority,
             every,
             lambda stamped: self.counted.append(stamped),
         )
+
+    async def published(self) -> list[tuple[str, int, bytes]]:
+        """The newest checkpoint of each log, the current one last."""
+        halves = reversed(await self.one.reader.chain())
+        logs = [(each.origin, OneLog(self.one.database, self.one.notary, each.number)) for each in halves]
+        return [(origin, *await log.head()) for origin, log in logs]
 
     async def an_hour_later(self) -> None:
         """What the next look meets then."""
@@ -119,9 +127,35 @@ async def test_a_failure_is_named_and_tried_again_less_and_less_often(deployment
     assert deployment.counted == [False, False, False, True]
 
 
+async def test_a_log_that_was_closed_is_stamped_to_its_end(deployment: Deployment) -> None:
+    """Before the next one is, at once; each entry leads to the first stamp of its own log, dated or proven."""
+    one, draft, last = deployment.one, a_draft(), a_draft()
+    await one.append(draft)
+    worker = deployment.worker()
+    await worker.look()
+    await one.append(last)
+    old = one.verifier
+    await one.halves.rotate(ORIGIN, one.halves.prepare(NEXT))
+    await one.grow(20)
+    await deployment.an_hour_later()
+    await worker.look()
+    await worker.look()
+    sizes = [
+        (each.partition(b"\n")[0].decode(), int(each.split(b"\n")[1])) for each in deployment.authority.asked
+    ]
+    assert sizes == [(ORIGIN, 6), (ORIGIN, 8), (NEXT, 21)]
+    for each, size in ((draft, 6), (last, 8)):
+        receipt, _ = await one.reader.receipt(each.id, "requester")
+        stamped = await worker.timestamped(receipt)
+        assert stamped is not None
+        verified = verify_receipt(stamped[0], [old], record=NOT_AT_HAND)
+        assert (verified.checkpoint.origin, verified.checkpoint.size) == (ORIGIN, size)
+    assert (worker.counts().size, worker.counts().up) == (21, True)
+
+
 async def test_a_worker_that_dies_as_it_asks_leaves_it_to_another(deployment: Deployment) -> None:
     """When its lease is over, not before."""
-    rows = AnchorRows(deployment.one.database, lambda: deployment.one.reader.log)
+    rows = AnchorRows(deployment.one.database)
     assert await rows.claim("dead", 60) == 0
     worker = deployment.worker()
     await worker.look()
@@ -229,6 +263,6 @@ async def test_fsck_names_a_stamped_checkpoint_that_was_changed(deployment: Depl
     """By its size."""
     await deployment.worker().look()
     one = deployment.one
-    await ask(deployment.dsn, "update anchor set note = set_byte(note, 30, 55)", "select 1")
+    await ask(deployment.dsn, "update anchor set note = set_byte(note, 30, get_byte(note, 30) # 1)", "select 1")
     report = await fsck_database(deployment.dsn, [one.verifier], one.ring)
     assert "the time-stamped checkpoint of 5" in {each.path for each in report.problems}

@@ -35,6 +35,12 @@ class Result:
         """Standard output as one JSON document."""
         return json.loads(self.out)
 
+    @property
+    def rows(self) -> Any:
+        """The array of a list that was printed as JSON: an object that has it under one name."""
+        (rows,) = [value for value in self.json.values() if isinstance(value, list)]
+        return rows
+
 
 Run = Callable[..., Result]
 
@@ -142,10 +148,14 @@ subject_schemes = ["nhs-number"]
 
 @pytest.fixture(scope="session")
 def parties(running_broker: RunningBroker, tmp_path_factory: pytest.TempPathFactory) -> Parties:
+    """Those of the session's broker."""
+    return agreed(running_broker, tmp_path_factory.mktemp("agreements"))
+
+
+def agreed(running: RunningBroker, folder: Path) -> Parties:
     """Two agencies with enrolled keys, our record types approved, the agreement applied: all by commands."""
-    requester = running_broker.join("clifire", "mdt", "fire")
-    provider = running_broker.join("clinhs", "ed", "nhs")
-    folder = tmp_path_factory.mktemp("agreements")
+    requester = running.join("clifire", "mdt", "fire")
+    provider = running.join("clinhs", "ed", "nhs")
     file = folder / "summaries.toml"
     file.write_text(AGREEMENT)
     made = Parties(requester, provider, file, (Signatory("clifire"), Signatory("clinhs")))
@@ -155,6 +165,6 @@ def parties(running_broker: RunningBroker, tmp_path_factory: pytest.TempPathFact
         for each in made.signatories
     ]
     for arguments in (*enrolling, ("records", "approve", "--shipped"), ("agreement", "apply", file)):
-        result = run(*arguments, "--state", running_broker.state)
+        result = run(*arguments, "--state", running.state)
         assert result.code == 0, result.err
     return made

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from pathlib import Path
+from shutil import which
+
+import pytest
 
 from broker.cli import late_rows
-from broker.cli.downtime import FITS, as_html, card, in_words
+from broker.cli.downtime import Card, as_html, card, in_words
 from broker.core import agreement as agreements
 from broker.core.directory import Agency
 from broker.law import load
@@ -143,8 +147,57 @@ def test_one_is_made_of_a_running_broker(broker: Run, parties: Parties, tmp_path
     assert (unknown.code, "not in the directory" in unknown.err) == (1, True)
 
 
-def test_a_card_that_may_not_fit_says_so() -> None:
-    """It leaves nothing out: who prints it looks first."""
-    made = [agreements.parse(toml(terms(id=f"a-{n}", parties=PARTIES)), load()) for n in range(FITS)]
-    assert not card(AGENCIES["nwas"], made, AGENCIES, [], load(), date(2026, 11, 22)).fits
-    assert card(AGENCIES["nwas"], made[:3], AGENCIES, [], load(), date(2026, 11, 22)).fits
+WORDY = {
+    "ncnd": True,
+    "referral": {"role": "the duty officer of the agency that holds it", "phone": "01228 999999"},
+    "flows": [flow(judgement=True, context='incident.startsWith("nwas/")')],
+}
+
+
+def made(count: int, **changes: object) -> Card:
+    """A card of so many agreements."""
+    terms_ = [toml(terms(id=f"premises-{n}", parties=PARTIES, **changes)) for n in range(count)]
+    agreed = [agreements.parse(each, load()) for each in terms_]
+    return card(AGENCIES["nwas"], agreed, AGENCIES, [ROUTE], load(), date(2026, 11, 22))
+
+
+def test_a_card_that_does_not_fit_says_so() -> None:
+    """It leaves nothing out but the second form: who prints it looks first."""
+    cards = [made(count) for count in range(1, 20)]
+    told = [(each.fits, each.forms) for each in cards]
+    assert told == sorted(told, key=lambda pair: (not pair[0], pair[0] and pair[1] == 1))
+    assert set(told) == {(True, 2), (True, 1), (False, 2)}
+    assert as_html(cards[0]).count('class="form"') == 2
+    assert as_html(next(each for each in cards if each.forms == 1)).count('class="form"') == 1
+    assert not made(12, **WORDY).fits
+
+
+BROWSER = which("chromium") or which("chromium-browser") or which("google-chrome") or ""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not BROWSER, reason="NO BROWSER: without chromium nothing says that the card fits A4")
+@pytest.mark.parametrize("changes", [{}, WORDY], ids=["short", "wordy"])
+def test_it_prints_on_the_pages_that_it_says(tmp_path: Path, changes: dict[str, object]) -> None:
+    """By a real browser, on A4: one page wherever it fits by its own word, with as many forms as it says."""
+    told = []
+    for count in (1, 3, 4, 5, 6, 8, 10, 14):
+        of = made(count, **changes)
+        told.append(of.fits)
+        pages, boxes = printed(as_html(of), tmp_path)
+        assert boxes == {(842, 595)}, "A4, landscape"
+        assert pages == 1 or not of.fits, f"{count} agreements take {pages} pages"
+    assert set(told) == {True, False}
+
+
+def printed(page: str, folder: Path) -> tuple[int, set[tuple[int, int]]]:
+    """How many pages a browser makes of it, and their sizes in points."""
+    file, out = folder / "card.html", folder / "card.pdf"
+    file.write_text(page)
+    line = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
+    line += ["--no-pdf-header-footer", f"--print-to-pdf={out}", file.as_uri()]
+    subprocess.run(line, capture_output=True, timeout=60, check=True)
+    pdf = out.read_bytes()
+    boxes = re.findall(rb"/MediaBox\s*\[\s*0\s+0\s+([\d.]+)\s+([\d.]+)\s*\]", pdf)
+    pages = len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf))
+    return pages, {(round(float(width)), round(float(height))) for width, height in boxes}

@@ -10,15 +10,23 @@ from typing import Any
 
 import pytest
 
+from broker.core.searchterms import Question
+from broker.exports import Exports, Part, Range
+from broker.offline.fsck import fsck
+from broker.offline.partition import export
+from broker.offline.source import Folder
 from broker.ports import Appended
 from broker.store.embedded import EmbeddedPostgres
 from broker.store.scrub import TABLES, Scrubber
-from tests.keeping.conftest import CFRS, NWAS, OFFICER, WHY, asks, caught_up, entry_of
+from tests.keeping.conftest import AUDITOR, CFRS, NWAS, OFFICER, WHY, asks, caught_up, entry_of
 from tests.keeping.killed import POLICY, retain
+from tests.keeping.test_erasure_plans import SECOND
 from tests.support.durable import durable
-from tests.support.evidence import a_draft
+from tests.support.evidence import ORIGIN, a_draft
 from tests.support.postgres import ask, open_folder
-from tests.support.stage import stage_on
+from tests.support.stage import Stage, stage_on
+from tests.support.static_log import StaticLog
+from tests.support.world import ACTOR, caller
 
 OLD = datetime(2020, 1, 31, 12, tzinfo=UTC)
 PIECE = 40  # bytes of a sealed text that are looked for: more than chance
@@ -59,10 +67,12 @@ async def scrub(server: EmbeddedPostgres) -> list[str]:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("log", ["current", "closed"])
 async def test_a_person_is_in_no_file_after_erasure_and_scrub(
-    own_server: tuple[EmbeddedPostgres, Path], tmp_path: Path
+    own_server: tuple[EmbeddedPostgres, Path], tmp_path: Path, log: str
 ) -> None:
-    """Views, words and blind terms of the person are found before, and nowhere after; others' stay."""
+    """Views, words, blind terms and plans of the person are found before, nowhere after; others' stay. Of a log
+    that was closed before, its export as a folder never held any, and an export of its entries still does."""
     server, data = own_server
     async with stage_on(server.dsn, tmp_path) as stage:
         others = [stage.person() for _ in range(6)]
@@ -82,11 +92,22 @@ async def test_a_person_is_in_no_file_after_erasure_and_scrub(
             frozenset({f"person|{subject.scheme}|{subject.value}"})
         )  # of the first run
         needles["blind term"] = blind.to_bytes(8, "little", signed=True)
+        plans = {}
+        for who in (NWAS, CFRS):
+            plans[who.agency], _, _ = await stage.erasing.plan(who, subject, "objection", OFFICER, WHY)
+            await caught_up(stage)
+        needles["planned about"] = stage.erasure_plans.subject(subject)
         # As the server does by itself, once there is enough: what it samples no erasure reaches.
         await ask(server.dsn, "analyze", "checkpoint", "select 1")
         assert all(where(data, needles).values()), "the search finds what is there"
+        if log == "closed":
+            out, taken = tmp_path / "out", tmp_path / "taken.jsonl"
+            await _rotated(stage)
+            await _as_a_folder(stage, out)
+            taken.write_bytes(await _as_rows(stage))
         for who in (NWAS, CFRS):
-            told, _ = await stage.erasures.erase(who, subject, OFFICER, WHY)
+            second, plan = caller(who.agency, "records"), plans[who.agency].id
+            told, _ = await stage.erasing.confirm(second, plan, subject, SECOND, WHY)
             await caught_up(stage)
         assert told.entries == 40
         assert (
@@ -98,6 +119,10 @@ async def test_a_person_is_in_no_file_after_erasure_and_scrub(
         assert await scrub(server) == [*TABLES, "write-ahead log"]
         assert {name: files for name, files in where(data, needles).items() if files} == {}
         assert all(where(data, stays).values())
+        if log == "closed":
+            number = {"number": subject.value.encode()}
+            assert not any(where(out, needles | number).values()), "a folder shows volume and time alone"
+            assert where(tmp_path, number)["number"] == ["taken.jsonl"], "whoever took it has it still"
         assert (await stage.view.receipt(kept, "requester"))[0].opening is not None
         assert await asks(stage, stage.person()), "it goes on"
 
@@ -128,6 +153,31 @@ async def test_a_destroyed_key_is_in_no_file(own_server: tuple[EmbeddedPostgres,
     await scrub(server)
     assert {name: files for name, files in where(data, needles | secret).items() if files} == {}
     assert {name: files for name, files in where(tmp_path, secret).items() if files} == {}
+
+
+async def _rotated(stage: Stage) -> None:
+    assert stage.halves is not None
+    await stage.halves.rotate(ORIGIN, stage.halves.prepare("blue-light.test/log/2027h1"))
+    await caught_up(stage)
+
+
+async def _as_a_folder(stage: Stage, out: Path) -> None:
+    """The closed log as `broker audit partition export` writes it."""
+    past: Any = stage.past
+    size, _ = await stage.past.head(ORIGIN)
+    leaves = [leaf.entry for leaf in await past.leaves(0, size, ORIGIN)]
+    _, note = await stage.view.consistency(0, 0, ORIGIN)
+    StaticLog(out.with_name("mirror")).write(leaves, checkpoint=note)
+    export(Folder(out.with_name("mirror")), [stage.signer.verifier], out)
+    assert fsck(Folder(out), [stage.signer.verifier]).entries == size
+
+
+async def _as_rows(stage: Stage) -> bytes:
+    """The closed log's entries as an auditor takes them away."""
+    exports = Exports(stage.administration, stage.view, stage.entries, stage.searches.incidents, stage.clock)
+    given = [each async for each in exports.export(AUDITOR, Question(), Range(log=ORIGIN), ACTOR, WHY)]
+    rows = [row for part in given if isinstance(part, Part) for row in part.rows]
+    return b"\n".join(row.opening.view for row in rows if row.opening is not None)
 
 
 async def _sealed(dsn: str, column: str, entry: str) -> bytes:

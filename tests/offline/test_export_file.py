@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import pickle
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -138,3 +142,20 @@ async def test_killed_while_it_is_named_it_is_finished(tmp_path: Path, name: str
     assert again.done() == whole
     assert (tmp_path / "x").read_bytes() == (tmp_path / "whole").read_bytes()
     assert not [file for file in left if (tmp_path / file).exists()]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", NAMES)
+def test_kill_9_at_every_step_of_every_form(tmp_path: Path, name: str) -> None:
+    """Before and after all that the disk keeps: no file but the complete one has its name, and it goes on."""
+
+    async def given() -> list[Head | Part]:
+        return list(await given_of(await world_of_kinds()))
+
+    (tmp_path / "given").write_bytes(pickle.dumps(asyncio.run(given())))
+    line = (sys.executable, "-m", "tests.offline.killed_export", tmp_path, name)
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=root, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert 20 < int(done.stdout) < 399

@@ -11,7 +11,7 @@ import pytest
 
 from broker.core.model import Caller, Function
 from broker.errors import Saturated
-from broker.rpc import override
+from broker.rpc import override, search
 from broker.rpc import unary as module
 from broker.rpc.identity import HEAVY, PAGED, READS_AT_ONCE
 from broker.rpc.server import MAX_MESSAGE, SERVICES
@@ -195,6 +195,44 @@ def test_a_list_ends_before_its_message_is_too_large() -> None:
     assert override._within([each] * 10, 5 * each.ByteSize()) == [each] * 5
     assert override._within([each], each.ByteSize() - 1) == []
     assert override.MAX_LIST < MAX_MESSAGE
+
+
+async def test_staying_is_an_entry_again(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each hour that a search stays names who still looks, and the first entry; unwritten, no more comes."""
+    monkeypatch.setattr(search, "FOLLOW", 0.01)
+    monkeypatch.setattr(search, "AGAIN", 0.05)
+    entries = edge.world.store.entries
+    call = audit_pb2_grpc.AuditServiceStub(edge.channel()).Search(following())
+    await call.read()
+    first = entries[-1].draft
+    assert first.full["event"] == "log-searched"
+    await eventually(lambda: len(entries) >= 4)
+    for kept in entries[-2:]:
+        full: Any = kept.draft.full
+        assert (full["event"], full["actor"]["id"], full["detail"]["reason"]) == (
+            "log-searched",
+            "ann",
+            "complaint",
+        )
+        assert (full["detail"]["goes_on"], full["detail"]["facts"]) == (first.id, ["actor nobody"])
+    edge.world.store.log.fail = 1_000
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async with asyncio.timeout(SOON):
+            await call.read()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    edge.world.store.log.fail = 0
+
+
+async def test_within_an_hour_it_is_one_entry(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking once a second does not make the log grow."""
+    monkeypatch.setattr(search, "FOLLOW", 0.01)
+    entries = edge.world.store.entries
+    call = audit_pb2_grpc.AuditServiceStub(edge.channel()).Search(following())
+    await call.read()
+    before = len(entries)
+    await asyncio.sleep(0.2)
+    assert len(entries) == before
+    call.cancel()
 
 
 async def lists(stub: Any, count: int) -> list[BaseException | Any]:

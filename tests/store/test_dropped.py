@@ -19,6 +19,7 @@ from broker.core.keys import Signer
 from broker.core.merkle import verify_consistency
 from broker.core.model import Caller, Function
 from broker.core.receipt import NOT_AT_HAND, Receipt, verify_receipt
+from broker.core.rotation import successor
 from broker.core.tiles import PARTITION, Tile
 from broker.errors import InvalidRequest, NotAllowed
 from broker.offline.fsck import fsck
@@ -53,7 +54,8 @@ set size = $2::bigint, range = log_extend(size, range, (select array_agg(leaf or
 class Closed:
     """A log of one partition and some entries, closed; what was given of it before; and a mirror of it."""
 
-    def __init__(self, one: Node, dsn: str, folder: Path) -> None:
+    def __init__(self, one: Node, dsn: str, folder: Path, size: int = PARTITION + 301) -> None:
+        self.size = size
         self.one = one
         self.dsn = dsn
         self.folder = folder
@@ -70,7 +72,7 @@ class Closed:
         try:
             await connection.execute(_FILL, 0, 400, timeout=60)
             self.receipt = await self.one.append(self.draft)
-            await connection.execute(_FILL, 401, PARTITION + 300, timeout=60)
+            await connection.execute(_FILL, 401, self.size - 1, timeout=60)
             await self.one.halves.rotate(ORIGIN, self.one.halves.prepare(NEXT))
             rows = await connection.fetch(
                 "select e.leaf from entry e join log l on l.id = e.log where l.origin = $1 order by e.idx",
@@ -130,7 +132,7 @@ async def test_what_is_dropped_stays_proven(closed: Closed) -> None:
     with pytest.raises(KeyError):
         await closed.log.bundle(1, 256)
     assert len(await closed.log.bundle(0, 256)) == 256
-    with pytest.raises(InvalidRequest, match=r"entry 400 of .*2026h2 is kept in an export alone \(vault 3\)"):
+    with pytest.raises(InvalidRequest, match=r"entry 2026h2:400 is kept in an export alone \(vault 3\)"):
         await one.reader.receipt(closed.draft.id, "requester")
     assert (await one.reader.place(closed.draft.id))[0] == 400
     assert await closed.log.dropped() == [(0, made)]
@@ -158,33 +160,47 @@ async def test_fsck_says_what_was_dropped(closed: Closed) -> None:
     assert report.first.index == 9 * 256
 
 
-KILLED = """
-import asyncio, os, signal, sys
-from pathlib import Path
-from broker.store.dropped import DroppedRows
-from tests.support.evidence import node
+@pytest.mark.long
+async def test_the_entries_that_link_a_log_to_its_neighbours_are_never_dropped(
+    postgres: Server, tmp_path: Path
+) -> None:
+    """Of a log that ends with its partition neither the first 256 nor the last: by these others are found."""
+    async with postgres.fresh() as dsn:
+        await migrate(dsn)
+        async with node(dsn, tmp_path / "state") as one:
+            closed = await Closed(one, dsn, tmp_path, PARTITION).make()
+            await closed.partitions.drop(OPERATOR, ORIGIN, 0, closed.export(), "vault 3")
+            assert await ask(dsn, "select count(*) from entry where leaf is null") == PARTITION - 512
+            link = await one.halves.link(ORIGIN, 300)
+            final = open_checkpoint(link.final, [closed.key])
+            assert final.size == PARTITION
+            assert successor(final, link.last, link.last_proof).name == NEXT
+            assert len(await closed.log.bundle(255, 256)) == 256
 
-async def main(dsn, folder, log, made, dies_after):
-    def step(bundle):
-        if bundle == int(dies_after):
-            os.kill(os.getpid(), signal.SIGKILL)
-    async with node(dsn, Path(folder)) as one:
-        await DroppedRows(one.database, one.reader, one.notary, step).drop(log, 0, made, "vault 3")
 
-asyncio.run(main(*sys.argv[1:]))
-"""
+STEPS = (1, 2, 3, 511, 512, 513, 514, 515, 516, 517, 518, 519, 520, 521, 800, 1024, 1025)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 async def test_a_drop_that_was_killed_is_told_from_a_loss_and_finished(closed: Closed) -> None:
-    """Killed with a part of it dropped, it stands written down; the same drop again finishes it."""
-    made, state = closed.export(), str(closed.folder / "state")
-    for dies_after in ("1", "100"):
-        line = (sys.executable, "-c", KILLED, closed.dsn, state, ORIGIN, made, dies_after)
-        process = await asyncio.create_subprocess_exec(*line)
-        assert await process.wait() == -signal.SIGKILL
-        gone = await ask(closed.dsn, "select count(*) from entry where leaf is null")
-        assert gone == int(dies_after) * 256
-        assert await closed.log.dropped() == [(0, made)]
+    """Killed as its hashes are made, as it is written down, at each statement that drops: nothing is gone that
+    is not said, and the same drop again goes on."""
+    made, state, gone, seen = closed.export(), str(closed.folder / "state"), 0, set[int]()
+    for step in STEPS:
+        line = (sys.executable, "-m", "tests.store.killed", closed.dsn, state, str(step), "drop", made)
+        process = await asyncio.create_subprocess_exec(*line, cwd=Path(__file__).parents[2])
+        assert await process.wait() == -signal.SIGKILL, step
+        before, gone = gone, await ask(closed.dsn, "select count(*) from entry where leaf is null")
+        assert gone >= before
+        assert gone % 256 == 0
+        assert not gone or await closed.log.dropped() == [(0, made)]
+        hashes = await ask(
+            closed.dsn,
+            f"select count(*) from tile t join log l on l.id = t.log where l.origin = '{ORIGIN}' and level = 0",
+        )
+        assert not gone or hashes >= PARTITION // 256
+        seen.add(gone)
+    assert len(seen) >= 4
     await closed.partitions.drop(OPERATOR, ORIGIN, 0, made, "vault 3")
     assert await ask(closed.dsn, "select count(*) from entry where leaf is null") == PARTITION - 256

@@ -27,7 +27,7 @@ from broker.searches import Searches, Seen, audience_of
 from broker.store import entryrows
 from broker.store.entryrows import PostgresEntryRows
 from broker.store.search import SearchIndex
-from tests.support.evidence import Node, a_draft
+from tests.support.evidence import ORIGIN, Node, a_draft
 from tests.support.world import AUDITOR, caller
 
 WHO = Actor("ann", "auditor")
@@ -42,7 +42,7 @@ def index_of(worker: Node) -> SearchIndex:
 
 def rows_of(worker: Node) -> PostgresEntryRows:
     """The entries as a broker has them."""
-    return PostgresEntryRows(worker.database, worker.seals, index_of(worker), worker.reader.log)
+    return PostgresEntryRows(worker.database, worker.seals, index_of(worker))
 
 
 async def filled(worker: Node) -> None:
@@ -54,10 +54,10 @@ async def filled(worker: Node) -> None:
 async def everything(worker: Node, wanted: Wanted, start: int = 0, end: int = 0) -> list[EntryRow]:
     """All rows of interest, call by call."""
     rows = rows_of(worker)
-    end = end or await rows.size()
+    end = end or (await rows.halves())[0].size
     found: list[EntryRow] = []
     while start < end:
-        looked = await rows.rows(wanted, start, end)
+        looked = await rows.rows(ORIGIN, wanted, start, end)
         assert start < looked.up_to <= end
         assert len(looked.rows) <= MOST
         assert all(start <= row.hit.index < looked.up_to for row in looked.rows)
@@ -81,7 +81,7 @@ async def test_every_entry_with_its_bytes_its_openings_and_its_proof(worker: Nod
     await worker.grow(4)
     found = await everything(worker, Wanted(), 0, size)
     assert [row.hit.index for row in found] == list(range(size))
-    proofs = await rows_of(worker).proofs([row.hit.index for row in found], size)
+    proofs = await rows_of(worker).proofs(ORIGIN, [row.hit.index for row in found], size)
     _, note = await worker.reader.consistency(size, size)
     root = worker.opened(note).root
     for row, receipt, proof in zip(found, receipts, proofs, strict=False):
@@ -100,7 +100,7 @@ async def test_exports_beside_each_other_do_not_disturb_one_another(
     rows = rows_of(local)
     sizes = [TILE_WIDTH + 20 + n for n in range(20)]
     for _ in range(3):
-        every = await asyncio.gather(*(rows.proofs([0, TILE_WIDTH + 1, 5], size) for size in sizes))
+        every = await asyncio.gather(*(rows.proofs(ORIGIN, [0, TILE_WIDTH + 1, 5], size) for size in sizes))
         for size, proofs in zip(sizes, every, strict=True):
             _, note = await local.reader.consistency(size, size)
             for index, proof in zip((0, TILE_WIDTH + 1, 5), proofs, strict=True):
@@ -185,14 +185,14 @@ async def test_a_time_narrows_the_range(worker: Node, monkeypatch: pytest.Monkey
         await worker.append(a_draft(at=begun + timedelta(minutes=n) - timedelta(seconds=90 * (n % 3 == 2))))
     rows = rows_of(worker)
     wanted = Wanted(since=begun + timedelta(minutes=10), until=begun + timedelta(minutes=20))
-    start, end = await rows.span(wanted, 0, 30)
+    start, end = await rows.span(ORIGIN, wanted, 0, 30)
     assert (start, end) != (0, 30)
-    at = [(await rows.rows(Wanted(), n, n + 1)).rows[0].hit.at for n in range(30)]
+    at = [(await rows.rows(ORIGIN, Wanted(), n, n + 1)).rows[0].hit.at for n in range(30)]
     inside = [n for n in range(30) if wanted.since <= at[n] < wanted.until]  # type: ignore[operator]
     assert start <= inside[0]
     assert inside[-1] < end
-    assert await rows.span(Wanted(since=datetime.now(UTC) + timedelta(days=1)), 0, 30) == (30, 30)
-    assert await rows.span(Wanted(), 3, 7) == (3, 7)
+    assert await rows.span(ORIGIN, Wanted(since=datetime.now(UTC) + timedelta(days=1)), 0, 30) == (30, 30)
+    assert await rows.span(ORIGIN, Wanted(), 3, 7) == (3, 7)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ async def test_what_stands_out_of_order_is_not_halved_away(
         await local.append(a_draft(at=begun + timedelta(minutes=each)))
     moment = begun.replace(microsecond=0)
     wanted = Wanted(since=moment + timedelta(minutes=since), until=moment + timedelta(minutes=until))
-    start, end = await rows_of(local).span(wanted, 0, len(minutes))
+    start, end = await rows_of(local).span(ORIGIN, wanted, 0, len(minutes))
     assert [each for each in minutes[start:end] if since <= each < until] == [
         each for each in minutes if since <= each < until
     ]

@@ -316,6 +316,30 @@ async def test_kill_9_at_every_step(dsn: str, tmp_path: Path, dies_after: str) -
         await check_chain(one, dsn, folder)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_kill_9_at_every_statement_signature_and_file(any_postgres: Server, tmp_path: Path) -> None:
+    """Before and after each, until it comes to its end: who appends next finds one whole log or the other."""
+    template = await any_postgres.template("migrated", migrate)
+    for step in range(1, 100):
+        folder = tmp_path / f"state-{step}"
+        async with any_postgres.fresh(template) as dsn:
+            async with node(dsn, folder) as one:
+                await one.grow(3)
+                line = (sys.executable, "-m", "tests.store.killed", dsn, str(folder), str(step), "rotate", "")
+                child = await asyncio.create_subprocess_exec(*line, cwd=Path(__file__).parents[2])
+                whole = await child.wait() == 0
+                receipt = await one.append()
+                assert receipt.index in (1, 3), step
+            async with node(dsn, folder) as one:
+                await one.halves.rotate(ORIGIN, one.halves.prepare(NEXT))
+                await one.append()
+                await check_chain(one, dsn, folder)
+        if whole:
+            break
+    assert 10 < step < 99
+
+
 async def test_nothing_of_a_closed_log_is_signed(local: Node, local_dsn: str) -> None:
     """After a rotation the old log answers with its final checkpoint alone, whatever is asked of it."""
     await local.grow(4)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from broker.anchor.hourly import Anchor, Standing
 from broker.ports import Clock
+from tests.support.static_log import ORIGIN
 
 
 class MemoryAnchors:
@@ -28,7 +29,7 @@ class MemoryAnchors:
 
     async def keep(self, anchor: Anchor | None, every: float) -> None:
         """As `AnchorTable`."""
-        if anchor is not None and anchor.size not in {each.size for each in self._anchors}:
+        if anchor is not None and (anchor.log, anchor.size) not in {(a.log, a.size) for a in self._anchors}:
             self._anchors.append(anchor)
         self._next(every, "", 0)
 
@@ -36,16 +37,15 @@ class MemoryAnchors:
         """As `AnchorTable`."""
         self._next(pause, problem, self._tries + 1)
 
-    async def standing(self) -> Standing:
+    async def standing(self, log: str = "") -> Standing:
         """As `AnchorTable`."""
-        newest = max(self._anchors, key=lambda each: each.size, default=None)
-        if newest is None:
-            return Standing(problem=self._problem)
-        return Standing(newest.size, newest.stamped_at, self._problem)
+        newest = max(self._anchors, key=lambda each: each.stamped_at, default=None)
+        size = max((each.size for each in self._anchors if each.log == (log or ORIGIN)), default=0)
+        return Standing(size, newest.stamped_at if newest else None, self._problem)
 
-    async def covering(self, index: int) -> Anchor | None:
+    async def covering(self, log: str, index: int) -> Anchor | None:
         """As `AnchorTable`."""
-        later = [each for each in self._anchors if each.size > index]
+        later = [each for each in self._anchors if each.log == log and each.size > index]
         return min(later, key=lambda each: each.size, default=None)
 
     def _next(self, pause: float, problem: str, tries: int) -> None:

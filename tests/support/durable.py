@@ -13,10 +13,12 @@ from broker.keys import FolderKeys
 from broker.store.agreements import AgreementReader
 from broker.store.anchors import AnchorRows
 from broker.store.blind import Blind
-from broker.store.cases import AccessRows, BreachRows, ComplaintRows
+from broker.store.cases import AccessRows, BreachRows, ComplaintRows, FiguresRows
 from broker.store.destroying import DestroyingRows
 from broker.store.directives import DirectiveReader
+from broker.store.dropped import DroppedRows
 from broker.store.entryrows import PostgresEntryRows
+from broker.store.erasureplans import ErasurePlanRows
 from broker.store.escalated import EscalationRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
@@ -26,8 +28,9 @@ from broker.store.notary import Notary
 from broker.store.past import PastReader
 from broker.store.pool import Database, migrate
 from broker.store.queued import OverrideRows, ReferralRows
-from broker.store.reader import LogReader
+from broker.store.reader import LogReader, current_signer
 from broker.store.reference import ReferenceReader
+from broker.store.rotation import HalfYears
 from broker.store.seal import Seals
 from broker.store.search import SearchIndex
 from broker.store.workers import WorkerRows
@@ -54,12 +57,16 @@ class Durable:
     accesses: AccessRows
     breaches: BreachRows
     complaints: ComplaintRows
+    figures: FiguresRows
     escalations: EscalationRows
     keeping: KeepingRows
+    erasure_plans: ErasurePlanRows
     destroying: DestroyingRows
     entries: PostgresEntryRows
     anchors: AnchorRows
     seals: Seals
+    halves: HalfYears
+    dropped: DroppedRows
 
 
 @asynccontextmanager
@@ -77,8 +84,8 @@ async def durable(
         stack.push_async_callback(database.close)
         guard = guarded(folder / "guard")
         stack.callback(guard.close)
-        signer = Signer.from_seed(ORIGIN, ring.signing_seed())
-        notary = Notary(signer, guard)
+        signer = await current_signer(database, ring, ORIGIN)
+        notary = Notary(signer, guard, ring.log_seed)
         seals, blind = Seals(database, ring), Blind(ring.index_key())
         reader = LogReader(database, seals, notary)
         await reader.open()
@@ -104,10 +111,14 @@ async def durable(
             AccessRows(database, seals),
             BreachRows(database),
             ComplaintRows(database, seals),
+            FiguresRows(database),
             EscalationRows(database),
             KeepingRows(database, blind, search.terms),
+            ErasurePlanRows(database, blind),
             DestroyingRows(database, seals, ring),
-            PostgresEntryRows(database, seals, search, reader.log),
-            AnchorRows(database, lambda: reader.log),
+            PostgresEntryRows(database, seals, search),
+            AnchorRows(database),
             seals,
+            HalfYears(database, notary, reader, ring, SystemClock()),
+            DroppedRows(database, reader, notary),
         )

@@ -77,7 +77,7 @@ class MemoryKeeping:
             held_directives=tuple(sorted(held)),
         )
 
-    async def missed(self) -> int | None:
+    async def missed(self) -> tuple[str, int] | None:
         """As `Keeping.missed`: what stands is found."""
         return None
 
@@ -120,7 +120,7 @@ class MemoryKeeping:
             self._holds[hold.id] = (ended, about, subject)
         elif change.kind == "erasure":
             self._erase(detail)
-        else:
+        elif not change.kind.startswith("erasure-plan"):
             raise ValueError(change.kind)
 
     def _erase(self, detail: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -58,11 +58,13 @@ from broker.ports import (
     ProviderFailed,
     Question,
     RecordedDirective,
+    Remains,
     StoredAgreement,
     StoredDirective,
 )
 from broker.workers import Beat
 from tests.support.cases import MemoryCases
+from tests.support.erasureplans import MemoryErasurePlans
 from tests.support.keeping import MemoryKeeping
 from tests.support.queues import MemoryEscalations, MemoryQueues
 from tests.support.values import replace
@@ -134,6 +136,7 @@ class MemoryStore:
         self.facts = MemoryFacts(self)
         self.reference = MemoryReference(self)
         self.keeping = MemoryKeeping(self)
+        self.erasure_plans = MemoryErasurePlans(self)
 
     def moved(self, *keys: str | bytes, reference: bool = False) -> int:
         """A change of these keys: the new count."""
@@ -217,7 +220,22 @@ class MemorySearch:
             and (until is None or kept.draft.at < until)
         ]
         ordered = sorted(found, key=lambda hit: hit.index, reverse=newest_first)
-        return Hits(tuple(ordered[:limit]), len(self._store.entries), ORIGIN)
+        size = len(self._store.entries)
+        return Hits(tuple(ordered[:limit]), size, size, ORIGIN)
+
+    async def entry(self, entry: str) -> Hit:
+        for kept in self._store.entries:
+            if kept.draft.id == entry:
+                return self._hit(kept)
+        raise KeyError(entry)
+
+    async def remains(self, entries: Sequence[str]) -> dict[str, Remains]:
+        wanted = set(entries)
+        return {
+            kept.draft.id: Remains(kept.draft.at, bool(kept.draft.full))
+            for kept in self._store.entries
+            if kept.draft.id in wanted
+        }
 
     async def progress(self) -> tuple[int, int]:
         return len(self._store.entries), len(self._store.entries)
@@ -227,9 +245,8 @@ class MemorySearch:
         openings = {"requester": sealed.requester, "provider": sealed.provider, "full": sealed.full}
         parties = {"requester": draft.requester_agency, "provider": draft.provider_agency, "full": "all"}
         views = {n: opening.view for n, opening in openings.items() if opening is not None and parties[n]}
-        return Hit(
-            kept.index, draft.id, draft.at, draft.requester_agency, draft.provider_agency, views, draft.full
-        )
+        sides = draft.requester_agency, draft.provider_agency
+        return Hit(kept.index, draft.id, draft.at, *sides, views, draft.full, ORIGIN)
 
 
 class MemoryLog:
@@ -261,9 +278,9 @@ class MemoryLog:
             raise AuditUnavailable("the evidence store cannot be reached")
         if why := self._conditions(draft):
             return NotAppended(why)
-        sealed = seal_entry(
-            draft.at.replace(microsecond=0), draft.id, draft.requester, draft.provider, draft.full, os.urandom
-        )
+        draft = replace(draft, requester=draft.requester_view, provider=draft.provider_view)
+        at = draft.at.replace(microsecond=0)
+        sealed = seal_entry(at, draft.id, draft.requester_view, draft.provider_view, draft.full, os.urandom)
         kept = Kept(draft, sealed, len(self._store.entries), change)
         self._store.entries.append(kept)
         if draft.queued is not None:
@@ -341,7 +358,8 @@ class MemoryLog:
             store.escalations.apply(change)
             store.moved(*change.writes)
             return
-        elif change.kind in ("hold", "hold-released", "erasure"):
+        elif change.kind in ("hold", "hold-released", "erasure", "erasure-plan", "erasure-plan-ended"):
+            store.erasure_plans.apply(change)
             store.keeping.apply(change)
             store.moved(*change.writes)
             return
@@ -369,7 +387,9 @@ class MemoryLog:
                 return kept
         raise KeyError(entry)
 
-    async def receipt(self, entry: str, audience: str) -> tuple[Receipt, dict[str, Json]]:
+    async def receipt(
+        self, entry: str, audience: str, *, archived: bool = False
+    ) -> tuple[Receipt, dict[str, Json]]:
         kept = self._find(entry)
         receipt = self._receipt(kept, audience)
         if audience != "full" and not getattr(kept.draft, f"{audience}_agency"):
@@ -380,7 +400,7 @@ class MemoryLog:
         draft = self._find(entry).draft
         return draft.requester_agency, draft.provider_agency
 
-    async def proof_at(self, index: int, size: int) -> tuple[bytes, ...]:
+    async def proof_at(self, index: int, size: int, log: str = "") -> tuple[bytes, ...]:
         leaves = [leaf_hash(one.sealed.entry) for one in self._store.entries[:size]]
         return extend_with_proofs(EMPTY_RANGE, leaves)[1][index]
 
@@ -389,7 +409,14 @@ class MemoryLog:
             raise KeyError(index)
         return self._store.entries[index].draft.id
 
-    async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
+    async def root(self, size: int, log: str) -> bytes:
+        if log != ORIGIN or not 0 < size <= len(self._store.entries):
+            raise KeyError(size)
+        return EMPTY_RANGE.extend(leaf_hash(one.sealed.entry) for one in self._store.entries[:size]).root()
+
+    async def consistency(self, old: int, new: int, log: str = "") -> tuple[tuple[bytes, ...], bytes]:
+        if log not in ("", ORIGIN):
+            raise KeyError(log)
         leaves = [leaf_hash(one.sealed.entry) for one in self._store.entries]
         new = new or len(leaves)
         if not 0 <= old <= new <= len(leaves):

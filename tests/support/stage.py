@@ -17,6 +17,7 @@ from broker.access import Accesses
 from broker.administration import Administration
 from broker.agreements import Agreements, Listed
 from broker.anchor.hourly import AnchorTable, ProvableLog
+from broker.audits import Audits
 from broker.cases import AccessStore, BreachStore, ComplaintStore
 from broker.clock import SystemClock
 from broker.complaints import Complaints
@@ -25,11 +26,16 @@ from broker.core.directory import Agency
 from broker.core.keys import Signer
 from broker.core.model import Function, Request, SubjectRef
 from broker.directives import Directives
+from broker.disputes import Disputes
 from broker.entryrows import EntryRows
 from broker.erasable import Finder
+from broker.erasing import ErasurePlans
+from broker.erasureplans import ErasurePlanStore
 from broker.erasures import Erasures
 from broker.escalations import Desks, Escalations, EscalationTable
 from broker.exchange import Exchange
+from broker.figures import Figures, FiguresStore
+from broker.heritage import Heritage
 from broker.holds import Holds
 from broker.keeping import Destroying, Keeping
 from broker.overrides import Overrides
@@ -55,6 +61,7 @@ from broker.routes import RouteBook
 from broker.searches import Searches
 from broker.signing import SigningKeys
 from broker.standing import Standing
+from broker.store.rotation import HalfYears
 from broker.suspensions import Suspensions
 from broker.workers import Beat, WorkerTable
 from tests.support import postgres
@@ -119,12 +126,15 @@ class Stage:
     accesses: AccessStore
     breaches: BreachStore
     complained: ComplaintStore
+    published: FiguresStore
     late: EscalationTable
     keeping: Keeping
+    erasure_plans: ErasurePlanStore
     entries: EntryRows
     anchors: AnchorTable
     provable: ProvableLog
     destroying: Destroying | None = None
+    halves: HalfYears | None = None
     dsn: str = ""
     # Where keys and guard lie.
     folder: Path = Path()
@@ -162,11 +172,16 @@ class Stage:
         self.overrides = Overrides(self.administration, self.overridden, *queues)
         desks = Desks(self.referred, self.overridden, self.complained)
         self.escalations = Escalations(self.log, self.late, desks, *queues)
-        self.searches = Searches(self.administration, self.search)
+        self.heritage = Heritage(self.reference, self.clock)
+        self.searches = Searches(self.administration, self.search, self.heritage)
+        self.audits = Audits(self.administration, self.view, self.clock, heritage=self.heritage)
         self.access = Accesses(
             self.administration, self.accesses, self.searches, self.view, *queues, bucket=0.01
         )
-        self.complaints = Complaints(self.administration, self.complained, self.facts, self.clock)
+        self.complaints = Complaints(
+            self.administration, self.complained, self.facts, self.clock, self.heritage
+        )
+        self.figures = Figures(self.administration, self.published, self.facts, self.clock)
         self.reports = Reports(
             self.administration,
             self.searches,
@@ -175,11 +190,23 @@ class Stage:
             self.complained,
             self.reference,
             self.clock,
+            self.figures,
             lambda: (("half", "5 ms"),),
         )
         self.holds = Holds(self.administration, self.keeping, *queues)
-        self.finder = Finder(self.search, self.keeping, self.holds, self.view, self.clock)
+        self.finder = Finder(self.search, self.keeping, self.holds, self.clock)
         self.erasures = Erasures(self.administration, self.finder, self.holds, self.facts)
+        self.disputes = Disputes(self.erasure_plans, self.overridden, self.accesses, self.reference, self.clock)
+        self.erasing = ErasurePlans(
+            self.administration,
+            self.erasures,
+            self.finder,
+            self.holds,
+            self.erasure_plans,
+            self.disputes,
+            self.facts,
+            self.clock,
+        )
 
     async def furnish(self) -> None:
         """Agencies, systems, record types, and one agreement for a type without effects and one with."""
@@ -323,8 +350,10 @@ async def memory_stage() -> AsyncIterator[Stage]:
         port(store.cases.accesses),
         port(store.cases.breaches),
         port(store.cases.complaints),
+        port(store.cases.figures),
         port(store.escalations),
         port(store.keeping),
+        port(store.erasure_plans),
         port(MemoryRows(store)),
         port(MemoryAnchors(store.clock)),
         log,
@@ -378,12 +407,15 @@ async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
             made.accesses,
             made.breaches,
             made.complaints,
+            made.figures,
             made.escalations,
             made.keeping,
+            made.erasure_plans,
             made.entries,
             made.anchors,
             made.reader,
             made.destroying,
+            made.halves,
             dsn,
         )
         await stage.furnish()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from broker import cases, entryrows, escalations, keeping, past, ports, queues, workers
+from broker import cases, entryrows, erasureplans, escalations, figures, keeping, past, ports, queues, workers
 from broker.anchor import hourly
 from broker.core.checkpoint import open_checkpoint
 from broker.core.directory import Agency, agency_key
@@ -25,6 +25,7 @@ from broker.core.succession import Share
 from broker.core.views import ProviderView, RequesterView
 from broker.ports import Appended, Asked, Change, Claim, Draft, NotAppended, Queued, Reads
 from broker.workers import Beat, Worker
+from tests.support.memory import ORIGIN
 from tests.support.stage import COUNCIL, SINCE, Stage
 from tests.support.values import replace
 from tests.support.world import ACTOR
@@ -44,7 +45,19 @@ STORE = (
     escalations.EscalationTable,
 )
 # Where the use cases name what they need; `kept_suite` has the rows of those beside the path of a request.
-MODULES = (ports, queues, workers, escalations, cases, keeping, entryrows, past, hourly)
+MODULES = (
+    ports,
+    queues,
+    workers,
+    escalations,
+    cases,
+    figures,
+    keeping,
+    erasureplans,
+    entryrows,
+    past,
+    hourly,
+)
 # Protocols of the use cases that no store implements.
 OTHERS = (ports.Providers, ports.Releases, ports.Clock, ports.Witnesses)
 SYSTEM = "nwas/cad"
@@ -183,6 +196,11 @@ def _is_consistent(stage: Stage, made: Place, result: Any, _: bool) -> None:
     verify_consistency(old.size, old.root, new.size, new.root, proof)
 
 
+def _is_root(stage: Stage, made: Place, result: Any, _: bool) -> None:
+    checkpoint = open_checkpoint(made[1], [stage.signer.verifier])
+    assert (checkpoint.size, checkpoint.root) == (made[0], result)
+
+
 async def a_directive(stage: Stage) -> tuple[SubjectRef, str]:
     """Of the council's; about whom, and its id."""
     subject, directive = stage.person(), stage.objection()
@@ -239,6 +257,14 @@ def _find(stage: Stage, draft: Draft) -> Awaitable[Any]:
 
 def _is_hit(_: Stage, draft: Draft, result: Any, __: bool) -> None:
     assert [(hit.id, hit.full) for hit in result.found] == [(draft.id, draft.full)]
+
+
+def _is_that_hit(_: Stage, draft: Draft, result: Any, __: bool) -> None:
+    assert (result.id, result.full, result.log) == (draft.id, draft.full, ORIGIN)
+
+
+def _remains(_: Stage, draft: Draft, result: Any, __: bool) -> None:
+    assert result == {draft.id: ports.Remains(draft.at.replace(microsecond=0), kept=True)}
 
 
 def _is_all_indexed(_: Stage, __: Draft, result: Any, ___: bool) -> None:
@@ -377,7 +403,10 @@ ROWS: dict[str, Row] = {
     "LogView.parties": Row(_an_entry, lambda s, d: s.view.parties(d.id), _is_parties),
     "LogView.id_at": Row(a_place, lambda s, made: s.view.id_at(made[0]), _is_id),
     "LogView.consistency": Row(a_place, lambda s, m: s.view.consistency(m[0], m[0] + 1), _is_consistent),
+    "LogView.root": Row(a_place, lambda s, m: s.view.root(m[0], ORIGIN), _is_root),
     "LogSearch.find": Row(a_found_entry, _find, _is_hit),
+    "LogSearch.entry": Row(a_found_entry, lambda s, d: s.search.entry(d.id), _is_that_hit),
+    "LogSearch.remains": Row(a_found_entry, lambda s, d: s.search.remains([d.id, str(uuid.uuid4())]), _remains),
     "LogSearch.progress": Row(a_found_entry, lambda s, _: s.search.progress(), _is_all_indexed),
     "DirectiveStore.by_id": Row(a_directive, lambda s, m: s.directives.by_id(m[1]), _is_stored),
     "DirectiveStore.about": Row(

@@ -38,7 +38,8 @@ class Manifest:
     `first_row` and `last_row` are places in the log, -1 where there are no rows; `closed` counts entries whose
     views were gone. `entries` are the ids of the export's own entries in the log, one for each time it was
     resumed. `incidents` are all numbers of the one that was asked for. `blocks` follow the heading, where the
-    form has one; of a Parquet file they are those of its lines.
+    form has one; of a Parquet file they are those of its lines. `others` are the logs that have entries of the
+    time asked about as well: none of these is here.
     """
 
     form: str
@@ -62,6 +63,7 @@ class Manifest:
     sha256: str = ""
     incidents: tuple[str, ...] = ()
     blocks: tuple[Block, ...] = field(default=())
+    others: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -89,7 +91,7 @@ class Manifest:
             fields = dict(value)
             if fields.pop("v") != VERSION:
                 raise IntegrityError(f"manifest: not of version {VERSION}")
-            for name in ("facts", "entries", "incidents"):
+            for name in ("facts", "entries", "incidents", "others"):
                 fields[name] = tuple(fields.get(name, ()))
             fields["blocks"] = tuple(Block(*each) for each in fields["blocks"])
             made = cls(**fields)

@@ -14,11 +14,14 @@ from broker.core.checkpoint import Verifier
 from broker.core.merkle import CompactRange
 from broker.errors import IntegrityError
 from broker.keys import KeyRing
+from broker.offline.archive import Archive
 from broker.offline.marks import Judgement, Mark, unlike
 from broker.offline.source import Unreadable
 from broker.store.blind import Blind
 from broker.store.fsck import beside
+from broker.store.fsck.elsewhere import Elsewhere
 from broker.store.fsck.entries import Entries
+from broker.store.fsck.gone import Gone, Said, judge
 from broker.store.fsck.notes import Kept, Notes
 from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import place, snapshot
@@ -34,8 +37,10 @@ async def fsck_database(
     ring: KeyRing | None = None,
     kept: Kept | None = None,
     progress: Progress = lambda _done, _of: None,
+    archives: Sequence[Archive] = (),
 ) -> StoreReport:
     """Check every log of a database: the report is the current one's, and has those of `earlier` logs.
+    `archives` are folders that closed logs were exported to.
 
     Raises Unreadable where it cannot be read to the end.
     """
@@ -44,7 +49,14 @@ async def fsck_database(
         if not logs:
             raise Unreadable(place(dsn), "holds no log yet")
         marks = Notes(connection, verifiers, kept or Kept(), frozenset(log["origin"] for log in logs))
-        reports = [await _Fsck(connection, log, verifiers, marks).run(ring, progress) for log in logs]
+        said = Said()
+        made = [_Fsck(connection, log, verifiers, marks, archives, said) for log in logs]
+        reports = [await each.run(ring, progress) for each in made]
+        if ring is not None:
+            # What an entry says of another may stand in a later log.
+            await judge(connection, said, [each.gone for each in made if each.gone is not None])
+        for report in reports:
+            report.problems.sort(key=lambda each: (each.index, each.kind))
         *earlier, current = reports
         await beside.check_all(connection, current)
         current.earlier = earlier
@@ -55,13 +67,22 @@ class _Fsck:
     """Checks one log."""
 
     def __init__(
-        self, connection: asyncpg.Connection, log: asyncpg.Record, verifiers: Sequence[Verifier], notes: Notes
+        self,
+        connection: asyncpg.Connection,
+        log: asyncpg.Record,
+        verifiers: Sequence[Verifier],
+        notes: Notes,
+        archives: Sequence[Archive],
+        said: Said,
     ) -> None:
+        self.gone: Gone | None = None
+        self._said = said
         self._connection = connection
         self._log = log
         self._verifiers = verifiers
         self._notes = notes
         self._report = StoreReport(log["origin"])
+        self._elsewhere = Elsewhere(connection, log["id"], self._report, archives)
 
     async def run(self, ring: KeyRing | None, progress: Progress) -> StoreReport:
         report, log = self._report, self._log["id"]
@@ -79,7 +100,6 @@ class _Fsck:
         entries = await self._entries(self._log, ring, marks, progress)
         await self._judge(entries, marks, compact)
         await beside.check(self._connection, log, report.size, report)
-        report.problems.sort(key=lambda each: (each.index, each.kind))
         return report
 
     async def _entries(
@@ -101,11 +121,33 @@ class _Fsck:
             for why in views.wrong_keys():
                 self._report.wrong("key", -1, "view key", why)
         sizes = [mark.size for mark in marks]
-        made = Entries(self._connection, log["id"], self._report.size, self._report, views, sizes, log["now"])
+        await self._elsewhere.open()
+        made = Entries(
+            self._connection,
+            log["id"],
+            self._report.size,
+            self._report,
+            views,
+            sizes,
+            log["now"],
+            self._elsewhere,
+            self._said,
+        )
+        self.gone = made.gone
         try:
             await made.read(progress)
         except IntegrityError as e:
             self._report.unchecked.append(str(e))
+        if self._elsewhere.unproven:
+            self._report.unchecked.append(
+                f"the bytes of {self._elsewhere.unproven} entries, and whether their views are those that "
+                "they commit to: they are kept in an export alone, and only their hashes were at hand; give a "
+                "copy of its folder with --archive DIR"
+            )
+        if self._report.unopened:
+            self._report.unchecked.append(
+                f"the views of {self._report.unopened} entries: their key is not in the key folder"
+            )
         self._report.tiles = made.derived.tiles
         return made
 

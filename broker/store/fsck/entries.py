@@ -1,7 +1,8 @@
 """The entries of one log, in order: each by itself, its views, and the leaves of the tree that they make.
 
-Owns the one pass over the entry table. Named are entries that are not there, that stand beyond the head, that
-are no entries, under another id than their own, or out of their time.
+Owns the one pass over the entry table. Of an entry whose bytes were dropped after an export the hash that was
+kept counts, or what the export's folder has, where that is at hand. Named are entries that are not there, that
+stand beyond the head, that are no entries, under another id than their own, or out of their time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from broker.core.merkle import leaf_hash
 from broker.core.tiles import TILE_HEIGHT, TILE_WIDTH
 from broker.errors import IntegrityError
 from broker.offline.derive import Derivation, KeptTile
+from broker.store.fsck.elsewhere import Elsewhere
+from broker.store.fsck.gone import Gone, Said
 from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import PART, parts
 from broker.store.fsck.views import Of, Views
@@ -51,6 +54,8 @@ class Entries:
         views: Views | None,
         marks: Sequence[int],
         now: datetime,
+        elsewhere: Elsewhere,
+        said: Said,
     ) -> None:
         self.derived = Derivation()
         self._connection = connection
@@ -60,6 +65,9 @@ class Entries:
         self._views = views
         self._marks = sorted({*marks, size})
         self._now = now
+        self._elsewhere = elsewhere
+        self._said = said
+        self.gone = Gone(log, report)
         self._newest: datetime | None = None
         self._waiting: list[bytes | None] = []
         self._next = 0
@@ -74,7 +82,7 @@ class Entries:
                     beyond = row["idx"] if beyond is None else beyond
                     continue
                 self._fill(row["idx"])
-                self._row(row)
+                await self._row(row)
             await self._give(whole=False)
             told(min(self._next, self._size), self._size)
         self._fill(self._size)
@@ -82,12 +90,16 @@ class Entries:
         if beyond is not None:
             self._report.wrong("entry", beyond, "entry", f"stands beyond the head, which ends at {self._size}")
 
-    def _row(self, row: asyncpg.Record) -> None:
-        leaf = bytes(row["leaf"])
-        self._waiting.append(leaf_hash(leaf))
+    async def _row(self, row: asyncpg.Record) -> None:
         self._next += 1
-        self._report.entries += 1
         index = row["idx"]
+        leaf = bytes(row["leaf"] or b"") or self._elsewhere.entry(index)
+        if not leaf:
+            self._waiting.append(await self._elsewhere.hash(index))
+            self._view(index, None, row)
+            return
+        self._waiting.append(leaf_hash(leaf))
+        self._report.entries += 1
         try:
             entry = parse_entry(leaf)
         except IntegrityError as e:
@@ -101,20 +113,29 @@ class Entries:
         else:
             self._view(index, entry, row)
 
-    def _view(self, index: int, entry: Entry, row: asyncpg.Record) -> None:
+    def _view(self, index: int, entry: Entry | None, row: asyncpg.Record) -> None:
         if self._views is None:
             if row["key"] is None:
                 self._report.gone(index)
             return
         checked = self._views.check(entry, row)
-        if checked.of is Of.ERASED:
+        if checked.of is Of.GONE:
             self._report.gone(index)
+            if checked.ended is None:
+                self.gone.row(index, entry)
+            else:
+                self.gone.key(index, checked.ended)
+        elif checked.of is Of.UNOPENED:
+            self._report.unopened += 1
         elif checked.of is Of.WRONG:
             text = f"entry {index}"
             self._report.wrong("view", index, text, f"{checked.why}; the entry or its views were changed")
         else:
             self._report.opened += 1
-            self._report.words_erased += checked.words_erased
+            self._report.words_erased += "words" in checked.parts
+            self.gone.part(index, row["id"], checked.parts)
+            if entry is not None and checked.full is not None:
+                self._said.hear(checked.full)
 
     def _time(self, index: int, at: datetime) -> None:
         if self._newest is not None and at < self._newest - BACK:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from broker.core.entry import Entry, parse_entry
+from broker.core.entry import Rotation, parse_entry
 from broker.core.searchterms import parties, terms_of
 from broker.errors import IntegrityError
 from broker.keys import KeyRing
@@ -24,12 +24,16 @@ from broker.store.indexing import Reach, reach
 from broker.store.terms import BlindTerms
 
 _ROWS = """
-select e.idx, e.leaf, v.key, v.views, v.words, v.requester_agency, v.provider_agency,
+select e.idx, e.id::text as id, e.leaf, v.key, v.views, v.words, v.requester_agency, v.provider_agency,
        s.idx is not null as indexed, s.at, s.terms::bigint[] || s.rare as terms
 from entry e
 left join view v on v.log = e.log and v.idx = e.idx
 left join search s on s.log = e.log and s.idx = e.idx
 where e.log = $1 and e.idx < $2 order by e.log, e.idx
+"""
+_LOGS = """
+select l.id, l.origin, coalesce(l.entries, h.size) as size
+from log l left join head h on h.log = l.id order by l.id
 """
 _FOREIGN = """
 select s.idx from search s where s.log = $1
@@ -44,24 +48,32 @@ class IndexReport(StoreReport):
 
     reach: Reach = field(default_factory=Reach)
     looked: int = 0
+    # Of the logs before, oldest first; `earlier` are the same.
+    before: list[IndexReport] = field(default_factory=list)
 
 
 async def check_index(dsn: str, ring: KeyRing, progress: Callable[[int, int], None]) -> IndexReport:
-    """Compare all of it. Raises Unreadable, IntegrityError where the ring is another than the database's."""
+    """Compare all of it: the report is the current log's, and has those `before`.
+
+    Raises Unreadable, IntegrityError where the ring is another than the database's.
+    """
     async with snapshot(dsn) as connection:
-        log = await connection.fetchrow(
-            "select l.id, l.origin, h.size, h.index_check from log l join head h on h.log = l.id"
-        )
-        if log is None or not await has(connection, "search"):
+        known = await connection.fetchval("select index_check from head")
+        logs = await connection.fetch(_LOGS)
+        if not logs or not await has(connection, "search"):
             raise Unreadable(place(dsn), "holds no log with a search index yet")
-        if log["index_check"] is not None and log["index_check"] != Blind(ring.index_key()).key("check"):
+        if known is not None and known != Blind(ring.index_key()).key("check"):
             raise IntegrityError(
                 "this key folder's index key is not the one that the database was written with"
             )
-        report = IndexReport(log["origin"], log["size"], reach=await reach(connection, log["id"]))
-        check = _Check(connection, report, ring, await connection.fetch("select * from view_key"))
-        await check.run(log["id"], progress)
-        return report
+        keys, reports = await connection.fetch("select * from view_key"), list[IndexReport]()
+        for log in logs:
+            report = IndexReport(log["origin"], log["size"], reach=await reach(connection, log["id"]))
+            await _Check(connection, report, ring, keys).run(log["id"], progress)
+            reports.append(report)
+        *earlier, current = reports
+        current.before, current.earlier = earlier, [*earlier]
+        return current
 
 
 class _Check:
@@ -74,6 +86,8 @@ class _Check:
         self._terms = BlindTerms(ring.index_key())
 
     async def run(self, log: int, progress: Callable[[int, int], None]) -> None:
+        for why in self._views.wrong_keys():
+            self._report.wrong("key", -1, "view key", why)
         done = self._report.reach.done
         async for rows in parts(self._connection, _ROWS, log, done):
             for row in rows:
@@ -86,14 +100,17 @@ class _Check:
         self._report.looked += 1
         index = row["idx"]
         try:
-            entry = parse_entry(bytes(row["leaf"]))
+            entry = None if row["leaf"] is None else parse_entry(bytes(row["leaf"]))
         except IntegrityError:
             self._wrong(index, "is no entry; see broker audit fsck")
             return
-        checked = self._views.check(entry, row) if isinstance(entry, Entry) else None
+        # Without its bytes, which are kept in an export alone, its view is compared as it opens.
+        checked = None if isinstance(entry, Rotation) else self._views.check(entry, row)
         if checked is not None and checked.of is Of.WRONG:
             self._wrong(index, f"cannot be compared: {checked.why}; see broker audit fsck")
             return
+        if checked is not None and checked.of is Of.UNOPENED:
+            return  # its key is named once
         gone = checked is None or checked.full is None
         if not row["indexed"]:
             if gone:
@@ -101,7 +118,7 @@ class _Check:
             else:
                 self._wrong(index, "is missed: it is not in the index")
             return
-        if row["at"] != entry.at:
+        if entry is not None and row["at"] != entry.at:
             self._wrong(index, "is in it under another time than its own")
         there = set(row["terms"])
         if checked is None or checked.full is None:
