@@ -8,25 +8,21 @@ long it took does not tell either.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from msgspec import Struct
-
-from broker import law
+from broker.accesswanted import Wanted, check, may, need
 from broker.administration import Administration, Made, Plan, named, subject_detail
+from broker.answers import Answers, Stands, lock
 from broker.cases import AccessStore, StoredAccess
-from broker.clearing import Holdings, Ruling, check_ruling, when
-from broker.core import canonical
+from broker.clearing import Holdings, Ruling, TooMany, check_ruling
 from broker.core.canonical import Json
-from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
+from broker.core.model import Actor, Caller, Reason
 from broker.core.reports import subject
 from broker.core.reports.document import Document
-from broker.core.reports.subject import Scope, Told
 from broker.core.reports.times import month_after
-from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
+from broker.errors import InvalidRequest
+from broker.heritage import Heritage, as_left
 from broker.ids import entry_id
 from broker.law import exemptions
 from broker.ports import Asked, Change, Clock, FactsSource, LogView, Reads, ReferenceSource
@@ -35,19 +31,9 @@ from broker.seats import Seats
 
 OPEN = 100  # that are listed
 MOST_CLEARED = 500  # entries in one clearing
-MOST_SUBJECTS = 8
 BUCKET = 1.0  # seconds
-_NONE = "there is no such request for access that your agency may see"
-
-
-class Wanted(Struct, frozen=True):
-    """What a person asks about: identifiers that are theirs, and the time [since, until)."""
-
-    subjects: tuple[SubjectRef, ...]
-    received_at: datetime | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    deceased: bool = False
+# Under this key stand the requests that are open: whoever erases something read them.
+ACCESSES = "accesses"
 
 
 class Accesses:
@@ -68,18 +54,18 @@ class Accesses:
         self._store = store
         self._searches = searches
         self._holdings = Holdings(searches, reference)
-        self._log = log
         self._facts = facts
         self._clock = clock
-        self._bucket = bucket
+        self._heritage = Heritage(reference, clock)
+        self._answers = Answers(administration, store, searches, self._holdings, log, facts, clock, bucket)
         self._seats = Seats(1, "looks at requests for access")
 
     async def start(
         self, caller: Caller, wanted: Wanted, actor: Actor, reason: Reason
     ) -> tuple[str, datetime, Made]:
         """Begin one: its id, and when it is to be answered. Raises InvalidRequest, NotAllowed."""
-        _may(caller)
-        _check(wanted, reason)
+        may(caller)
+        check(wanted, reason)
         now = self._clock.now()
         received = wanted.received_at or now
         if received > now:
@@ -97,7 +83,7 @@ class Accesses:
             "at": now.isoformat(),
             "due": due.isoformat(),
         }
-        change = Change("access-start", stored, _lock(access), reference=False, sealed=asked)
+        change = Change("access-start", stored, lock(access) | {ACCESSES}, reference=False, sealed=asked)
         detail: dict[str, Json] = {
             **stored,
             **asked,
@@ -109,34 +95,46 @@ class Accesses:
 
         return access, due, await self._administration.make(caller, plan, actor)
 
-    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[tuple[StoredAccess, int]], Made]:
+    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[tuple[StoredAccess, int | None]], Made]:
         """Those that are open, of every controller, each with how many entries the caller's agency has yet to
-        decide. Nothing says whom they are about, or who else has entries."""
-        _may(caller)
+        decide, and those whose place it has taken; None where it has too many for one request. Nothing says
+        whom they are about, or who else has entries."""
+        may(caller)
         found = await self._store.open(OPEN)
         made = await self._administration.note(
             caller, "access-listed", {"accesses": [row.id for row in found]}, actor
         )
         with self._seats.one(caller.name):
-            return [(row, await self._undecided(caller, row)) for row in found], made
+            shares = await self._heritage.left_to(caller)
+            every = [caller, *(as_left(caller, each) for each in shares)]
+            return [(row, await self._undecided(every, row)) for row in found], made
 
-    async def _undecided(self, caller: Caller, row: StoredAccess) -> int:
+    async def _undecided(self, every: Sequence[Caller], row: StoredAccess) -> int | None:
         if not row.asked:  # erased
             return 0
-        own = await self._holdings.of(caller, row)
-        return len(own.keys() - {each.entry for each in await self._store.cleared(row.id, caller.agency)})
+        left = 0
+        for eyes in every:
+            try:
+                own = await self._holdings.of(eyes, row)
+            except TooMany:
+                return None
+            left += len(own.keys() - {each.entry for each in await self._store.cleared(row.id, eyes.agency)})
+        return left
 
-    async def draft(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> tuple[Document, Made]:
-        """The caller's own entries, each as it would be told, and how it stands. The look is an entry."""
-        _may(caller)
-        row = await self._row(access)
-        _need(reason)
-        made = await self._administration.note(
-            caller, "access-viewed", {"access": access, "reason": reason.code}, actor, words=reason.words
-        )
+    async def draft(
+        self, caller: Caller, access: str, actor: Actor, reason: Reason, in_place_of: str = ""
+    ) -> tuple[Document, Made]:
+        """The caller's own entries, or those of whose place it has taken, each as it would be told, and how it
+        stands. The look is an entry."""
+        may(caller)
+        row = await self._answers.row(access)
+        need(reason)
+        eyes = await self._heritage.eyes(caller, in_place_of)
+        detail: dict[str, Json] = {"access": access, "reason": reason.code, "in_place_of": in_place_of or None}
+        made = await self._administration.note(caller, "access-viewed", detail, actor, words=reason.words)
         with self._seats.one(caller.name):
-            scope, own = await self._scope(row), await self._holdings.of(caller, row)
-        cleared = {each.entry: each.code for each in await self._store.cleared(access, caller.agency)}
+            scope, own = await self._answers.scope(row), await self._holdings.of(eyes, row)
+        cleared = {each.entry: each.code for each in await self._store.cleared(access, eyes.agency)}
         reasons = exemptions.load()
 
         def status(entry: str) -> str:
@@ -146,17 +144,24 @@ class Accesses:
             return f"left out: {code}, {reasons[code].source}" if code else "to be told"
 
         rows = [(self._holdings.told(seen), status(seen.hit.id)) for seen in own.values()]
-        return subject.draft(scope, rows), made
+        return subject.draft(scope, rows, self._holdings.agencies()), made
 
     async def clear(
-        self, caller: Caller, access: str, entries: Sequence[str], ruling: Ruling, actor: Actor
+        self,
+        caller: Caller,
+        access: str,
+        entries: Sequence[str],
+        ruling: Ruling,
+        actor: Actor,
+        in_place_of: str = "",
     ) -> tuple[int, Made]:
         """Decide that these of the caller's entries are told, or left out; without any, all not decided yet.
+        `in_place_of` is an agency whose place it has taken.
 
         How many. May be decided again until the answer is given. Raises InvalidRequest, NotAllowed.
         """
         named(actor)
-        _may(caller)
+        may(caller)
         check_ruling(ruling)
         if len(entries) > MOST_CLEARED:
             raise InvalidRequest("entries", f"more than {MOST_CLEARED} at once")
@@ -164,90 +169,39 @@ class Accesses:
 
         async def plan() -> Plan:
             policy = (await self._facts.read(Asked((), caller.name, ()))).policy
-            row = await self._row(access)
+            row = await self._answers.row(access)
             if row.issued_at is not None:
                 raise InvalidRequest("access_id", "was answered already; begin another")
-            own = await self._holdings.of(caller, row)
-            chosen = list(dict.fromkeys(entries)) or await self._left(caller, access, own)
+            eyes = await self._heritage.eyes(caller, in_place_of)
+            own = await self._holdings.of(eyes, row)
+            chosen = list(dict.fromkeys(entries)) or await self._left(eyes, access, own)
             counted[:] = [len(chosen)]
-            await self._holdings.check(caller, chosen, own, ruling.code)
+            await self._holdings.check(eyes, chosen, own, ruling.code)
             now = self._clock.now()
             stored: dict[str, Json] = {
                 "id": access,
                 "access": access,
-                "agency": caller.agency,
+                "agency": eyes.agency,
                 "entries": [*chosen],
                 "code": ruling.code,
                 "at": now.isoformat(),
             }
-            change = Change("access-clearing", stored, _lock(access), reference=False)
+            change = Change("access-clearing", stored, lock(access), reference=False)
             detail: dict[str, Json] = {**stored, "by": {"id": actor.id, "role": actor.role, "name": actor.name}}
+            detail["in_place_of"] = in_place_of or None
             words = "\n".join(part for part in (ruling.words, ruling.opinion) if part)
-            return Plan("access-cleared", detail, change, Reads(policy, _lock(access)), words)
+            return Plan("access-cleared", detail, change, Reads(policy, lock(access)), words)
 
         made = await self._administration.make(caller, plan, actor)
         return counted[0], made
 
+    async def preview(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> tuple[Stands, Made]:
+        """As `Answers.preview`."""
+        return await self._answers.preview(caller, access, actor, reason)
+
     async def issue(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> tuple[Document, Made]:
-        """The answer: what every controller concerned has cleared. From the first time on nothing more is.
-
-        Only whoever began it, and auditors. Raises InvalidRequest, NotAllowed, AuditUnavailable.
-        """
-        begun = self._clock.loop_time()
-        _may(caller)
-        _need(reason)
-        row = await self._row(access)
-        if caller.function is not Function.AUDITOR and row.agency != caller.agency:
-            raise NotAllowed(_NONE)
-        scope = await self._scope(row)
-        made = await self._close(caller, access, actor, reason)
-        whose: dict[str, set[str]] = {}
-        for entry, agency in await self._store.told(access):
-            whose.setdefault(entry, set()).add(agency)
-        told = [each for entry in whose if (each := await self._cleared(entry, whose[entry])) is not None]
-        document = subject.answer(scope, told)
-        buckets = max(1, math.ceil((self._clock.loop_time() - begun) / self._bucket))
-        await self._clock.until(begun + buckets * self._bucket)
-        return document, made
-
-    async def _close(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> Made:
-        async def plan() -> Plan:
-            policy = (await self._facts.read(Asked((), caller.name, ()))).policy
-            row = await self._row(access)
-            detail: dict[str, Json] = {"access": access, "reason": reason.code}
-            if row.issued_at is not None:
-                return Plan("access-answer-viewed", detail, None, words=reason.words)
-            stored = {**detail, "id": access, "at": self._clock.now().isoformat()}
-            change = Change("access-issue", stored, _lock(access), reference=False)
-            return Plan("access-answered", detail, change, Reads(policy, _lock(access)), reason.words)
-
-        return await self._administration.make(caller, plan, actor)
-
-    async def _row(self, access: str) -> StoredAccess:
-        row = await self._store.by_id(access)
-        if row is None or not row.asked:
-            raise NotAllowed(_NONE)
-        return row
-
-    async def _scope(self, row: StoredAccess) -> Scope:
-        own, *earlier = await self._searches.reach(row.log)
-        size = row.index + 1
-        for done, end, log in ((own.done, size, own.log), *((p.done, p.size, p.log) for p in earlier)):
-            if done < end:
-                raise AuditUnavailable(
-                    f"the search index reaches {done} of {end} entries of {log}; try again in a moment"
-                )
-        root = await self._log.root(size, row.log)
-        asked: Any = row.asked
-        return Scope(
-            row.log,
-            size,
-            root.hex(),
-            tuple((page.log, page.size) for page in earlier),
-            when(asked["since"]),
-            when(asked["until"]),
-            asked["deceased"],
-        )
+        """As `Answers.issue`."""
+        return await self._answers.issue(caller, access, actor, reason)
 
     async def _left(self, caller: Caller, access: str, own: dict[str, Seen]) -> list[str]:
         done = {each.entry for each in await self._store.cleared(access, caller.agency)}
@@ -255,39 +209,3 @@ class Accesses:
         if not left:
             raise InvalidRequest("entries", "nothing of yours is left to decide")
         return left
-
-    async def _cleared(self, entry: str, by: set[str]) -> Told | None:
-        """What is told of an entry; None where an agency that is party to it has not cleared it."""
-        try:
-            hit = await self._searches.entry(entry)
-        except KeyError:
-            return None
-        concerned = {agency for agency in (hit.requester, hit.provider) if agency}
-        if not concerned or not concerned <= by or not hit.full:
-            return None  # not cleared by all, or erased since
-        # What its requester has given up is nobody's to tell.
-        view = hit.views.get("requester") if hit.requester else None
-        opened = canonical.decode_object(view) if view else None
-        return subject.told(entry, hit.index, hit.at, opened, hit.full, self._holdings.names(), law.load())
-
-
-def _may(caller: Caller) -> None:
-    if caller.function is Function.OPERATOR:
-        raise NotAllowed("operators run the broker; controllers answer requests for access")
-
-
-def _need(reason: Reason) -> None:
-    if not reason.code:
-        raise InvalidRequest("reason.code", "say why")
-
-
-def _check(wanted: Wanted, reason: Reason) -> None:
-    _need(reason)
-    if not 1 <= len(wanted.subjects) <= MOST_SUBJECTS:
-        raise InvalidRequest("subjects", f"1 to {MOST_SUBJECTS} identifiers of the one person")
-    if wanted.since and wanted.until and wanted.until <= wanted.since:
-        raise InvalidRequest("until", "is not after since")
-
-
-def _lock(access: str) -> frozenset[str | bytes]:
-    return frozenset({f"access:{access}"})

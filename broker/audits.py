@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from broker.administration import Administration
+from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Receipt
 from broker.errors import InvalidRequest, NotAllowed, NotTimestamped, NotWitnessed
+from broker.heritage import Heritage, district_of
 from broker.ports import Clock, LogView, TimeStamps, Witnesses
 
 WITNESSED_WITHIN = 5.0  # seconds: witnesses cosign about once in one
@@ -34,12 +36,14 @@ class Audits:
         clock: Clock,
         witnesses: Witnesses | None = None,
         timestamps: TimeStamps | None = None,
+        heritage: Heritage | None = None,
     ) -> None:
         self._administration = administration
         self._log = log
         self._clock = clock
         self._witnesses = witnesses
         self._timestamps = timestamps
+        self._heritage = heritage
 
     async def at(self, index: int, log: str = "") -> str:
         """The id of the entry at a place of a log, from 0: every entry's bytes are anybody's to read.
@@ -63,18 +67,15 @@ class Audits:
         self, caller: Caller, event_id: str, actor: Actor, reason: Reason, *, archived: bool = False
     ) -> Opened:
         """The same with the caller's view opened. Somebody looked: that is committed before it is shown."""
-        audience = await self.audience(caller, event_id)
+        audience, old = await self._whose(caller, event_id)
         if not reason.code:
             raise InvalidRequest("reason.code", "say why this entry is opened")
         if not archived:
             await self._read(event_id, audience, archived)  # what cannot be shown is not looked at
-        await self._administration.note(
-            caller,
-            "entry-viewed",
-            {"entry": event_id, "audience": audience, "reason": reason.code},
-            actor,
-            words=reason.words,
-        )
+        detail: dict[str, Json] = {"entry": event_id, "audience": audience, "reason": reason.code}
+        if old:
+            detail["in_place_of"] = old
+        await self._administration.note(caller, "entry-viewed", detail, actor, words=reason.words)
         return Opened(await self._read(event_id, audience, archived), audience)
 
     async def witnessed(self, opened: Opened, within: float = WITNESSED_WITHIN) -> Opened:
@@ -104,16 +105,25 @@ class Audits:
 
     async def audience(self, caller: Caller, event_id: str) -> str:
         """Whose view of an entry the caller may see: requester, provider or full. Raises NotAllowed."""
+        return (await self._whose(caller, event_id))[0]
+
+    async def _whose(self, caller: Caller, event_id: str) -> tuple[str, str]:
+        """The same, and in whose place."""
         try:
             requester, provider = await self._log.parties(event_id)
         except KeyError as e:
             raise NotAllowed(_NONE) from e
         if caller.function is Function.AUDITOR:
-            return "full"
+            return "full", ""
         if caller.function is Function.PARTNER and caller.agency == requester:
-            return "requester"
+            return "requester", ""
         if caller.function is Function.PARTNER and caller.agency == provider:
-            return "provider"
+            return "provider", ""
+        for share in await self._heritage.left_to(caller) if self._heritage else ():
+            if share.of in (requester, provider):
+                _, full = await self._log.receipt(event_id, "full")
+                if district_of(full) not in share.but:
+                    return ("requester" if share.of == requester else "provider"), share.of
         raise NotAllowed(_NONE)
 
     async def _read(self, event_id: str, audience: str, archived: bool) -> Receipt:

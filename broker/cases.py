@@ -50,8 +50,11 @@ class AccessStore(Protocol):
     async def cleared(self, access: str, agency: str) -> list[StoredClearing]:
         """What one controller has decided."""
 
-    async def told(self, access: str) -> list[tuple[str, str]]:
-        """Entry and agency of everything that some controller lets be told."""
+    async def rulings(self, access: str) -> list[StoredClearing]:
+        """What every controller has decided."""
+
+    async def told(self, access: str) -> list[str]:
+        """The entries that the answer held when it was first given: fixed from then on."""
 
 
 class StoredBreach(Struct, frozen=True):

@@ -6,15 +6,18 @@ without its reasons, and one that the regime of the entry does not have.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker import law
 from broker.cases import StoredAccess
 from broker.core import canonical
+from broker.core.canonical import Json
+from broker.core.directory import Agency
 from broker.core.model import Caller, Function, SubjectRef
 from broker.core.reports import subject
 from broker.core.reports.document import MOST
@@ -24,6 +27,10 @@ from broker.errors import InvalidRequest, NotAllowed
 from broker.law import exemptions
 from broker.ports import ReferenceSource
 from broker.searches import Searches, Seen
+
+
+class TooMany(InvalidRequest):
+    """One agency has more entries about a person than one request for access takes."""
 
 
 class Ruling(Struct, frozen=True):
@@ -47,7 +54,7 @@ class Holdings:
     async def of(self, caller: Caller, row: StoredAccess) -> dict[str, Seen]:
         """The caller's agency's entries, by id, as a partner of it would find them."""
         asked: Any = row.asked
-        as_party = Caller(caller.agency, caller.system, Function.PARTNER, caller.key_digest)
+        as_party = replace(caller, function=Function.PARTNER)
         found: dict[str, Seen] = {}
         times = when(asked["since"]), when(asked["until"])
 
@@ -58,7 +65,7 @@ class Holdings:
                     continue
                 found[seen.hit.id] = seen
                 if len(found) > MOST:
-                    raise InvalidRequest("access_id", f"over {MOST} entries: begin one for a shorter time")
+                    raise TooMany("access_id", f"over {MOST} entries: begin one for a shorter time")
 
         for each in asked["subjects"]:
             await find(Question((), SubjectRef(**each), *times))
@@ -72,11 +79,20 @@ class Holdings:
         hit, view = seen.hit, seen.hit.views.get("requester")
         opened = canonical.decode_object(view) if view else None
         # The entry's own time: the full view may have another, which the requester must not learn.
-        return subject.told(hit.id, hit.index, hit.at, opened, hit.full, self.names(), law.load())
+        times = hit.id, hit.index, hit.at
+        overridden = self.overridden(hit.full)
+        return subject.told(*times, opened, hit.full, self.agencies(), law.load(), overridden=overridden)
 
-    def names(self) -> dict[str, str]:
-        """Agencies by id, as people know them."""
-        return {each.id: each.name for each in self._reference.current.agencies.values()}
+    def agencies(self) -> Mapping[str, Agency]:
+        """The directory, by id."""
+        return self._reference.current.agencies
+
+    def overridden(self, full: Mapping[str, Json]) -> bool:
+        """Whether an emergency override was used, and may be told. Under neither confirm nor deny the
+        requester, who may read the answer, must not learn that there was anything to go past; what cannot be
+        told any more is not told."""
+        agreement = self._reference.current.agreements.get(str(full.get("agreement") or "").partition("/")[0])
+        return bool(full.get("override")) and agreement is not None and not agreement.ncnd
 
     async def check(self, caller: Caller, chosen: Sequence[str], own: dict[str, Seen], code: str) -> None:
         """That these are the caller's, and that the exemption, if there is one, is open to them."""

@@ -1,19 +1,21 @@
 """Use cases of complaints (DPA 2018 s.164A): recorded, acknowledged, closed; each step an entry.
 
-A controller's own: its systems record them, its named people act, and nobody else sees them but auditors.
+A controller's own: its systems record them, its named people act, and nobody else sees them but auditors, and
+who has taken its place.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from broker.administration import Administration, Made, Plan
+from broker.administration import Administration, Made, Plan, subject_detail
 from broker.cases import ComplaintStore, StoredComplaint
 from broker.core.canonical import Json
-from broker.core.model import Actor, Caller, Function
+from broker.core.model import Actor, Caller, Function, SubjectRef
 from broker.core.reports.complaints import OUTCOMES
 from broker.core.reports.times import COMPLAINT
 from broker.errors import InvalidRequest, NotAllowed
+from broker.heritage import Heritage
 from broker.ids import entry_id
 from broker.ports import Asked, Change, Clock, FactsSource, Reads
 from broker.registry import require
@@ -26,17 +28,30 @@ class Complaints:
     """Complaints to controllers."""
 
     def __init__(
-        self, administration: Administration, store: ComplaintStore, facts: FactsSource, clock: Clock
+        self,
+        administration: Administration,
+        store: ComplaintStore,
+        facts: FactsSource,
+        clock: Clock,
+        heritage: Heritage,
     ) -> None:
+        self._heritage = heritage
         self._administration = administration
         self._store = store
         self._facts = facts
         self._clock = clock
 
     async def add(
-        self, caller: Caller, reference: str, received_at: datetime | None, words: str, actor: Actor
+        self,
+        caller: Caller,
+        reference: str,
+        received_at: datetime | None,
+        words: str,
+        actor: Actor,
+        person: SubjectRef | None = None,
     ) -> tuple[str, datetime, Made]:
-        """Record one: its id, and by when it is to be acknowledged."""
+        """Record one: its id, and by when it is to be acknowledged. While it is open, the agency erases nothing
+        about this person; where nobody is named, about nobody."""
         require(caller, Function.PARTNER)
         now = self._clock.now()
         received = received_at or now
@@ -50,10 +65,12 @@ class Complaints:
             "due": due.isoformat(),
         }
         sealed: dict[str, Json] = {"reference": reference}
-        change = Change("complaint", stored, _lock(complaint), reference=False, sealed=sealed)
+        writes = lock_of(complaint) | {complaints_key(caller.agency)}
+        change = Change("complaint", stored, writes, reference=False, sealed=sealed, subject=person)
+        about = {"subject": subject_detail(person)} if person is not None else {}
 
         async def plan() -> Plan:
-            return Plan("complaint-received", {**stored, **sealed}, change, words=words, id=complaint)
+            return Plan("complaint-received", {**stored, **sealed, **about}, change, words=words, id=complaint)
 
         return complaint, due, await self._administration.make(caller, plan, actor)
 
@@ -88,9 +105,11 @@ class Complaints:
         return await self._administration.make(caller, plan, actor)
 
     async def listed(self, caller: Caller, actor: Actor) -> tuple[list[StoredComplaint], Made]:
-        """The caller's agency's, newest first. The look is an entry."""
+        """The caller's agency's and theirs whose place it has taken, newest first. The look is an entry."""
         require(caller, Function.PARTNER)
-        found = [*await self._store.of(caller.agency, None, None, LISTED)]
+        whose = sorted(await self._whose(caller))
+        every = [row for agency in whose for row in await self._store.of(agency, None, None, LISTED)]
+        found = sorted(every, key=lambda row: row.received_at, reverse=True)[:LISTED]
         made = await self._administration.note(
             caller, "complaints-viewed", {"complaints": [row.id for row in found]}, actor
         )
@@ -99,8 +118,8 @@ class Complaints:
     def _step(self, row: StoredComplaint, event: str, more: dict[str, Json], words: str, policy: int) -> Plan:
         now = self._clock.now().isoformat()
         stored: dict[str, Json] = {"id": row.id, "complaint": row.id, "at": now, **more}
-        change = Change(event, stored, _lock(row.id), reference=False)
-        return Plan(event, stored, change, Reads(policy, _lock(row.id)), words)
+        change = Change(event, stored, lock_of(row.id), reference=False)
+        return Plan(event, stored, change, Reads(policy, lock_of(row.id)), words)
 
     async def _policy(self, caller: Caller) -> int:
         """Read before the row is, so that whatever moves after it is seen."""
@@ -109,10 +128,20 @@ class Complaints:
     async def _own(self, caller: Caller, complaint: str) -> StoredComplaint:
         require(caller, Function.PARTNER)
         row = await self._store.by_id(complaint)
-        if row is None or row.agency != caller.agency:
+        if row is None or row.agency not in await self._whose(caller):
             raise NotAllowed(_NONE)
         return row
 
+    async def _whose(self, caller: Caller) -> frozenset[str]:
+        """Whoever takes a controller's place answers its complaints: of several any, and the first counts."""
+        return frozenset({caller.agency, *(each.of for each in await self._heritage.left_to(caller))})
 
-def _lock(complaint: str) -> frozenset[str | bytes]:
+
+def complaints_key(agency: str) -> str:
+    """Key of the complaints to an agency."""
+    return f"complaints:{agency}"
+
+
+def lock_of(complaint: str) -> frozenset[str | bytes]:
+    """What each step of a complaint reads and writes."""
     return frozenset({f"complaint:{complaint}"})

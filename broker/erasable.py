@@ -7,14 +7,19 @@ agency that could find by another would learn whose it is. Refuses to look while
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.core import canonical
+from broker.core.canonical import Json
 from broker.core.model import Caller, SubjectRef
 from broker.core.receipt import Audience
+from broker.core.recorded import is_decision
 from broker.core.searchterms import person, terms_of
 from broker.errors import IndexBehind, NotAllowed
+from broker.heritage import district_of
 from broker.holds import Holds
 from broker.keeping import Keeping
 from broker.ports import Clock, Hit, Hits, LogSearch
@@ -47,13 +52,18 @@ class Erasable(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """What may be erased now. `words` are of those entries whose words the caller's own people wrote."""
+    """What may be erased now. `words` are of those entries whose words the caller's own people wrote, `worded`
+    those that have any. `askers` are who asked for a record in them on the caller's side, `about` the
+    identifiers that they are about."""
 
     entries: tuple[str, ...]
     words: tuple[str, ...]
     directives: tuple[str, ...]
     rulings: frozenset[tuple[str, str]]
     erasable: Erasable
+    worded: frozenset[str] = frozenset()
+    askers: frozenset[str] = frozenset()
+    about: frozenset[SubjectRef] = frozenset()
 
 
 class Finder:
@@ -69,22 +79,24 @@ class Finder:
         """What the caller's agency may erase now. Raises NotAllowed, IndexBehind, AuditUnavailable."""
         own = await self._holds.own(caller)
         if isinstance(what, SubjectRef):
-            return await self._sorted(await self._about(own, what), own, what)
-        found = await self._sorted([await self._by_id(own, each) for each in what], own, None)
+            return await self._sorted(await self._about(caller, own, what), own, what)
+        but = await self._holds.left_to_others(caller)
+        found = await self._sorted([await self._by_id(own, but, each) for each in what], own, None)
         if not words_only:
             return found
         only = Erasable(0, found.erasable.words, 0, found.erasable.held, found.erasable.waiting, 0)
-        return Found((), found.words, (), frozenset(), only)
+        return replace(found, entries=(), directives=(), rulings=frozenset(), erasable=only)
 
-    async def _about(self, own: frozenset[str], subject: SubjectRef) -> list[Hit]:
+    async def _about(self, caller: Caller, own: frozenset[str], subject: SubjectRef) -> list[Hit]:
         """All that these agencies are party to, and find by this identifier, in every half-year's log."""
         await self._whole()
+        but = await self._holds.left_to_others(caller)
         asked, log, beyond, hits = frozenset({person(subject)}), "", -1, list[Hit]()
         while True:
             page = await self._index.find(
                 asked, beyond, _PAGE, newest_first=False, since=None, until=None, log=log
             )
-            hits += [hit for hit in page.found if _is_own(hit, own, asked)]
+            hits += [hit for hit in page.found if _is_own(hit, own, asked) and not _of_others(hit, but)]
             log = page.log  # should it be rotated meanwhile, the next page is of the same
             if len(page.found) == _PAGE:
                 beyond = page.found[-1].index
@@ -93,13 +105,15 @@ class Finder:
             else:
                 return hits
 
-    async def _by_id(self, own: frozenset[str], entry: str) -> Hit:
+    async def _by_id(self, own: frozenset[str], but: Mapping[str, frozenset[str]], entry: str) -> Hit:
         """An entry that one of these agencies is party to. Raises NotAllowed, in the same words for none."""
         try:
             hit = await self._index.entry(entry)
         except KeyError:
             raise NotAllowed(_NONE) from None
         if own.isdisjoint({hit.requester, hit.provider}) or Audience.FULL.value not in hit.views:
+            raise NotAllowed(_NONE)
+        if _of_others(hit, but):
             raise NotAllowed(_NONE)
         return hit
 
@@ -118,6 +132,7 @@ class Finder:
         waiting |= {hit.id for hit in hits if _recorded(hit) in standing} - held
         free = [hit for hit in hits if hit.id not in held and hit.id not in waiting]
         written = [hit for hit in free if hit.full.get("requester") in own]
+        worded = frozenset(hit.id for hit in written if hit.full.get("words"))
         others = Counter(each for hit in free for each in _named_beside(hit, own))
         return Found(
             tuple(hit.id for hit in free),
@@ -126,7 +141,7 @@ class Finder:
             frozenset(rulings),
             Erasable(
                 len(free),
-                sum(bool(hit.full.get("words")) for hit in written),
+                len(worded),
                 len(attached.directives),
                 len(held) + len(attached.held_directives),
                 len(waiting),
@@ -134,6 +149,9 @@ class Finder:
                 dict(sorted(others.items())),
                 _schemes(free, own, subject),
             ),
+            worded,
+            frozenset(_asker(hit.full) for hit in written if is_decision(hit.full)),
+            frozenset({subject}) if subject else frozenset(each for hit in free for each in _about(hit.full)),
         )
 
     async def _whole(self) -> None:
@@ -177,9 +195,31 @@ def _is_own(hit: Hit, own: frozenset[str], asked: frozenset[str]) -> bool:
     return False
 
 
+def _of_others(hit: Hit, but: Mapping[str, frozenset[str]]) -> bool:
+    """Whether it is of an agency whose place others have taken there, and of none of the caller's own."""
+    parties = {hit.requester, hit.provider} & but.keys()
+    return bool(parties) and all(district_of(hit.full) in but[each] for each in parties)
+
+
 def _named_beside(hit: Hit, own: frozenset[str]) -> set[str]:
     """The other agencies that an entry names, told of it or not."""
     return {str(each) for each in (hit.full.get("requester"), hit.full.get("provider")) if each} - own
+
+
+def _asker(full: dict[str, Json]) -> str:
+    actor = full.get("actor")
+    return str(actor.get("id", "")) if isinstance(actor, dict) else ""
+
+
+def _about(full: dict[str, Json]) -> set[SubjectRef]:
+    """The identifiers that an entry was asked by, and matched."""
+    asked, known = full.get("asked_by"), full.get("identifiers")
+    each = [asked, *(known if isinstance(known, list) else ())]
+    return {
+        SubjectRef(str(one["scheme"]), str(one["value"]))
+        for one in each
+        if isinstance(one, dict) and "scheme" in one
+    }
 
 
 def _recorded(hit: Hit) -> str:

@@ -1,4 +1,5 @@
-"""Use case of erasing one person: what a controller holds about them here ends, and every proof stays good.
+"""Erasing one person, once two people have said so: what a controller holds about them here ends, and every
+proof stays good. Who may have it done, and when it must not be, is `erasing`'s.
 
 Who may erase what: an entry has a requester and a provider, and each is the controller of its own part. A
 controller gives up its part, with the words that its people wrote and the rows of its own queues; the sealed
@@ -11,6 +12,11 @@ force, which are withdrawn first. The entry that says so names ids, and never wh
 """
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.administration import Administration, Made, Plan, named
 from broker.core.canonical import Json
@@ -26,6 +32,31 @@ from broker.registry import require
 
 EVENT = "erasure"
 MOST = 500  # entries that one entry says to be erased; more take more of them
+
+
+class Under(Struct, frozen=True):
+    """The plan that an erasure carries out: its id, all that may go by it, what the entry tells of it, and what
+    was read for it. `check` refuses what must not go now."""
+
+    plan: str
+    entries: frozenset[str]
+    directives: frozenset[str]
+    told: dict[str, Json]
+    reads: frozenset[str]
+    check: Callable[[Found], Awaitable[None]]
+
+    def narrowed(self, found: Found) -> Found:
+        """What was found and planned: what has come since stays."""
+        entries = tuple(each for each in found.entries if each in self.entries)
+        words = tuple(each for each in found.words if each in self.entries)
+        directives = tuple(each for each in found.directives if each in self.directives)
+        told = replace(
+            found.erasable,
+            entries=len(entries) if found.entries else 0,
+            words=len(found.worded.intersection(words)),
+            directives=len(directives),
+        )
+        return replace(found, entries=entries, words=words, directives=directives, erasable=told)
 
 
 class Erasures:
@@ -47,21 +78,30 @@ class Erasures:
         self, caller: Caller, what: What, actor: Actor, reason: Reason, *, words_only: bool = False
     ) -> tuple[Erasable, Made]:
         """What `erase` would do. The look is an entry, and names nobody either."""
-        _check(caller, what, reason, words_only)
+        check(caller, what, reason, words_only)
         found = await self._finder.find(caller, what, words_only)
         detail: dict[str, Json] = {"entries": len(found.entries), "reason": reason.code}
-        made = await self._administration.note(caller, "erasure-planned", detail, actor, words=reason.words)
+        made = await self._administration.note(caller, "erasure-viewed", detail, actor, words=reason.words)
         return found.erasable, made
 
     async def erase(
-        self, caller: Caller, what: What, actor: Actor, reason: Reason, *, words_only: bool = False
+        self,
+        caller: Caller,
+        what: What,
+        actor: Actor,
+        reason: Reason,
+        *,
+        words_only: bool = False,
+        under: Under | None = None,
     ) -> tuple[Erasable, tuple[Made, ...]]:
         """Erase what is about a person, or entries by id, or of those only the words that the caller's own
         people wrote; at most MOST entries for each entry that says so, of which at least one is made.
 
+        Nobody outside is served without `under`, which ends with the last of them.
+
         Raises InvalidRequest, NotAllowed, IndexBehind, AuditUnavailable.
         """
-        _check(caller, what, reason, words_only)
+        check(caller, what, reason, words_only)
         named(actor)
         done: list[Made] = []
         first: Erasable | None = None
@@ -71,15 +111,20 @@ class Erasures:
             async def plan(taken: list[Found] = taken) -> Plan:
                 policy = (await self._facts.read(Asked((), caller.name, ()))).policy
                 found = await self._finder.find(caller, what, words_only)
+                if under is not None:
+                    found = under.narrowed(found)
+                    await under.check(found)
                 taken[:] = [found]
-                return await self._plan(caller, what, found, reason, policy)
+                return await self._plan(caller, what, found, reason, policy, under)
 
             done.append(await self._administration.make(caller, plan, actor))
             first = first or taken[0].erasable
-            if len(taken[0].entries) <= MOST:
+            if _is_last(taken[0]):
                 return first, tuple(done)
 
-    async def _plan(self, caller: Caller, what: What, found: Found, reason: Reason, policy: int) -> Plan:
+    async def _plan(
+        self, caller: Caller, what: What, found: Found, reason: Reason, policy: int, under: Under | None
+    ) -> Plan:
         own, new = sorted(await self._holds.own(caller)), entry_id()
         entries, directives = found.entries[:MOST], found.directives[:MOST]
         words = [each for each in found.words if each in set(entries)] if entries else found.words
@@ -90,8 +135,12 @@ class Erasures:
             "words": [*words],
             "directives": [*directives],
         }
-        keys = frozenset({HOLDS, *(ruling_key(system, request) for system, request in found.rulings)})
-        writes = frozenset(keys - {HOLDS}) or frozenset({EVENT})
+        writes = frozenset({EVENT, *(ruling_key(system, request) for system, request in found.rulings)})
+        reads = writes - {EVENT} | {HOLDS}
+        if under is not None:
+            reads |= under.reads
+            writes |= {plan_key(under.plan)}
+            stored["plan_done"] = under.plan if _is_last(found) else None
         subject = what if isinstance(what, SubjectRef) else None
         change = Change(EVENT, stored, writes, reference=False, subject=subject)
         detail: dict[str, Json] = {
@@ -99,11 +148,22 @@ class Erasures:
             "words": [*words],
             "directives": [*directives],
             "reason": reason.code,
+            **(under.told if under is not None else {}),
         }
-        return Plan(EVENT, detail, change, Reads(policy, keys), reason.words, id=new)
+        return Plan(EVENT, detail, change, Reads(policy, reads), reason.words, id=new)
 
 
-def _check(caller: Caller, what: What, reason: Reason, words_only: bool) -> None:
+def plan_key(plan: str) -> str:
+    """Key of a plan that waits for its second person."""
+    return f"erasure-plan:{plan}"
+
+
+def _is_last(found: Found) -> bool:
+    return len(found.entries) <= MOST
+
+
+def check(caller: Caller, what: What, reason: Reason, words_only: bool) -> None:
+    """Who may have what erased, and why. Raises NotAllowed, InvalidRequest."""
     require(caller, Function.PARTNER, Function.AUDITOR)
     if not isinstance(what, SubjectRef) and not 0 < len(set(what)) == len(what) <= MOST:
         raise InvalidRequest("event_ids", f"name entries, each once and at most {MOST}")

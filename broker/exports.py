@@ -22,10 +22,12 @@ from broker.core.receipt import Audience
 from broker.core.rotation import split_origin
 from broker.core.searchterms import Question
 from broker.entryrows import SLACK, EntryRow, EntryRows, Half, Wanted
-from broker.errors import IntegrityError, InvalidRequest
+from broker.errors import IntegrityError, InvalidRequest, NotAllowed
+from broker.heritage import Heritage
 from broker.incidents import Incidents
 from broker.ports import Clock, LogView
-from broker.searches import audience_of, check, seen
+from broker.questioning import check
+from broker.searches import audience_of, seen
 from broker.seats import Seats
 
 AT_ONCE = 2  # exports of one system at a worker: a broken one may still be ending when it is resumed
@@ -87,12 +89,14 @@ class Exports:
         entries: EntryRows,
         incidents: Incidents,
         clock: Clock,
+        heritage: Heritage | None = None,
     ) -> None:
         self._administration = administration
         self._incidents = incidents
         self._log = log
         self._entries = entries
         self._clock = clock
+        self._heritage = heritage
         self._seats = Seats(AT_ONCE, "exports")
 
     async def export(
@@ -106,6 +110,7 @@ class Exports:
         form: str = "",
         resumes: str = "",
         archived: bool = False,
+        in_place_of: str = "",
     ) -> AsyncIterator[Head | Part]:
         """The head, then every row in the log's order, a part at a time. `archived` says that the caller has
         the entries that are kept in an export alone.
@@ -118,14 +123,22 @@ class Exports:
         halves = await self._entries.halves()
         own = _named(halves, within.log)
         _fits(within, own)
+        eyes = await self._eyes(caller, in_place_of)
         with self._seats.one(caller.name):
-            noted = await self._note(caller, question, within, actor, reason, form, resumes)
+            noted = await self._note(caller, question, within, actor, reason, form, resumes, in_place_of)
             head = await self._head(caller, question, replace(within, log=own.origin), noted, halves)
             # By what was said before the range ends: the same range is the same export whenever it is made.
-            question = await self._incidents.widened(caller, question, own.origin, head.range.before)
+            question = await self._incidents.widened(eyes, question, own.origin, head.range.before)
             yield replace(head, incidents=question.incidents)
-            async for part in self._parts(caller, question, head, archived):
+            async for part in self._parts(eyes, question, head, archived):
                 yield part
+
+    async def _eyes(self, caller: Caller, in_place_of: str) -> Caller:
+        if not in_place_of:
+            return caller
+        if self._heritage is None:
+            raise NotAllowed("nobody reads in another's place here")
+        return await self._heritage.eyes(caller, in_place_of)
 
     async def _note(
         self,
@@ -136,6 +149,7 @@ class Exports:
         reason: Reason,
         form: str,
         resumes: str,
+        in_place_of: str,
     ) -> Made:
         detail: dict[str, Json] = {
             "facts": [f"{kind} {value}" for kind, value in question.facts],
@@ -148,6 +162,7 @@ class Exports:
             "log": within.log or None,
             "format": form or None,
             "resumes": resumes or None,
+            "in_place_of": in_place_of or None,
             "reason": reason.code,
         }
         return await self._administration.note(caller, "log-exported", detail, actor, words=reason.words)

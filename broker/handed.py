@@ -9,20 +9,26 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import replace
+
+from broker.case import Case
 from broker.core.canonical import Json
 from broker.core.model import (
     Actor,
     Assurance,
+    Decision,
     Outcome,
     Override,
     Place,
     Reason,
+    Refused,
     Request,
     SubjectRef,
     Traits,
 )
-from broker.drafts import Case
 from broker.ports import Answer, ProviderFailed, Queued
+
+NO_AGREEMENT = "agreement.in-force"
 
 
 def handed(case: Case, answer: Answer | None) -> Queued | None:
@@ -33,6 +39,22 @@ def handed(case: Case, answer: Answer | None) -> Queued | None:
     if decision.override and answer is not None and not isinstance(answer, ProviderFailed):
         return _overridden(case)
     return None
+
+
+def told_it_waits(decision: Decision, referral: str, provider: str) -> Decision:
+    """The decision on a request that repeats one which waits for a human of the provider (`referral`, empty
+    where none does): refused as before, in words that say so. Only for want of an agreement, where nothing is
+    said of anybody."""
+    refused = decision.refused
+    if not referral or refused is None or decision.rules[-1].rule != NO_AGREEMENT:
+        return decision
+    waits = Refused(
+        refused.code,
+        f"{refused.message} A named human of {provider} is to judge this request, and has not yet.",
+        "Ask again when they have, under a new request id with the first one as retry_of; in an emergency, "
+        f"telephone {provider}.",
+    )
+    return replace(decision, refused=waits)
 
 
 def referred(case: Case) -> Queued:

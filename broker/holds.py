@@ -14,6 +14,7 @@ from broker.administration import Administration, Made, Plan, named, subject_det
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.core.searchterms import person, term
+from broker.core.succession import shares
 from broker.errors import InvalidRequest, NotAllowed
 from broker.keeping import HOLDS, Hold, Keeping
 from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSource
@@ -125,6 +126,13 @@ class Holds:
         """The caller's agency, and those whose place it has taken: what was theirs is its to answer for."""
         reference = await self._reference.refresh()
         return reference.forebears(caller.agency, self._clock.now()) | {caller.agency}
+
+    async def left_to_others(self, caller: Caller) -> dict[str, frozenset[str]]:
+        """By agency whose place the caller's has taken: the districts that others of its successors took over.
+        The caller's own has none."""
+        reference = await self._reference.refresh()
+        found = shares(reference.agencies, caller.agency, self._clock.now())
+        return {each.of: each.but for each in found}
 
     def _sees(self, caller: Caller, own: frozenset[str], hold: Hold) -> bool:
         """An auditor's hold covers more than its agency's own, so a partner's system is not enough for it."""

@@ -6,7 +6,7 @@ Owns that a report reads through the search and nothing else, and what stood bef
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
 
 from msgspec import Struct
@@ -15,12 +15,15 @@ from broker.administration import Made
 from broker.cases import StoredBreach
 from broker.core import canonical
 from broker.core.checkpoint import Checkpoint
-from broker.core.model import Caller, Function
+from broker.core.directory import Agency
+from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Audience
 from broker.core.reports.line import Line, line
 from broker.core.reports.snooping import Signs
-from broker.core.reports.times import shown
+from broker.core.reports.times import in_words
 from broker.core.searchterms import Question
+from broker.errors import AuditUnavailable
+from broker.gone import missing
 from broker.ports import Hit
 from broker.searches import PAGE, Page, Searches, Seen
 
@@ -46,6 +49,21 @@ class Wanted(Struct, frozen=True):
     signs: Signs | None = None
 
 
+class By(Struct, frozen=True):
+    """Who makes a report and why, as they said; and the directory that names agencies. `caller` is who they
+    are, also where they read in another's place."""
+
+    caller: Caller
+    actor: Actor
+    reason: Reason
+    agencies: Mapping[str, Agency]
+
+    def name(self, agency: str) -> str:
+        """An agency as people know it, with its id."""
+        known = self.agencies.get(agency)
+        return f"{known.name} ({agency})" if known else agency
+
+
 class Progress:
     """How far a report is: entries looked through, of those before it in the logs that it has come to. One
     report writes it."""
@@ -65,6 +83,7 @@ class Look:
         made: Made,
         breach: StoredBreach | None,
         progress: Progress,
+        by: By,
     ) -> None:
         self.caller = caller
         self.wanted = wanted
@@ -72,6 +91,8 @@ class Look:
         self._searches = searches
         self._made = made
         self._progress = progress
+        self.by = by
+        self._times = wanted.since, wanted.until
         progress.of = made.receipt.index
         self._reach = _Reach(made.log, made.receipt.index)
 
@@ -82,6 +103,7 @@ class Look:
         wanted = self.wanted
         facts = (("agency", wanted.agency),) if wanted.agency else ()
         asked = question or Question(facts, None, wanted.since, wanted.until)
+        self._times = asked.since, asked.until
         read = 0
         before = self._made.log, self._made.receipt.index
         async for seen in self._searches.every(caller or self.caller, asked, *before, self._reach.page):
@@ -93,19 +115,12 @@ class Look:
 
     async def facts(self, *, whose: bool = True) -> tuple[tuple[str, str], ...]:
         """Which log, up to which checkpoint, how far the index reached, and through whose eyes."""
-        receipt, wanted = self._made.receipt, self.wanted
+        receipt = self._made.receipt
         note = Checkpoint.parse(receipt.checkpoint.partition(b"\n\n")[0].decode() + "\n")
         for page in await self._searches.reach(self._made.log):
             self._reach.page(page)
         reach, held = self._reach, self._reach.held[self._made.log]
-        since = shown(wanted.since) if wanted.since else "the beginning of the log"
-        until = shown(wanted.until) if wanted.until else "this report"
-        eyes = "an auditor, all entries"
-        if self.caller.function is Function.PARTNER:
-            eyes = f"{self.caller.agency}, what it is party to, in its own view"
-        elif wanted.agency:
-            eyes = f"{eyes} of {wanted.agency}"
-        told = (
+        logs = (
             ("Log", note.origin),
             ("Checkpoint", f"{note.size} entries, root {note.root.hex()}"),
             ("Index", f"{held} of the {receipt.index} entries before this report: {reach.told(note.origin)}"),
@@ -114,9 +129,44 @@ class Look:
                 for log, size in reach.before.items()
                 if log != note.origin
             ),
-            ("Time", f"from {since} to {until}"),
         )
-        return (*told, ("Read as", eyes)) if whose else told
+        if not whose:  # for publication: nothing of who asked for it, and no count of what somebody erased
+            return (("Time", self.period()), *logs)
+        eyes = self.caller, self.by.caller
+        gone = await missing(self._searches, self._made.log, receipt.index, eyes, self._times)
+        return (*self._asked(), *logs, *gone)
+
+    def check_whole(self) -> None:
+        """Raises AuditUnavailable where the index held less than all: what is counted once is counted whole."""
+        if short := [log for log in self._reach.before if self._reach.short(log)]:
+            raise AuditUnavailable(
+                f"the search index does not hold all of {short[0]} yet; try again in a moment"
+            )
+
+    def _asked(self) -> Iterator[tuple[str, str]]:
+        """What it is of, whatever it was narrowed by, and for whom."""
+        wanted, by, caller = self.wanted, self.by, self.caller
+        yield "Time", self.period()
+        if caller.function is Function.PARTNER:
+            yield "Read as", f"{by.name(caller.agency)}: what it is party to, in its own view"
+        else:
+            of = f", of {by.name(wanted.agency)} alone" if wanted.agency else ""
+            yield "Read as", f"an auditor: all entries{of}"
+        for head, narrowed in (
+            ("Only of the system", wanted.system),
+            ("Only under the agreement", wanted.agreement),
+            ("Only by the key", wanted.key_digest),
+        ):
+            if narrowed:
+                yield head, narrowed
+        yield "Made by", f"{by.actor.id} ({by.actor.role}) of {by.name(by.caller.agency)}"
+        yield "Made for", by.reason.code
+
+    def period(self) -> str:
+        """The time that it is of, in words."""
+        since, until = self.wanted.since, self.wanted.until
+        begins = in_words(since) if since else "the beginning of the log"
+        return f"from {begins} to {f'before {in_words(until)}' if until else 'this report'}"
 
 
 class _Reach:
@@ -138,9 +188,13 @@ class _Reach:
         newer = sum(self.before[log] for log in logs[: logs.index(hit.log)])
         return newer + self.before[hit.log] - hit.index, sum(self.before.values())
 
+    def short(self, log: str) -> int:
+        """How many entries of a log the index did not hold."""
+        return self.before[log] - self.held[log]
+
     def told(self, log: str) -> str:
         """Whether the index held all of a log, in words."""
-        missing = self.before[log] - self.held[log]
+        missing = self.short(log)
         return "all of them" if not missing else f"{missing} are not in the index yet, and so not in here"
 
 

@@ -33,6 +33,7 @@ PAGE = 200
 # Decisions made between two looks at whether somebody waits for a record.
 STEP = 8
 _DIRECTIVE = "directive "
+_VIEWS = "what the entry says"
 
 
 class Verdict(StrEnum):
@@ -68,6 +69,11 @@ class Replayed(Struct, frozen=True):
     erased_by: tuple[str, ...] = ()
 
     @property
+    def known(self) -> bool:
+        """Whether it can be told that this is a decision, or is none: not where its views are gone."""
+        return _VIEWS not in self.erased
+
+    @property
     def erased_directives(self) -> tuple[str, ...]:
         """The ids of directives among what was erased."""
         return tuple(each.removeprefix(_DIRECTIVE) for each in self.erased if each.startswith(_DIRECTIVE))
@@ -82,7 +88,8 @@ class Found(Struct, frozen=True):
 
 
 class Progress(Struct, frozen=True):
-    """How far a replay of the log has come: `index` is where to go on, `size` where it ends."""
+    """How far a replay of the log has come: `index` is where to go on, `size` where it ends. Entries whose
+    views are gone are among the `erased` and not the `decisions`: nobody can say any more what they were."""
 
     index: int
     size: int
@@ -198,16 +205,18 @@ class Replays:
     async def _page(self, progress: Progress, leaves: Sequence[Leaf]) -> Progress:
         pages = [opened(leaf) for leaf in leaves]
         counts: dict[Verdict, int] = dict.fromkeys(Verdict, 0)
+        unknown = 0
         found: list[Found] = []
         async for each, replayed in self._replayed(pages):
             counts[replayed.verdict] += 1
+            unknown += not replayed.known
             if replayed.verdict not in (Verdict.SAME, Verdict.NONE):
                 slim = replace(replayed, decision=None, reference=None, said=())
                 found.append(Found(each.index, each.entry, slim))
         return Progress(
             leaves[-1].index + 1,
             progress.size,
-            progress.decisions + sum(counts.values()) - counts[Verdict.NONE],
+            progress.decisions + sum(counts.values()) - counts[Verdict.NONE] - unknown,
             progress.same + counts[Verdict.SAME],
             progress.law_differs + counts[Verdict.LAW_DIFFERS],
             progress.erased + counts[Verdict.ERASED],
@@ -286,7 +295,7 @@ def _parsed(each: Opened) -> Recorded | Replayed:
     if each.full is None:
         if each.wrong:
             return Replayed(Verdict.TAMPERED, (each.wrong,))
-        return Replayed(Verdict.ERASED, erased=("the entry's views",))
+        return Replayed(Verdict.ERASED, erased=(_VIEWS,))
     if not is_decision(each.full):
         return Replayed(Verdict.NONE)
     try:

@@ -21,13 +21,17 @@ from broker.core.reports.agency import Dealings
 from broker.core.reports.breach import Affected
 from broker.core.reports.complaints import Complaint, Received
 from broker.core.reports.document import MOST, Document
+from broker.core.reports.names import named
 from broker.core.reports.overrides import Review, Used
 from broker.core.reports.performance import Month, bounds
 from broker.core.reports.snooping import Names, Signs, Watched
+from broker.core.reports.times import day
 from broker.core.searchterms import Question
 from broker.desk import silent
 from broker.errors import InvalidRequest, NotAllowed
-from broker.looks import Look, Progress, Wanted
+from broker.figures import Figures
+from broker.heritage import Heritage
+from broker.looks import By, Look, Progress, Wanted
 from broker.ports import Clock, ReferenceSource
 from broker.queues import OverrideStore
 from broker.searches import Searches
@@ -49,6 +53,7 @@ class Reports:
         complaints: ComplaintStore,
         reference: ReferenceSource,
         clock: Clock,
+        figures: Figures,
         seconds: Callable[[], tuple[tuple[str, str], ...]],
     ) -> None:
         self._administration = administration
@@ -58,6 +63,8 @@ class Reports:
         self._complaints = complaints
         self._reference = reference
         self._clock = clock
+        self._figures = figures
+        self._heritage = Heritage(reference, clock)
         self._seconds = seconds
         self._seats = Seats(1, "reports")
         self._kinds: dict[str, Callable[[Look], Awaitable[Document]]] = {
@@ -81,35 +88,51 @@ class Reports:
 
         Raises InvalidRequest, NotAllowed, AuditUnavailable.
         """
-        wanted = self._checked(caller, wanted, reason)
+        own = frozenset({caller.agency, *(each.of for each in await self._heritage.left_to(caller))})
+        wanted = self._checked(caller, wanted, reason, own)
+        eyes = caller
+        if caller.function is Function.PARTNER:
+            eyes = await self._heritage.eyes(caller, wanted.agency)
         breach = await self._own_breach(caller, wanted.breach) if wanted.breach else None
         with self._seats.one(caller.name):
             made = await self._administration.note(
                 caller, "report-made", _detail(wanted, reason), actor, words=reason.words
             )
             await self._reference.refresh()
-            look = Look(self._searches, caller, wanted, made, breach, progress or Progress())
-            return await self._kinds[wanted.report](look), made
+            reference = self._reference.current
+            by = By(caller, actor, reason, reference.agencies)
+            look = Look(self._searches, eyes, wanted, made, breach, progress or Progress(), by)
+            document = await self._kinds[wanted.report](look)
+            titled = replace(document, title=_titled(document, by, wanted))
+            return named(titled, reference.agencies, reference.law), made
 
     async def breaches(self, caller: Caller, actor: Actor) -> tuple[list[StoredBreach], Made]:
         """Suspected breaches that a review began: the caller's agency's, for auditors everybody's."""
         if caller.function is Function.OPERATOR:
             raise NotAllowed("operators run the broker; the controllers concerned see breaches")
-        agency = "" if caller.function is Function.AUDITOR else caller.agency
-        listed = await self._breaches.of(agency, LISTED)
-        found = [row for row in listed if await self._may_see(caller, row)]
+        whose = [""] if caller.function is Function.AUDITOR else [caller.agency]
+        whose += [each.of for each in await self._heritage.left_to(caller)]
+        listed = {row.id: row for agency in whose for row in await self._breaches.of(agency, LISTED)}
+        newest = sorted(listed.values(), key=lambda row: row.aware_at, reverse=True)[:LISTED]
+        found = [row for row in newest if await self._may_see(caller, row)]
         detail: dict[str, Json] = {"breaches": [row.id for row in found]}
         return found, await self._administration.note(caller, "breaches-viewed", detail, actor)
 
     async def _may_see(self, caller: Caller, row: StoredBreach) -> bool:
-        """Its owner, auditors, and who asked: but not where they may not learn that there was a review."""
+        """Its owner, auditors, and who asked: but not where they may not learn that there was a review. And
+        who has taken the place of one of them, there."""
         if caller.function is Function.AUDITOR or caller.agency == row.provider:
             return True
         used = await self._overrides.by_id(row.id)
+        district = used.district if used is not None else ""
+        shares = await self._heritage.left_to(caller)
+        if any(each.holds(row.provider, district) for each in shares):
+            return True
         hidden = used is None or silent(used.used, await self._reference.refresh())
-        return caller.agency == row.requester and not hidden
+        asked = caller.agency == row.requester or any(each.holds(row.requester, district) for each in shares)
+        return asked and not hidden
 
-    def _checked(self, caller: Caller, wanted: Wanted, reason: Reason) -> Wanted:
+    def _checked(self, caller: Caller, wanted: Wanted, reason: Reason, own: frozenset[str]) -> Wanted:
         if wanted.report not in NAMES:
             raise InvalidRequest("report", f"one of {', '.join(NAMES)}")
         if not reason.code:
@@ -118,14 +141,14 @@ class Reports:
             return self._month(caller, wanted)
         if caller.function is Function.OPERATOR:
             raise NotAllowed("operators make the performance report and no other; parties and auditors do")
-        if caller.function is Function.PARTNER and wanted.agency not in ("", caller.agency):
+        if caller.function is Function.PARTNER and wanted.agency not in ("", *own):
             raise NotAllowed("an agency's report is about its own side")
         if wanted.since and wanted.until and wanted.until <= wanted.since:
             raise InvalidRequest("until", "is not after since")
         if wanted.report == "breach" and not (wanted.breach or wanted.since):
             raise InvalidRequest("since", "say from when on, or which suspected breach")
         if caller.function is Function.PARTNER:
-            return replace(wanted, agency=caller.agency)
+            return replace(wanted, agency=wanted.agency or caller.agency)
         return wanted
 
     def _month(self, caller: Caller, wanted: Wanted) -> Wanted:
@@ -199,12 +222,19 @@ class Reports:
 
     async def _performance(self, look: Look) -> Document:
         since = look.wanted.since
-        month = Month(_day(since) if since else date.min, self._reference.current.law)
-        # Counts of a whole month leave, and nothing else does.
-        eyes = replace(look.caller, function=Function.AUDITOR)
-        async for each in look.lines(caller=eyes):
-            month.add(each)
-        return month.document(await look.facts(whose=False), self._seconds())
+        first = _day(since) if since else date.min
+
+        async def count() -> Document:
+            month = Month(first, self._reference.current.law)
+            # Counts of a whole month leave, and nothing else does.
+            eyes = replace(look.caller, function=Function.AUDITOR)
+            async for each in look.lines(caller=eyes):
+                month.add(each)
+            facts = await look.facts(whose=False)
+            look.check_whole()
+            return month.document(facts, self._seconds())
+
+        return await self._figures.published(look.caller, first, look.by.actor, count)
 
     async def _complained(self, look: Look) -> Document:
         wanted, received = look.wanted, Received(self._clock.now())
@@ -219,6 +249,21 @@ class Reports:
 def _named(wanted: Wanted) -> tuple[tuple[str, str], ...]:
     facts = (("system", wanted.system), ("agreement", wanted.agreement), ("agency", wanted.agency))
     return tuple((kind, value) for kind, value in facts if value)
+
+
+def _titled(document: Document, by: By, wanted: Wanted) -> str:
+    """Its title, whose it is, and of which days on a clock in the United Kingdom."""
+    whose = [by.agencies[wanted.agency].name] if wanted.agency in by.agencies else []
+    if wanted.report == "performance":  # its month is a fact of it
+        return document.title
+    days = ""
+    if wanted.since is not None:
+        last = wanted.until - timedelta(microseconds=1) if wanted.until else None
+        first = day(_day(wanted.since))
+        days = f"{first} to {day(_day(last))}" if last else f"from {first} on"
+    elif wanted.until is not None:
+        days = f"until {day(_day(wanted.until - timedelta(microseconds=1)))}"
+    return ", ".join(filter(None, (document.title, *whose, days)))
 
 
 def _detail(wanted: Wanted, reason: Reason) -> dict[str, Json]:

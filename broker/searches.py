@@ -8,19 +8,22 @@ are that they may not see: a page holds what may be seen, and where to go on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.administration import Administration, Made, subject_detail
-from broker.core import canonical, vocabulary
+from broker.core import canonical
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Audience
-from broker.core.searchterms import CALLS_REFUSED, KINDS, Question, term, terms_of, together
+from broker.core.searchterms import CALLS_REFUSED, Question, term, terms_of, together
 from broker.errors import InvalidRequest, NotAllowed
+from broker.heritage import Heritage, district_of
 from broker.incidents import Incidents
-from broker.ports import Hit, Hits, LogSearch
+from broker.ports import Hit, Hits, LogSearch, Remains
+from broker.questioning import check
 
 PAGE = 200
 _CHUNK = 200
@@ -53,13 +56,18 @@ class Page(Struct, frozen=True):
     log: str = ""
     older: str = ""
     question: Question = Question()
+    # The entry of the look itself; empty where this is more of one.
+    entry: str = ""
 
 
 class Searches:
     """Searches the log for people."""
 
-    def __init__(self, administration: Administration, index: LogSearch) -> None:
+    def __init__(
+        self, administration: Administration, index: LogSearch, heritage: Heritage | None = None
+    ) -> None:
         self._administration = administration
+        self._heritage = heritage
         self._index = index
         self.incidents = Incidents(administration, index)
         self._looks = asyncio.Semaphore(_LOOKS)
@@ -76,6 +84,7 @@ class Searches:
         wanted: int = 0,
         follow: bool = False,
         log: str = "",
+        in_place_of: str = "",
     ) -> Page:
         """The first page, newest entries first. An earlier look ended at `beyond` of `log` (empty: the current
         one).
@@ -86,15 +95,39 @@ class Searches:
         Raises InvalidRequest, NotAllowed, AuditUnavailable.
         """
         check(caller, question, reason)
+        eyes = await self.eyes(caller, in_place_of)
         begun = asyncio.get_running_loop().time()
         begins = NEWEST if beyond is None else beyond
-        noted = await self._note(caller, question, actor, reason, beyond, log, wanted or limit, follow)
+        noted = await self._note(
+            caller, question, actor, reason, beyond, log, wanted or limit, follow, "", in_place_of
+        )
         if not log:  # A search does not find itself.
             log, begins = noted.log, min(noted.receipt.index, begins)
-        question = await self.incidents.widened(caller, question)
-        page = await self._read(caller, question, limit, begins, True, log)
+        question = await self.incidents.widened(eyes, question)
+        page = await self._read(eyes, question, limit, begins, True, log)
         await _evenly(caller, begun)
-        return page
+        return replace(page, entry=noted.event_id)
+
+    async def eyes(self, caller: Caller, in_place_of: str) -> Caller:
+        """As whom a look is made in another's place: for `on`. Raises NotAllowed."""
+        if not in_place_of:
+            return caller
+        if self._heritage is None:
+            raise NotAllowed("nobody reads in another's place here")
+        return await self._heritage.eyes(caller, in_place_of)
+
+    async def stays(
+        self,
+        caller: Caller,
+        question: Question,
+        actor: Actor,
+        reason: Reason,
+        since: str,
+        in_place_of: str = "",
+    ) -> None:
+        """That somebody still looks for what comes: an entry again, which names the one that it `since` goes on
+        from. Raises AuditUnavailable: nothing more is shown then."""
+        await self._note(caller, question, actor, Reason(reason.code), None, "", 0, True, since, in_place_of)
 
     async def on(
         self,
@@ -148,6 +181,10 @@ class Searches:
     async def entry(self, entry: str) -> Hit:
         """An entry by its id, in whichever log; whoever asks owns who may see it. KeyError if there is none."""
         return await self._index.entry(entry)
+
+    async def remains(self, entries: Sequence[str]) -> dict[str, Remains]:
+        """What there is of these entries, at most some hundreds, by id."""
+        return await self._index.remains(entries)
 
     async def progress(self) -> tuple[int, int]:
         """Entries in the index, and in the log."""
@@ -214,6 +251,8 @@ class Searches:
         log: str,
         wanted: int,
         follow: bool,
+        since: str = "",
+        in_place_of: str = "",
     ) -> Made:
         detail: dict[str, Json] = {
             "facts": [f"{kind} {value}" for kind, value in question.facts],
@@ -224,6 +263,8 @@ class Searches:
             "log": log or None,
             "limit": wanted,
             "follow": follow,
+            "goes_on": since or None,
+            "in_place_of": in_place_of or None,
             "reason": reason.code,
         }
         return await self._administration.note(caller, "log-searched", detail, actor, words=reason.words)
@@ -243,31 +284,6 @@ async def _evenly(caller: Caller, begun: float) -> None:
 
 def _index(hit: Hit) -> int:
     return hit.index
-
-
-def check(caller: Caller, question: Question, reason: Reason) -> None:
-    """Who may look, for what, and why. Raises InvalidRequest, NotAllowed."""
-    if caller.function is Function.OPERATOR and ("event", CALLS_REFUSED) not in question.facts:
-        raise NotAllowed(
-            "operators run the broker and do not read what it carried; auditors and parties do. What was "
-            f"refused at the door operators find with event={CALLS_REFUSED}"
-        )
-    if not reason.code:
-        raise InvalidRequest("reason.code", "say why the log is searched")
-    for n, (kind, value) in enumerate(question.facts):
-        if kind not in KINDS:
-            raise InvalidRequest(f"facts.{n}.kind", f"one of {', '.join(KINDS)}")
-        if kind == "rule" and caller.function is Function.PARTNER:
-            raise InvalidRequest(f"facts.{n}.kind", "rule is for auditors: no party's view says which it was")
-        if not value:
-            raise InvalidRequest(f"facts.{n}.value", "is required")
-        vocabulary.check(kind, value, f"facts.{n}.value")
-    if sum(kind == "incident" for kind, _ in question.facts) > 1:
-        raise InvalidRequest(
-            "facts", "name one incident: the numbers that are said to be the same are searched too"
-        )
-    if question.since and question.until and question.until <= question.since:
-        raise InvalidRequest("until", "is not after since")
 
 
 def seen(caller: Caller, question: Question, hit: Hit) -> Seen | None:
@@ -294,6 +310,8 @@ def audience_of(caller: Caller, hit: Hit) -> Audience | None:
     if caller.function is Function.OPERATOR and hit.full.get("event") == CALLS_REFUSED:
         return Audience.FULL
     if caller.function is not Function.PARTNER:
+        return None
+    if caller.but and district_of(hit.full) in caller.but:
         return None
     if caller.agency == hit.requester:
         return Audience.REQUESTER

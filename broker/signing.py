@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 
 from broker.administration import Administration, Made, Plan
 from broker.core.canonical import Json
@@ -19,12 +19,11 @@ from broker.core.directory import signers_key
 from broker.core.forms import signing_key_detail
 from broker.core.model import Actor, Caller, Function
 from broker.core.reference import Reference
-from broker.core.signingkey import Endorsement, Proposal, SigningKey
+from broker.core.signingkey import Endorsement, SigningKey
 from broker.errors import InvalidRequest
 from broker.ports import Change, Clock, Reads, ReferenceSource
 from broker.registry import require
-
-PROPOSAL_LASTS = timedelta(days=7)
+from broker.secondperson import first_person, is_second, waits
 
 
 class SigningKeys:
@@ -63,8 +62,7 @@ class SigningKeys:
             elif before is not None and self._same_and_fresh(before, key):
                 how = {"how": "two people", "by": _first_person(before, caller, actor)}
             else:
-                proposal = Proposal(caller.name, actor.id, caller.key_digest, self._clock.now())
-                stored[:] = [replace(key, proposal=proposal)]
+                stored[:] = [replace(key, proposal=first_person(caller, actor, self._clock.now()))]
                 return _plan("agency-key-proposed", reference, stored[0], {})
             stored[:] = [key]
             return _plan("agency-key-enrolled", reference, key, how)
@@ -103,7 +101,7 @@ class SigningKeys:
 
     def _same_and_fresh(self, before: SigningKey, key: SigningKey) -> bool:
         """Whether the same was proposed, lately: other days, or a forgotten proposal, begin anew."""
-        fresh = before.proposal is not None and self._clock.now() - before.proposal.at <= PROPOSAL_LASTS
+        fresh = before.proposal is not None and waits(before.proposal, self._clock.now())
         return fresh and replace(before, proposal=None) == key
 
 
@@ -121,9 +119,9 @@ def _proposed(reference: Reference, key: SigningKey) -> SigningKey | None:
 
 
 def _first_person(before: SigningKey, caller: Caller, actor: Actor) -> dict[str, Json]:
-    """Who proposed the key. Refuses the same actor, and the same certificate under whatever name."""
+    """Who proposed the key. Refuses the same actor, and the same system under whatever name."""
     first = before.proposal
-    if first is None or first.actor == actor.id or first.key_digest == caller.key_digest:
+    if first is None or not is_second(first, caller, actor):
         raise InvalidRequest(
             "actor", "the same key must be asked for by a second person, on another operator system"
         )

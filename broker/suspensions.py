@@ -1,8 +1,8 @@
 """Use cases of suspending agreements: any party stops one at once, and lets its own stop end.
 
-Whoever stops names why, and everybody who may see the agreement sees it. Nothing else can be changed this way:
-what may flow is what parties have signed, or nothing. Refuses anybody who is neither party nor operator, in the
-words in which an agreement is refused that does not exist: ids must not be probed.
+Whoever stops says who they are and why, and everybody who may see the agreement sees it. Nothing else can be
+changed this way: what may flow is what parties have signed, or nothing. Refuses anybody who is neither party
+nor operator, in the words in which an agreement is refused that does not exist: ids must not be probed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Suspensions:
         self._reference = reference
         self._clock = clock
 
-    async def suspend(self, caller: Caller, agreement: str, reason: str, actor: Actor | None) -> Made:
+    async def suspend(self, caller: Caller, agreement: str, reason: str, actor: Actor) -> Made:
         """Stop an agreement for the caller's agency. Raises NotAllowed, InvalidRequest."""
 
         async def plan() -> Plan:
@@ -55,7 +55,7 @@ class Suspensions:
 
         return await self._administration.make(caller, plan, actor)
 
-    async def lift(self, caller: Caller, agreement: str, reason: str, actor: Actor | None) -> Made:
+    async def lift(self, caller: Caller, agreement: str, reason: str, actor: Actor) -> Made:
         """End the caller's own stop; an operator ends every one there is. Raises NotAllowed, InvalidRequest."""
 
         async def plan() -> Plan:

@@ -115,4 +115,4 @@ def list_(link: Link, as_json: inputs.AsJson = False) -> None:
                 for s in each.succeeded_by
             ]
     columns = ("id", "name", "kind", "code", "valid_from", "valid_until", "successors", "contact", "phone")
-    output.many(found, columns, as_json, "no agencies yet: enter one with `broker agency add`")
+    output.listed("agencies", found, columns, as_json, "no agencies yet: enter one with `broker agency add`")

@@ -91,7 +91,9 @@ def endorse(
     new_key: PublicFile,
     key: Annotated[
         Path,
-        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The private key now in force."),
+        typer.Option(
+            metavar="SIGNING-KEY", exists=True, dir_okay=False, help="The private signing key now in force."
+        ),
     ],
     valid_from: From = None,
     valid_until: Until = None,
@@ -170,7 +172,7 @@ def list_(
     )
     columns = ("agency", "status", "valid_from", "valid_until", "key_id")
     none = "no signing keys: enrol one with `broker agency key enrol`"
-    output.many([_described(each) for each in reply.keys], columns, as_json, none)
+    output.listed("keys", [_described(each) for each in reply.keys], columns, as_json, none)
 
 
 @app.command()

@@ -105,7 +105,9 @@ def act_list(
         for each in reply.acting
     ]
     columns = ("id", "processor", "controller", "contract", "crews", "valid_from", "valid_until", "status")
-    output.many(found, columns, as_json, "nobody acts for another: `broker agency act` enters who does")
+    output.listed(
+        "acting", found, columns, as_json, "nobody acts for another: `broker agency act` enters who does"
+    )
 
 
 @remote(OPERATOR)

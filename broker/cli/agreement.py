@@ -95,7 +95,7 @@ def apply(
     finally:
         columns = ("file", "id", "version", "status", "digest", "entry")
         if applied or as_json:
-            output.many(applied, columns, as_json, "")
+            output.listed("applied", applied, columns, as_json, "")
 
 
 @app.command("list")
@@ -121,9 +121,11 @@ def list_(
             for each, a in zip(found, reply.agreements, strict=True)
             for flow in a.flows
         ]
-        output.many(rows, _COLUMNS, False, "")
+        output.many(rows, _COLUMNS, "")
         return
-    output.many(found, _COLUMNS, as_json, "no agreements: put one in force with `broker agreement apply`")
+    output.listed(
+        "agreements", found, _COLUMNS, as_json, "no agreements: put one in force with `broker agreement apply`"
+    )
 
 
 def _beside(file: Path) -> list[Path]:

@@ -120,12 +120,12 @@ def _tell(
         "lost",
         "terms",
     )
-    output.many(changes, columns, False, "no flow changes")
+    output.many(changes, columns, "no flow changes")
     output.say("")
     output.one(tried, False, [(kind.replace("-", " "), count) for kind, count in counts.items()])
     if flips:
         output.say("")
-        output.many(flips, ("entry", "kind", "rule", "code", "gained", "lost"), False, "")
+        output.many(flips, ("entry", "kind", "rule", "code", "gained", "lost"), "")
 
 
 def _change(each: pb.FlowChange) -> dict[str, object]:

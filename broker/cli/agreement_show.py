@@ -71,7 +71,7 @@ def purposes(as_json: inputs.AsJson = False) -> None:
         {"code": code, "meaning": row.meaning, "hl7": list(row.hl7), "dpv": row.dpv, "source": row.source}
         for code, row in law.load().purposes.items()
     ]
-    output.many(found, ("code", "meaning"), as_json, "")
+    output.listed("purposes", found, ("code", "meaning"), as_json, "")
 
 
 def _show(terms: Agreement, told: pb.Agreement) -> None:
@@ -176,7 +176,7 @@ def _section(found: list[dict[str, Any]], columns: tuple[str, ...], title: str, 
     filled = [column for column in columns if any(each[column] for each in found)]
     if found:
         output.say(title)
-    output.many(found, filled, False, none)
+    output.many(found, filled, none)
 
 
 def _flow(number: int, of: int, flow: FlowTerms) -> dict[str, object]:

@@ -23,15 +23,11 @@ def suspend(
             metavar="WORDS", help="Why, for every party to read: up to 500 characters, nothing about a person."
         ),
     ],
+    actor_id: inputs.ActorId,
+    role: inputs.ActorRole,
     lift: Annotated[
         bool, typer.Option("--lift", help="Lift the suspension of your agency; an operator lifts every one.")
     ] = False,
-    actor_id: Annotated[
-        str,
-        typer.Option(
-            "--actor-id", envvar="BROKER_ACTOR_ID", metavar="ID", help="Who decided it, such as a login."
-        ),
-    ] = "",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Stop an agreement: nothing more is released under it, what is under way included.
@@ -44,7 +40,7 @@ def suspend(
     from broker.v1.agreement_pb2_grpc import AgreementServiceStub
     from broker.v1.exchange_pb2 import Actor
 
-    actor = Actor(id=actor_id, role="information-governance") if actor_id else None
+    actor = Actor(id=actor_id, role=role)
     request = pb.SuspendAgreementRequest(id=agreement, reason=reason, lift=lift, actor=actor)
     reply = link.call(AgreementServiceStub(link.channel).SuspendAgreement, request)
     output.one(

@@ -21,8 +21,10 @@ from broker.cli.report import Format
 
 if TYPE_CHECKING:
     from broker.core.model import SubjectRef
+    from broker.v1 import report_pb2 as pb
 
 MOST = 8  # identifiers of one person
+NOT_GIVEN = 3
 AccessId = Annotated[str, typer.Argument(metavar="ID", help="As `subject` and `drafts` print it.")]
 
 
@@ -100,14 +102,14 @@ def drafts(
             "agency": each.agency,
             "due_at": output.when(each, "due_at"),
             "started_at": output.when(each, "started_at"),
-            "left": each.left,
+            "left": "too many: begin one for a shorter time" if each.many else each.left,
         }
         for each in reply.accesses
     ]
     if as_json:
         output.emit_json({"accesses": found, **noted})
         return
-    output.many(found, ("access", "agency", "due_at", "left"), False, "no request for access is open")
+    output.many(found, ("access", "agency", "due_at", "left"), "no request for access is open")
 
 
 @app.command()
@@ -119,6 +121,7 @@ def draft(
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
     words: Words = "",
+    in_place_of: inputs.InPlaceOf = "",
     form: Form = Format.html,
     as_json: AsJson = False,
     to: Out = None,
@@ -130,6 +133,7 @@ def draft(
 
     request = pb.DraftAccessRequest(
         access_id=access,
+        in_place_of=in_place_of,
         actor=exchange_pb2.Actor(id=actor_id, role=role),
         reason=exchange_pb2.ReasonCode(code=reason, words=words),
     )
@@ -180,6 +184,7 @@ def clear(
             help="Which health professional gave their opinion, and when; erasable. `-`: from standard input.",
         ),
     ] = "",
+    in_place_of: inputs.InPlaceOf = "",
     assurance: inputs.Named = inputs.Assurance.personal_login,
     as_json: inputs.AsJson = False,
 ) -> None:
@@ -194,6 +199,7 @@ def clear(
         raise typer.BadParameter("give --entry, once for each, or --all")
     request = pb.ClearAccessRequest(
         access_id=access,
+        in_place_of=in_place_of,
         entries=entries or [],
         code=code,
         words=words,
@@ -213,6 +219,10 @@ def answer(
     reason: Why,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="Give it, for good; without, it is shown how your own entries stand."),
+    ] = False,
     words: Words = "",
     form: Form = Format.html,
     as_json: AsJson = False,
@@ -220,16 +230,34 @@ def answer(
 ) -> None:
     """The answer to the person: what every controller concerned has cleared. Nothing is cleared after it.
 
-    Its words are the same whether or not something is left out, and whether or not anything is held.
+    Its words are the same whether or not something is left out, and whether or not anything is held. What it
+    holds when it is first given it holds for ever, but for what is erased. One that was given is given again
+    without --yes. Exit 3: nothing was given, --yes does it.
     """
     from broker.v1 import exchange_pb2
     from broker.v1 import report_pb2 as pb
     from broker.v1.report_pb2_grpc import ReportServiceStub
 
-    request = pb.IssueAccessRequest(
-        access_id=access,
-        actor=exchange_pb2.Actor(id=actor_id, role=role),
-        reason=exchange_pb2.ReasonCode(code=reason, words=words),
-    )
-    parts = link.stream(ReportServiceStub(link.channel).IssueAccess, request)
-    document.put(document.read(link, parts), form, as_json, to)
+    stub = ReportServiceStub(link.channel)
+    actor = exchange_pb2.Actor(id=actor_id, role=role)
+    why = exchange_pb2.ReasonCode(code=reason, words=words)
+    preview = pb.PreviewAccessRequest(access_id=access, actor=actor, reason=why)
+    stands = link.call(stub.PreviewAccess, preview)
+    if not stands.answered:
+        _stands(access, stands, given=yes)
+        if not yes:
+            raise typer.Exit(NOT_GIVEN)
+    request = pb.IssueAccessRequest(access_id=access, actor=actor, reason=why)
+    document.put(document.read(link, link.stream(stub.IssueAccess, request)), form, as_json, to)
+
+
+def _stands(access: str, stands: pb.PreviewAccessResponse, *, given: bool) -> None:
+    """To standard error: standard output is the answer's."""
+    counts = f"{stands.told} to be told, {stands.left_out} left out, {stands.undecided} undecided"
+    undecided = ". What is undecided is not told, now or later" if stands.undecided else ""
+    sys.stderr.write(f"your own entries: {counts}{undecided}.\n")
+    if not given:
+        sys.stderr.write(
+            f"Nothing was given. What it holds is fixed once it is: decide the rest (broker audit report draft "
+            f"{access}), then give it with --yes.\n"
+        )

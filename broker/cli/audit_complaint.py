@@ -58,9 +58,20 @@ def add(
             help="What it is about; kept apart, and erasable. `-`: from standard input.",
         ),
     ] = "",
+    person: Annotated[
+        str,
+        typer.Option(
+            "--person",
+            metavar="SCHEME:VALUE",
+            help="Whom it is about; - reads it from standard input, where no one else sees it.",
+        ),
+    ] = "",
     as_json: inputs.AsJson = False,
 ) -> None:
-    """Record a complaint. It says by when it is to be acknowledged."""
+    """Record a complaint. It says by when it is to be acknowledged.
+
+    While it is open your agency erases nothing about that person; where nobody is named, about nobody.
+    """
     from broker.v1 import exchange_pb2
     from broker.v1 import report_pb2 as pb
     from broker.v1.report_pb2_grpc import ReportServiceStub
@@ -71,6 +82,8 @@ def add(
         words=words,
         actor=exchange_pb2.Actor(id=actor_id, role=role),
     )
+    if person:
+        request.person.CopyFrom(inputs.wire_subject(inputs.person_of(person)))
     reply = link.call(ReportServiceStub(link.channel).AddComplaint, request)
     made = {"complaint": reply.complaint_id, "due_at": output.when(reply, "due_at")}
     output.one({**made, **evidence.noted(reply.receipt, link.endpoint.vkey)}, as_json)
@@ -156,4 +169,4 @@ def list_(link: Link, actor_id: inputs.ActorId, role: inputs.ActorRole, as_json:
     if as_json:
         output.emit_json({"complaints": found, **noted})
         return
-    output.many(found, _COLUMNS, False, "no complaint has been recorded")
+    output.many(found, _COLUMNS, "no complaint has been recorded")

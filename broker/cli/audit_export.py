@@ -108,6 +108,7 @@ def write(
             "number or words are in it. The other formats always have the view.",
         ),
     ] = False,
+    in_place_of: inputs.InPlaceOf = "",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an export to FILE that was interrupted.")
     ] = False,
@@ -144,6 +145,7 @@ def write(
         parquet.arrow()
     made = forms.form("otlp-details" if details else form.value)
     request = request_of(made.name, facts, person, since, until, size, log)
+    request.in_place_of = in_place_of
     partial = Partial(out, made, request.SerializeToString(deterministic=True))
     if resume and (done := partial.done()) is not None:
         same = (done.facts, done.about_somebody, done.since, done.until)

@@ -120,4 +120,11 @@ def list_(link: Link, actor_id: inputs.ActorId, role: inputs.ActorRole, as_json:
         }
         for each in reply.holds
     ]
-    output.many(found, _COLUMNS, as_json, "your agency holds nothing")
+    output.listed(
+        "holds",
+        found,
+        _COLUMNS,
+        as_json,
+        "your agency holds nothing",
+        evidence.noted(reply.receipt, link.endpoint.vkey),
+    )

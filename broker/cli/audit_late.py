@@ -122,7 +122,7 @@ def record_late(
         rows = _from_file(from_file, number)
     found = _record(link, rows, actor_id, role, check)
     none = f"{len(rows)} would be taken; nothing was written"
-    output.many(found, ("row", "id", "entry", "index", "status"), as_json, none)
+    output.listed("recorded", found, ("row", "id", "entry", "index", "status"), as_json, none)
     if found and not as_json:
         output.say(f"{len(found)} recorded late: {LABEL}.")
 

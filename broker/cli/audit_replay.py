@@ -96,7 +96,7 @@ def _tell(since: int, last: pb.ReplayDecisionsResponse, found: list[dict[str, ob
     output.one(told, False)
     if found:
         output.say("")
-        output.many(found, ("index", "entry", "verdict", "what", "erased_by"), False, "")
+        output.many(found, ("index", "entry", "verdict", "what", "erased_by"), "")
 
 
 def _found(each: pb.ReplayedEntry) -> dict[str, object]:

@@ -47,7 +47,12 @@ Until = Annotated[
     datetime | None, typer.Option(parser=inputs.moment, metavar="TIME", help="Entries made before then.")
 ]
 Agency = Annotated[
-    str, typer.Option("--agency", metavar="AGENCY", help="For auditors: of this one; by default of all.")
+    str,
+    typer.Option(
+        "--agency",
+        metavar="AGENCY",
+        help="For auditors: of this one; by default of all. For an agency: of one whose place it has taken.",
+    ),
 ]
 _BREACH = ("id", "provider", "requester", "system", "used_at", "aware_at", "due_at")
 
@@ -92,7 +97,7 @@ def breach(
     key_digest: Annotated[
         str,
         typer.Option(
-            "--key", metavar="DIGEST", help="By the key of a certificate: broker certs show prints it."
+            "--key-digest", metavar="DIGEST", help="By the key of a certificate: broker certs show prints it."
         ),
     ] = "",
     system: Annotated[str, typer.Option("--system", metavar="AGENCY/SYSTEM", help="By this system.")] = "",
@@ -160,7 +165,7 @@ def breaches(
     if as_json:
         output.emit_json({"breaches": found, **noted})
         return
-    output.many(found, _BREACH, False, "no review of an override has said that it was the wrong person")
+    output.many(found, _BREACH, "no review of an override has said that it was the wrong person")
 
 
 @app.command()

@@ -36,7 +36,7 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="A retention
         {"class": each.name, "months": each.months, "schedule": each.schedule}
         for each in policy.classes.values()
     ]
-    output.many(rows, ("class", "months", "schedule"), False, "")
+    output.many(rows, ("class", "months", "schedule"), "")
 
 
 @app.command()
@@ -66,7 +66,7 @@ def plan(link: Link, as_json: inputs.AsJson = False) -> None:
         )
         return
     output.say(f"Policy: {reply.policy_title or 'none (BROKER_RETENTION), so nothing ends'}")
-    output.many(found, _COLUMNS, False, "nothing has been written down yet")
+    output.many(found, _COLUMNS, "nothing has been written down yet")
 
 
 @app.command()
@@ -108,7 +108,9 @@ def apply(
         )
         if not as_json:
             sys.stderr.write(f"{each.month} {each.retention_class}: destroyed\n")
-    output.many(done, ("month", "class", "entries", "set_aside", "entry"), as_json, "nothing was due")
+    output.listed(
+        "destroyed", done, ("month", "class", "entries", "set_aside", "entry"), as_json, "nothing was due"
+    )
 
 
 @remote(OPERATOR, timeout=None)
@@ -150,6 +152,6 @@ def scrub(
         )
         if not as_json:
             sys.stderr.write(f"{each.what}: {each.seconds:.1f} s\n")
-    output.many(steps, ("what", "seconds", "size", "problem"), as_json, "")
+    output.listed("steps", steps, ("what", "seconds", "size", "problem"), as_json, "")
     if any(step["problem"] for step in steps):
         raise typer.Exit(1)

@@ -81,6 +81,7 @@ def search(
     log: Annotated[
         str, typer.Option(metavar="LOG", help="Begin at this log, not at the current one: 2026h2.")
     ] = "",
+    in_place_of: inputs.InPlaceOf = "",
     follow: Annotated[bool, typer.Option("--follow", help="Stay, and show what comes.")] = False,
     as_json: Annotated[
         bool,
@@ -105,6 +106,7 @@ def search(
         follow=follow,
         beyond=beyond,
         log=log,
+        in_place_of=in_place_of,
         actor=exchange_pb2.Actor(id=actor_id, role=role),
         reason=exchange_pb2.ReasonCode(code=reason, words=words),
     )
@@ -137,6 +139,7 @@ def fact(text: str) -> pb.SearchFact:
 
 def _show(hit: pb.SearchHit, log: str, newest: str, as_json: bool) -> None:
     """A line. Indices are each log's own: those of another than the newest that is shown are named with it."""
+    from broker.core.acted import acted_for
     from broker.core.rotation import split_origin
 
     view = json.loads(hit.view)
@@ -155,6 +158,7 @@ def _show(hit: pb.SearchHit, log: str, newest: str, as_json: bool) -> None:
     told = [view.get(key) for key in ("event", "outcome", "code", "record_type", "provider", "agreement")]
     who, actor = view.get("requester") or "", view.get("actor") or {}
     by = f" by {actor['id']} ({actor.get('role') or 'no role'})" if actor.get("id") else ""
+    by += f" of {acted_for(view)}" if by and acted_for(view) != who else ""
     by += f", override {view['override']}" if view.get("override") else ""
     place = str(hit.index) if log == newest else f"{split_origin(log)[1]}:{hit.index}"
     output.say(f"{place:>8}  {at}  {who:<12} {' '.join(str(each) for each in told if each)}{by}")

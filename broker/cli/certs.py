@@ -161,7 +161,7 @@ def show(
     if not found:
         raise SetupError(f"{path} holds no certificates: make some with `broker certs init`")
     if as_json:
-        output.emit_json(found)
+        output.emit_json({"certificates": found})
         return
     for number, facts in enumerate(found):
         if number:

@@ -198,13 +198,26 @@ def _identity(certs: Path, name: str) -> TlsFiles:
     # A name is one folder's, so that no name reaches outside `certs`.
     if _NAME.fullmatch(name) is not None and (certs / name / "cert.pem").exists():
         return TlsFiles.within(certs, name)
-    known = sorted(found.parent.name for found in certs.glob("*/cert.pem") if found.parent.name != "broker")
+    known = sorted(found.parent.name for found in certs.glob("*/cert.pem") if _is_system(found))
     if not known:
         raise SetupError(
             f"{certs} holds no identities: make them with `broker certs init` and `broker certs issue`, name "
             "the state folder with --state DIR, or give --ca, --cert and --key"
         )
     raise SetupError(f"{certs} holds no identity of that name (--as): there are {', '.join(known)}")
+
+
+def _is_system(certificate: Path) -> bool:
+    """Whether it names a system of an agency; servers have certificates in the same folder."""
+    from broker.errors import BrokerError
+    from broker.pki.files import read_certificates
+    from broker.pki.identity import spiffe_id_of
+
+    try:
+        spiffe_id_of(read_certificates(certificate)[0])
+    except (BrokerError, ValueError):
+        return False
+    return True
 
 
 def _status(error: grpc.RpcError) -> Any:

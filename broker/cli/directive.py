@@ -105,7 +105,7 @@ def list_(
         actor=exchange_pb2.Actor(id=actor_id, role=role),
     )
     reply = link.call(DirectiveServiceStub(link.channel).ListDirectives, request)
-    evidence.noted(reply.receipt, link.endpoint.vkey)
+    noted = evidence.noted(reply.receipt, link.endpoint.vkey)
     found = [
         {
             "id": each.id,
@@ -128,7 +128,7 @@ def list_(
     none = (
         "nothing in force: your agency has recorded nothing about this subject, or it has been withdrawn since"
     )
-    output.many(found, (*columns, "recorded_at", "valid_until"), as_json, none)
+    output.listed("directives", found, (*columns, "recorded_at", "valid_until"), as_json, none, noted)
 
 
 _SPOKEN = ("speaker", "authority", "capacity", "assessor", "assessed_on", "assessed", "taken_by", "explained")

@@ -46,6 +46,17 @@ def import_(
     check: Annotated[
         bool, typer.Option("--check", help="Say what would be recorded, and record nothing.")
     ] = False,
+    policies: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy",
+            metavar="URI",
+            help=(
+                "A Consent.policy that your agency has read, and that adds nothing to what its Consents say; "
+                "repeat for more. A Consent that names any other is refused."
+            ),
+        ),
+    ] = None,
     partly: Annotated[
         bool, typer.Option("--partly", help="Record what is understood although something else is not.")
     ] = False,
@@ -59,14 +70,14 @@ def import_(
     """
     from broker.rpc import wire
 
-    understood, refused = _understood(link, files)
+    understood, refused = _understood(link, files, frozenset(policies or ()))
     for problem in refused:
         sys.stderr.write(f"error: {output.clean(problem)}\n")
     rows: list[dict[str, object]] = []
     try:
         if not refused or partly or check:
-            for place, said in understood:
-                rows.append(_row(place, said))
+            for place, said, named in understood:
+                rows.append(_row(place, said, named))
                 if not check:
                     message = wire.unrecorded(said.directive, said.subject)
                     rows[-1] |= record(link, message, actor_id, role)
@@ -74,7 +85,7 @@ def import_(
         done = [row for row in rows if check or "directive" in row]
         none = "nothing was recorded" if refused else "there is no Consent in it"
         columns = ("file", "kind", "standing", "purposes", "requesters", "providers", "valid_until")
-        output.many(done, columns if check else ("directive", *columns), as_json, none)
+        output.listed("recorded", done, columns if check else ("directive", *columns), as_json, none)
     if refused:
         raise InvalidRequest("file", f"{len(refused)} not understood, named above; record those by hand")
 
@@ -126,16 +137,20 @@ def export(
         output.say(f"{len(said)} directives read; written to {to}")
 
 
-def _understood(link: Link, files: list[Path]) -> tuple[list[tuple[str, Understood]], list[str]]:
-    """What the files hold, and what is wrong with the rest, each with its place."""
+def _understood(
+    link: Link, files: list[Path], policies: frozenset[str]
+) -> tuple[list[tuple[str, Understood, tuple[str, ...]]], list[str]]:
+    """What the files hold and under which policies, and what is wrong with the rest, each with its place."""
     from broker.consent.agencies import Agencies
     from broker.consent.bundles import consents
+    from broker.consent.element import Element
     from broker.consent.reading import Here, read
+    from broker.consent.reading import policies as policies_of
     from broker.law import load
 
     own = _own_agency(link)
-    here = Here(own, Agencies(_directory(link)), load(), datetime.now(UTC))
-    found: list[tuple[str, Understood]] = []
+    here = Here(own, Agencies(_directory(link)), load(), datetime.now(UTC), policies)
+    found: list[tuple[str, Understood, tuple[str, ...]]] = []
     refused: list[str] = []
     for file in files:
         place = str(file)
@@ -143,7 +158,9 @@ def _understood(link: Link, files: list[Path]) -> tuple[list[tuple[str, Understo
             for inner, resource in consents(inputs.read_bounded(file, _MAX_FILE, "consents")):
                 place = f"{file} {inner}".rstrip()
                 try:
-                    found += [(place, _acceptable(own, each, here.now)) for each in read(resource, here)]
+                    said = read(resource, here)
+                    named = policies_of(Element("Consent", resource), policies)
+                    found += [(place, _acceptable(own, each, here.now), named) for each in said]
                 except InvalidRequest as error:
                     refused.append(f"{place}: {error}")
         except (InvalidRequest, SetupError) as error:
@@ -212,7 +229,7 @@ def _recorded(link: Link, subject: str, actor_id: str, role: str) -> list[Unders
     return [Understood(about, recorded(each)) for each in reply.directives]
 
 
-def _row(place: str, said: Understood) -> dict[str, Any]:
+def _row(place: str, said: Understood, named: tuple[str, ...]) -> dict[str, Any]:
     """What is about to be recorded, without whom it is about."""
     directive = said.directive
     return {
@@ -226,4 +243,5 @@ def _row(place: str, said: Understood) -> dict[str, Any]:
         "providers": sorted(directive.providers),
         "said_at": directive.said_at.isoformat(),
         "valid_until": directive.valid_until.isoformat() if directive.valid_until else None,
+        "policies": [*named],
     }

@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,9 @@ import typer
 
 from broker.cli import evidence, output
 from broker.cli.report import Format, environment, harmless
-from broker.errors import IntegrityError, SetupError
+from broker.core.reports.times import in_words
+from broker.errors import IntegrityError
+from broker.pki.files import replace
 
 if TYPE_CHECKING:
     from broker.cli.connection import Link
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 Cell = str | int | None
 BARS = 40
+WIDE = 8  # columns that a page of A4 takes
 Form = Annotated[
     Format, typer.Option("--format", help="A page to read, tables for a spreadsheet, or JSON for programs.")
 ]
@@ -55,7 +59,33 @@ class Table:
     columns: list[tuple[str, str]]
     notes: list[str]
     chart: str
+    # What each column's cells are, in order; empty where they are words.
+    kinds: list[str] = field(default_factory=list)
     rows: list[list[Cell]] = field(default_factory=list)
+    # What codes mean, by kind and code.
+    names: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def wide(self) -> bool:
+        """Too wide for a page: each row is a block of its own."""
+        return len(self.columns) > WIDE
+
+    def said(self, row: list[Cell]) -> list[str]:
+        """A row as people read it: names in the place of codes, times by a clock in the United Kingdom."""
+        kinds = self.kinds or [""] * len(row)
+        return [self._said(kind, cell) for kind, cell in zip(kinds, row, strict=True)]
+
+    def block(self, row: list[Cell]) -> list[tuple[str, str]]:
+        """The same under their heads, without what is empty."""
+        heads = [head for _, head in self.columns]
+        return [(head, cell) for head, cell in zip(heads, self.said(row), strict=True) if cell]
+
+    def _said(self, kind: str, cell: Cell) -> str:
+        if cell is None:
+            return ""
+        if kind == "time" and isinstance(cell, str) and cell:
+            return in_words(datetime.fromisoformat(cell))
+        return self.names.get((kind, str(cell)), str(cell))
 
     def bars(self) -> list[Bar]:
         """What is drawn: the first rows, each named by what stands before its number."""
@@ -66,7 +96,7 @@ class Table:
         most = max((value for row in self.rows if isinstance(value := row[at], int)), default=0)
         return [
             Bar(
-                ", ".join(str(cell) for cell in row[:at] if isinstance(cell, str) and cell) or "none",
+                ", ".join(cell for cell in self.said(row)[:at] if cell) or "none",
                 value if isinstance(value := row[at], int) else None,
                 value / most if isinstance(value, int) and most else 0.0,
             )
@@ -85,6 +115,12 @@ class Document:
     none: str
     made_at: str
     tables: list[Table] = field(default_factory=list)
+    names: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def made_on(self) -> str:
+        """When it was made, in words."""
+        return in_words(datetime.fromisoformat(self.made_at))
 
 
 def read(link: Link, parts: Iterator[pb.ReportPart]) -> Document:
@@ -100,7 +136,10 @@ def read(link: Link, parts: Iterator[pb.ReportPart]) -> Document:
         if part.HasField("table"):
             told = part.table
             columns = [(each.key, each.head) for each in told.columns]
-            document.tables.append(Table(told.heading, told.caption, columns, [*told.notes], told.chart))
+            kinds = [each.kind for each in told.columns]
+            table = Table(told.heading, told.caption, columns, [*told.notes], told.chart, kinds)
+            table.names = document.names
+            document.tables.append(table)
         if not document.tables:
             raise IntegrityError("report: rows of no table")
         document.tables[-1].rows.extend([_cell(each) for each in row.cells] for row in part.rows)
@@ -122,7 +161,8 @@ def _head(link: Link, head: pb.ReportHead) -> Document:
     facts = [(each.name, each.value) for each in head.facts]
     facts.append(("This report", f"entry {noted['entry']} of the log, {proof}"))
     made_at = output.when(head, "made_at") or ""
-    return Document(head.name, head.title, [*head.about], facts, head.none, made_at)
+    names = {(each.kind, each.code): each.name for each in head.names}
+    return Document(head.name, head.title, [*head.about], facts, head.none, made_at, names=names)
 
 
 def _cell(cell: pb.ReportCell) -> Cell:
@@ -156,6 +196,9 @@ def as_json(document: Document) -> str:
         "about": document.about,
         "facts": dict(document.facts),
         "tables": tables,
+        "names": [
+            {"kind": kind, "code": code, "name": name} for (kind, code), name in sorted(document.names.items())
+        ],
     }
     return json.dumps(made, indent=2, ensure_ascii=False) + "\n"
 
@@ -176,6 +219,10 @@ def as_csv(document: Document) -> str:
             writer.writerow(["" if cell is None else harmless(cell) for cell in row])
         for note in table.notes:
             writer.writerow([harmless(note)])
+    if document.names:
+        writer.writerows([[], ["What the codes mean"], ["kind", "code", "name"]])
+        for (kind, code), name in sorted(document.names.items()):
+            writer.writerow([harmless(each) for each in (kind, code, name)])
     return text.getvalue()
 
 
@@ -185,9 +232,5 @@ def put(document: Document, form: Format, as_json: bool, to: Path | None) -> Non
     if to is None:
         output.raw(data)
         return
-    try:
-        to.touch(mode=0o600)  # what is in it may be about people
-        to.write_bytes(data)
-    except OSError as error:
-        raise SetupError(f"cannot write {to}: {error.strerror}") from error
+    replace(to, data, 0o600)  # what is in it may be about people, whatever stood there before
     output.say(f"{to}: written")

@@ -132,6 +132,14 @@ Named = Annotated[
     Assurance,
     typer.Option(help="How surely your system knows you; a decision needs personal-login or signed-token."),
 ]
+InPlaceOf = Annotated[
+    str,
+    typer.Option(
+        "--in-place-of",
+        metavar="AGENCY",
+        help="What this agency was party to, whose place yours has taken; by default your own.",
+    ),
+]
 District = Annotated[
     str,
     typer.Option("--place-district", metavar="CODE", help="Where: the district's ONS code, as E06000063."),

@@ -1,18 +1,28 @@
-"""Commands that name every required option that is missing at once, not one after the other.
+"""Commands that name every required option that is missing at once, and whose help cuts no option's name.
 
-Owns nothing else of parsing: whatever is not about a missing option is typer's to say.
+Owns nothing else of parsing or help: whatever is not about that is typer's to say.
 """
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
+# Below, tables of options cut names; plain text puts a long name on a line of its own.
+ROOM_FOR_TABLES = 120
+
 
 class AllMissing(TyperCommand):
-    """A command whose complaint about a missing option lists them all."""
+    """A command whose complaint about a missing option lists them all, and whose help fits the terminal."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """As the parent's; as plain text where the terminal is narrow."""
+        if shutil.get_terminal_size().columns < ROOM_FOR_TABLES:
+            self.rich_markup_mode = None
+        super().format_help(ctx, formatter)
 
     # typer takes the type of `ctx` from a module that it keeps to itself.
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -78,15 +78,30 @@ def one(facts: Mapping[str, object], as_json: bool, more: Iterable[tuple[str, ob
         fields((*shown, *more))
 
 
-def many(found: Sequence[Mapping[str, object]], columns: Sequence[str], as_json: bool, none: str) -> None:
-    """A list: a table of those keys for people, or the sentence `none`; every key for scripts.
+def listed(
+    name: str,
+    found: Sequence[Mapping[str, object]],
+    columns: Sequence[str],
+    as_json: bool,
+    none: str,
+    more: Mapping[str, object] | None = None,
+) -> None:
+    """A list: `many` for people; for scripts an object whose `name` is the array, every key of each, and
+    `more` beside it, such as the entry of the look. Never a bare array: something can be said beside it later.
+    """
+    if as_json:
+        emit_json({name: [dict(each) for each in found], **(more or {})})
+    else:
+        many(found, columns, none)
+
+
+def many(found: Sequence[Mapping[str, object]], columns: Sequence[str], none: str) -> None:
+    """A table of those keys, or the sentence `none` where there is nothing.
 
     In a table digests and times are shortened. Where the terminal is too narrow for it, each thing is shown by
     itself instead, whole: an id that is broken over lines cannot be copied.
     """
-    if as_json:
-        emit_json([dict(each) for each in found])
-    elif found:
+    if found:
         heads = [column.replace("_", " ") for column in columns]
         rows = [[plain(each[column]) for column in columns] for each in found]
         console, grid = _console(), _grid(heads, [[_short(value) for value in row] for row in rows])

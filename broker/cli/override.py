@@ -91,11 +91,11 @@ def list_(
     if as_json:
         output.emit_json({"overrides": used, "restrictions": standing, **noted})
         return
-    output.many(used, _COLUMNS, False, "nobody has overridden a refusal of what your agency holds")
+    output.many(used, _COLUMNS, "nobody has overridden a refusal of what your agency holds")
     if standing:
         output.say("")
         output.say("Restricted from further overrides:")
-        output.many(standing, _STANDING, False, "")
+        output.many(standing, _STANDING, "")
 
 
 @app.command()

@@ -36,7 +36,13 @@ def list_(link: Link, as_json: inputs.AsJson = False) -> None:
     """List the approved record types, every version; any enrolled system may."""
     found = [_described(each) for each in _types(link, "")]
     columns = ("full_name", "holder", "subject_schemes", "viewing_has_effects", "approved_at", "digest")
-    output.many(found, columns, as_json, "no record types: `broker records approve --shipped` approves ours")
+    output.listed(
+        "record_types",
+        found,
+        columns,
+        as_json,
+        "no record types: `broker records approve --shipped` approves ours",
+    )
 
 
 @app.command()
@@ -67,7 +73,7 @@ def show(
         return
     output.one(facts, False)
     output.say("")
-    output.many(leaves, ("path", "type", "labels"), False, "it has no leaves")
+    output.many(leaves, ("path", "type", "labels"), "it has no leaves")
 
 
 @app.command()
@@ -113,7 +119,7 @@ def approve(
         for each in approved if not as_json else ():
             each["entry"] = each["entry"] or "approved already"
         if approved or as_json:
-            output.many(approved, ("full_name", "holder", "digest", "entry"), as_json, "")
+            output.listed("approved", approved, ("full_name", "holder", "digest", "entry"), as_json, "")
 
 
 def _types(link: Link, full_name: str) -> list[pb.RecordType]:

@@ -113,8 +113,9 @@ def list_(
 
     request = pb.ListReferralsRequest(actor=exchange_pb2.Actor(id=actor_id, role=role))
     reply = link.call(ReferralServiceStub(link.channel).ListReferrals, request)
-    evidence.noted(reply.receipt, link.endpoint.vkey)
-    output.many([_described(r) for r in reply.referrals], _COLUMNS, as_json, "nothing waits for your agency")
+    noted = evidence.noted(reply.receipt, link.endpoint.vkey)
+    found = [_described(each) for each in reply.referrals]
+    output.listed("referrals", found, _COLUMNS, as_json, "nothing waits for your agency", noted)
 
 
 @app.command()

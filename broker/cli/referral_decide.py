@@ -17,12 +17,14 @@ import typer
 from broker.cli import evidence, inputs, output
 from broker.cli.connection import Link
 from broker.cli.remote import remote
+from broker.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from broker.v1 import adapter_pb2, exchange_pb2
     from broker.v1 import referral_pb2 as pb
 
 Code = Annotated[str, typer.Option(metavar="CODE", help="As in an agreement.")]
+_OF_EACH_SIDE = ("regime", "basis", "condition", "offence_condition")
 _UNSIGNED = (
     "without --sign-with an adapter whose own check is on will not answer; a grant is not signed afterwards: "
     "--refuse it, and have it asked anew"
@@ -155,7 +157,10 @@ def _law(own: pb.Stand, theirs: pb.Stand) -> pb.OneOff:
 def _send(link: Link, request: pb.DecideReferralRequest, as_json: bool) -> None:
     from broker.v1.referral_pb2_grpc import ReferralServiceStub
 
-    reply = link.call(ReferralServiceStub(link.channel).DecideReferral, request)
+    try:
+        reply = link.call(ReferralServiceStub(link.channel).DecideReferral, request)
+    except InvalidRequest as error:
+        raise _in_options(error) from None
     done = {"referral": request.referral_id, "decided": "granted" if request.granted else "refused"}
     if request.granted:
         done["until"] = output.when(request, "until") or ""
@@ -163,6 +168,18 @@ def _send(link: Link, request: pb.DecideReferralRequest, as_json: bool) -> None:
     output.one({**done, **evidence.noted(reply.receipt, link.endpoint.vkey)}, as_json)
     if request.granted and not request.HasField("signed"):
         sys.stderr.write(f"note: {_UNSIGNED}\n")
+
+
+def _in_options(error: InvalidRequest) -> InvalidRequest:
+    """The same, by the option that mends it rather than by its field."""
+    *_, part, name = ("", *error.field.split("."))
+    if not error.field.startswith("one_off."):
+        return error
+    option = name.replace("_", "-")
+    own = f"--provider-{option}" if part == "provider" else f"--{option}"
+    if part == "one_off" and name in _OF_EACH_SIDE:
+        own = f"{own} (and --provider-{option} where your own side stands on another)"
+    return InvalidRequest(own, error.problem)
 
 
 def _signed(found: pb.Referral, request: pb.DecideReferralRequest, key: Path) -> adapter_pb2.Grant:

@@ -54,7 +54,7 @@ def list_(link: Link, as_json: inputs.AsJson = False) -> None:
         {"file": f"{file.id}/{file.version}", **_route(each)} for file in reply.files for each in file.routes
     ]
     none = "no routes: every request must name its provider; `broker route apply` brings some"
-    output.many(found, ("file", *_COLUMNS), as_json, none)
+    output.listed("routes", found, ("file", *_COLUMNS), as_json, none)
 
 
 @app.command()
@@ -82,7 +82,7 @@ def show(
         return
     output.one(facts, False)
     output.say("")
-    output.many(routes, _COLUMNS, False, "")
+    output.many(routes, _COLUMNS, "")
 
 
 @app.command()

@@ -133,7 +133,7 @@ def list_(
         for each in reply.systems
     ]
     columns = ("agency", "system", "function", "suspended", "valid_from", "valid_until", "key_digests")
-    output.many(found, columns, as_json, "no systems: enrol one with `broker system enrol`")
+    output.listed("systems", found, columns, as_json, "no systems: enrol one with `broker system enrol`")
 
 
 def _digest(certificate: Path, agency: str, system: str) -> str:

@@ -16,11 +16,15 @@ from broker.compose.stored import Stored
 from broker.config import Settings
 from broker.core.retention import RetentionPolicy
 from broker.directives import Directives
+from broker.disputes import Disputes
 from broker.erasable import Finder
+from broker.erasing import ErasurePlans
 from broker.erasures import Erasures
 from broker.exchange import Exchange
 from broker.explanations import Explanations
 from broker.exports import Exports
+from broker.figures import Figures
+from broker.heritage import Heritage
 from broker.holds import Holds
 from broker.late import LateRecords
 from broker.limits import Limits
@@ -62,6 +66,7 @@ from broker.standing import Standing
 from broker.store.agreements import AgreementReader
 from broker.store.directives import DirectiveReader
 from broker.store.dropped import DroppedRows
+from broker.store.erasureplans import ErasurePlanRows
 from broker.store.scrub import Scrubber
 from broker.suspensions import Suspensions
 from broker.telemetry import Telemetry
@@ -117,7 +122,7 @@ class Served:
         self._workers = workers
         store, administration, clock = ground.store, ground.administration, ground.clock
         self._audits = audits
-        self._searches = Searches(administration, store.index)
+        self._searches = Searches(administration, store.index, Heritage(store.reference, clock))
         self._replays = Replays(administration, store.past)
         self._explanations = Explanations(
             administration,
@@ -205,20 +210,26 @@ class Served:
             rows.complaints,
             store.reference,
             g.clock,
+            Figures(g.administration, rows.figures, store.facts, g.clock),
             g.telemetry.took,
         )
         accesses = Accesses(g.administration, rows.accesses, self._searches, store.reader, *on)
-        complaints = Complaints(g.administration, rows.complaints, store.facts, g.clock)
+        complaints = Complaints(
+            g.administration, rows.complaints, store.facts, g.clock, Heritage(store.reference, g.clock)
+        )
         report_pb2_grpc.add_ReportServiceServicer_to_server(
             ReportServicer(reports, accesses, complaints, g.clock, g.identity, g.telemetry), server
         )
         holds = Holds(g.administration, store.keeping, *on)
         finder = Finder(store.index, store.keeping, holds, g.clock)
         erasures = Erasures(g.administration, finder, holds, store.facts)
+        waiting = ErasurePlanRows(store.database, store.blind)
+        disputes = Disputes(waiting, rows.overrides, rows.accesses, store.reference, g.clock)
+        plans = ErasurePlans(g.administration, erasures, finder, holds, waiting, disputes, store.facts, g.clock)
         retention = Retention(g.administration, store.destroying, store.facts, g.clock, g.kept_for)
         scrubs = Scrubs(g.administration, Scrubber(g.settings.database_url))
         keeping_pb2_grpc.add_KeepingServiceServicer_to_server(
-            KeepingServicer(holds, erasures, retention, scrubs, g.identity, g.telemetry), server
+            KeepingServicer(holds, erasures, plans, retention, scrubs, g.identity, g.telemetry), server
         )
 
     def _add_log(self, server: grpc.aio.Server) -> None:
@@ -228,7 +239,14 @@ class Served:
         rotation_pb2_grpc.add_RotationServiceServicer_to_server(
             RotationServicer(self._rotations, partitions, g.identity, g.telemetry), server
         )
-        exports = Exports(g.administration, store.reader, store.entries, self._searches.incidents, g.clock)
+        exports = Exports(
+            g.administration,
+            store.reader,
+            store.entries,
+            self._searches.incidents,
+            g.clock,
+            Heritage(store.reference, g.clock),
+        )
         late = LateRecords(store.log, store.facts, store.reference, g.clock, store.blind.said)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(
             AuditServicer(

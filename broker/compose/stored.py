@@ -19,10 +19,11 @@ from broker.keys import FolderKeys
 from broker.ports import Clock
 from broker.store.anchors import AnchorRows
 from broker.store.blind import Blind
-from broker.store.cases import AccessRows, BreachRows, ComplaintRows
+from broker.store.cases import AccessRows, BreachRows, ComplaintRows, FiguresRows
 from broker.store.chain import Chain
 from broker.store.destroying import DestroyingRows
 from broker.store.entryrows import PostgresEntryRows
+from broker.store.escalated import EscalationRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
 from broker.store.keeping import KeepingRows
@@ -53,6 +54,8 @@ class Rows:
     accesses: AccessRows
     breaches: BreachRows
     complaints: ComplaintRows
+    figures: FiguresRows
+    escalations: EscalationRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Stored:
     database: Database
     blind: Blind
     notary: Notary
+    seals: Seals
     reader: LogReader
     halves: HalfYears
     chain: Chain
@@ -118,6 +122,8 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
         AccessRows(database, seals),
         BreachRows(database),
         ComplaintRows(database, seals),
+        FiguresRows(database),
+        EscalationRows(database),
     )
     kept = KeepingRows(database, blind, index.terms), DestroyingRows(database, seals, ring)
     reference = ReferenceReader(database)
@@ -125,6 +131,7 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
         database,
         blind,
         notary,
+        seals,
         reader,
         halves,
         chain,

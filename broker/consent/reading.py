@@ -65,6 +65,8 @@ class Here(Struct, frozen=True):
     agencies: Agencies
     law: Law
     now: datetime
+    # Of policies that the reader has read, and that add nothing to what a Consent itself says.
+    policies: frozenset[str] = frozenset()
 
 
 def read(resource: object, here: Here) -> list[Understood]:
@@ -77,6 +79,7 @@ def read(resource: object, here: Here) -> list[Understood]:
         raise consent.refuse("is no Consent of FHIR R4")
     whole(consent.only(*_ELEMENTS))
     _is_active(consent)
+    policies(consent, here.policies)
     matter = consent.child("scope").meaning(_SCOPES)
     kind, permit = _kind(consent)
     contained = _contained(consent)
@@ -106,6 +109,19 @@ def read(resource: object, here: Here) -> list[Understood]:
     for each in found:
         _check(each, here)
     return [Understood(subject, each) for each in found]
+
+
+def policies(consent: Element, known: frozenset[str]) -> tuple[str, ...]:
+    """The policies that it names (FHIR R4 Consent.policy), each one of those that are known: under another it
+    may permit less, or more, than it says here."""
+    for each in consent.each("policy"):
+        uri = each.only("authority", "uri").child("uri")
+        if uri.text() not in known:
+            raise uri.refuse(
+                "is a policy that nobody here has read: it may say what the Consent does not. Read it; where "
+                "it adds nothing, import with --policy and its address, else record this by hand"
+            )
+    return tuple(each.child("uri").text() for each in consent.each("policy"))
 
 
 def _exception(consent: Directive, rule: Rule) -> Directive:

@@ -58,7 +58,7 @@ MEND: Mapping[str, str] = {
     "further-use.authorised": _LAWFUL,
     "confidence.set-aside": _LAWFUL,
     "person.staff-conflict": "Somebody else must ask. Only the agency that recorded the conflict ends it.",
-    "person.protected-identity": "A named human of the agency that protects it decides; nothing overrides it.",
+    "person.protected-identity": "A named human of the provider may decide otherwise; no override does.",
     "person.holders-agree": "A named human of the provider decides between those who speak for the person.",
     "person.not-against": "The person, through the agency that recorded it: nobody else lifts it.",
     "person.opt-out": "The person alone, with the NHS; or the agreement, by showing why it does not apply.",

@@ -48,6 +48,8 @@ class Caller(Struct, frozen=True):
     system: str
     function: Function
     key_digest: str
+    # Of whom reads in another's place: districts that others took over. Never of who speaks for itself.
+    but: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:

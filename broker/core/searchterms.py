@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from broker.core.acted import DECIDED, acted_for
 from broker.core.model import SubjectRef
 from broker.core.receipt import Audience
 
@@ -118,15 +119,18 @@ def terms_of(
     full: Mapping[str, Any], audience: Audience = Audience.FULL, view: Mapping[str, Any] | None = None
 ) -> frozenset[str]:
     """The terms by which one audience finds an entry: from its own `view`, and of the full one what it said."""
-    found = set(_shared(full if view is None else view))
+    found = {*_shared(full if view is None else view)}
     if audience is Audience.FULL:
-        found |= set(_own(full)) | set(_matched(full)) | set(_whole(full))
+        found.update(_spoken(full), _own(full), _matched(full), _whole(full))
     elif audience is Audience.PROVIDER:
         found |= set(_matched(full)) | set(_actor(full))
+        # What its own human and system did.
+        found |= set(_system(full)) if full.get("event") in DECIDED else set()
         # A provider's view says what for, and whether somebody's refusal was gone past.
         found |= {term(kind, str(full[kind])) for kind in ("purpose", "override") if full.get(kind)}
     else:
-        found |= set(_own(full))
+        # Who decided on a request is the provider's to know.
+        found |= set(_own(full)) | (set() if full.get("event") in DECIDED else set(_spoken(full)))
     return frozenset(found)
 
 
@@ -135,20 +139,23 @@ def parties(*agencies: str | None) -> frozenset[str]:
     return frozenset(term("agency", each) for each in agencies if each)
 
 
+_IN_EVERY_VIEW = (
+    ("event", "event"),
+    ("outcome", "outcome"),
+    ("code", "code"),
+    ("record-type", "record_type"),
+    ("trace", "trace"),
+    ("request", "request_id"),
+    ("agency", "provider"),
+    ("agency", "requester"),
+)
+
+
 def _shared(full: Mapping[str, Any]) -> Iterator[str]:
     """What stands in every view."""
-    for kind, key in (
-        ("event", "event"),
-        ("outcome", "outcome"),
-        ("code", "code"),
-        ("record-type", "record_type"),
-        ("trace", "trace"),
-        ("request", "request_id"),
-        ("agency", "provider"),
-        ("agency", "requester"),
-    ):
+    for kind, key in _IN_EVERY_VIEW:
         if value := full.get(key):
-            yield term(kind, str(value))
+            yield f"{kind}|{value}"
     if agreement := full.get("agreement"):
         yield term("agreement", str(agreement))
         yield term("agreement", str(agreement).partition("/")[0])
@@ -156,32 +163,40 @@ def _shared(full: Mapping[str, Any]) -> Iterator[str]:
 
 def _actor(full: Mapping[str, Any]) -> Iterator[str]:
     actor = full.get("actor")
-    if isinstance(actor, Mapping):
+    if isinstance(actor, dict):
         for kind, key in (("actor", "id"), ("callsign", "callsign")):
             if value := actor.get(key):
                 yield term(kind, str(value))
 
 
+def _spoken(full: Mapping[str, Any]) -> Iterator[str]:
+    """Whose human and system it was."""
+    yield from _actor(full)
+    yield from _system(full)
+
+
+def _system(full: Mapping[str, Any]) -> Iterator[str]:
+    if (agency := acted_for(full)) and (system := full.get("system")):
+        yield term("system", f"{agency}/{system}")
+
+
 def _own(full: Mapping[str, Any]) -> Iterator[str]:
     """What the requester's system said itself."""
-    yield from _actor(full)
-    if (agency := full.get("requester")) and (system := full.get("system")):
-        yield term("system", f"{agency}/{system}")
     for kind in ("purpose", "incident"):
         if value := full.get(kind):
             yield term(kind, str(value))
     asked = full.get("asked_by")
-    if isinstance(asked, Mapping) and asked.get("scheme"):
+    if isinstance(asked, dict) and asked.get("scheme"):
         yield person(SubjectRef(str(asked["scheme"]), str(asked["value"])))
         if asked["scheme"] == "incident":
             yield term("incident", str(asked["value"]))
     detail = full.get("detail")
-    if not isinstance(detail, Mapping):
+    if not isinstance(detail, dict):
         return
     for incident in detail.get("incidents") or ():
         yield term("incident", str(incident))
     for subject in (detail.get("subject"), *(detail.get("subjects") or ())):
-        if isinstance(subject, Mapping) and subject.get("scheme"):
+        if isinstance(subject, dict) and subject.get("scheme"):
             yield person(SubjectRef(str(subject["scheme"]), str(subject["value"])))
 
 

@@ -30,6 +30,7 @@ async def export(exports: Exports, request: pb.ExportRequest, caller: Caller) ->
         form=parse.text("format", request.format, 32),
         resumes=parse.identifier("resumes", request.resumes) if request.resumes else "",
         archived=request.archived,
+        in_place_of=parse.text("in_place_of", request.in_place_of, 64),
     )
     async for each in given:
         if isinstance(each, Head):

@@ -1,10 +1,14 @@
-"""KeepingService: legal holds, erasure of one person, retention, and what removes erased bytes."""
+"""KeepingService: legal holds, erasures by two people, retention, and what removes erased bytes."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from broker.administration import Made
 from broker.core.model import Caller, SubjectRef
+from broker.erasable import Erasable, What
+from broker.erasing import ErasurePlans
+from broker.erasureplans import ErasurePlan
 from broker.erasures import Erasures
 from broker.errors import InvalidRequest
 from broker.holds import Holds
@@ -12,7 +16,7 @@ from broker.keeping import Hold
 from broker.retention import Due, Retention
 from broker.rpc import parse, wire
 from broker.rpc.identity import Identity
-from broker.rpc.unary import streamed, unary
+from broker.rpc.unary import heavy, streamed, unary
 from broker.scrubbing import Scrubs
 from broker.telemetry import Telemetry
 from broker.v1 import keeping_pb2 as pb
@@ -29,6 +33,7 @@ class KeepingServicer(keeping_pb2_grpc.KeepingServiceServicer):
         self,
         holds: Holds,
         erasures: Erasures,
+        plans: ErasurePlans,
         retention: Retention,
         scrubs: Scrubs,
         identity: Identity,
@@ -38,6 +43,7 @@ class KeepingServicer(keeping_pb2_grpc.KeepingServiceServicer):
         self.telemetry = telemetry
         self._holds = holds
         self._erasures = erasures
+        self._plans = plans
         self._retention = retention
         self._scrubs = scrubs
 
@@ -58,40 +64,60 @@ class KeepingServicer(keeping_pb2_grpc.KeepingServiceServicer):
         made = await self._holds.release(caller, hold, actor, reason)
         return pb.ReleaseHoldResponse(receipt=wire.receipt(made.receipt))
 
-    @unary
+    @heavy
     async def ListHolds(self, request: pb.ListHoldsRequest, caller: Caller) -> pb.ListHoldsResponse:
         """Those of the caller's own agency."""
         found, made = await self._holds.listed(caller, parse.actor(request.actor))
         return pb.ListHoldsResponse(holds=[_hold(each) for each in found], receipt=wire.receipt(made.receipt))
 
-    @unary
+    @heavy
     async def ErasePerson(self, request: pb.ErasePersonRequest, caller: Caller) -> pb.ErasePersonResponse:
-        """Planned, or done where it is confirmed."""
-        if request.HasField("person") == bool(request.event_ids):
-            raise InvalidRequest("person", "give exactly one of person and event_ids")
-        if len(request.event_ids) > _ENTRIES:
-            raise InvalidRequest("event_ids", f"at most {_ENTRIES}")
-        ids = tuple(parse.identifier("event_ids", each) for each in request.event_ids)
-        what = parse.subject(request.person, "person") if request.HasField("person") else ids
-        who, only = (parse.actor(request.actor), parse.reason(request.reason)), request.words_only
+        """A look, and nothing but that."""
+        what = _erased(request)
         if request.confirmed:
-            told, every = await self._erasures.erase(caller, what, *who, words_only=only)
-        else:
-            told, made = await self._erasures.planned(caller, what, *who, words_only=only)
-            every = (made,)
-        return pb.ErasePersonResponse(
-            entries=told.entries,
-            words=told.words,
-            directives=told.directives,
-            held=told.held,
-            waiting=told.waiting,
-            standing=told.standing,
-            others=told.others,
-            known_by=told.known_by,
-            receipts=[wire.receipt(each.receipt) for each in every],
+            raise InvalidRequest(
+                "confirmed", "an erasure takes two people: PlanErasure, and ConfirmErasure by somebody else"
+            )
+        who = parse.actor(request.actor), parse.reason(request.reason)
+        told, made = await self._erasures.planned(caller, what, *who, words_only=request.words_only)
+        return _told(told, (made,))
+
+    @unary
+    async def PlanErasure(self, request: pb.PlanErasureRequest, caller: Caller) -> pb.PlanErasureResponse:
+        """By the first person."""
+        what, ground = _erased(request), parse.text("ground", request.ground, _REFERENCE)
+        who = parse.actor(request.actor), parse.reason(request.reason)
+        plan, told, made = await self._plans.plan(caller, what, ground, *who, words_only=request.words_only)
+        return pb.PlanErasureResponse(
+            plan_id=plan.id, until=wire.timestamp(self._plans.until(plan)), would=_told(told, (made,))
         )
 
     @unary
+    async def ConfirmErasure(self, request: pb.ConfirmErasureRequest, caller: Caller) -> pb.ErasePersonResponse:
+        """By the second."""
+        plan = parse.identifier("plan_id", request.plan_id)
+        person = parse.subject(request.person, "person") if request.HasField("person") else None
+        who = parse.actor(request.actor), parse.reason(request.reason)
+        return _told(*await self._plans.confirm(caller, plan, person, *who))
+
+    @unary
+    async def EndErasure(self, request: pb.EndErasureRequest, caller: Caller) -> pb.EndErasureResponse:
+        """By anybody of the agency."""
+        plan = parse.identifier("plan_id", request.plan_id)
+        exemption = parse.text("exemption", request.exemption, _REFERENCE)
+        who = parse.actor(request.actor), parse.reason(request.reason)
+        made = await self._plans.end(caller, plan, exemption, *who)
+        return pb.EndErasureResponse(receipt=wire.receipt(made.receipt))
+
+    @unary
+    async def ListErasures(self, request: pb.ListErasuresRequest, caller: Caller) -> pb.ListErasuresResponse:
+        """Those of the caller's own agency."""
+        found, made = await self._plans.listed(caller, parse.actor(request.actor))
+        return pb.ListErasuresResponse(
+            plans=[_plan(each, self._plans) for each in found], receipt=wire.receipt(made.receipt)
+        )
+
+    @heavy
     async def PlanRetention(self, request: pb.PlanRetentionRequest, caller: Caller) -> pb.PlanRetentionResponse:
         """Counts; nothing about anybody."""
         items = await self._retention.plan(caller)
@@ -121,6 +147,47 @@ class KeepingServicer(keeping_pb2_grpc.KeepingServiceServicer):
         actor, reason = parse.actor(request.actor), parse.reason(request.reason)
         async for step in self._scrubs.scrub(caller, actor, reason):
             yield pb.ScrubResponse(what=step.what, seconds=step.seconds, size=step.size, problem=step.problem)
+
+
+def _erased(request: pb.ErasePersonRequest | pb.PlanErasureRequest) -> What:
+    """A person, or entries by id."""
+    if request.HasField("person") == bool(request.event_ids):
+        raise InvalidRequest("person", "give exactly one of person and event_ids")
+    if len(request.event_ids) > _ENTRIES:
+        raise InvalidRequest("event_ids", f"at most {_ENTRIES}")
+    if request.HasField("person"):
+        return parse.subject(request.person, "person")
+    return tuple(parse.identifier("event_ids", each) for each in request.event_ids)
+
+
+def _told(told: Erasable, every: tuple[Made, ...]) -> pb.ErasePersonResponse:
+    return pb.ErasePersonResponse(
+        entries=told.entries,
+        words=told.words,
+        directives=told.directives,
+        held=told.held,
+        waiting=told.waiting,
+        standing=told.standing,
+        others=told.others,
+        known_by=told.known_by,
+        receipts=[wire.receipt(each.receipt) for each in every],
+    )
+
+
+def _plan(of: ErasurePlan, plans: ErasurePlans) -> pb.ErasurePlan:
+    return pb.ErasurePlan(
+        id=of.id,
+        agency=of.agency,
+        ground=of.ground,
+        planned_at=wire.timestamp(of.proposal.at),
+        until=wire.timestamp(plans.until(of)),
+        actor=of.proposal.actor,
+        system=of.proposal.system,
+        entries=len(of.entries),
+        directives=len(of.directives),
+        words_only=of.words_only,
+        by_person=bool(of.subject),
+    )
 
 
 def _what(request: pb.PlaceHoldRequest) -> SubjectRef | tuple[str, str]:

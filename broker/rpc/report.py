@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import time
 
 from broker.access import Accesses
-from broker.access import Wanted as Access
+from broker.accesswanted import Wanted as Access
 from broker.administration import Made
 from broker.cases import StoredBreach, StoredComplaint
 from broker.clearing import Ruling
@@ -22,7 +22,7 @@ from broker.ports import Clock
 from broker.reports import Reports
 from broker.rpc import parse, wire
 from broker.rpc.identity import Identity
-from broker.rpc.unary import streamed, unary
+from broker.rpc.unary import heavy, streamed, unary
 from broker.telemetry import Telemetry
 from broker.v1 import report_pb2 as pb
 from broker.v1 import report_pb2_grpc
@@ -85,7 +85,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
             access_id=access, due_at=wire.timestamp(due), receipt=wire.receipt(made.receipt)
         )
 
-    @unary
+    @heavy
     async def ListAccesses(self, request: pb.ListAccessesRequest, caller: Caller) -> pb.ListAccessesResponse:
         """Those that are open."""
         found, made = await self._accesses.listed(caller, parse.actor(request.actor))
@@ -95,7 +95,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
                 agency=each.agency,
                 started_at=wire.timestamp(each.started_at),
                 due_at=wire.timestamp(each.due_at),
-                left=left,
+                left=left or 0,
+                many=left is None,
             )
             for each, left in found
         ]
@@ -106,7 +107,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         """The caller's own entries."""
         access = parse.identifier("access_id", request.access_id)
         actor, reason = parse.actor(request.actor), parse.reason(request.reason)
-        for part in self._parts(*await self._accesses.draft(caller, access, actor, reason)):
+        old = parse.text("in_place_of", request.in_place_of, 64)
+        for part in self._parts(*await self._accesses.draft(caller, access, actor, reason, old)):
             yield part
 
     @unary
@@ -119,9 +121,23 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
             _words("words", request.words),
             parse.text("opinion", request.opinion, 200),
         )
-        actor = parse.actor(request.actor)
-        cleared, made = await self._accesses.clear(caller, access, entries, ruling, actor)
+        actor, old = parse.actor(request.actor), parse.text("in_place_of", request.in_place_of, 64)
+        cleared, made = await self._accesses.clear(caller, access, entries, ruling, actor, old)
         return pb.ClearAccessResponse(cleared=cleared, receipt=wire.receipt(made.receipt))
+
+    @unary
+    async def PreviewAccess(self, request: pb.PreviewAccessRequest, caller: Caller) -> pb.PreviewAccessResponse:
+        """How it stands."""
+        access = parse.identifier("access_id", request.access_id)
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        stands, made = await self._accesses.preview(caller, access, actor, reason)
+        return pb.PreviewAccessResponse(
+            answered=stands.answered,
+            told=stands.told,
+            left_out=stands.left_out,
+            undecided=stands.undecided,
+            receipt=wire.receipt(made.receipt),
+        )
 
     @streamed
     async def IssueAccess(self, request: pb.IssueAccessRequest, caller: Caller) -> AsyncIterator[pb.ReportPart]:
@@ -131,7 +147,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         for part in self._parts(*await self._accesses.issue(caller, access, actor, reason)):
             yield part
 
-    @unary
+    @heavy
     async def ListBreaches(self, request: pb.ListBreachesRequest, caller: Caller) -> pb.ListBreachesResponse:
         """That a review began."""
         found, made = await self._reports.breaches(caller, parse.actor(request.actor))
@@ -147,7 +163,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
             raise InvalidRequest("reference", "its number at your agency, and nothing about a person")
         received = parse.when("received_at", request, "received_at")
         words, actor = _words("words", request.words), parse.actor(request.actor)
-        complaint, due, made = await self._complaints.add(caller, reference, received, words, actor)
+        person = parse.subject(request.person, "person") if request.HasField("person") else None
+        complaint, due, made = await self._complaints.add(caller, reference, received, words, actor, person)
         return pb.AddComplaintResponse(
             complaint_id=complaint, due_at=wire.timestamp(due), receipt=wire.receipt(made.receipt)
         )
@@ -171,7 +188,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         made = await self._complaints.close(caller, complaint, request.outcome, words, actor)
         return pb.CloseComplaintResponse(receipt=wire.receipt(made.receipt))
 
-    @unary
+    @heavy
     async def ListComplaints(
         self, request: pb.ListComplaintsRequest, caller: Caller
     ) -> pb.ListComplaintsResponse:
@@ -193,6 +210,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
                 none=document.none,
                 made_at=wire.timestamp(self._clock.now()),
                 receipt=wire.receipt(made.receipt),
+                names=[pb.ReportName(kind=kind, code=code, name=name) for kind, code, name in document.names],
             )
         )
         for table in document.tables:
@@ -203,7 +221,7 @@ def _table(table: Table) -> Iterator[pb.ReportPart]:
     head = pb.ReportTable(
         heading=table.heading,
         caption=table.caption,
-        columns=[pb.ReportColumn(key=each.key, head=each.head) for each in table.columns],
+        columns=[pb.ReportColumn(key=each.key, head=each.head, kind=each.kind) for each in table.columns],
         notes=table.notes,
         chart=table.chart,
     )

@@ -1,4 +1,7 @@
-"""Searching the log over the wire: pages of what the caller may see, and what comes after, while it stays."""
+"""Searching the log over the wire: pages of what the caller may see, and what comes after, while it stays.
+
+Staying is an entry again each hour, before anything more is shown.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,11 @@ from broker.v1 import audit_pb2 as pb
 
 MOST = 10_000
 FOLLOW = 1.0  # seconds between looks for what has come
+AGAIN = 3600.0  # seconds after which staying is an entry again
 # Beyond the length of a busy deployment's message.
 _MAX_FACTS = 16
 _NAME = 512
+_AGENCY = 64
 _MESSAGE = 256 * 1024
 
 
@@ -44,6 +49,8 @@ async def search(searches: Searches, request: pb.SearchRequest, caller: Caller) 
     done, _ = await searches.progress()
     newest = done - 1
     log = parse.text("log", request.log, _NAME)
+    in_place_of = parse.text("in_place_of", request.in_place_of, _AGENCY)
+    eyes = await searches.eyes(caller, in_place_of)
     page = await searches.page(
         caller,
         asked,
@@ -54,8 +61,10 @@ async def search(searches: Searches, request: pb.SearchRequest, caller: Caller) 
         wanted=left,
         follow=request.follow,
         log=log,
+        in_place_of=in_place_of,
     )
-    current, asked = page.log, page.question
+    current, asked, look = page.log, page.question, page.entry
+    noted = asyncio.get_running_loop().time()
     while True:
         if page.found and page.log == current:
             newest = max(newest, page.found[0].hit.index)
@@ -65,14 +74,18 @@ async def search(searches: Searches, request: pb.SearchRequest, caller: Caller) 
         if left <= 0 or (page.beyond is None and not page.older):
             break
         if page.beyond is None:  # on to the log before
-            page = await _older(searches, caller, asked, min(left, PAGE), NEWEST, page.older)
+            page = await _older(searches, eyes, asked, min(left, PAGE), NEWEST, page.older)
         else:
-            page = await _older(searches, caller, asked, min(left, PAGE), page.beyond, page.log)
+            page = await _older(searches, eyes, asked, min(left, PAGE), page.beyond, page.log)
     while request.follow:
         await asyncio.sleep(FOLLOW)
+        if asyncio.get_running_loop().time() - noted >= AGAIN:
+            await searches.stays(caller, asked, actor, reason, look, in_place_of)
+            await searches.eyes(caller, in_place_of)
+            noted = asyncio.get_running_loop().time()
         # Asked before the look: what was appended to a log until it was closed is found by a look after that.
         then = current if log else await searches.current()
-        page = await searches.on(caller, asked, newest, newest_first=False, log=current)
+        page = await searches.on(eyes, asked, newest, newest_first=False, log=current)
         if page.found:
             newest = page.found[-1].hit.index
             for message in messages(page):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 import asyncpg
 
 from broker.cases import StoredAccess, StoredBreach, StoredClearing, StoredComplaint
+from broker.figures import StoredFigures
 from broker.store.pool import Database
 from broker.store.queued import opened
 from broker.store.seal import Seals
@@ -55,21 +56,31 @@ class AccessRows:
             rows = await connection.fetch(
                 "select * from access_clearing where access = $1 and agency = $2", access, agency
             )
-        return [StoredClearing(str(r["entry"]), r["agency"], r["code"], r["cleared_at"]) for r in rows]
+        return [_clearing(row) for row in rows]
 
-    async def told(self, access: str) -> list[tuple[str, str]]:
-        """Entry and agency of everything that some controller lets be told."""
+    async def rulings(self, access: str) -> list[StoredClearing]:
+        """What every controller has decided."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch("select * from access_clearing where access = $1", access)
+        return [_clearing(row) for row in rows]
+
+    async def told(self, access: str) -> list[str]:
+        """The entries that the answer held when it was first given."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                "select entry, agency from access_clearing where access = $1 and code = ''", access
+                "select distinct entry from access_clearing where access = $1 and told", access
             )
-        return [(str(row["entry"]), row["agency"]) for row in rows]
+        return [str(row["entry"]) for row in rows]
 
     async def _read(self, row: asyncpg.Record) -> StoredAccess:
         asked = await opened(self._seals, row["key"], row["asked"], str(row["id"]), ACCESS)
         when = (row["started_at"], row["due_at"])
         place = (row["origin"], row["idx"])
         return StoredAccess(str(row["id"]), row["agency"], *when, *place, asked, row["issued_at"])
+
+
+def _clearing(row: asyncpg.Record) -> StoredClearing:
+    return StoredClearing(str(row["entry"]), row["agency"], row["code"], row["cleared_at"])
 
 
 class BreachRows:
@@ -93,6 +104,19 @@ class BreachRows:
 def _breach(row: asyncpg.Record) -> StoredBreach:
     who = (row["provider"], row["requester"], row["system"])
     return StoredBreach(str(row["id"]), *who, row["used_at"], row["aware_at"], row["due_at"])
+
+
+class FiguresRows:
+    """Implements `figures.FiguresStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def month(self, month: date) -> StoredFigures | None:
+        """One of them, by its first day."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow("select * from published_month where month = $1", month)
+        return None if row is None else StoredFigures(month, str(row["id"]), row["at"], row["page"])
 
 
 class ComplaintRows:

@@ -20,6 +20,7 @@ from broker.store.away import FAILURES, UNREACHED
 # What held anything about a person, in the order of how long it takes.
 TABLES = (
     "hold",
+    "erasure_plan",
     "view_key",
     "policy_change",
     "directive",

@@ -1,14 +1,14 @@
 """The search index of the log: made with its entries (`indexing`), and asked in terms that nobody can read.
 
 It never decides what somebody may see: what it finds is opened, and looked at again by whoever asked. Rows are
-made in order and without gaps, so that what a search says of its reach is honest; `missed` looks for what is
+made in order and without gaps, so that what a search says of its reach is honest; `keeping` looks for what is
 not there all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, NoReturn
@@ -17,7 +17,7 @@ import asyncpg
 
 from broker.core.receipt import Audience
 from broker.errors import BrokerError, IndexBehind, IntegrityError
-from broker.ports import Hit, Hits
+from broker.ports import Hit, Hits, Remains
 from broker.store.indexing import NO_TIME, Indexing, made_at, reach
 from broker.store.packed import Openings, unpack
 from broker.store.pool import Database, one
@@ -64,6 +64,13 @@ from entry e join log l on l.id = e.log
 left join search s on (s.log, s.idx) = (e.log, e.idx) left join view v on (v.log, v.idx) = (e.log, e.idx)
 where e.id = $1
 """
+_REMAINS = """
+select e.idx, e.id, e.leaf, s.at,
+       exists (select from view v join view_key k on k.id = v.key
+               where (v.log, v.idx) = (e.log, e.idx) and k.wrapped is not null) as kept
+from entry e left join search s on (s.log, s.idx) = (e.log, e.idx)
+where e.id = any ($1::uuid[])
+"""
 # One statement, so one moment: a rebuild takes away rows and the count of them together.
 _WITHIN = """
 with hit as materialized (
@@ -77,20 +84,15 @@ with hit as materialized (
 select (select count(*) from search where log = $1 and idx >= $3 and idx < $4) as rows,
        (select coalesce(array_agg(idx order by idx), '{}') from hit) as found
 """
-_MISSED = """
-select n from generate_series($2::bigint, $3::bigint - 1) n
-where not exists (select from search s where s.log = $1 and s.idx = n.n) order by n limit $4
-"""
 
 
 class SearchIndex:
-    """Fills the index of every log and asks it. `log` is the one that `rebuild` and `missed` are about."""
+    """Fills the index of every log and asks it. `log` is the one that `rebuild` is about."""
 
     def __init__(self, database: Database, seals: Seals, index_key: bytes, log: int) -> None:
         self._database = database
         self._seals = seals
         self.terms = BlindTerms(index_key)
-        self._log = log
         self.filling = Indexing(database, seals, self.terms, log)
 
     async def fill(self) -> int:
@@ -116,12 +118,6 @@ class SearchIndex:
         async with self._database.connection() as connection:
             row = await one(connection, "select log, size from head")
             return (await reach(connection, row["log"])).done, row["size"]
-
-    async def missed(self, most: int = 100) -> list[int]:
-        """Indexes below `done` that have no row: there should be none."""
-        async with self._database.connection() as connection:
-            done = (await reach(connection, self._log)).done
-            return [row["n"] for row in await connection.fetch(_MISSED, self._log, 0, done, most)]
 
     async def find(
         self,
@@ -165,6 +161,17 @@ class SearchIndex:
         if (at := row["at"] or made_at(row["leaf"], None)) is None:
             raise IndexBehind(NO_TIME.format(row["idx"]))
         return await self._hit({**row, "at": at}, row["origin"])
+
+    async def remains(self, entries: Sequence[str]) -> dict[str, Remains]:
+        """As `LogSearch.remains`. A month's views end with its key, whether their rows have gone or not."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_REMAINS, list(entries))
+        found = dict[str, Remains]()
+        for row in rows:
+            if (at := row["at"] or made_at(row["leaf"], None)) is None:
+                raise IndexBehind(NO_TIME.format(row["idx"]))
+            found[str(row["id"])] = Remains(at, row["kept"])
+        return found
 
     async def within(
         self, terms: frozenset[str], start: int, end: int, limit: int, log: int

@@ -462,7 +462,7 @@ class SuspendAgreementRequest(_message.Message):
     """Lift the suspension instead."""
     @_builtins.property
     def actor(self) -> _exchange_pb2.Actor:
-        """Who decided it; may be absent."""
+        """Who decided it: required."""
 
     def __init__(
         self,

@@ -571,6 +571,7 @@ class SearchRequest(_message.Message):
     BEYOND_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
+    IN_PLACE_OF_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """Most entries to give, at most 10,000; 0: 200."""
     beyond: _builtins.int
@@ -579,6 +580,8 @@ class SearchRequest(_message.Message):
     """Then stay, and give what comes, until the call is cancelled."""
     log: _builtins.str
     """Begin at this log, by its origin, and go on to those before it; empty: the current one."""
+    in_place_of: _builtins.str
+    """What an agency was party to whose place the caller's has taken, in its views; empty: the caller's own."""
     @_builtins.property
     def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchFact]:
         """All of them must hold."""
@@ -612,10 +615,11 @@ class SearchRequest(_message.Message):
         beyond: _builtins.int | None = ...,
         follow: _builtins.bool = ...,
         log: _builtins.str = ...,
+        in_place_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "actor", b"actor", "beyond", b"beyond", "person", b"person", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "actor", b"actor", "beyond", b"beyond", "facts", b"facts", "follow", b"follow", "limit", b"limit", "log", b"log", "person", b"person", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "actor", b"actor", "beyond", b"beyond", "facts", b"facts", "follow", b"follow", "in_place_of", b"in_place_of", "limit", b"limit", "log", b"log", "person", b"person", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__beyond: _TypeAlias = _typing.Literal["beyond"]  # noqa: Y015
     _WhichOneofArgType__beyond: _TypeAlias = _typing.Literal["_beyond", b"_beyond"]  # noqa: Y015
@@ -745,6 +749,7 @@ class ExportRequest(_message.Message):
     RESUMES_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
     ARCHIVED_FIELD_NUMBER: _builtins.int
+    IN_PLACE_OF_FIELD_NUMBER: _builtins.int
     first: _builtins.int
     """The place of the first entry, from 0, and the place after the last; 0: to the end of the log as it is. An
     export does not hold its own entry.
@@ -762,6 +767,8 @@ class ExportRequest(_message.Message):
     """The caller has the entries of that log that are kept in an export alone: their rows come with an empty `entry`,
     for the caller to put in. Without it, INVALID_ARGUMENT (KeptElsewhere) where the first of them would come.
     """
+    in_place_of: _builtins.str
+    """As in SearchRequest."""
     @_builtins.property
     def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchFact]:
         """As in SearchRequest: all of them must hold."""
@@ -794,10 +801,11 @@ class ExportRequest(_message.Message):
         resumes: _builtins.str = ...,
         log: _builtins.str = ...,
         archived: _builtins.bool = ...,
+        in_place_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "person", b"person", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "archived", b"archived", "before", b"before", "facts", b"facts", "first", b"first", "format", b"format", "log", b"log", "person", b"person", "reason", b"reason", "resumes", b"resumes", "since", b"since", "size", b"size", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "archived", b"archived", "before", b"before", "facts", b"facts", "first", b"first", "format", b"format", "in_place_of", b"in_place_of", "log", b"log", "person", b"person", "reason", b"reason", "resumes", b"resumes", "since", b"since", "size", b"size", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -229,7 +229,7 @@ class ErasePersonRequest(_message.Message):
     EVENT_IDS_FIELD_NUMBER: _builtins.int
     WORDS_ONLY_FIELD_NUMBER: _builtins.int
     confirmed: _builtins.bool
-    """Do it. Without, nothing is erased and what would be is told."""
+    """Refused: an erasure takes two people, PlanErasure and ConfirmErasure."""
     words_only: _builtins.bool
     """Of these entries only the words that the caller's own people wrote."""
     @_builtins.property
@@ -359,6 +359,270 @@ class ErasePersonResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ErasePersonResponse: _TypeAlias = ErasePersonResponse  # noqa: Y015
+
+@_typing.final
+class PlanErasureRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_FIELD_NUMBER: _builtins.int
+    EVENT_IDS_FIELD_NUMBER: _builtins.int
+    WORDS_ONLY_FIELD_NUMBER: _builtins.int
+    GROUND_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    words_only: _builtins.bool
+    """Of these entries only the words that the caller's own people wrote."""
+    ground: _builtins.str
+    """Why the law wants it: not-needed, consent-withdrawn, objection, unlawful, legal-duty, child-online, part-3."""
+    @_builtins.property
+    def person(self) -> _exchange_pb2.SubjectRef:
+        """Exactly one of the two: this person, or event_ids (at most 100)."""
+
+    @_builtins.property
+    def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """A named human; another confirms."""
+
+    @_builtins.property
+    def reason(self) -> _exchange_pb2.ReasonCode:
+        """Its code is required."""
+
+    def __init__(
+        self,
+        *,
+        person: _exchange_pb2.SubjectRef | None = ...,
+        event_ids: _abc.Iterable[_builtins.str] | None = ...,
+        words_only: _builtins.bool = ...,
+        ground: _builtins.str = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+        reason: _exchange_pb2.ReasonCode | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "person", b"person", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "event_ids", b"event_ids", "ground", b"ground", "person", b"person", "reason", b"reason", "words_only", b"words_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanErasureRequest: _TypeAlias = PlanErasureRequest  # noqa: Y015
+
+@_typing.final
+class PlanErasureResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    WOULD_FIELD_NUMBER: _builtins.int
+    plan_id: _builtins.str
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """When it lapses."""
+
+    @_builtins.property
+    def would(self) -> Global___ErasePersonResponse:
+        """What would go, at most 5,000 entries of one plan; its receipt is that of the plan's entry."""
+
+    def __init__(
+        self,
+        *,
+        plan_id: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        would: Global___ErasePersonResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until", "would", b"would"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan_id", b"plan_id", "until", b"until", "would", b"would"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanErasureResponse: _TypeAlias = PlanErasureResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmErasureRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    plan_id: _builtins.str
+    @_builtins.property
+    def person(self) -> _exchange_pb2.SubjectRef:
+        """Whom it is about, again: the plan holds no identifier. Not set for a plan of entries."""
+
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor: ...
+    @_builtins.property
+    def reason(self) -> _exchange_pb2.ReasonCode:
+        """Its code is required."""
+
+    def __init__(
+        self,
+        *,
+        plan_id: _builtins.str = ...,
+        person: _exchange_pb2.SubjectRef | None = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+        reason: _exchange_pb2.ReasonCode | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "person", b"person", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "person", b"person", "plan_id", b"plan_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmErasureRequest: _TypeAlias = ConfirmErasureRequest  # noqa: Y015
+
+@_typing.final
+class EndErasureRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    EXEMPTION_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    plan_id: _builtins.str
+    exemption: _builtins.str
+    """Under which the person is refused: expression, public-task, public-health, archiving, legal-claims, evidence.
+    Empty: it is only withdrawn.
+    """
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor: ...
+    @_builtins.property
+    def reason(self) -> _exchange_pb2.ReasonCode:
+        """Its code is required; the words are for the person's file, and erasable."""
+
+    def __init__(
+        self,
+        *,
+        plan_id: _builtins.str = ...,
+        exemption: _builtins.str = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+        reason: _exchange_pb2.ReasonCode | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "exemption", b"exemption", "plan_id", b"plan_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndErasureRequest: _TypeAlias = EndErasureRequest  # noqa: Y015
+
+@_typing.final
+class EndErasureResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _exchange_pb2.Receipt: ...
+    def __init__(
+        self,
+        *,
+        receipt: _exchange_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndErasureResponse: _TypeAlias = EndErasureResponse  # noqa: Y015
+
+@_typing.final
+class ErasurePlan(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
+    GROUND_FIELD_NUMBER: _builtins.int
+    PLANNED_AT_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    DIRECTIVES_FIELD_NUMBER: _builtins.int
+    WORDS_ONLY_FIELD_NUMBER: _builtins.int
+    BY_PERSON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    agency: _builtins.str
+    ground: _builtins.str
+    actor: _builtins.str
+    """Who planned it, and on which system: neither confirms it."""
+    system: _builtins.str
+    entries: _builtins.int
+    directives: _builtins.int
+    words_only: _builtins.bool
+    by_person: _builtins.bool
+    """About a person, who is named again to confirm it; else entries by id."""
+    @_builtins.property
+    def planned_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        agency: _builtins.str = ...,
+        ground: _builtins.str = ...,
+        planned_at: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+        system: _builtins.str = ...,
+        entries: _builtins.int = ...,
+        directives: _builtins.int = ...,
+        words_only: _builtins.bool = ...,
+        by_person: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["planned_at", b"planned_at", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agency", b"agency", "by_person", b"by_person", "directives", b"directives", "entries", b"entries", "ground", b"ground", "id", b"id", "planned_at", b"planned_at", "system", b"system", "until", b"until", "words_only", b"words_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasurePlan: _TypeAlias = ErasurePlan  # noqa: Y015
+
+@_typing.final
+class ListErasuresRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _exchange_pb2.Actor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListErasuresRequest: _TypeAlias = ListErasuresRequest  # noqa: Y015
+
+@_typing.final
+class ListErasuresResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLANS_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plans(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErasurePlan]: ...
+    @_builtins.property
+    def receipt(self) -> _exchange_pb2.Receipt: ...
+    def __init__(
+        self,
+        *,
+        plans: _abc.Iterable[Global___ErasurePlan] | None = ...,
+        receipt: _exchange_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plans", b"plans", "receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListErasuresResponse: _TypeAlias = ListErasuresResponse  # noqa: Y015
 
 @_typing.final
 class RetentionItem(_message.Message):

@@ -54,6 +54,26 @@ class KeepingServiceStub:
                 request_serializer=broker_dot_v1_dot_keeping__pb2.ErasePersonRequest.SerializeToString,
                 response_deserializer=broker_dot_v1_dot_keeping__pb2.ErasePersonResponse.FromString,
                 _registered_method=True)
+        self.PlanErasure = channel.unary_unary(
+                '/broker.v1.KeepingService/PlanErasure',
+                request_serializer=broker_dot_v1_dot_keeping__pb2.PlanErasureRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_keeping__pb2.PlanErasureResponse.FromString,
+                _registered_method=True)
+        self.ConfirmErasure = channel.unary_unary(
+                '/broker.v1.KeepingService/ConfirmErasure',
+                request_serializer=broker_dot_v1_dot_keeping__pb2.ConfirmErasureRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_keeping__pb2.ErasePersonResponse.FromString,
+                _registered_method=True)
+        self.EndErasure = channel.unary_unary(
+                '/broker.v1.KeepingService/EndErasure',
+                request_serializer=broker_dot_v1_dot_keeping__pb2.EndErasureRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_keeping__pb2.EndErasureResponse.FromString,
+                _registered_method=True)
+        self.ListErasures = channel.unary_unary(
+                '/broker.v1.KeepingService/ListErasures',
+                request_serializer=broker_dot_v1_dot_keeping__pb2.ListErasuresRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_keeping__pb2.ListErasuresResponse.FromString,
+                _registered_method=True)
         self.PlanRetention = channel.unary_unary(
                 '/broker.v1.KeepingService/PlanRetention',
                 request_serializer=broker_dot_v1_dot_keeping__pb2.PlanRetentionRequest.SerializeToString,
@@ -97,7 +117,35 @@ class KeepingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ErasePerson(self, request, context):
-        """What the caller's agency holds about one person here: planned, or done where it is confirmed.
+        """A look at what the caller's agency could erase about one person here; nothing is erased.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlanErasure(self, request, context):
+        """Ask for an erasure. Another person, on another system of the agency, has seven days to confirm it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmErasure(self, request, context):
+        """Carry out what somebody else of the agency has planned.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndErasure(self, request, context):
+        """Withdraw a plan, or refuse the person what they asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListErasures(self, request, context):
+        """The plans of the caller's agency that wait. The look is an entry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,6 +194,26 @@ def add_KeepingServiceServicer_to_server(servicer, server):
                     servicer.ErasePerson,
                     request_deserializer=broker_dot_v1_dot_keeping__pb2.ErasePersonRequest.FromString,
                     response_serializer=broker_dot_v1_dot_keeping__pb2.ErasePersonResponse.SerializeToString,
+            ),
+            'PlanErasure': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanErasure,
+                    request_deserializer=broker_dot_v1_dot_keeping__pb2.PlanErasureRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_keeping__pb2.PlanErasureResponse.SerializeToString,
+            ),
+            'ConfirmErasure': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmErasure,
+                    request_deserializer=broker_dot_v1_dot_keeping__pb2.ConfirmErasureRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_keeping__pb2.ErasePersonResponse.SerializeToString,
+            ),
+            'EndErasure': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndErasure,
+                    request_deserializer=broker_dot_v1_dot_keeping__pb2.EndErasureRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_keeping__pb2.EndErasureResponse.SerializeToString,
+            ),
+            'ListErasures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListErasures,
+                    request_deserializer=broker_dot_v1_dot_keeping__pb2.ListErasuresRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_keeping__pb2.ListErasuresResponse.SerializeToString,
             ),
             'PlanRetention': grpc.unary_unary_rpc_method_handler(
                     servicer.PlanRetention,
@@ -271,6 +339,114 @@ class KeepingService:
             '/broker.v1.KeepingService/ErasePerson',
             broker_dot_v1_dot_keeping__pb2.ErasePersonRequest.SerializeToString,
             broker_dot_v1_dot_keeping__pb2.ErasePersonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanErasure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.KeepingService/PlanErasure',
+            broker_dot_v1_dot_keeping__pb2.PlanErasureRequest.SerializeToString,
+            broker_dot_v1_dot_keeping__pb2.PlanErasureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmErasure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.KeepingService/ConfirmErasure',
+            broker_dot_v1_dot_keeping__pb2.ConfirmErasureRequest.SerializeToString,
+            broker_dot_v1_dot_keeping__pb2.ErasePersonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndErasure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.KeepingService/EndErasure',
+            broker_dot_v1_dot_keeping__pb2.EndErasureRequest.SerializeToString,
+            broker_dot_v1_dot_keeping__pb2.EndErasureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListErasures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.KeepingService/ListErasures',
+            broker_dot_v1_dot_keeping__pb2.ListErasuresRequest.SerializeToString,
+            broker_dot_v1_dot_keeping__pb2.ListErasuresResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,7 +40,15 @@ class KeepingServiceStub:
     ListHolds: _grpc.UnaryUnaryMultiCallable[_keeping_pb2.ListHoldsRequest, _keeping_pb2.ListHoldsResponse]
     """Those of the caller's own agency that stand. The look is an entry."""
     ErasePerson: _grpc.UnaryUnaryMultiCallable[_keeping_pb2.ErasePersonRequest, _keeping_pb2.ErasePersonResponse]
-    """What the caller's agency holds about one person here: planned, or done where it is confirmed."""
+    """A look at what the caller's agency could erase about one person here; nothing is erased."""
+    PlanErasure: _grpc.UnaryUnaryMultiCallable[_keeping_pb2.PlanErasureRequest, _keeping_pb2.PlanErasureResponse]
+    """Ask for an erasure. Another person, on another system of the agency, has seven days to confirm it."""
+    ConfirmErasure: _grpc.UnaryUnaryMultiCallable[_keeping_pb2.ConfirmErasureRequest, _keeping_pb2.ErasePersonResponse]
+    """Carry out what somebody else of the agency has planned."""
+    EndErasure: _grpc.UnaryUnaryMultiCallable[_keeping_pb2.EndErasureRequest, _keeping_pb2.EndErasureResponse]
+    """Withdraw a plan, or refuse the person what they asked for."""
+    ListErasures: _grpc.UnaryUnaryMultiCallable[_keeping_pb2.ListErasuresRequest, _keeping_pb2.ListErasuresResponse]
+    """The plans of the caller's agency that wait. The look is an entry."""
     PlanRetention: _grpc.UnaryUnaryMultiCallable[_keeping_pb2.PlanRetentionRequest, _keeping_pb2.PlanRetentionResponse]
     """Months and classes of views, and when each ends. Operators only."""
     ApplyRetention: _grpc.UnaryStreamMultiCallable[_keeping_pb2.ApplyRetentionRequest, _keeping_pb2.ApplyRetentionResponse]
@@ -60,7 +68,15 @@ class KeepingServiceAsyncStub(KeepingServiceStub):
     ListHolds: _aio.UnaryUnaryMultiCallable[_keeping_pb2.ListHoldsRequest, _keeping_pb2.ListHoldsResponse]  # type: ignore[assignment]
     """Those of the caller's own agency that stand. The look is an entry."""
     ErasePerson: _aio.UnaryUnaryMultiCallable[_keeping_pb2.ErasePersonRequest, _keeping_pb2.ErasePersonResponse]  # type: ignore[assignment]
-    """What the caller's agency holds about one person here: planned, or done where it is confirmed."""
+    """A look at what the caller's agency could erase about one person here; nothing is erased."""
+    PlanErasure: _aio.UnaryUnaryMultiCallable[_keeping_pb2.PlanErasureRequest, _keeping_pb2.PlanErasureResponse]  # type: ignore[assignment]
+    """Ask for an erasure. Another person, on another system of the agency, has seven days to confirm it."""
+    ConfirmErasure: _aio.UnaryUnaryMultiCallable[_keeping_pb2.ConfirmErasureRequest, _keeping_pb2.ErasePersonResponse]  # type: ignore[assignment]
+    """Carry out what somebody else of the agency has planned."""
+    EndErasure: _aio.UnaryUnaryMultiCallable[_keeping_pb2.EndErasureRequest, _keeping_pb2.EndErasureResponse]  # type: ignore[assignment]
+    """Withdraw a plan, or refuse the person what they asked for."""
+    ListErasures: _aio.UnaryUnaryMultiCallable[_keeping_pb2.ListErasuresRequest, _keeping_pb2.ListErasuresResponse]  # type: ignore[assignment]
+    """The plans of the caller's agency that wait. The look is an entry."""
     PlanRetention: _aio.UnaryUnaryMultiCallable[_keeping_pb2.PlanRetentionRequest, _keeping_pb2.PlanRetentionResponse]  # type: ignore[assignment]
     """Months and classes of views, and when each ends. Operators only."""
     ApplyRetention: _aio.UnaryStreamMultiCallable[_keeping_pb2.ApplyRetentionRequest, _keeping_pb2.ApplyRetentionResponse]  # type: ignore[assignment]
@@ -101,7 +117,39 @@ class KeepingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keeping_pb2.ErasePersonRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keeping_pb2.ErasePersonResponse, _abc.Awaitable[_keeping_pb2.ErasePersonResponse]]:
-        """What the caller's agency holds about one person here: planned, or done where it is confirmed."""
+        """A look at what the caller's agency could erase about one person here; nothing is erased."""
+
+    @_abc_1.abstractmethod
+    def PlanErasure(
+        self,
+        request: _keeping_pb2.PlanErasureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keeping_pb2.PlanErasureResponse, _abc.Awaitable[_keeping_pb2.PlanErasureResponse]]:
+        """Ask for an erasure. Another person, on another system of the agency, has seven days to confirm it."""
+
+    @_abc_1.abstractmethod
+    def ConfirmErasure(
+        self,
+        request: _keeping_pb2.ConfirmErasureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keeping_pb2.ErasePersonResponse, _abc.Awaitable[_keeping_pb2.ErasePersonResponse]]:
+        """Carry out what somebody else of the agency has planned."""
+
+    @_abc_1.abstractmethod
+    def EndErasure(
+        self,
+        request: _keeping_pb2.EndErasureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keeping_pb2.EndErasureResponse, _abc.Awaitable[_keeping_pb2.EndErasureResponse]]:
+        """Withdraw a plan, or refuse the person what they asked for."""
+
+    @_abc_1.abstractmethod
+    def ListErasures(
+        self,
+        request: _keeping_pb2.ListErasuresRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keeping_pb2.ListErasuresResponse, _abc.Awaitable[_keeping_pb2.ListErasuresResponse]]:
+        """The plans of the caller's agency that wait. The look is an entry."""
 
     @_abc_1.abstractmethod
     def PlanRetention(

@@ -41,7 +41,7 @@ class MakeReportRequest(_message.Message):
     SIGNS_FIELD_NUMBER: _builtins.int
     report: _builtins.str
     agency: _builtins.str
-    """Of which agency, for auditors; empty: of all."""
+    """Of which agency, for auditors; empty: of all. For a partner one whose place its agency has taken; empty: its own."""
     key_digest: _builtins.str
     """breach: by the key of a certificate (hex SHA-256 of its SubjectPublicKeyInfo), a system (agency/system), an
     agreement (id or id/version), or all there is of a suspected breach by its id.
@@ -239,6 +239,7 @@ class ReportHead(_message.Message):
     NONE_FIELD_NUMBER: _builtins.int
     MADE_AT_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     title: _builtins.str
     none: _builtins.str
@@ -253,6 +254,10 @@ class ReportHead(_message.Message):
     def receipt(self) -> _exchange_pb2.Receipt:
         """Of the entry that says it was made."""
 
+    @_builtins.property
+    def names(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportName]:
+        """What codes in its cells mean, by the kind of their column."""
+
     def __init__(
         self,
         *,
@@ -263,14 +268,40 @@ class ReportHead(_message.Message):
         none: _builtins.str = ...,
         made_at: _timestamp_pb2.Timestamp | None = ...,
         receipt: _exchange_pb2.Receipt | None = ...,
+        names: _abc.Iterable[Global___ReportName] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["made_at", b"made_at", "receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "facts", b"facts", "made_at", b"made_at", "name", b"name", "none", b"none", "receipt", b"receipt", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "facts", b"facts", "made_at", b"made_at", "name", b"name", "names", b"names", "none", b"none", "receipt", b"receipt", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportHead: _TypeAlias = ReportHead  # noqa: Y015
+
+@_typing.final
+class ReportName(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    code: _builtins.str
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        code: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "kind", b"kind", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportName: _TypeAlias = ReportName  # noqa: Y015
 
 @_typing.final
 class ReportFact(_message.Message):
@@ -334,17 +365,21 @@ class ReportColumn(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     HEAD_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     head: _builtins.str
+    kind: _builtins.str
+    """What its cells are: agency, event, outcome, purpose, record-type, code, time (RFC 3339) and so on; empty: words."""
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         head: _builtins.str = ...,
+        kind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "key", b"key", "kind", b"kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -480,11 +515,14 @@ class Access(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     DUE_AT_FIELD_NUMBER: _builtins.int
     LEFT_FIELD_NUMBER: _builtins.int
+    MANY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     agency: _builtins.str
     """The controller that received it."""
     left: _builtins.int
-    """Entries of the caller's agency that it has not decided yet."""
+    """Entries of the caller's agency, and of those whose place it has taken, that it has not decided yet."""
+    many: _builtins.bool
+    """It has more than one request for access takes: begin one for a shorter time."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -497,10 +535,11 @@ class Access(_message.Message):
         started_at: _timestamp_pb2.Timestamp | None = ...,
         due_at: _timestamp_pb2.Timestamp | None = ...,
         left: _builtins.int = ...,
+        many: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "due_at", b"due_at", "id", b"id", "left", b"left", "started_at", b"started_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "due_at", b"due_at", "id", b"id", "left", b"left", "many", b"many", "started_at", b"started_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -557,7 +596,10 @@ class DraftAccessRequest(_message.Message):
     ACCESS_ID_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    IN_PLACE_OF_FIELD_NUMBER: _builtins.int
     access_id: _builtins.str
+    in_place_of: _builtins.str
+    """The entries of an agency whose place the caller's has taken; empty: the caller's own."""
     @_builtins.property
     def actor(self) -> _exchange_pb2.Actor: ...
     @_builtins.property
@@ -568,10 +610,11 @@ class DraftAccessRequest(_message.Message):
         access_id: _builtins.str = ...,
         actor: _exchange_pb2.Actor | None = ...,
         reason: _exchange_pb2.ReasonCode | None = ...,
+        in_place_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_id", b"access_id", "actor", b"actor", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_id", b"access_id", "actor", b"actor", "in_place_of", b"in_place_of", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -587,6 +630,7 @@ class ClearAccessRequest(_message.Message):
     WORDS_FIELD_NUMBER: _builtins.int
     OPINION_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    IN_PLACE_OF_FIELD_NUMBER: _builtins.int
     access_id: _builtins.str
     code: _builtins.str
     """The exemption under which they are left out; empty: they are told."""
@@ -594,6 +638,8 @@ class ClearAccessRequest(_message.Message):
     """The reasons, required with a code; erasable."""
     opinion: _builtins.str
     """Which health professional gave their opinion, and when, for serious harm to health; erasable."""
+    in_place_of: _builtins.str
+    """As in DraftAccessRequest."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of entries, at most 500; none: all of the caller's that are not decided yet."""
@@ -609,10 +655,11 @@ class ClearAccessRequest(_message.Message):
         words: _builtins.str = ...,
         opinion: _builtins.str = ...,
         actor: _exchange_pb2.Actor | None = ...,
+        in_place_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_id", b"access_id", "actor", b"actor", "code", b"code", "entries", b"entries", "opinion", b"opinion", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_id", b"access_id", "actor", b"actor", "code", b"code", "entries", b"entries", "in_place_of", b"in_place_of", "opinion", b"opinion", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -640,6 +687,67 @@ class ClearAccessResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClearAccessResponse: _TypeAlias = ClearAccessResponse  # noqa: Y015
+
+@_typing.final
+class PreviewAccessRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCESS_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    access_id: _builtins.str
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor: ...
+    @_builtins.property
+    def reason(self) -> _exchange_pb2.ReasonCode: ...
+    def __init__(
+        self,
+        *,
+        access_id: _builtins.str = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+        reason: _exchange_pb2.ReasonCode | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_id", b"access_id", "actor", b"actor", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewAccessRequest: _TypeAlias = PreviewAccessRequest  # noqa: Y015
+
+@_typing.final
+class PreviewAccessResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    TOLD_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    UNDECIDED_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    answered: _builtins.bool
+    """It was given already; the counts are nothing then."""
+    told: _builtins.int
+    """Entries of the controller that gives it: to be told, left out, not decided yet (and so not told)."""
+    left_out: _builtins.int
+    undecided: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _exchange_pb2.Receipt: ...
+    def __init__(
+        self,
+        *,
+        answered: _builtins.bool = ...,
+        told: _builtins.int = ...,
+        left_out: _builtins.int = ...,
+        undecided: _builtins.int = ...,
+        receipt: _exchange_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "left_out", b"left_out", "receipt", b"receipt", "told", b"told", "undecided", b"undecided"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewAccessResponse: _TypeAlias = PreviewAccessResponse  # noqa: Y015
 
 @_typing.final
 class IssueAccessRequest(_message.Message):
@@ -810,6 +918,7 @@ class AddComplaintRequest(_message.Message):
     RECEIVED_AT_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
     words: _builtins.str
     """What it is about; erasable."""
@@ -819,6 +928,12 @@ class AddComplaintRequest(_message.Message):
 
     @_builtins.property
     def actor(self) -> _exchange_pb2.Actor: ...
+    @_builtins.property
+    def person(self) -> _exchange_pb2.SubjectRef:
+        """Whom it is about: kept blind. While it is open the agency erases nothing about them; about nobody, where it
+        is not set.
+        """
+
     def __init__(
         self,
         *,
@@ -826,10 +941,11 @@ class AddComplaintRequest(_message.Message):
         received_at: _timestamp_pb2.Timestamp | None = ...,
         words: _builtins.str = ...,
         actor: _exchange_pb2.Actor | None = ...,
+        person: _exchange_pb2.SubjectRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "received_at", b"received_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "person", b"person", "received_at", b"received_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "received_at", b"received_at", "reference", b"reference", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "person", b"person", "received_at", b"received_at", "reference", b"reference", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

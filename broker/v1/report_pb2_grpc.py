@@ -59,6 +59,11 @@ class ReportServiceStub:
                 request_serializer=broker_dot_v1_dot_report__pb2.ClearAccessRequest.SerializeToString,
                 response_deserializer=broker_dot_v1_dot_report__pb2.ClearAccessResponse.FromString,
                 _registered_method=True)
+        self.PreviewAccess = channel.unary_unary(
+                '/broker.v1.ReportService/PreviewAccess',
+                request_serializer=broker_dot_v1_dot_report__pb2.PreviewAccessRequest.SerializeToString,
+                response_deserializer=broker_dot_v1_dot_report__pb2.PreviewAccessResponse.FromString,
+                _registered_method=True)
         self.IssueAccess = channel.unary_stream(
                 '/broker.v1.ReportService/IssueAccess',
                 request_serializer=broker_dot_v1_dot_report__pb2.IssueAccessRequest.SerializeToString,
@@ -130,8 +135,16 @@ class ReportServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewAccess(self, request, context):
+        """How the answer stands, before it is given: of the entries of the controller that gives it, and nobody else's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def IssueAccess(self, request, context):
-        """The answer: what every controller concerned has cleared. Nothing is cleared after it.
+        """The answer: what every controller concerned has cleared. It is fixed by the first call for good: nothing is
+        cleared after it, and later calls give the same, without what has been erased since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -196,6 +209,11 @@ def add_ReportServiceServicer_to_server(servicer, server):
                     servicer.ClearAccess,
                     request_deserializer=broker_dot_v1_dot_report__pb2.ClearAccessRequest.FromString,
                     response_serializer=broker_dot_v1_dot_report__pb2.ClearAccessResponse.SerializeToString,
+            ),
+            'PreviewAccess': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewAccess,
+                    request_deserializer=broker_dot_v1_dot_report__pb2.PreviewAccessRequest.FromString,
+                    response_serializer=broker_dot_v1_dot_report__pb2.PreviewAccessResponse.SerializeToString,
             ),
             'IssueAccess': grpc.unary_stream_rpc_method_handler(
                     servicer.IssueAccess,
@@ -363,6 +381,33 @@ class ReportService:
             '/broker.v1.ReportService/ClearAccess',
             broker_dot_v1_dot_report__pb2.ClearAccessRequest.SerializeToString,
             broker_dot_v1_dot_report__pb2.ClearAccessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewAccess(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/broker.v1.ReportService/PreviewAccess',
+            broker_dot_v1_dot_report__pb2.PreviewAccessRequest.SerializeToString,
+            broker_dot_v1_dot_report__pb2.PreviewAccessResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,8 +45,12 @@ class ReportServiceStub:
     """The caller's own entries, as each would be told."""
     ClearAccess: _grpc.UnaryUnaryMultiCallable[_report_pb2.ClearAccessRequest, _report_pb2.ClearAccessResponse]
     """By a named human of a controller, for its own entries."""
+    PreviewAccess: _grpc.UnaryUnaryMultiCallable[_report_pb2.PreviewAccessRequest, _report_pb2.PreviewAccessResponse]
+    """How the answer stands, before it is given: of the entries of the controller that gives it, and nobody else's."""
     IssueAccess: _grpc.UnaryStreamMultiCallable[_report_pb2.IssueAccessRequest, _report_pb2.ReportPart]
-    """The answer: what every controller concerned has cleared. Nothing is cleared after it."""
+    """The answer: what every controller concerned has cleared. It is fixed by the first call for good: nothing is
+    cleared after it, and later calls give the same, without what has been erased since.
+    """
     ListBreaches: _grpc.UnaryUnaryMultiCallable[_report_pb2.ListBreachesRequest, _report_pb2.ListBreachesResponse]
     """Suspected breaches that a review began, in which the caller's agency is owner or asked."""
     AddComplaint: _grpc.UnaryUnaryMultiCallable[_report_pb2.AddComplaintRequest, _report_pb2.AddComplaintResponse]
@@ -70,8 +74,12 @@ class ReportServiceAsyncStub(ReportServiceStub):
     """The caller's own entries, as each would be told."""
     ClearAccess: _aio.UnaryUnaryMultiCallable[_report_pb2.ClearAccessRequest, _report_pb2.ClearAccessResponse]  # type: ignore[assignment]
     """By a named human of a controller, for its own entries."""
+    PreviewAccess: _aio.UnaryUnaryMultiCallable[_report_pb2.PreviewAccessRequest, _report_pb2.PreviewAccessResponse]  # type: ignore[assignment]
+    """How the answer stands, before it is given: of the entries of the controller that gives it, and nobody else's."""
     IssueAccess: _aio.UnaryStreamMultiCallable[_report_pb2.IssueAccessRequest, _report_pb2.ReportPart]  # type: ignore[assignment]
-    """The answer: what every controller concerned has cleared. Nothing is cleared after it."""
+    """The answer: what every controller concerned has cleared. It is fixed by the first call for good: nothing is
+    cleared after it, and later calls give the same, without what has been erased since.
+    """
     ListBreaches: _aio.UnaryUnaryMultiCallable[_report_pb2.ListBreachesRequest, _report_pb2.ListBreachesResponse]  # type: ignore[assignment]
     """Suspected breaches that a review began, in which the caller's agency is owner or asked."""
     AddComplaint: _aio.UnaryUnaryMultiCallable[_report_pb2.AddComplaintRequest, _report_pb2.AddComplaintResponse]  # type: ignore[assignment]
@@ -124,12 +132,22 @@ class ReportServiceServicer(metaclass=_abc_1.ABCMeta):
         """By a named human of a controller, for its own entries."""
 
     @_abc_1.abstractmethod
+    def PreviewAccess(
+        self,
+        request: _report_pb2.PreviewAccessRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_report_pb2.PreviewAccessResponse, _abc.Awaitable[_report_pb2.PreviewAccessResponse]]:
+        """How the answer stands, before it is given: of the entries of the controller that gives it, and nobody else's."""
+
+    @_abc_1.abstractmethod
     def IssueAccess(
         self,
         request: _report_pb2.IssueAccessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_report_pb2.ReportPart], _abc.AsyncIterator[_report_pb2.ReportPart]]:
-        """The answer: what every controller concerned has cleared. Nothing is cleared after it."""
+        """The answer: what every controller concerned has cleared. It is fixed by the first call for good: nothing is
+        cleared after it, and later calls give the same, without what has been erased since.
+        """
 
     @_abc_1.abstractmethod
     def ListBreaches(

@@ -20,6 +20,7 @@ from tests.support.running import OPERATOR
 from tests.support.signing import agreement, today
 
 WHY = "a reported breach"
+WHO = exchange_pb2.Actor(id="ann", role="ig-lead")
 Suspend = Callable[..., agreement_pb2.Agreement]
 
 
@@ -43,7 +44,8 @@ def suspend(office: Office, parties: Parties, systems: dict[str, str]) -> Suspen
     office.apply(file, *parties.both(file))
 
     def call(by: str, **more: Any) -> agreement_pb2.Agreement:
-        request = agreement_pb2.SuspendAgreementRequest(**{"id": parties.id, "reason": WHY, **more})
+        said: dict[str, Any] = {"id": parties.id, "reason": WHY, "actor": WHO, **more}
+        request = agreement_pb2.SuspendAgreementRequest(**said)
         stub = AgreementServiceStub(office.channel(systems[by]))
         return stub.SuspendAgreement(request, timeout=10).agreement
 
@@ -65,6 +67,20 @@ def asked(office: Office, parties: Parties, system: str) -> str:
     with pytest.raises(grpc.RpcError) as error:
         ExchangeServiceStub(office.channel(system)).Request(request, timeout=10)
     return f"{error.value.code().name}: {error.value.details()}"
+
+
+@pytest.mark.parametrize(
+    "who", [None, exchange_pb2.Actor(id="ann"), exchange_pb2.Actor(role="ig-lead")], ids=["none", "id", "role"]
+)
+def test_whoever_stops_an_agreement_says_who_they_are(suspend: Suspend, who: exchange_pb2.Actor | None) -> None:
+    """Without an actor, or half of one, nothing is stopped and nothing lifted."""
+    for lift in (False, True):
+        with pytest.raises(grpc.RpcError) as error:
+            suspend("provider", actor=who, lift=lift)
+        assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "actor." in (error.value.details() or "")
+    suspend("provider")
+    suspend("provider", lift=True)
 
 
 @pytest.mark.parametrize("by", ["requester", "provider", "operator"])

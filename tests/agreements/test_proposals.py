@@ -23,7 +23,8 @@ from broker.core.signingkey import SigningKey
 from broker.errors import InvalidRequest
 from broker.keys import FolderKeys
 from broker.registry import Registry
-from broker.signing import PROPOSAL_LASTS, SigningKeys
+from broker.secondperson import LASTS
+from broker.signing import SigningKeys
 from broker.store.agreements import AgreementReader
 from broker.store.blind import Blind
 from broker.store.guard import Guard
@@ -107,9 +108,9 @@ async def test_a_forgotten_proposal_begins_anew(parts: Parts) -> None:
     early, late = (Signatory("cfrs").enrolled(today()) for _ in range(2))
     for key in (early, late):
         assert await enrol(parts, key, ANN) == "proposed"
-    parts.clock.ahead = PROPOSAL_LASTS - timedelta(minutes=1)
+    parts.clock.ahead = LASTS - timedelta(minutes=1)
     assert await enrol(parts, early, BOB) == "in force"
-    parts.clock.ahead = PROPOSAL_LASTS + timedelta(minutes=1)
+    parts.clock.ahead = LASTS + timedelta(minutes=1)
     assert await enrol(parts, late, BOB) == "proposed"
     with pytest.raises(InvalidRequest, match="second person"):
         await enrol(parts, late, BOB)

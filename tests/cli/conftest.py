@@ -35,6 +35,12 @@ class Result:
         """Standard output as one JSON document."""
         return json.loads(self.out)
 
+    @property
+    def rows(self) -> Any:
+        """The array of a list that was printed as JSON: an object that has it under one name."""
+        (rows,) = [value for value in self.json.values() if isinstance(value, list)]
+        return rows
+
 
 Run = Callable[..., Result]
 

@@ -13,7 +13,7 @@ from tests.support.running import RunningBroker, command
 
 def test_what_was_applied_is_listed(broker: Run, parties: Parties) -> None:
     """The list has the file's digest and every flow; a party sees it and a stranger does not."""
-    listed = {each["id"]: each for each in broker("agreement", "list", "--json").json}
+    listed = {each["id"]: each for each in broker("agreement", "list", "--json").rows}
     ours = listed["summaries-for-crews"]
     assert ours["digest"] == hashlib.sha256(parties.file.read_bytes()).hexdigest()
     assert ours["status"] == "in force"
@@ -67,7 +67,7 @@ def test_the_stored_file_comes_back_to_the_byte(
 
 def test_purposes_are_listed_with_their_meaning(broker: Run) -> None:
     """The codes that a request may give, without a broker."""
-    listed = run("agreement", "purposes", "--json").json
+    listed = run("agreement", "purposes", "--json").rows
     meant = {each["code"]: each["meaning"] for each in listed}
     assert meant["home-fire-safety"] == "Preventing fire in someone's home"
     assert "Preventing fire in someone's home" in run("agreement", "purposes").out
@@ -76,7 +76,7 @@ def test_purposes_are_listed_with_their_meaning(broker: Run) -> None:
 def test_a_stranger_sees_no_agreement(broker: Run, parties: Parties, running_broker: RunningBroker) -> None:
     """A partner that is no party is told that there are none."""
     stranger = running_broker.join("agrstranger", "x", "police")
-    assert broker("agreement", "list", "--as", stranger, "--json").json == []
+    assert broker("agreement", "list", "--as", stranger, "--json").rows == []
     assert "no agreements" in broker("agreement", "list", "--as", stranger).out
     theirs = broker("agreement", "show", "summaries-for-crews", "--as", stranger)
     none = broker("agreement", "show", "there-is-none", "--as", stranger)
@@ -98,11 +98,11 @@ def test_versions_supersede_and_files_before_a_bad_one_stay(
     parties.sign(first, second, bad)
     result = broker("agreement", "apply", first, second, bad, "--json")
     assert result.code == 1
-    assert [(each["file"], each["version"]) for each in result.json] == [(str(first), 1), (str(second), 2)]
+    assert [(each["file"], each["version"]) for each in result.rows] == [(str(first), 1), (str(second), 2)]
     assert f"{bad}: flows.0.permitted" in result.err
 
     def versions(*more: str) -> list[tuple[int, str]]:
-        listed = broker("agreement", "list", "--json", *more).json
+        listed = broker("agreement", "list", "--json", *more).rows
         return sorted((each["version"], each["status"]) for each in listed if each["id"] == "agr-other")
 
     assert versions() == [(2, "in force")]
@@ -134,7 +134,7 @@ def test_a_file_that_does_not_hold(
     result = broker("agreement", "apply", file)
     assert (result.code, result.out) == (1, "")
     assert f"{file}: {says}" in result.err
-    listed = broker("agreement", "list", "--all-versions", "--json").json
+    listed = broker("agreement", "list", "--all-versions", "--json").rows
     assert "agr-bad" not in {each["id"] for each in listed}
 
 

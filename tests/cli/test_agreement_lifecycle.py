@@ -135,15 +135,17 @@ def test_a_party_suspends_and_lifts(broker: Run, parties: Parties, tmp_path: Pat
     file = variant(parties, tmp_path, "to-stop", "crime-prevention", "crime-and-disorder-act-1998-s115")
     assert broker("agreement", "apply", file).code == 0
     stop = ("agreement", "suspend", "to-stop", "--reason", "a reported breach")
-    done = broker(*stop, "--as", parties.provider, "--actor-id", "ann", "--json").json
+    assert broker(*stop, "--as", parties.provider, "--actor-id", "ann").code == 2
+    who = ("--actor-id", "ann", "--role", "ig-lead")
+    done = broker(*stop, "--as", parties.provider, *who, "--json").json
     assert (done["status"], done["suspended_by"]) == ("suspended", ["clinhs"])
-    (listed,) = [each for each in broker("agreement", "list", "--json").json if each["id"] == "to-stop"]
+    (listed,) = [each for each in broker("agreement", "list", "--json").rows if each["id"] == "to-stop"]
     assert (listed["status"], listed["suspended_by"]) == ("suspended", ["clinhs"])
     assert listed["suspensions"][0]["reason"] == "a reported breach"
     shown = broker("agreement", "show", "to-stop", "--as", parties.requester).out
     assert "suspended by" in shown
     assert "a reported breach" in shown
-    lift = ("agreement", "suspend", "to-stop", "--lift", "--reason", "mended")
+    lift = ("agreement", "suspend", "to-stop", "--lift", "--reason", "mended", *who)
     refused = broker(*lift, "--as", parties.requester)
     assert (refused.code, "only they, or an operator" in refused.err) == (1, True)
     assert broker(*lift, "--as", parties.provider, "--json").json["status"] == "in force"
@@ -157,7 +159,7 @@ def test_the_last_day_is_listed_and_the_successor_named(broker: Run, parties: Pa
     assert broker("agreement", "apply", variant(parties, tmp_path, name, *law)).code == 0
 
     def days() -> tuple[str, str, str]:
-        (one,) = [each for each in broker("agreement", "list", "--json").json if each["id"] == name]
+        (one,) = [each for each in broker("agreement", "list", "--json").rows if each["id"] == name]
         return one["in_force_from"], one["in_force_until"], one["superseded_by"]
 
     assert days() == ("2026-01-01", "2099-12-31", "")

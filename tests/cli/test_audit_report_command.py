@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.cli.document import BARS, Document, Table, after, write
+from broker.cli.document import BARS, WIDE, Document, Table, after, write
 from broker.cli.report import Format
 from broker.v1 import report_pb2 as pb
 from tests.cli.conftest import Parties, Result, Run
@@ -71,11 +71,17 @@ def test_a_request_for_access_from_beginning_to_answer(broker: Run, parties: Par
         assert broker(*clear, "--all", "--json").json["cleared"] == len(rest)
     answer = ("audit", "report", "answer", access, *WHY, *WHO)
     assert "no such request for access" in broker(*answer, "--as", parties.requester).err
-    told = broker(*answer, "--json", "--as", parties.provider).json
+    early = broker(*answer, "--json", "--as", parties.provider)
+    assert (early.code, early.out) == (3, "")
+    assert "your own entries: 0 to be told, 0 left out, 0 undecided" in early.err
+    assert "give it with --yes" in early.err
+    told = broker(*answer, "--yes", "--json", "--as", parties.provider).json
     assert left_out not in json.dumps(told["tables"])
     assert "These words stand in every such report" in told["about"][0]
     assert "9434765919" not in json.dumps(told)
-    page = broker(*answer, "--as", parties.provider).out
+    again = broker(*answer, "--as", parties.provider)
+    assert (again.code, "own entries" in again.err) == (0, False), "what was given is given again as it was"
+    page = again.out
     assert "<h1>Who has seen what about you</h1>" in page
     assert "was answered already" in broker(*clear, "--all").err
 
@@ -102,11 +108,17 @@ def test_reports_for_who_may_have_them(broker: Run, parties: Parties, auditor: s
         refused = broker("audit", "report", command, *WHY, *WHO, *since, "--as", "operator-cli")
         assert (refused.code, "performance report and no other" in refused.err) == (1, True)
     page = tmp_path / "page.html"
+    page.write_text("what stood there before")
+    page.chmod(0o644)
     month = ("audit", "report", "performance", "--month", "2026-09", *WHY, *WHO)
     assert broker(*month, "-o", page).code == 0
     assert "<h1>The broker in figures</h1>" in page.read_text()
     assert page.stat().st_mode & 0o777 == 0o600
     now = f"{datetime.now(UTC):%Y-%m}"
+    month_again = broker(*month, "--json", "--as", auditor).json
+    assert "these are the figures of then" in month_again["facts"]["First published"]
+    breach = ("audit", "report", "breach", *WHY, *WHO, *since, "--json", "--as", auditor)
+    assert broker(*breach, "--key-digest", "a" * 64).json["facts"]["Only by the key"] == "a" * 64
     assert "not over" in broker(*month[:4], now, *month[5:]).err
     assert broker(*month[:4], "2026", *month[5:]).code == 2
     assert "of your own side" in broker(*month, "--as", parties.requester).err
@@ -183,6 +195,42 @@ def test_a_page_with_bars_is_accessible_and_whole_in_itself() -> None:
     assert "<script" not in text
     assert not re.search(r"https?:|url\(|@import|\bon\w+=", text)
     assert "\x1b" not in text
+
+
+def test_people_read_names_and_programs_codes() -> None:
+    """On the page a name stands in the place of a code, and a time as people write it; in files for programs
+    the codes, with what they mean."""
+    made = document(["nwas", 1])
+    made.tables[0].kinds = ["agency", ""]
+    made.tables.append(Table("", "Times", [("at", "When")], [], "", ["time"], [["2026-07-21T10:00+01:00"]]))
+    made.names = made.tables[0].names = {("agency", "nwas"): "North West Ambulance (nwas)"}
+    text = write(made, Format.html)
+    assert '<th scope="row">North West Ambulance (nwas)</th>' in text
+    assert ">North West Ambulance (nwas)</text>" in text, "in the drawing too"
+    assert "21 July 2026, 10:00 BST" in text
+    told = json.loads(write(made, Format.json))
+    assert told["tables"][0]["rows"][0]["name"] == "nwas"
+    assert told["names"] == [{"kind": "agency", "code": "nwas", "name": "North West Ambulance (nwas)"}]
+    cells = list(csv.reader(io.StringIO(write(made, Format.csv), newline="")))
+    assert ["nwas", "1"] in cells
+    assert ["agency", "nwas", "North West Ambulance (nwas)"] in cells
+
+
+def test_what_is_too_wide_for_a_page_is_a_block_an_entry() -> None:
+    """Nothing is cut off on paper: heads and values, without what is empty; paper is A4."""
+    heads = [(f"k{n}", f"Head {n}") for n in range(WIDE + 1)]
+    wide = Table("", "A caption", heads, [], "", [""] * len(heads), [[EVIL, *[None] * (WIDE - 1), 7]])
+    made = document()
+    made.tables = [wide]
+    text = write(made, Format.html)
+    page = Page(text)
+    assert len(page.all("table")) == 0
+    assert len(page.all("li")) == 1
+    assert "<dt>Head 8</dt><dd>7</dd>" in text
+    assert "Head 3" not in text
+    assert "\x1b" not in text
+    assert "<script" not in text
+    assert "@page { size: A4" in text
 
 
 def test_a_drawing_has_its_bounds() -> None:

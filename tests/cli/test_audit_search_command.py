@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 
 from broker.cli.audit_search import FACTS
 from broker.core.searchterms import KINDS
@@ -69,6 +71,53 @@ def test_following_shows_what_comes(running_broker: RunningBroker, broker: Run, 
             assert json.loads(staying.stdout.readline())["view"]["event"] == "entry-viewed"
         finally:
             staying.terminate()
+
+
+def test_whoever_took_anothers_place_reads_what_it_was_party_to(
+    broker: Run, running_broker: RunningBroker, tmp_path: Path
+) -> None:
+    """Over the wire, with its own certificate, by naming the old one, whose certificate opens nothing."""
+    old = running_broker.join("cliended", "mash", "council")
+    new = running_broker.join("clifollows", "mash", "council")
+    for agency in ("cliended", "clifollows"):
+        since = ("--name", agency, "--kind", "council", "--from", "2020-01-01")
+        assert broker("agency", "add", agency, *since).code == 0
+    how = ("--standing", "self", "--manner", "verbal", "--actor-id", "p.moss", "--role", "clerk")
+    person = "nhs-number:9000000009"
+    said = broker("directive", "add", "objection", "--subject", "-", *how, "--as", old, stdin=person)
+    assert said.code == 0, said.err
+    mine = (
+        "audit",
+        "search",
+        *WHO,
+        "--where",
+        "event=directive-recorded",
+        "--person",
+        "-",
+        "--as",
+        new,
+        "--json",
+    )
+    asked = (*mine, "--in-place-of", "cliended")
+    refused = broker(*asked, stdin=person)
+    assert (refused.code, "clifollows has not taken the place of cliended, or not yet" in refused.err) == (
+        1,
+        True,
+    )
+    today = datetime.now(UTC).date().isoformat()
+    done = broker("agency", "succeed", "cliended", "--into", "clifollows", "--on", today, "--yes")
+    assert done.code == 0, done.err
+    found = broker(*asked, stdin=person)
+    assert found.code == 0, found.err
+    (hit, _) = [json.loads(line) for line in found.out.splitlines()]
+    assert hit["view"]["event"] == "directive-recorded"
+    assert "directive-recorded" not in broker(*mine, stdin=person).out
+    out = tmp_path / "old.jsonl"
+    taken = broker("audit", "export", "-o", out, *WHO, "--as", new, "--in-place-of", "cliended", "--json")
+    assert taken.code == 0, taken.err
+    assert "directive-recorded" in out.read_text()
+    gone = broker("audit", "search", *WHO, "--as", old)
+    assert (gone.code, "cliended-mash" in gone.err) == (1, True)
 
 
 def test_the_help_names_every_kind_that_may_be_asked_for() -> None:

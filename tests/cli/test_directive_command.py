@@ -25,7 +25,7 @@ def test_what_was_said_is_recorded_listed_and_withdrawn(broker: Run, parties: Pa
 
     found = broker("directive", "list", "--subject", "-", *us, "--json", stdin=f"{PERSON}\n")
     assert NUMBER not in found.out
-    objection = next(each for each in found.json if each["kind"] == "objection")
+    objection = next(each for each in found.rows if each["kind"] == "objection")
     recorded = datetime.fromisoformat(objection.pop("recorded_at"))
     assert abs(datetime.now(UTC) - recorded) < timedelta(minutes=5)
     assert objection == {
@@ -56,7 +56,7 @@ def test_what_was_said_is_recorded_listed_and_withdrawn(broker: Run, parties: Pa
     assert "objection" in broker("directive", "list", "--subject", PERSON, *us).out
 
     others = ("--as", parties.provider, *ACTOR)
-    assert broker("directive", "list", "--subject", PERSON, *others, "--json").json == []
+    assert broker("directive", "list", "--subject", PERSON, *others, "--json").rows == []
     assert "nothing in force" in broker("directive", "list", "--subject", PERSON, *others).out
     denied = broker("directive", "withdraw", added.json["directive"], *others)
     assert denied.code == 1
@@ -64,10 +64,10 @@ def test_what_was_said_is_recorded_listed_and_withdrawn(broker: Run, parties: Pa
 
     ended = broker("directive", "withdraw", "--subject", PERSON, *others, "--json").json
     assert ended["withdrawn"] == [], "whether somebody else had recorded one is not theirs to learn"
-    left = broker("directive", "list", "--subject", PERSON, *us, "--json").json
+    left = broker("directive", "list", "--subject", PERSON, *us, "--json").rows
     assert [each["kind"] for each in left] == ["objection"]
     assert broker("directive", "withdraw", added.json["directive"], *us).code == 0
-    assert broker("directive", "list", "--subject", PERSON, *us, "--json").json == []
+    assert broker("directive", "list", "--subject", PERSON, *us, "--json").rows == []
     again = broker("directive", "withdraw", "--subject", PERSON, *us)
     assert (again.code, again.out.splitlines()[0]) == (
         0,
@@ -178,7 +178,7 @@ def test_who_spoke_and_how_it_was_taken(broker: Run, parties: Parties) -> None:
     assert added.json["lacks"] == "was given for a visit, which is not consent to share"
     assert "warning: this consent does not stand: it was given for a visit" in added.err
     assert added.json["counts_under"] == []
-    (listed,) = broker("directive", "list", "--subject", CHILD, *us, "--json").json
+    (listed,) = broker("directive", "list", "--subject", CHILD, *us, "--json").rows
     assert {name: listed[name] for name in ("standing", "speaker", "authority", "taken_by", "explained")} == {
         "standing": "parental-responsibility",
         "speaker": "mother",
@@ -212,7 +212,7 @@ def test_a_childs_birth_date_need_not_stand_on_the_command_line(broker: Run, par
     added = broker(*add, stdin="mother\n2012-07-10\n")
     assert added.code == 0, added.err
     assert added.json["reconsider_at"] == "2028-07-09T23:00:00Z"
-    listed = broker("directive", "list", "--subject", CHILD, *us, "--json").json
+    listed = broker("directive", "list", "--subject", CHILD, *us, "--json").rows
     assert "mother" in {each["speaker"] for each in listed}
     assert "a day is 2011-05-09" in broker(*add, stdin="mother\n10 July\n").err
 
@@ -237,7 +237,7 @@ def test_what_shields_somebody_is_recorded_and_lifted_by_its_recorder(broker: Ru
     add = ("directive", "add", "staff-conflict", "--subject", CHILD, *us)
     assert "directive.actors: is required" in broker(*add).err
     conflict = broker(*add, "--conflict", "a.hill", "--conflict", "b.dale", "--json").json["directive"]
-    (shown,) = (e for e in broker("directive", "list", "--subject", CHILD, *us, "--json").json if e["actors"])
+    (shown,) = (e for e in broker("directive", "list", "--subject", CHILD, *us, "--json").rows if e["actors"])
     assert (shown["id"], shown["actors"]) == (conflict, ["a.hill", "b.dale"])
     safe = broker("directive", "add", "safe-contact", "--subject", CHILD, *us, "--json").json["directive"]
     wrong = broker("directive", "add", "safe-contact", "--subject", CHILD, *us, "--standing", "gillick-child")

@@ -22,6 +22,8 @@ WITH_BELL = {
     "extension": [{"url": "speaker", "valueString": "ding\x07"}],
 }
 
+KNOWN = ("--policy", "http://example.org/policy")
+
 
 def concept(system: str, code: str) -> dict[str, Any]:
     """A CodeableConcept of one coding."""
@@ -62,29 +64,35 @@ def test_consents_are_recorded_and_written_again(broker: Run, parties: Parties, 
     number = "9912003934"
     us, about = ("--as", parties.requester, *ACTOR), ("--subject", f"nhs-number:{number}")
     file = written(tmp_path / "in.json", bundle(consent(number), consent(number, "deny")))
-    checked = broker("directive", "import", file, *us, "--check", "--json")
+    stranger = broker("directive", "import", file, *us, "--check")
+    assert (stranger.code, "Consent.policy[0].uri: is a policy that nobody here has read" in stranger.err) == (
+        1,
+        True,
+    )
+    checked = broker("directive", "import", file, *us, *KNOWN, "--check", "--json")
     assert checked.code == 0, checked.err
-    assert [row["kind"] for row in checked.json] == ["consent", "refusal"]
-    assert broker("directive", "list", *about, *us, "--json").json == []
+    assert [row["kind"] for row in checked.rows] == ["consent", "refusal"]
+    assert broker("directive", "list", *about, *us, "--json").rows == []
 
-    done = broker("directive", "import", file, *us, "--json")
+    done = broker("directive", "import", file, *us, *KNOWN, "--json")
     assert done.code == 0, done.err
     assert number not in done.out + done.err
-    assert done.json[0]["purposes"] == ["direct-care", "emergency-response"]
-    assert done.json[0]["verified"] is True
+    assert done.rows[0]["purposes"] == ["direct-care", "emergency-response"]
+    assert done.rows[0]["verified"] is True
+    assert {tuple(row["policies"]) for row in done.rows} == {("http://example.org/policy",)}
     assert "warning: no agreement in force requires this consent" in done.err
-    listed = broker("directive", "list", *about, *us, "--json").json
-    assert [each["id"] for each in listed] == [each["directive"] for each in done.json]
+    listed = broker("directive", "list", *about, *us, "--json").rows
+    assert [each["id"] for each in listed] == [each["directive"] for each in done.rows]
 
     out = tmp_path / "out.json"
     assert broker("directive", "export", *about, *us, "-o", out).code == 0
     assert out.stat().st_mode & 0o777 == 0o600
     made = json.loads(out.read_text())
     assert fhirkit.validate(made) == []
-    again = broker("directive", "import", out, *us, "--check", "--json").json
+    again = broker("directive", "import", out, *us, "--check", "--json").rows
     same = ("kind", "standing", "purposes", "requesters", "providers", "valid_until")
     assert [[row[name] for name in same] for row in again] == [
-        [row[name] for name in same] for row in done.json
+        [row[name] for name in same] for row in done.rows
     ]
     theirs = broker("directive", "import", out, "--as", parties.provider, *ACTOR)
     assert theirs.code == 1
@@ -115,15 +123,15 @@ def test_nothing_is_recorded_unless_all_is_understood(
     number = "9912003942"
     us, about = ("--as", parties.requester, *ACTOR), ("--subject", f"nhs-number:{number}")
     file = written(tmp_path / "in.json", bundle(consent(number, "deny"), consent(number, **spoil)))
-    result = broker("directive", "import", file, *us)
+    result = broker("directive", "import", file, *us, *KNOWN)
     assert result.code == 1
     assert says in result.err
     assert "nothing was recorded" in result.out
-    assert broker("directive", "list", *about, *us, "--json").json == []
-    partly = broker("directive", "import", file, *us, "--partly", "--json")
+    assert broker("directive", "list", *about, *us, "--json").rows == []
+    partly = broker("directive", "import", file, *us, *KNOWN, "--partly", "--json")
     assert partly.code == 1
-    assert [row["kind"] for row in partly.json] == ["refusal"]
-    broker("directive", "withdraw", partly.json[0]["directive"], *us)
+    assert [row["kind"] for row in partly.rows] == ["refusal"]
+    broker("directive", "withdraw", partly.rows[0]["directive"], *us)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +151,7 @@ def test_files_that_are_not_whole(
 ) -> None:
     """One page of several, another kind of bundle, or no FHIR at all."""
     us = ("--as", parties.requester, *ACTOR)
-    result = broker("directive", "import", written(tmp_path / "in.json", value), *us)
+    result = broker("directive", "import", written(tmp_path / "in.json", value), *us, *KNOWN)
     assert (result.code, says in result.err) == (1, True), result.err
     missing = broker("directive", "import", tmp_path / "none.json", *us)
     assert (missing.code, "cannot read" in missing.err) == (1, True)

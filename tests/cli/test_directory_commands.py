@@ -18,7 +18,7 @@ def test_an_agency_added_is_listed(broker: Run) -> None:
     """What is added stands in the list, for people and as JSON, and adding it again replaces it."""
     assert broker(*ADD, "--from", "2026-04-01", "--json").json["agency"] == "dirlancs"
     assert broker(*ADD, "--until", "2099-03-31T12:00:00+01:00", "--phone", "01772 000000").code == 0
-    listed = {each["id"]: each for each in broker("agency", "list", "--json").json}
+    listed = {each["id"]: each for each in broker("agency", "list", "--json").rows}
     assert listed["dirlancs"] | {"valid_from": ""} == {
         "id": "dirlancs",
         "name": "Lancashire Fire",
@@ -86,7 +86,7 @@ def test_a_system_goes_through_its_life(broker: Run, running_broker: RunningBrok
     assert broker("system", "suspend", "dirlife", "cad", "--reason", "stolen").code == 0
     assert "suspended or out of its dates; ask the operator" in broker(*speak).err
     assert broker("system", "suspend", "dirlife", "cad", "--reason", "again").code == 1
-    found = broker("system", "list", "--agency", "dirlife", "--json").json
+    found = broker("system", "list", "--agency", "dirlife", "--json").rows
     assert [(each["system"], each["function"], each["suspended"]) for each in found] == [
         ("cad", "partner", True)
     ]
@@ -108,7 +108,7 @@ def test_a_certificate_gives_its_digest(broker: Run, running_broker: RunningBrok
     assert broker(*enrol, "--certificate", "/none.pem").code == 2
     until = ("--until", "2099-01-01")
     assert broker(*enrol, "--certificate", file, *until).code == 0
-    (found,) = broker("system", "list", "--agency", "dircert", "--json").json
+    (found,) = broker("system", "list", "--agency", "dircert", "--json").rows
     assert found["key_digests"] == [key_digest(read_certificates(file)[0])]
     assert found["valid_until"] == "2099-01-01T00:00:00Z"
     assert f"{found['key_digests'][0][:16]}..." in broker("system", "list").out
@@ -160,7 +160,7 @@ def test_a_partner_is_no_operator(broker: Run, running_broker: RunningBroker) ->
         result = broker(*arguments, "--as", name)
         assert (result.code, result.out) == (1, "")
         assert "only a system enrolled as operator may do this (this was dirpart-cad; --as NAME" in result.err
-    systems = broker("system", "list", "--as", name, "--json").json
+    systems = broker("system", "list", "--as", name, "--json").rows
     assert {each["agency"] for each in systems} == {"dirpart"}
 
 

@@ -12,11 +12,11 @@ def test_a_second_key_prolongs_nothing(broker: Run) -> None:
     assert broker("agency", "add", "dates", "--name", "Dates", "--kind", "police").code == 0
     assert broker(*ENROL, "a" * 64, "--from", "2026-01-01", "--until", "2098-01-01").code == 0
     assert broker(*ENROL, "b" * 64).code == 0
-    (found,) = broker("system", "list", "--agency", "dates", "--json").json
+    (found,) = broker("system", "list", "--agency", "dates", "--json").rows
     assert found["key_digests"] == ["a" * 64, "b" * 64]
     assert (found["valid_from"], found["valid_until"]) == ("2026-01-01T00:00:00Z", "2098-01-01T00:00:00Z")
     assert broker(*ENROL, "b" * 64, "--until", "2099-01-01").code == 0
-    (found,) = broker("system", "list", "--agency", "dates", "--json").json
+    (found,) = broker("system", "list", "--agency", "dates", "--json").rows
     assert (found["valid_from"], found["valid_until"]) == ("2026-01-01T00:00:00Z", "2099-01-01T00:00:00Z")
 
 
@@ -41,7 +41,7 @@ def test_a_day_begins_at_midnight_in_the_united_kingdom(broker: Run) -> None:
         ).code
         == 0
     )
-    (agency,) = [each for each in broker("agency", "list", "--json").json if each["id"] == "summer"]
+    (agency,) = [each for each in broker("agency", "list", "--json").rows if each["id"] == "summer"]
     assert agency["valid_from"] == "2023-03-31T23:00:00Z"
-    (system,) = broker("system", "list", "--agency", "summer", "--json").json
+    (system,) = broker("system", "list", "--agency", "summer", "--json").rows
     assert (system["valid_from"], system["valid_until"]) == ("2023-07-01T00:00:00Z", "2098-06-30T23:00:00Z")

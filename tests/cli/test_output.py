@@ -25,7 +25,7 @@ def test_json_is_exact_and_steers_no_terminal(capsys: pytest.CaptureFixture[str]
 def test_tables_show_what_was_given_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     """Lists with commas, yes and no, nothing for nothing; an empty list is a sentence; markup is text."""
     found = [{"names": ["a", "b"], "is_good": True, "none": None, "text": "[red]x[/red]\x1b"}]
-    output.many(found, ("names", "is_good", "none", "text"), False, "there are none")
+    output.many(found, ("names", "is_good", "none", "text"), "there are none")
     out = capsys.readouterr().out
     assert "is good" in out
     assert [cell.strip() for cell in out.splitlines()[-1].split("\u2502")] == [
@@ -34,10 +34,10 @@ def test_tables_show_what_was_given_and_nothing_else(capsys: pytest.CaptureFixtu
         "",
         "[red]x[/red]\ufffd",
     ]
-    output.many([], ("names",), False, "there are none")
+    output.many([], ("names",), "there are none")
     assert capsys.readouterr().out == "there are none\n"
-    output.many([], ("names",), True, "there are none")
-    assert json.loads(capsys.readouterr().out) == []
+    output.listed("things", [], ("names",), True, "there are none", {"entry": "x"})
+    assert json.loads(capsys.readouterr().out) == {"things": [], "entry": "x"}
 
 
 class Terminal(io.StringIO):
@@ -60,11 +60,11 @@ DIGEST = "0123456789abcdef" * 4
 def test_tables_shorten_digests_and_times(capsys: pytest.CaptureFixture[str]) -> None:
     """The first 16 digits, minutes, and days alone; JSON has all of it."""
     found = [{"digests": [DIGEST, DIGEST], "at": "2026-11-21T10:01:02.5Z", "day": "2026-11-21T00:00:00Z"}]
-    output.many(found, ("digests", "at", "day"), False, "")
+    output.many(found, ("digests", "at", "day"), "")
     cells = [cell.strip() for cell in capsys.readouterr().out.splitlines()[-1].split("\u2502")]
     assert cells == ["0123456789abcdef..., 0123456789abcdef...", "2026-11-21 10:01", "2026-11-21"]
-    output.many(found, ("digests",), True, "")
-    assert json.loads(capsys.readouterr().out)[0] == found[0]
+    output.listed("things", found, ("digests",), True, "")
+    assert json.loads(capsys.readouterr().out) == {"things": found}
 
 
 def test_a_narrow_terminal_breaks_no_id() -> None:
@@ -72,10 +72,10 @@ def test_a_narrow_terminal_breaks_no_id() -> None:
     ids = [f"{n}{'agency-of-some-length-' * 3}" for n in range(2)]
     with redirect_stdout(Terminal()) as shown:
         rows = [{"id": each, "key": DIGEST, "none": None} for each in ids]
-        output.many(rows, ("id", "key", "none"), False, "")
+        output.many(rows, ("id", "key", "none"), "")
     assert shown.getvalue() == "\n".join(f"id   {each}\nkey  {DIGEST}\n" for each in ids)
     with redirect_stdout(Terminal()) as shown:
-        output.many([{"id": "cfrs"}], ("id",), False, "")
+        output.many([{"id": "cfrs"}], ("id",), "")
     assert "\u2501" in shown.getvalue()
 
 

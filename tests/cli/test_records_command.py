@@ -68,12 +68,12 @@ def unlabel(descriptors: FileDescriptorSet) -> None:
 
 def test_the_shipped_types_are_listed_and_shown(broker: Run, parties: Parties) -> None:
     """Approved once, approving again changes nothing; list and show give digests, leaves and labels."""
-    again = broker("records", "approve", "--shipped", "--json").json
+    again = broker("records", "approve", "--shipped", "--json").rows
     assert {each["full_name"] for each in again} == {name for name, _ in standard_record_types()}
     assert {each["entry"] for each in again} == {None}
     assert "approved already" in broker("records", "approve", "--shipped").out
 
-    listed = {each["full_name"]: each for each in broker("records", "list", "--json").json}
+    listed = {each["full_name"]: each for each in broker("records", "list", "--json").rows}
     shown = broker("records", "show", SUMMARY, "--json", "--as", parties.requester).json
     fields = {each["path"]: each for each in shown.pop("fields")}
     assert listed[SUMMARY] == shown
@@ -96,7 +96,7 @@ def test_show_of_what_is_not_approved(broker: Run, parties: Parties) -> None:
 
 def test_approving_a_file_finds_its_type(broker: Run, parties: Parties, tmp_path: Path) -> None:
     """The one record type of a file needs no naming, and the same bytes are known already."""
-    found = broker("records", "approve", written(tmp_path, same), "--json").json
+    found = broker("records", "approve", written(tmp_path, same), "--json").rows
     assert [(each["full_name"], each["entry"]) for each in found] == [(SUMMARY, None)]
 
 
@@ -114,11 +114,11 @@ def test_what_must_not_be_approved_is_refused(
     broker: Run, parties: Parties, tmp_path: Path, change: Change, name: str, says: str
 ) -> None:
     """Swapped names, a reserved package, too much, a field without labels: refused, and nothing is approved."""
-    before = broker("records", "list", "--json").json
+    before = broker("records", "list", "--json").rows
     result = broker("records", "approve", written(tmp_path, change), "--type", name)
     assert (result.code, result.out) == (1, "")
     assert says in result.err
-    assert broker("records", "list", "--json").json == before
+    assert broker("records", "list", "--json").rows == before
 
 
 def test_what_is_no_descriptor_set(broker: Run, parties: Parties, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_file_of_routes_is_checked_applied_and_shown(broker: Run, file: Path) 
     checked = broker("route", "check", file, "--json").json
     assert (checked["applied"], checked["added"]) == (False, ["day", "night"])
     assert broker("route", "apply", file, "--json").json["applied"]
-    listed = broker("route", "list", "--json").json
+    listed = broker("route", "list", "--json").rows
     assert [(r["file"], r["route"], r["holder"]) for r in listed if r["file"].startswith("clitrusts")] == [
         ("clitrusts/1", "day", "clinhs"),
         ("clitrusts/1", "night", "clitrust"),
@@ -97,7 +97,7 @@ def test_acting_is_entered_listed_and_ended(
     assert "clicontrol does not act for clifire" in before.out + before.err
     made = broker("agency", "act", "clicontrol", "--for", "clifire", "--contract", "C-1", "--json").json
     assert made["status"] == "in force"
-    listed = broker("agency", "act-list", "--json").json
+    listed = broker("agency", "act-list", "--json").rows
     assert [each["id"] for each in listed if each["controller"] == "clifire"] == [made["id"]]
     # Decided for the controller: its agreement permits, and nobody is attached who could answer.
     after = broker(*ask)
@@ -120,7 +120,7 @@ def test_a_succession_is_shown_before_it_is_carried_out(broker: Run, running_bro
     assert "cliold/mash" in shown.out
     assert "Give --yes to carry it out" in shown.out
     assert broker("agency", "succeed", "cliold", *parts, "--on", on, "--yes", "--json").json["carried_out"]
-    agencies = {each["id"]: each for each in broker("agency", "list", "--json").json}
+    agencies = {each["id"]: each for each in broker("agency", "list", "--json").rows}
     assert agencies["cliold"]["successors"] == ["cliwest", "clieast"]
     assert agencies["cliold"]["valid_until"]
     again = broker("agency", "succeed", "cliold", *parts, "--on", on, "--yes")
@@ -145,7 +145,7 @@ def test_a_succession_is_put_right_or_taken_back_until_its_day(
     again = broker("agency", "succeed", "pendold", *others)
     assert (again.code, "was replaced" in again.err) == (1, True)
     assert broker("agency", "succeed", "pendold", *others, "--correct", "--yes", "--json").json["entry"]
-    (old,) = [each for each in broker("agency", "list", "--json").json if each["id"] == "pendold"]
+    (old,) = [each for each in broker("agency", "list", "--json").rows if each["id"] == "pendold"]
     assert old["succeeded_by"] == [
         {"agency": "pendwest", "districts": ["E07000026"]},
         {"agency": "pendeast", "districts": ["E07000031"]},
@@ -156,7 +156,7 @@ def test_a_succession_is_put_right_or_taken_back_until_its_day(
     assert (back.code, "Nothing was changed. Give --yes" in back.out) == (0, True)
     assert "pendold/mash" in back.out
     assert broker("agency", "succeed", "pendold", "--take-back", "--yes", "--json").json["carried_out"]
-    (old,) = [each for each in broker("agency", "list", "--json").json if each["id"] == "pendold"]
+    (old,) = [each for each in broker("agency", "list", "--json").rows if each["id"] == "pendold"]
     assert (old["successors"], old["valid_until"]) == ([], None)
     mistyped = broker("agency", "succeed", "pendold", *(each.replace("E07", "E10") for each in parts))
     assert (mistyped.code, "'E10000026' is not the ONS code of a district" in mistyped.err) == (1, True)
@@ -176,7 +176,7 @@ def test_the_recipe_of_the_routing_page_works_as_it_is_printed(broker: Run, tmp_
         _, *words = shlex.split(line)
         done = broker(*words, *(("--yes",) if "succeed" in words else ()))
         assert done.code == 0, (line, done.err)
-    known = {each["id"]: each for each in broker("agency", "list", "--json").json}
+    known = {each["id"]: each for each in broker("agency", "list", "--json").rows}
     assert known["cumbria"]["successors"] == ["cumberland", "westmorland-furness"]
     assert known["cumbria"]["valid_until"] == known["cumberland"]["valid_from"] == "2023-03-31T23:00:00Z"
     assert known["cumbria-fire"]["successors"] == ["cfrs"]

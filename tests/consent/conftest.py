@@ -25,7 +25,13 @@ DIRECTORY = (
     Agency("ward-b", "Ward B", "nhs", "england", SINCE, code="RTX"),
 )
 AGENCIES = Agencies(DIRECTORY)
-HERE = Here("ncic", AGENCIES, LAW, NOW)
+POLICY = "http://example.org/policies/basePrivacyConsentPolicy.txt"
+DAPB3051 = (
+    "https://digital.nhs.uk/data-and-information/information-standards/governance/latest-activity/"
+    "standards-and-collections/dapb3051-identity-verification-and-authentication-standard-for-digital-health-"
+    "and-care-services"
+)
+HERE = Here("ncic", AGENCIES, LAW, NOW, frozenset({POLICY, DAPB3051}))
 NHS = "https://fhir.nhs.uk/Id/nhs-number"
 NUMBER = "9000000009"
 HL7 = "https://terminology.hl7.org/CodeSystem/"
@@ -65,6 +71,6 @@ def consent() -> dict[str, Any]:
         "performer": [{"identifier": {"system": NHS, "value": NUMBER}}],
         "organization": [organisation("RNN")],
         "sourceAttachment": {"title": "Signed form"},
-        "policy": [{"uri": "http://example.org/policies/basePrivacyConsentPolicy.txt"}],
+        "policy": [{"uri": POLICY}],
         "provision": {"type": "permit", "purpose": [purpose("TREAT")]},
     }

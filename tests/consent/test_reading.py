@@ -10,12 +10,23 @@ from typing import Any
 
 import pytest
 
-from broker.consent.element import parse
+from broker.consent.element import Element, parse
 from broker.consent.names import BASE, KIND, MATTER, STANDING
-from broker.consent.reading import Understood, read
+from broker.consent.reading import Understood, policies, read
 from broker.core.model import SubjectRef
 from broker.errors import InvalidRequest
-from tests.consent.conftest import HERE, HL7, NHS, NUMBER, actor, concept, organisation, purpose
+from tests.consent.conftest import (
+    HERE,
+    HL7,
+    NHS,
+    NUMBER,
+    POLICY,
+    actor,
+    concept,
+    organisation,
+    purpose,
+)
+from tests.support.values import replace
 
 FILES = Path(__file__).parent
 Change = Callable[[dict[str, Any]], object]
@@ -99,6 +110,17 @@ def test_purposes_of_use(consent: dict[str, Any], code: str, permit: set[str], d
         assert only(consent).directive.purposes == permit
         denied = {**consent, "provision": {**consent["provision"], "type": "deny"}}
         assert only(denied).directive.purposes == permit | deny
+
+
+def test_policies_are_read_or_refused(consent: dict[str, Any]) -> None:
+    """One that the reader has read is said in what was understood; its authority changes nothing of it."""
+    consent["policy"] = [{"authority": "http://example.org", "uri": POLICY}]
+    assert only(consent).directive.kind == "consent"
+    assert policies(Element("Consent", consent), HERE.policies) == (POLICY,)
+    with pytest.raises(
+        InvalidRequest, match=r"^Consent\.policy\[0\]\.uri: is a policy that nobody here has read"
+    ):
+        read(consent, replace(HERE, policies=frozenset()))
 
 
 @pytest.mark.parametrize(("rule", "kind"), [("OPTIN", "consent"), ("OPTOUT", "refusal")])
@@ -303,6 +325,12 @@ REFUSED: list[tuple[str, Change]] = [
     ("Consent.organization[1]", top(organization=[organisation("RNN"), organisation("RX7")])),
     # the rule
     ("Consent.policyRule", without("policy")),
+    ("Consent.policy[0].uri", top(policy=[{"uri": "http://example.org/other"}])),
+    ("Consent.policy[0].uri", top(policy=[{"authority": "http://example.org"}])),
+    ("Consent.policy[0].uri", top(policy=[{"uri": 7}])),
+    ("Consent.policy[1].uri", top(policy=[{"uri": POLICY}, {"uri": f"{POLICY}/v2"}])),
+    ("Consent.policy[0].version", top(policy=[{"uri": POLICY, "version": "2"}])),
+    ("Consent.policy", top(policy=[])),
     ("Consent.policyRule.coding[0]", top(policyRule=concept(f"{HL7}v3-ActCode", "OPTINR"))),
     ("Consent.policyRule", top(policyRule=concept(PROXY, "court-appointed-personal-welfare-deputy"))),
     (f"{P}.type", top(policyRule=concept(f"{HL7}v3-ActCode", "OPTOUT"))),

@@ -135,7 +135,7 @@ def test_humans_judge_what_only_humans_should() -> None:
     assert judged == {"10", "13"}
     assert {number for number, agreed in AGREED.items() if agreed.ncnd} == {"10"}
     lanes = {n for n, agreed in AGREED.items() if agreed.limits and agreed.limits.emergency_per_minute}
-    assert lanes == {"01", "02", "03", "04", "09", "11"}
+    assert lanes == {"01", "02", "03", "04", "11"}
 
 
 def test_the_page_names_every_file_in_every_table() -> None:

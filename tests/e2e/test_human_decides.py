@@ -63,9 +63,13 @@ def test_a_one_off_is_let_through_by_a_named_human_with_the_agencys_own_word(
     code, _, err = broker("request", *ABOUT, "--as", "nwas-cad")
     assert (code, "No agreement in force" in err) == (1, True)
 
+    assert "put it before them as a referral" in err
+
     referral, request_id = ask_human(broker)
+    code, _, err = fetch(broker, request_id)
+    assert (code, "A named human of cfrs is to judge this request" in err) == (1, True), err
     _, listed, _ = broker("referral", "list", *OWNER)
-    (mine,) = [each for each in listed if each["id"] == referral]
+    (mine,) = [each for each in listed["referrals"] if each["id"] == referral]
     assert (mine["status"], mine["overdue"], mine["requester"]) == ("open", False, "nwas")
     assert EDITHS_HOME[1] not in json.dumps(listed)
     _, shown, _ = broker("referral", "show", referral, *OWNER)
@@ -115,6 +119,10 @@ def test_wrong_uses_say_what_to_do(broker: Any) -> None:
         ((referral, "--refuse", *OWNER, *words, "--assurance", "roster"), "sign in by a personal login"),
         ((referral, "--grant", *OWNER, *words, "--field", "uprn", *LAW), "until: a moment from now on"),
         ((referral, "--grant", *OWNER, *words, "--field", "uprn", "--until", until()), "one_off: no agreement"),
+        (
+            (referral, "--grant", *OWNER, *words, "--field", "oxygen.state", "--until", until(), *LAW[:2]),
+            "--condition (and --provider-condition where your own side stands on another): would still be",
+        ),
         ((referral, "--grant", *OWNER, *words, "--until", until(), *LAW), "permitted: name the fields"),
     ):
         code, _, err = broker("referral", "decide", *arguments)

@@ -102,7 +102,7 @@ def _worked() -> float:
 def test_once_does_what_it_should_and_says_so(first):
     """Exit 0, and as JSON: every step, each held to what it should be."""
     done, work, _ = first
-    steps = json.loads(done.stdout)
+    steps = json.loads(done.stdout)["steps"]
     assert len(steps) == STEPS
     assert [step["title"] for step in steps if not step["held"]] == []
     assert done.returncode == 0, done.stderr
@@ -215,6 +215,15 @@ def test_a_state_folder_in_use_is_one_sentence(stack: Deployment):
     assert all(child.alive for child in stack.stack.children)
 
 
+def test_the_log_of_a_state_folder_is_checked_by_its_name(stack: Deployment):
+    """`broker audit fsck --state DIR` finds the database, the keys and the guard, and opens every view."""
+    line = [sys.executable, "-m", "broker", "audit", "fsck", "--state", str(stack.state.folder), "--json"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert (told["good"], told["opened"] > 0, told["unchecked"]) == (True, True, [])
+
+
 def test_a_wrong_option_is_exit_2(tmp_path: Path):
     """An impossible port is a mistake in typing, not a failure."""
     assert _run(tmp_path / "state", "--grpc-port", "70000", "--http-port", "0").returncode == 2
@@ -273,7 +282,7 @@ def test_an_ordinary_user_needs_no_privileges(as_ordinary_user: tuple[list[str],
         env={"PATH": os.environ["PATH"], "HOME": str(home)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert all(step["held"] for step in json.loads(done.stdout))
+    assert all(step["held"] for step in json.loads(done.stdout)["steps"])
     assert {path.stat().st_uid for path in state.rglob("*")} == {ORDINARY}
     assert using(home) == {}
 

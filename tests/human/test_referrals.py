@@ -302,8 +302,15 @@ async def test_a_one_off_is_asked_granted_and_fetched(stage: Stage) -> None:
         await stage.exchange.answer(replace(request, request_id=str(uuid.uuid4())))
     assert caught.value.refusal.code == "agreement"
     row = await asked(stage, request)
-    with pytest.raises(Denied):
+    with pytest.raises(Denied) as waits:
         await stage.exchange.answer(again(request))
+    assert waits.value.refusal.code == "agreement", "the closed list has no other"
+    assert "A named human of cfrs is to judge this request, and has not yet." in waits.value.refusal.message
+    assert waits.value.refusal.remedy.startswith("Ask again when they have")
+    with pytest.raises(Denied) as anew:
+        await stage.exchange.answer(replace(request, request_id=str(uuid.uuid4())))
+    assert "named human" not in anew.value.refusal.message, "this one waits for nobody"
+    assert "put it before them as a referral" in anew.value.refusal.remedy
     with pytest.raises(InvalidRequest) as wanting:
         await stage.referrals.decide(OWNER, row.id, grants("uprn"), GUARDIAN)
     assert wanting.value.field == "one_off"
@@ -332,11 +339,15 @@ async def test_a_one_off_is_asked_granted_and_fetched(stage: Stage) -> None:
         (replace(ONE_OFF, requester=Stand("uk-gdpr", "nothing")), "one_off.requester.basis", "unknown code"),
         (
             replace(ONE_OFF, requester=Stand("uk-gdpr", "art6-1-e"), provider=Stand("uk-gdpr", "art6-1-e")),
-            "permitted",
+            "one_off.condition",
             "condition.special-category",
         ),
         (replace(ONE_OFF, gateway="policing-and-crime-act-2017-s1"), "permitted", "gateway.opens"),
-        (replace(ONE_OFF, provider=Stand("dpa-2018-part-3", "part3-s35-task")), "permitted", "regime.fits"),
+        (
+            replace(ONE_OFF, provider=Stand("dpa-2018-part-3", "part3-s35-task")),
+            "one_off.provider.regime",
+            "regime.fits",
+        ),
     ],
 )
 async def test_what_the_law_does_not_bear_is_not_granted(
@@ -349,7 +360,8 @@ async def test_what_the_law_does_not_bear_is_not_granted(
         await stage.referrals.decide(OWNER, row.id, grants("oxygen.state", one_off=law), GUARDIAN)
     assert caught.value.field == field
     tried = [(full["event"], full["detail"]) for full in await stage.since(start)]
-    told = [("referral-tried", {"referral": row.id, "refused_by": says})] if field == "permitted" else []
+    walked = [("referral-tried", {"referral": row.id, "refused_by": says})]
+    told = [] if says == "unknown code" else walked
     assert tried == told
     assert (await stage.referred.by_id(row.id)) == row
 

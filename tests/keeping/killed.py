@@ -21,7 +21,9 @@ from broker.administration import Administration
 from broker.clock import SystemClock
 from broker.core.model import Actor, Assurance, Reason, SubjectRef
 from broker.core.retention import parse
+from broker.disputes import Disputes
 from broker.erasable import Finder
+from broker.erasing import ErasurePlans
 from broker.erasures import Erasures
 from broker.holds import Holds
 from broker.retention import Retention
@@ -32,6 +34,7 @@ from tests.support.world import OPERATOR, caller
 POLICY = b'version=1\ntitle="x"\n[[class]]\nname="standard"\nmonths=12\nschedule="JS 4.2"\n'
 PERSON = SubjectRef("nhs-number", "9000000009")
 OFFICER = Actor("p.moss", "records", assurance=Assurance.PERSONAL_LOGIN)
+SECOND = Actor("a.okafor", "dpo", assurance=Assurance.PERSONAL_LOGIN)
 WHY = Reason("schedule", "in words")
 
 
@@ -74,13 +77,20 @@ async def retain(made: Durable) -> None:
 
 
 async def erase(made: Durable) -> None:
-    """Erase PERSON, as the requester does."""
+    """Erase PERSON, as two people of the requester's do."""
     clock = SystemClock()
     administration = Administration(made.log, clock)
     holds = Holds(administration, made.keeping, made.facts, made.reference, clock)
     finder = Finder(made.search, made.keeping, holds, clock)
     erasures = Erasures(administration, finder, holds, made.facts)
-    await erasures.erase(caller("cfrs"), PERSON, OFFICER, WHY)
+    disputes = Disputes(made.erasure_plans, made.overrides, made.accesses, made.reference, clock)
+    plans = ErasurePlans(
+        administration, erasures, finder, holds, made.erasure_plans, disputes, made.facts, clock
+    )
+    plan, _, _ = await plans.plan(caller("cfrs"), PERSON, "objection", OFFICER, WHY)
+    while await made.search.fill():
+        pass
+    await plans.confirm(caller("cfrs", "records"), plan.id, PERSON, SECOND, WHY)
 
 
 async def main(dsn: str, folder: Path, last: int, what: str) -> None:

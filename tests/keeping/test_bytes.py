@@ -20,12 +20,13 @@ from broker.store.embedded import EmbeddedPostgres
 from broker.store.scrub import TABLES, Scrubber
 from tests.keeping.conftest import AUDITOR, CFRS, NWAS, OFFICER, WHY, asks, caught_up, entry_of
 from tests.keeping.killed import POLICY, retain
+from tests.keeping.test_erasure_plans import SECOND
 from tests.support.durable import durable
 from tests.support.evidence import ORIGIN, a_draft
 from tests.support.postgres import ask, open_folder
 from tests.support.stage import Stage, stage_on
 from tests.support.static_log import StaticLog
-from tests.support.world import ACTOR
+from tests.support.world import ACTOR, caller
 
 OLD = datetime(2020, 1, 31, 12, tzinfo=UTC)
 PIECE = 40  # bytes of a sealed text that are looked for: more than chance
@@ -70,7 +71,7 @@ async def scrub(server: EmbeddedPostgres) -> list[str]:
 async def test_a_person_is_in_no_file_after_erasure_and_scrub(
     own_server: tuple[EmbeddedPostgres, Path], tmp_path: Path, log: str
 ) -> None:
-    """Views, words and blind terms of the person are found before, and nowhere after; others' stay. Of a log
+    """Views, words, blind terms and plans of the person are found before, nowhere after; others' stay. Of a log
     that was closed before, its export as a folder never held any, and an export of its entries still does."""
     server, data = own_server
     async with stage_on(server.dsn, tmp_path) as stage:
@@ -91,6 +92,11 @@ async def test_a_person_is_in_no_file_after_erasure_and_scrub(
             frozenset({f"person|{subject.scheme}|{subject.value}"})
         )  # of the first run
         needles["blind term"] = blind.to_bytes(8, "little", signed=True)
+        plans = {}
+        for who in (NWAS, CFRS):
+            plans[who.agency], _, _ = await stage.erasing.plan(who, subject, "objection", OFFICER, WHY)
+            await caught_up(stage)
+        needles["planned about"] = stage.erasure_plans.subject(subject)
         # As the server does by itself, once there is enough: what it samples no erasure reaches.
         await ask(server.dsn, "analyze", "checkpoint", "select 1")
         assert all(where(data, needles).values()), "the search finds what is there"
@@ -100,7 +106,8 @@ async def test_a_person_is_in_no_file_after_erasure_and_scrub(
             await _as_a_folder(stage, out)
             taken.write_bytes(await _as_rows(stage))
         for who in (NWAS, CFRS):
-            told, _ = await stage.erasures.erase(who, subject, OFFICER, WHY)
+            second, plan = caller(who.agency, "records"), plans[who.agency].id
+            told, _ = await stage.erasing.confirm(second, plan, subject, SECOND, WHY)
             await caught_up(stage)
         assert told.entries == 40
         assert (

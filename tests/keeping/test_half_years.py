@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broker import erasable
-from broker.access import Wanted
+from broker.accesswanted import Wanted
 from broker.clearing import Ruling
 from broker.core.model import SubjectRef
 from broker.core.searchterms import Question

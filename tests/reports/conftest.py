@@ -17,6 +17,7 @@ from broker.errors import BrokerError
 from tests.human.conftest import furnish
 from tests.support.postgres import Server, open_folder
 from tests.support.stage import Stage, memory_stage, postgres_stage
+from tests.support.values import replace
 
 WHY = Reason("complaint", "somebody asked")
 
@@ -66,6 +67,11 @@ def rows(document: Document) -> list[dict[str, Any]]:
         for table in document.tables
         for row in table.rows
     ]
+
+
+def entries(document: Document) -> list[dict[str, Any]]:
+    """The rows of its first table, by column: of an answer, the entries that are told."""
+    return rows(replace(document, tables=document.tables[:1]))
 
 
 def text(document: Document) -> str:

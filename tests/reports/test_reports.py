@@ -15,7 +15,8 @@ from broker.core.reports.line import Line
 from broker.core.reports.overrides import Review
 from broker.core.reports.performance import Month, bounds
 from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
-from broker.looks import Look, Progress, Wanted
+from broker.figures import Figures
+from broker.looks import By, Look, Progress, Wanted
 from broker.reports import Reports
 from broker.searches import PAGE, Searches
 from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER, Later
@@ -73,6 +74,7 @@ async def test_an_override_that_nobody_reviewed_in_time_is_overdue(stage: Stage)
         stage.complained,
         stage.reference,
         Later(timedelta(hours=73)),
+        stage.figures,
         tuple,
     )
     document, _ = await late.make(OWNER, Wanted("overrides", since), GUARDIAN, WHY)
@@ -209,6 +211,7 @@ async def test_performance_counts_what_operators_may_not_read(stage: Stage) -> N
         stage.complained,
         stage.reference,
         Later(timedelta(days=40)),
+        stage.figures,
         lambda: (("half", "5 ms"),),
     )
     since, _ = bounds(stage.clock.now().date())
@@ -319,6 +322,7 @@ async def test_a_report_that_cannot_be_written_down_is_not_made() -> None:
         cases.complaints,
         world.store.reference,
         world.clock,
+        Figures(world.administration, cases.figures, world.store.facts, world.clock),
         tuple,
     )
     world.store.log.fail = 1
@@ -347,7 +351,9 @@ async def test_a_large_log_is_read_a_page_at_a_time_and_told_how_far() -> None:
     searches, progress = Searches(world.administration, index), Progress()
     made = await world.administration.note(AUDITOR, "report-made", {}, ACTOR)
     wanted = Wanted("agency")
-    async for each in Look(searches, AUDITOR, wanted, made, None, progress).lines():
+    async for each in Look(
+        searches, AUDITOR, wanted, made, None, progress, By(AUDITOR, GUARDIAN, WHY, {})
+    ).lines():
         found.append(each.index)
     assert found == list(range(made.receipt.index))[::-1]
     assert max(asked_for) <= PAGE

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker import law
-from broker.access import BUCKET, Accesses, Wanted
+from broker.access import BUCKET, Accesses
+from broker.accesswanted import Wanted
 from broker.clearing import Holdings, Ruling
 from broker.core.directory import Agency
-from broker.core.model import Override, Reason, SubjectRef
+from broker.core.model import Caller, Override, Reason, SubjectRef
 from broker.core.receipt import Audience
 from broker.core.reports.document import Document
 from broker.core.reports.subject import told
@@ -23,7 +24,7 @@ from broker.law import exemptions
 from broker.ports import Found, Hit, NotFound
 from broker.searches import Seen
 from tests.human.conftest import ASSERTED, GUARDIAN, OVERRIDDEN, OWNER, SILENT, SILENT_OVERRIDDEN
-from tests.reports.conftest import WHY, asked, indexed, rows, text
+from tests.reports.conftest import WHY, asked, entries, indexed, text
 from tests.support import postgres
 from tests.support.stage import COUNCIL, Stage
 from tests.support.values import replace
@@ -47,6 +48,12 @@ async def issued(stage: Stage, access: str) -> Document:
     return document
 
 
+async def drafted(stage: Stage, who: Caller, access: str) -> Document:
+    """An agency's own entries, to be cleared."""
+    document, _ = await stage.access.draft(who, access, GUARDIAN, WHY)
+    return document
+
+
 async def left(stage: Stage, access: str) -> dict[str, int]:
     """How many entries each agency has yet to decide, as it is told."""
     listed = {who.agency: (await stage.access.listed(who, GUARDIAN))[0] for who in (NWAS, OWNER, COUNCIL)}
@@ -64,11 +71,11 @@ async def test_an_entry_is_told_once_every_party_to_it_has_cleared_it(stage: Sta
     assert counted == 2
     await stage.access.clear(OWNER, access, [entry], Ruling(), GUARDIAN)
     assert await left(stage, access) == {"nwas": 0, "cfrs": 1, "cumberland": 0}
-    found = rows(await issued(stage, access))
+    found = entries(await issued(stage, access))
     assert [each["entry"] for each in found] == [entry]
-    assert (found[0]["by"], found[0]["asked"], found[0]["role"]) == ("NWAS", "CFRS", "ambulance-crew")
+    assert (found[0]["by"], found[0]["asked"], found[0]["role"]) == ("NWAS", "CFRS", "ambulance crew")
     assert found[0]["what"] == "A record was given"
-    assert "oxygen.kind" in found[0]["fields"]
+    assert "Oxygen: as at, kind" in found[0]["fields"]
     assert "UK GDPR" in found[0]["basis"]
     assert not {theirs, other} & {each["entry"] for each in found}
 
@@ -80,7 +87,7 @@ async def test_a_draft_holds_a_controllers_own_entries_and_nobody_elses(stage: S
     refused = await asked(stage, person, actor=replace(ACTOR, role="visitor"))
     access = await begun(stage, person)
     drafts = {
-        who.agency: {each["entry"] for each in rows((await stage.access.draft(who, access, GUARDIAN, WHY))[0])}
+        who.agency: {each["entry"] for each in entries(await drafted(stage, who, access))}
         for who in (NWAS, OWNER, COUNCIL)
     }
     assert drafts == {"nwas": {entry, refused}, "cfrs": {entry}, "cumberland": set()}
@@ -106,7 +113,7 @@ async def test_an_answer_with_something_left_out_is_that_of_somebody_with_nothin
     assert len(shapes) == 1
     names = {tuple(name for name, _ in each.facts) for each in answers.values()}
     assert len(names) == 1
-    assert rows(answers["nothing"]) == []
+    assert entries(answers["nothing"]) == []
 
 
 async def test_reasons_are_needed_to_leave_something_out(stage: Stage) -> None:
@@ -133,7 +140,7 @@ async def test_reasons_are_needed_to_leave_something_out(stage: Stage) -> None:
     assert (full["event"], full["detail"]["code"]) == ("access-cleared", "serious-harm-health")
     assert "Dr Bell" not in str(full), "words are kept apart, and erasable"
     draft, _ = await stage.access.draft(NWAS, access, GUARDIAN, WHY)
-    assert [each["status"] for each in rows(draft)] == [
+    assert [each["status"] for each in entries(draft)] == [
         "left out: serious-harm-health, DPA 2018 Sch. 3 para. 5 and 6"
     ]
 
@@ -147,7 +154,7 @@ async def test_nothing_is_cleared_after_the_answer(stage: Stage) -> None:
         await stage.access.clear(who, access, [entry], LEFT_OUT, GUARDIAN)
         await stage.access.clear(who, access, [entry], Ruling(), GUARDIAN)
     first = await issued(stage, access)
-    assert [each["entry"] for each in rows(first)] == [entry]
+    assert [each["entry"] for each in entries(first)] == [entry]
     with pytest.raises(InvalidRequest, match="was answered already"):
         await stage.access.clear(NWAS, access, [entry], LEFT_OUT, GUARDIAN)
     assert await issued(stage, access) == first
@@ -164,8 +171,11 @@ async def test_what_became_of_a_request_goes_with_it(stage: Stage) -> None:
     access = await begun(stage, person)
     for who in (NWAS, OWNER):
         draft, _ = await stage.access.draft(who, access, GUARDIAN, WHY)
-        whats = [each["what"] for each in rows(draft)]
-        assert whats == ["A record was given", "An emergency access was reviewed"], who.agency
+        whats = [each["what"] for each in entries(draft)]
+        assert whats == [
+            "A record was given under an emergency override, in spite of your objection",
+            "An emergency access was reviewed. It was found justified",
+        ], who.agency
 
 
 async def test_what_a_requester_must_not_learn_of_is_told_to_nobody(stage: Stage) -> None:
@@ -204,7 +214,7 @@ async def test_an_identifier_that_only_the_provider_matched_is_no_requesters_to_
     for who in (NWAS, OWNER):
         await stage.access.clear(who, both, [entry], Ruling(), GUARDIAN)
     answered = await issued(stage, both)
-    assert [each["entry"] for each in rows(answered)] == [entry]
+    assert [each["entry"] for each in entries(answered)] == [entry]
     assert number.value not in text(answered)
 
 
@@ -225,7 +235,7 @@ async def test_under_neither_confirm_nor_deny_it_says_what_the_requester_was_tol
         access = await begun(stage, person)
         for who in {each for each in await stage.view.parties(entry) if each}:
             await stage.access.clear(caller(who), access, [entry], Ruling(), GUARDIAN)
-        (row,) = rows(await issued(stage, access))
+        (row,) = entries(await issued(stage, access))
         answers.append({**row, "when": "", "entry": ""})
     assert answers[0] == answers[1]
     assert (answers[0]["what"], answers[0]["fields"], answers[0]["basis"]) == ("Asked, and not given", "", "")
@@ -243,7 +253,7 @@ async def test_a_clearing_and_the_answer_at_once_agree(stage: Stage) -> None:
         assert isinstance(document, Document)
         refused = isinstance(cleared, InvalidRequest)
         assert refused or not isinstance(cleared, BaseException)
-        assert bool(rows(document)) is not refused
+        assert bool(entries(document)) is not refused
         assert await issued(stage, access) == document
 
 
@@ -336,7 +346,7 @@ def accesses_of(world: World) -> Accesses:
     return Accesses(world.administration, store.cases.accesses, world.searches, *ports)
 
 
-async def answered(entries: list[tuple[Ruling | None, Ruling | None]]) -> Document:
+async def answered(rulings: list[tuple[Ruling | None, Ruling | None]]) -> Document:
     """The answer in a world of its own about somebody with these entries, as requester and provider decided."""
     world = World()
     world.agree()
@@ -344,11 +354,11 @@ async def answered(entries: list[tuple[Ruling | None, Ruling | None]]) -> Docume
     world.providers.answers(world.found())
     access = accesses_of(world)
     ids = []
-    for _ in entries:
+    for _ in rulings:
         ids.append(len(world.store.entries))
         await world.exchange.answer(ask())
     wanted, _, _ = await access.start(COUNCIL, Wanted((HOME,)), GUARDIAN, WHY)
-    for index, decided in zip(ids, entries, strict=True):
+    for index, decided in zip(ids, rulings, strict=True):
         for who, ruling in zip((NWAS, OWNER), decided, strict=True):
             if ruling is not None:
                 await access.clear(who, wanted, [world.store.entries[index].draft.id], ruling, GUARDIAN)
@@ -358,22 +368,22 @@ async def answered(entries: list[tuple[Ruling | None, Ruling | None]]) -> Docume
     return document
 
 
-@given(entries=st.lists(st.tuples(DECIDED, DECIDED), max_size=5))
+@given(rulings=st.lists(st.tuples(DECIDED, DECIDED), max_size=5))
 @settings(max_examples=40, deadline=None)
 async def test_what_is_not_cleared_by_all_leaves_no_trace(
-    entries: list[tuple[Ruling | None, Ruling | None]],
+    rulings: list[tuple[Ruling | None, Ruling | None]],
 ) -> None:
     """The answer is that of a log in which there are only the entries that both have cleared, but for the log's
     size and root and the entries' random ids."""
-    cleared = [each for each in entries if each == (Ruling(), Ruling())]
-    among, alone = await answered(entries), await answered(cleared)
+    cleared = [each for each in rulings if each == (Ruling(), Ruling())]
+    among, alone = await answered(rulings), await answered(cleared)
     assert shape(among) == shape(alone)
-    assert len(rows(among)) == len(cleared)
+    assert len(entries(among)) == len(cleared)
 
 
 def shape(document: Document) -> object:
     """Everything but ids and what every log has of its own."""
-    cells = [[{**row, "entry": ""} for row in rows(document)], [name for name, _ in document.facts]]
+    cells = [[{**row, "entry": ""} for row in entries(document)], [name for name, _ in document.facts]]
     tables = [(each.caption, each.columns, each.heading, each.notes, each.chart) for each in document.tables]
     return document.name, document.title, document.about, document.none, tables, cells
 
@@ -434,16 +444,17 @@ def test_what_was_told_by_telephone_stands_with_its_own_time_and_fields() -> Non
         "told": {"occurred": occurred.isoformat(), "took": {"role": "control"}, "fields": ["hazards"]},
     }
     full = {**view, "requester": "nwas", "purpose": "emergency-response", "actor": {"role": "clerk"}}
-    made = told("entry", 7, recorded, view, full, {"nwas": "NWAS"}, law.load())
+    nwas = Agency("nwas", "NWAS", "ambulance", "england", recorded)
+    made = told("entry", 7, recorded, view, full, {"nwas": nwas}, law.load())
     assert made.at == occurred
     assert made.cells[:5] == (
-        "2026-11-20T03:00+00:00",
+        "20 November 2026, 03:00 GMT",
         "Told by telephone or the like, and written down later",
         "NWAS",
         "control",
         "cfrs",
     )
-    assert made.cells[6] == "hazards"
+    assert made.cells[6] == "Hazards"
 
 
 def test_every_exemption_names_its_law() -> None:

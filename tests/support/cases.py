@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from broker.cases import StoredAccess, StoredBreach, StoredClearing, StoredComplaint
 from broker.core.canonical import encode
+from broker.core.model import SubjectRef
+from broker.escalations import Item
+from broker.figures import KIND as FIGURES
+from broker.figures import StoredFigures
 from broker.ports import Change
 from broker.queues import StoredOverride
 from tests.support.static_log import ORIGIN
@@ -25,6 +29,7 @@ class MemoryAccesses:
     index_of: Callable[[str], int]
     rows: dict[str, StoredAccess] = field(default_factory=dict)
     clearings: dict[tuple[str, str, str], StoredClearing] = field(default_factory=dict)
+    held: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     async def open(self, most: int) -> list[StoredAccess]:
         """Those not answered."""
@@ -43,9 +48,13 @@ class MemoryAccesses:
         """One controller's."""
         return [each for (of, _, by), each in self.clearings.items() if (of, by) == (access, agency)]
 
-    async def told(self, access: str) -> list[tuple[str, str]]:
-        """What some controller lets be told."""
-        return [(e, by) for (of, e, by), each in self.clearings.items() if of == access and not each.code]
+    async def rulings(self, access: str) -> list[StoredClearing]:
+        """Everybody's."""
+        return [each for (of, _, _), each in self.clearings.items() if of == access]
+
+    async def told(self, access: str) -> list[str]:
+        """What the answer held when it was first given."""
+        return list(self.held.get(access, ()))
 
     async def _placed(self, row: StoredAccess) -> StoredAccess:
         return replace(row, index=self.index_of(row.id))
@@ -66,6 +75,7 @@ class MemoryAccesses:
                 self.clearings[detail["access"], entry, by] = made
         else:
             self.rows[detail["access"]] = replace(self.rows[detail["access"]], issued_at=at)
+            self.held[detail["access"]] = tuple(detail["told"])
 
 
 @dataclass
@@ -96,6 +106,8 @@ class MemoryComplaints:
     """Implements `cases.ComplaintStore`."""
 
     rows: dict[str, StoredComplaint] = field(default_factory=dict)
+    # Whom each is about, where somebody was named.
+    about: dict[str, SubjectRef] = field(default_factory=dict)
 
     async def of(
         self, agency: str, since: datetime | None, until: datetime | None, most: int
@@ -122,12 +134,31 @@ class MemoryComplaints:
             received, due = (datetime.fromisoformat(detail[name]) for name in ("received", "due"))
             row = StoredComplaint(detail["id"], detail["agency"], received, due, change.sealed or {})
             self.rows[row.id] = row
+            if change.subject is not None:
+                self.about[row.id] = change.subject
             return
         row, at = self.rows[detail["complaint"]], datetime.fromisoformat(detail["at"])
         if change.kind == "complaint-acknowledged":
             self.rows[row.id] = replace(row, acknowledged_at=at)
         else:
             self.rows[row.id] = replace(row, closed_at=at, outcome=detail["outcome"])
+
+
+@dataclass
+class MemoryFigures:
+    """Implements `figures.FiguresStore`."""
+
+    months: dict[date, StoredFigures] = field(default_factory=dict)
+
+    async def month(self, month: date) -> StoredFigures | None:
+        """One of them."""
+        return self.months.get(month)
+
+    def apply(self, change: Change) -> None:
+        """A month published."""
+        detail: dict[str, Any] = dict(change.detail)
+        month, at = date.fromisoformat(detail["month"]), datetime.fromisoformat(detail["at"])
+        self.months[month] = StoredFigures(month, detail["id"], at, detail["page"])
 
 
 @dataclass
@@ -140,6 +171,15 @@ class MemoryCases:
         self.accesses = MemoryAccesses(self.index_of)
         self.breaches = MemoryBreaches()
         self.complaints = MemoryComplaints()
+        self.figures = MemoryFigures()
+
+    def unacknowledged(self) -> list[tuple[Item, datetime]]:
+        """Complaints that nobody has acknowledged, and until when there is time."""
+        return [
+            (Item("complaint", row.id), row.due_at)
+            for row in self.complaints.rows.values()
+            if row.acknowledged_at is None and row.closed_at is None
+        ]
 
     def apply(self, change: Change) -> bool:
         """Make a change, if it is one of these."""
@@ -147,6 +187,8 @@ class MemoryCases:
             self.accesses.apply(change)
         elif change.kind in COMPLAINTS:
             self.complaints.apply(change)
+        elif change.kind == FIGURES:
+            self.figures.apply(change)
         else:
             return False
         return True

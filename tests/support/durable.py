@@ -13,11 +13,13 @@ from broker.keys import FolderKeys
 from broker.store.agreements import AgreementReader
 from broker.store.anchors import AnchorRows
 from broker.store.blind import Blind
-from broker.store.cases import AccessRows, BreachRows, ComplaintRows
+from broker.store.cases import AccessRows, BreachRows, ComplaintRows, FiguresRows
 from broker.store.destroying import DestroyingRows
 from broker.store.directives import DirectiveReader
 from broker.store.dropped import DroppedRows
 from broker.store.entryrows import PostgresEntryRows
+from broker.store.erasureplans import ErasurePlanRows
+from broker.store.escalated import EscalationRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
 from broker.store.keeping import KeepingRows
@@ -55,7 +57,10 @@ class Durable:
     accesses: AccessRows
     breaches: BreachRows
     complaints: ComplaintRows
+    figures: FiguresRows
+    escalations: EscalationRows
     keeping: KeepingRows
+    erasure_plans: ErasurePlanRows
     destroying: DestroyingRows
     entries: PostgresEntryRows
     anchors: AnchorRows
@@ -106,7 +111,10 @@ async def durable(
             AccessRows(database, seals),
             BreachRows(database),
             ComplaintRows(database, seals),
+            FiguresRows(database),
+            EscalationRows(database),
             KeepingRows(database, blind, search.terms),
+            ErasurePlanRows(database, blind),
             DestroyingRows(database, seals, ring),
             PostgresEntryRows(database, seals, search),
             AnchorRows(database),

@@ -120,7 +120,7 @@ class MemoryKeeping:
             self._holds[hold.id] = (ended, about, subject)
         elif change.kind == "erasure":
             self._erase(detail)
-        else:
+        elif not change.kind.startswith("erasure-plan"):
             raise ValueError(change.kind)
 
     def _erase(self, detail: dict[str, Any]) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from broker import cases, entryrows, keeping, past, ports
-from broker.access import Wanted as AccessWanted
+from broker import cases, entryrows, erasureplans, figures, keeping, past, ports
+from broker.accesswanted import Wanted as AccessWanted
 from broker.anchor import hourly
 from broker.anchor.hourly import Anchor
 from broker.core.merkle import leaf_hash, verify_inclusion
@@ -37,9 +37,11 @@ from tests.support.world import ACTOR, caller
 
 STORE = (
     cases.AccessStore,
+    figures.FiguresStore,
     cases.BreachStore,
     cases.ComplaintStore,
     keeping.Keeping,
+    erasureplans.ErasurePlanStore,
     entryrows.EntryRows,
     past.Past,
     hourly.AnchorTable,
@@ -48,7 +50,7 @@ STORE = (
 # Those that no store implements; and what PostgreSQL alone does, which tests/keeping kills at every step.
 OTHERS = (ports.TimeStamps, hourly.Stamps, keeping.Destroying, keeping.Scrubbing)
 # Reckoned from the key at hand: nothing is asked that could fail.
-RECKONED = frozenset({"Keeping.blind"})
+RECKONED = frozenset({"Keeping.blind", "ErasurePlanStore.subject"})
 WHY = Reason("complaint", "somebody asked")
 NAMED = replace(ACTOR, id="p.moss", role="caldicott-guardian", name="Pat Moss")
 
@@ -95,8 +97,41 @@ def _are_cleared(_: Stage, made: Access, result: Any, __: bool) -> None:
     assert [(each.entry, each.agency, each.code) for each in result] == [(made.entry, made.agency, "")]
 
 
+async def _an_answer(stage: Stage) -> Access:
+    """One that was given, with its entry in it."""
+    made = await _an_access(stage)
+    issued: dict[str, Any] = {
+        "id": made.id,
+        "access": made.id,
+        "at": stage.clock.now().isoformat(),
+        "told": [made.entry],
+    }
+    lock: frozenset[str | bytes] = frozenset({f"access:{made.id}"})
+    change = Change("access-issue", issued, lock, reference=False)
+    assert isinstance(await stage.log.change(a_draft(), change), Appended)
+    return made
+
+
 def _are_told(_: Stage, made: Access, result: Any, __: bool) -> None:
-    assert result == [(made.entry, made.agency)]
+    assert result == [made.entry]
+
+
+async def _a_month(stage: Stage) -> date:
+    """One that was published; each call another."""
+    month = date(1000 + int(uuid.uuid4()) % 8000, 1, 1)
+    stored: dict[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "month": month.isoformat(),
+        "at": stage.clock.now().isoformat(),
+        "page": {"facts": [["Month", "January"]], "tables": []},
+    }
+    change = Change(figures.KIND, stored, frozenset({f"figures:{month}"}), reference=False)
+    assert isinstance(await stage.log.change(a_draft(), change), Appended)
+    return month
+
+
+def _is_published(_: Stage, month: date, result: Any, __: bool) -> None:
+    assert (result.month, result.page) == (month, {"facts": [["Month", "January"]], "tables": []})
 
 
 async def _a_breach(stage: Stage) -> Draft:
@@ -176,6 +211,32 @@ def _is_attached(_: Stage, made: Hung, result: Any, __: bool) -> None:
 
 def _is_none_missed(_: Stage, __: Draft, result: Any, ___: bool) -> None:
     assert result is None
+
+
+# Erasures that wait for a second person, and what stands in their way.
+
+
+async def _an_erasure_plan(stage: Stage) -> tuple[str, SubjectRef]:
+    """Its id, and whom it is about."""
+    while await stage.indexed():
+        pass
+    subject = stage.person()
+    plan, _, _ = await stage.erasing.plan(COUNCIL, subject, "unlawful", NAMED, WHY)
+    return plan.id, subject
+
+
+def _are_planned(stage: Stage, made: tuple[str, SubjectRef], result: Any, __: bool) -> None:
+    (plan,) = result
+    assert (plan.id, plan.subject) == (made[0], stage.erasure_plans.subject(made[1]))
+    assert (plan.ground, plan.proposal.actor, plan.entries) == ("unlawful", NAMED.id, ())
+
+
+async def _disputed(stage: Stage, made: Draft) -> Any:
+    return await stage.erasure_plans.disputed([made.id], (), (), datetime.now(UTC))
+
+
+def _is_disputed(_: Stage, made: Draft, result: Any, __: bool) -> None:
+    assert [(each.kind, each.entry) for each in result] == [("review", made.id)]
 
 
 # Entries taken away.
@@ -340,7 +401,9 @@ ROWS: dict[str, Row] = {
     "AccessStore.open": Row(_an_access, lambda s, _: s.accesses.open(100_000), _is_among_open),
     "AccessStore.by_id": Row(_an_access, lambda s, m: s.accesses.by_id(m.id), _is_access),
     "AccessStore.cleared": Row(_an_access, lambda s, m: s.accesses.cleared(m.id, m.agency), _are_cleared),
-    "AccessStore.told": Row(_an_access, lambda s, m: s.accesses.told(m.id), _are_told),
+    "AccessStore.rulings": Row(_an_access, lambda s, m: s.accesses.rulings(m.id), _are_cleared),
+    "AccessStore.told": Row(_an_answer, lambda s, m: s.accesses.told(m.id), _are_told),
+    "FiguresStore.month": Row(_a_month, lambda s, month: s.published.month(month), _is_published),
     "BreachStore.of": Row(_a_breach, lambda s, d: s.breaches.of(whose(d), 2), _are_breaches),
     "BreachStore.by_id": Row(_a_breach, lambda s, d: s.breaches.by_id(d.id), _is_breach),
     "ComplaintStore.of": Row(_a_complaint, lambda s, m: s.complained.of(m[1], None, None, 2), _are_complaints),
@@ -349,6 +412,10 @@ ROWS: dict[str, Row] = {
     "Keeping.attached": Row(_a_hung, _attached, _is_attached),
     "Keeping.missed": Row(a_found_entry, lambda s, _: s.keeping.missed(), _is_none_missed),
     "EntryRows.halves": Row(a_place, lambda s, _: s.entries.halves(), _are_halves),
+    "ErasurePlanStore.planned": Row(
+        _an_erasure_plan, lambda s, m: s.erasure_plans.planned({COUNCIL.agency}, m[0]), _are_planned
+    ),
+    "ErasurePlanStore.disputed": Row(an_override, _disputed, _is_disputed),
     "EntryRows.span": Row(a_place, _span, _is_span),
     "EntryRows.rows": Row(a_place, lambda s, m: s.entries.rows(ORIGIN, Wanted(), m[0], m[0] + 1), _are_entries),
     "EntryRows.proofs": Row(_a_provable, lambda s, m: s.entries.proofs(ORIGIN, [m[0]], m[0] + 1), _are_proofs),

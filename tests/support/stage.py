@@ -17,6 +17,7 @@ from broker.access import Accesses
 from broker.administration import Administration
 from broker.agreements import Agreements, Listed
 from broker.anchor.hourly import AnchorTable, ProvableLog
+from broker.audits import Audits
 from broker.cases import AccessStore, BreachStore, ComplaintStore
 from broker.clock import SystemClock
 from broker.complaints import Complaints
@@ -25,10 +26,16 @@ from broker.core.directory import Agency
 from broker.core.keys import Signer
 from broker.core.model import Function, Request, SubjectRef
 from broker.directives import Directives
+from broker.disputes import Disputes
 from broker.entryrows import EntryRows
 from broker.erasable import Finder
+from broker.erasing import ErasurePlans
+from broker.erasureplans import ErasurePlanStore
 from broker.erasures import Erasures
+from broker.escalations import Desks, Escalations, EscalationTable
 from broker.exchange import Exchange
+from broker.figures import Figures, FiguresStore
+from broker.heritage import Heritage
 from broker.holds import Holds
 from broker.keeping import Destroying, Keeping
 from broker.overrides import Overrides
@@ -113,10 +120,16 @@ class Stage:
     # Whether a notice has been claimed, or told: (1 or 0) by override.
     claimed: Callable[[str], Awaitable[int]]
     told: Callable[[str], Awaitable[int]]
+    # The same of an escalation.
+    late_claimed: Callable[[str], Awaitable[int]]
+    late_told: Callable[[str], Awaitable[int]]
     accesses: AccessStore
     breaches: BreachStore
     complained: ComplaintStore
+    published: FiguresStore
+    late: EscalationTable
     keeping: Keeping
+    erasure_plans: ErasurePlanStore
     entries: EntryRows
     anchors: AnchorTable
     provable: ProvableLog
@@ -157,11 +170,18 @@ class Stage:
         self.referrals = Referrals(self.administration, self.referred, *queues)
         self.referring = Referring(self.log, *queues, self.content)
         self.overrides = Overrides(self.administration, self.overridden, *queues)
-        self.searches = Searches(self.administration, self.search)
+        desks = Desks(self.referred, self.overridden, self.complained)
+        self.escalations = Escalations(self.log, self.late, desks, *queues)
+        self.heritage = Heritage(self.reference, self.clock)
+        self.searches = Searches(self.administration, self.search, self.heritage)
+        self.audits = Audits(self.administration, self.view, self.clock, heritage=self.heritage)
         self.access = Accesses(
             self.administration, self.accesses, self.searches, self.view, *queues, bucket=0.01
         )
-        self.complaints = Complaints(self.administration, self.complained, self.facts, self.clock)
+        self.complaints = Complaints(
+            self.administration, self.complained, self.facts, self.clock, self.heritage
+        )
+        self.figures = Figures(self.administration, self.published, self.facts, self.clock)
         self.reports = Reports(
             self.administration,
             self.searches,
@@ -170,11 +190,23 @@ class Stage:
             self.complained,
             self.reference,
             self.clock,
+            self.figures,
             lambda: (("half", "5 ms"),),
         )
         self.holds = Holds(self.administration, self.keeping, *queues)
         self.finder = Finder(self.search, self.keeping, self.holds, self.clock)
         self.erasures = Erasures(self.administration, self.finder, self.holds, self.facts)
+        self.disputes = Disputes(self.erasure_plans, self.overridden, self.accesses, self.reference, self.clock)
+        self.erasing = ErasurePlans(
+            self.administration,
+            self.erasures,
+            self.finder,
+            self.holds,
+            self.erasure_plans,
+            self.disputes,
+            self.facts,
+            self.clock,
+        )
 
     async def furnish(self) -> None:
         """Agencies, systems, record types, and one agreement for a type without effects and one with."""
@@ -277,9 +309,9 @@ async def _in(override: str, those: set[str]) -> int:
     return int(override in those)
 
 
-async def _so(dsn: str, what: str, override: str) -> int:
-    """Whether something is so of an override's row."""
-    return int(await postgres.ask(dsn, f"select count(*) from override_use where id = '{override}' and {what}"))
+async def _so(dsn: str, what: str, row: str, table: str = "override_use") -> int:
+    """Whether something is so of a row."""
+    return int(await postgres.ask(dsn, f"select count(*) from {table} where id = '{row}' and {what}"))
 
 
 @asynccontextmanager
@@ -313,10 +345,15 @@ async def memory_stage() -> AsyncIterator[Stage]:
         _at_once,
         lambda override: _in(override, store.queues.overrides.claimed),
         lambda override: _in(override, store.queues.overrides.noticed),
+        lambda escalation: _in(escalation, store.escalations.claimed),
+        lambda escalation: _in(escalation, store.escalations.noticed),
         port(store.cases.accesses),
         port(store.cases.breaches),
         port(store.cases.complaints),
+        port(store.cases.figures),
+        port(store.escalations),
         port(store.keeping),
+        port(store.erasure_plans),
         port(MemoryRows(store)),
         port(MemoryAnchors(store.clock)),
         log,
@@ -365,10 +402,15 @@ async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
             made.search.fill,
             lambda override: _so(dsn, "notices > 0", override),
             lambda override: _so(dsn, "noticed_at is not null", override),
+            lambda escalation: _so(dsn, "notices > 0", escalation, "escalation"),
+            lambda escalation: _so(dsn, "noticed_at is not null", escalation, "escalation"),
             made.accesses,
             made.breaches,
             made.complaints,
+            made.figures,
+            made.escalations,
             made.keeping,
+            made.erasure_plans,
             made.entries,
             made.anchors,
             made.reader,

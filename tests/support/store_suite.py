@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from broker import cases, entryrows, keeping, past, ports, queues, workers
+from broker import cases, entryrows, erasureplans, escalations, figures, keeping, past, ports, queues, workers
 from broker.anchor import hourly
 from broker.core.checkpoint import open_checkpoint
 from broker.core.directory import Agency, agency_key
@@ -42,9 +42,22 @@ STORE = (
     queues.OverrideStore,
     queues.NoticeTable,
     workers.WorkerTable,
+    escalations.EscalationTable,
 )
 # Where the use cases name what they need; `kept_suite` has the rows of those beside the path of a request.
-MODULES = (ports, queues, workers, cases, keeping, entryrows, past, hourly)
+MODULES = (
+    ports,
+    queues,
+    workers,
+    escalations,
+    cases,
+    figures,
+    keeping,
+    erasureplans,
+    entryrows,
+    past,
+    hourly,
+)
 # Protocols of the use cases that no store implements.
 OTHERS = (ports.Providers, ports.Releases, ports.Clock, ports.Witnesses)
 SYSTEM = "nwas/cad"
@@ -250,6 +263,10 @@ def _is_that_hit(_: Stage, draft: Draft, result: Any, __: bool) -> None:
     assert (result.id, result.full, result.log) == (draft.id, draft.full, ORIGIN)
 
 
+def _remains(_: Stage, draft: Draft, result: Any, __: bool) -> None:
+    assert result == {draft.id: ports.Remains(draft.at.replace(microsecond=0), kept=True)}
+
+
 def _is_all_indexed(_: Stage, __: Draft, result: Any, ___: bool) -> None:
     done, size = result
     assert done == size > 0
@@ -389,6 +406,7 @@ ROWS: dict[str, Row] = {
     "LogView.root": Row(a_place, lambda s, m: s.view.root(m[0], ORIGIN), _is_root),
     "LogSearch.find": Row(a_found_entry, _find, _is_hit),
     "LogSearch.entry": Row(a_found_entry, lambda s, d: s.search.entry(d.id), _is_that_hit),
+    "LogSearch.remains": Row(a_found_entry, lambda s, d: s.search.remains([d.id, str(uuid.uuid4())]), _remains),
     "LogSearch.progress": Row(a_found_entry, lambda s, _: s.search.progress(), _is_all_indexed),
     "DirectiveStore.by_id": Row(a_directive, lambda s, m: s.directives.by_id(m[1]), _is_stored),
     "DirectiveStore.about": Row(

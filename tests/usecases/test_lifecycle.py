@@ -161,10 +161,10 @@ async def test_nobody_lifts_an_operators_stop_but_an_operator(stage: Stage) -> N
 async def test_a_stranger_cannot_tell_an_agreement_from_none(stage: Stage) -> None:
     """The same words, and no entry; an auditor changes nothing."""
     size = await stage.size()
-    theirs = await refused(stage.suspensions.suspend(COUNCIL, ID, WHY, None), NotAllowed)
-    none = await refused(stage.suspensions.suspend(COUNCIL, "no-such-thing", WHY, None), NotAllowed)
+    theirs = await refused(stage.suspensions.suspend(COUNCIL, ID, WHY, ACTOR), NotAllowed)
+    none = await refused(stage.suspensions.suspend(COUNCIL, "no-such-thing", WHY, ACTOR), NotAllowed)
     assert str(theirs) == str(none)
-    await refused(stage.suspensions.suspend(OPERATOR, "no-such-thing", WHY, None), NotAllowed)
+    await refused(stage.suspensions.suspend(OPERATOR, "no-such-thing", WHY, ACTOR), NotAllowed)
     await refused(suspend(stage, AUDITOR), NotAllowed)
     await refused(lift(stage, AUDITOR), NotAllowed)
     assert await stage.size() == size

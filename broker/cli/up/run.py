@@ -63,7 +63,7 @@ def _demonstrate(stack: Stack, say: Callable[[str], None], *, as_json: bool) -> 
     target = f"localhost:{stack.grpc_port}"
     held = asyncio.run(Demonstration(stack.state, target).run(tell))
     if as_json:
-        emit_json([{"title": s.title, "lines": list(s.lines), "held": s.held} for s in steps])
+        emit_json({"steps": [{"title": s.title, "lines": list(s.lines), "held": s.held} for s in steps]})
     return held
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from adapters.nhs import demo_server
 from broker.children import Child, spawn
+from broker.cli import QUIET
 from broker.cli.up import signing
 from broker.cli.up.cast import FIRE_ADAPTER, MEMBERS, NHS_ADAPTER, OPERATOR, Member
 from broker.cli.up.state import State, free_port
@@ -223,7 +224,7 @@ def _await_port(child: Child, url: str) -> None:
 
 def environment(**settings: object) -> dict[str, str]:
     """Ours without the broker's own settings, which are for the child alone, and these."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("BROKER_")}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("BROKER_") and (k, v) != QUIET}
     return inherited | texts(**settings)
 
 

@@ -9,7 +9,8 @@ from broker.core.reports.tally import Tally
 _ABOUT = (
     (
         "Counted from the entries of the log, law-enforcement ones included: for a controller's monitoring of "
-        "itself (DPA 2018 s.62(4)(b)), and not for publication. Counts are not rounded and none is left out."
+        "itself (DPA 2018 s.62(4)(b)), and not for publication. Counts are not rounded, and no small one is "
+        "left out. What has been erased since is not counted: where anything was, it is said how much."
     ),
 )
 
@@ -22,6 +23,7 @@ class Dealings:
         self._asked = Tally()
         self._gave = Tally()
         self._purposes = Tally()
+        self._overrides = Tally()
 
     def add(self, line: Line) -> None:
         """One entry; what is neither the end of an asking nor told by telephone is passed over."""
@@ -31,9 +33,15 @@ class Dealings:
         if self._agency in ("", line.requester):
             self._asked.add(line.requester, line.provider, *what)
             self._purposes.add("asked", line.purpose)
+            self._broken("used", line)
         if line.provider and self._agency in ("", line.provider):
             self._gave.add(line.provider, line.requester, *what)
             self._purposes.add("was asked", line.purpose)
+            self._broken("gave way to", line)
+
+    def _broken(self, side: str, line: Line) -> None:
+        if line.override:
+            self._overrides.add(side, line.override, line.event)
 
     def document(self, facts: tuple[tuple[str, str], ...]) -> Document:
         """The report."""
@@ -53,10 +61,15 @@ class Dealings:
                 "In short",
                 chart="requests",
             ),
-            Table("What was asked for", columns(agency="Agency", of="Of", **rest), self._asked.rows(), "Asked"),
+            Table(
+                "What was asked for",
+                columns(agency="Asked by", of="Asked of", **rest),
+                self._asked.rows(),
+                "Asked",
+            ),
             Table(
                 "What it was asked for, and gave where a record went out",
-                columns(agency="Agency", by="By", **rest),
+                columns(agency="Asked of", by="Asked by", **rest),
                 self._gave.rows(),
                 "Given",
                 (
@@ -65,6 +78,12 @@ class Dealings:
                         "auditors' reports, and not in the provider's own."
                     ),
                 ),
+            ),
+            Table(
+                "Emergency overrides among these",
+                columns(side="Side", override="Why", outcome="Came to", requests="Requests"),
+                self._overrides.rows(),
+                "Overrides",
             ),
         )
         return Document(

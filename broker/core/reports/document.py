@@ -14,10 +14,12 @@ MOST = 10_000
 
 
 class Column(Struct, frozen=True):
-    """A column by its key, for programs, and its head, for people."""
+    """A column by its key, for programs, and its head, for people. `kind` says what its cells are, where they
+    are codes with a meaning in `Document.names`, or times (RFC 3339); empty where they are words or numbers."""
 
     key: str
     head: str
+    kind: str = ""
 
 
 class Table(Struct, frozen=True):
@@ -43,10 +45,31 @@ class Document(Struct, frozen=True):
     facts: tuple[tuple[str, str], ...]
     tables: tuple[Table, ...]
     none: str = "There is nothing to show."
+    # What codes in the tables mean, by the kind of their column: kind, code, name.
+    names: tuple[tuple[str, str, str], ...] = ()
+
+
+# What columns of these keys hold, wherever they stand.
+_KINDS = {
+    **dict.fromkeys(("agency", "requester", "provider", "of", "by"), "agency"),
+    **dict.fromkeys(("at", "due", "received"), "time"),
+    **dict.fromkeys(("outcome", "event"), "event"),
+    "code": "refusal",
+    "purpose": "purpose",
+    "type": "record-type",
+    "kinds": "labels",
+    "role": "role",
+    "override": "override",
+}
 
 
 def columns(**heads: str) -> tuple[Column, ...]:
-    """Columns in order, from `key="Head"`."""
+    """Columns of codes in order, from `key="Head"`."""
+    return tuple(Column(key, head, _KINDS.get(key, "")) for key, head in heads.items())
+
+
+def spoken(**heads: str) -> tuple[Column, ...]:
+    """Columns whose cells are words already."""
     return tuple(Column(key, head) for key, head in heads.items())
 
 

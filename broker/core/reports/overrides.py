@@ -61,11 +61,11 @@ class Used:
         """The report."""
         heads = columns(
             at="Used",
-            requester="By",
+            requester="Used by",
             actor="Actor",
             role="Role",
-            provider="Of",
-            code="Code",
+            provider="Record of",
+            override="Why",
             type="Record type",
             purpose="Purpose",
             due="Review due",
@@ -74,7 +74,9 @@ class Used:
             entry="Entry",
         )
         notes = (f"Only the newest {MOST} are listed.",) if self._more else ()
-        by = columns(requester="By", provider="Of", role="Role", actor="Actor", code="Code", used="Used")
+        by = columns(
+            requester="Used by", provider="Record of", role="Role", actor="Actor", override="Why", used="Used"
+        )
         tables = (
             Table(
                 "Reviews",

@@ -2,7 +2,7 @@
 
 Owns what is counted and what is not. Law-enforcement entries (DPA 2018 Part 3) may be used for the purposes of
 s.62(4) only, which statistics are not: they are left out, and so is what might be one. A month is whole and
-over, so that two reports cannot be subtracted from each other.
+over, and counted once (`figures`), so that two reports cannot be subtracted from each other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from broker.law import Law
 _ABOUT = (
     (
         f"Counts below {LEAST} are withheld, and where one could be worked out from the others, another is "
-        "withheld with it. A month is reported once it is over."
+        "withheld with it. A month is counted once, when it is over and first asked for; what is erased later "
+        "changes no figure here, so that nothing about anybody can be worked out from two reports."
     ),
     (
         "Without law-enforcement processing (DPA 2018 Part 3): its log may not be used for statistics "
@@ -124,8 +125,7 @@ class Month:
                 ),
             ),
         )
-        told = (("Month", f"{self._month:%B %Y}"), *facts)
-        return Document("performance", "The broker in figures", _ABOUT, told, tables)
+        return page((("Month", f"{self._month:%B %Y}"), *facts), tables)
 
     def _available(self) -> tuple[tuple[Cell, ...], ...]:
         outcomes = {name: count for _, name, count in self.outcomes().rows()}
@@ -136,6 +136,11 @@ class Month:
             ("Requests that the provider, where it was asked, answered", share),
             ("Exchanges by telephone while the broker was down, written down later", late),
         )
+
+
+def page(facts: tuple[tuple[str, str], ...], tables: tuple[Table, ...]) -> Document:
+    """The page of these."""
+    return Document("performance", "The broker in figures", _ABOUT, facts, tables)
 
 
 def bounds(month: date) -> tuple[datetime, datetime]:

@@ -12,37 +12,25 @@ from typing import Any
 
 from msgspec import Struct
 
-from broker.core.reports.document import Cell, Document, Table, columns
+from broker.core.acted import DECIDED, acted_for
+from broker.core.directory import Agency
+from broker.core.reports import words
+from broker.core.reports.document import Cell, Document, Table, spoken
 from broker.core.reports.line import LATE, RELEASED
-from broker.core.reports.times import shown
+from broker.core.reports.times import in_words
 from broker.law import Law
 
-_EVENTS = {
-    "disclosure": "A record was given",
-    "refusal": "Asked, and not given",
-    "not-found": "Asked; nothing was found",
-    "provider-failure": "Asked; there was no answer",
-    "referral-asked": "Put before a person to decide",
-    "referral-decided": "A person decided",
-    "override-reviewed": "An emergency access was reviewed",
-    "intent": "About to be asked",
-    "log-searched": "The log was searched",
-    "report-made": "A report was made of the log",
-    "access-started": "An answer to a request for access was begun",
-    "directive-recorded": "What was said was recorded",
-    "undelivered": "A record could not be delivered",
-    LATE: "Told by telephone or the like, and written down later",
-}
-_COLUMNS = columns(
+_COLUMNS = spoken(
     when="When",
     what="What happened",
     by="By whom",
     role="In what role",
-    asked="From whom",
+    asked="Of whom",
     record="What record",
     fields="Which parts of it",
-    purpose="Why",
-    basis="On what basis",
+    purpose="What for",
+    why="Why it was not given",
+    basis="On what legal basis",
     agreement="Under what agreement",
     entry="Entry of the log",
 )
@@ -69,16 +57,25 @@ NONE = "No entry is shown."
 
 
 class Told(Struct, frozen=True):
-    """What the person is told of one entry. `index` orders those of one second, and is not told."""
+    """What the person is told of one entry. `index` orders those of one second, and is not told; `agencies` are
+    those that the words name, by id."""
 
     at: datetime
     index: int
     entry: str
     cells: tuple[Cell, ...]
+    agencies: tuple[str, ...] = ()
+
+
+class Gone(Struct, frozen=True):
+    """How many entries of an answer have been erased since it was first given, and the entries that say so."""
+
+    entries: int = 0
+    by: tuple[tuple[str, datetime], ...] = ()
 
 
 class Scope(Struct, frozen=True):
-    """What it is about: the log up to a checkpoint, and which time of it."""
+    """What it is about: the log up to a checkpoint, and which time of it; and which agency answers."""
 
     origin: str
     size: int
@@ -88,6 +85,8 @@ class Scope(Struct, frozen=True):
     since: datetime | None = None
     until: datetime | None = None
     deceased: bool = False
+    access: str = ""
+    agency: str = ""
 
 
 def told(
@@ -96,11 +95,14 @@ def told(
     at: datetime,
     requester_view: Mapping[str, Any] | None,
     full: Mapping[str, Any],
-    names: Mapping[str, str],
+    agencies: Mapping[str, Agency],
     law: Law,
+    *,
+    overridden: bool = False,
 ) -> Told:
     """One entry in the words of the report. What came of it is what its requester was told, since it may read
-    this too; the names of staff are not the person's to have, their roles are."""
+    this too; the names of staff are not the person's to have, their roles are. `overridden` says that an
+    emergency override was used, and that it may be told."""
     view = requester_view or full
     event = str(view.get("event") or "")
     released = event == RELEASED
@@ -108,23 +110,48 @@ def told(
     late = view.get("told")
     if event == LATE and isinstance(late, Mapping):
         at, actor, fields = datetime.fromisoformat(late["occurred"]), late["took"], late["fields"]
-    provider = str(view.get("provider") or "")
-    requester = str(full.get("requester") or "")
-    purpose = law.purposes.get(str(full.get("purpose") or ""))
+    # A human's decision on a request is its provider's.
+    by, provider = acted_for(full), "" if event in DECIDED else str(view.get("provider") or "")
     cells: tuple[Cell, ...] = (
-        shown(at),
-        _EVENTS.get(event, event.replace("-", " ")),
-        names.get(requester, requester),
-        str(actor.get("role") or "") if isinstance(actor, Mapping) else "",
-        names.get(provider, provider),
-        str(view.get("record_type") or ""),
-        ", ".join(fields or ()),
-        purpose.meaning if purpose else str(full.get("purpose") or ""),
+        in_words(at),
+        _what(event, view, full, overridden=overridden and released),
+        _name(by, agencies),
+        words.plain(str(actor.get("role") or "")) if isinstance(actor, Mapping) else "",
+        _name(provider, agencies),
+        words.record_type(str(view.get("record_type") or "")),
+        words.fields(fields or ()),
+        _purpose(full, law),
+        words.REFUSED.get(str(view.get("code") or ""), "") if event == "refusal" else "",
         _basis(full, law) if released else "",
         str(view.get("agreement") or ""),
         entry,
     )
-    return Told(at, index, entry, cells)
+    return Told(at, index, entry, cells, tuple(each for each in (by, provider) if each))
+
+
+def _what(event: str, view: Mapping[str, Any], full: Mapping[str, Any], *, overridden: bool) -> str:
+    said = words.event(event)
+    if overridden:
+        past = words.gone_past(full)
+        return f"{said} under an emergency override{f', {past}' if past else ''}"
+    if event in DECIDED and (outcome := words.OUTCOMES.get(str(view.get("outcome") or ""))):
+        return f"{said}. {outcome}"
+    return said
+
+
+def _purpose(full: Mapping[str, Any], law: Law) -> str:
+    """What it was for; of what has no purpose, such as a search, the reason that was given."""
+    code = str(full.get("purpose") or "")
+    if code:
+        purpose = law.purposes.get(code)
+        return purpose.meaning if purpose else words.plain(code)
+    detail = full.get("detail")
+    return words.sentence(words.plain(str(detail.get("reason") or ""))) if isinstance(detail, Mapping) else ""
+
+
+def _name(agency: str, agencies: Mapping[str, Agency]) -> str:
+    known = agencies.get(agency)
+    return known.name if known else agency
 
 
 def _basis(full: Mapping[str, Any], law: Law) -> str:
@@ -136,30 +163,65 @@ def _basis(full: Mapping[str, Any], law: Law) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def answer(scope: Scope, cleared: Iterable[Told]) -> Document:
-    """What is given to the person: the entries that every controller concerned has cleared, oldest first."""
+def answer(
+    scope: Scope, cleared: Iterable[Told], agencies: Mapping[str, Agency], gone: Gone | None = None
+) -> Document:
+    """What is given to the person: the entries that every controller concerned has cleared, oldest first; and
+    how to reach those that it names."""
     rows = sorted(cleared, key=lambda each: (each.at, each.index))
     about = (_DECEASED, _STATEMENT) if scope.deceased else (_STATEMENT, _RIGHTS)
+    shown = () if rows else (NONE,)
     table = Table("Who saw what, when, why and on what basis", _COLUMNS, tuple(each.cells for each in rows))
-    return Document("subject", "Who has seen what about you", about, _facts(scope), (table,), NONE)
+    facts = (*_facts(scope, agencies), *_gone(gone or Gone()))
+    concerned = sorted({each for row in rows for each in row.agencies} | {scope.agency} - {""})
+    tables = (table, _reach(concerned, agencies))
+    return Document("subject", "Who has seen what about you", (*about, *shown), facts, tables, NONE)
 
 
-def draft(scope: Scope, own: Iterable[tuple[Told, str]], notes: tuple[str, ...] = ()) -> Document:
+def draft(
+    scope: Scope,
+    own: Iterable[tuple[Told, str]],
+    agencies: Mapping[str, Agency],
+    notes: tuple[str, ...] = (),
+) -> Document:
     """What one controller has to clear: its own entries, each with how it stands."""
     rows = sorted(own, key=lambda each: (each[0].at, each[0].index))
     about = (_DRAFT, _DECEASED) if scope.deceased else (_DRAFT,)
-    heads = (*_COLUMNS, *columns(status="How it stands"))
+    heads = (*_COLUMNS, *spoken(status="How it stands"))
     table = Table("Entries to clear", heads, tuple((*each.cells, status) for each, status in rows), notes=notes)
-    return Document("subject-draft", "Draft for a request for access", about, _facts(scope), (table,), NONE)
+    facts = _facts(scope, agencies)
+    return Document("subject-draft", "Draft for a request for access", about, facts, (table,), NONE)
 
 
-def _facts(scope: Scope) -> tuple[tuple[str, str], ...]:
-    since = shown(scope.since) if scope.since else "the beginning of the log"
-    until = shown(scope.until) if scope.until else "the checkpoint"
+def _facts(scope: Scope, agencies: Mapping[str, Agency]) -> tuple[tuple[str, str], ...]:
+    since = in_words(scope.since) if scope.since else "the beginning of the log"
+    until = in_words(scope.until) if scope.until else "the checkpoint"
     return (
+        ("Answered by", _name(scope.agency, agencies)),
+        ("Request", scope.access),
+        ("Time", f"from {since} to {until}"),
         ("Log", scope.origin),
         ("Checkpoint", f"{scope.size} entries, root {scope.root}"),
         ("Index", f"reaches {scope.size} entries: all of them"),
         *(("Log before", f"{log}: {size} entries, all of them in the index") for log, size in scope.earlier),
-        ("Time", f"from {since} to {until}"),
     )
+
+
+def _gone(gone: Gone) -> tuple[tuple[str, str], ...]:
+    """What the person was told before and is told no more. It says nothing that the first answer did not."""
+    if not gone.entries:
+        return ()
+    by = "; ".join(f"entry {entry} of {in_words(at)}" for entry, at in gone.by) or "the end of its time"
+    told = f"{gone.entries} of the entries that this answer first had, by {by}"
+    return (("Erased since it was first given", told),)
+
+
+def _reach(concerned: Iterable[str], agencies: Mapping[str, Agency]) -> Table:
+    """The controllers that the answer names, and whoever gives it."""
+    rows = [
+        (_name(each, agencies), known.contact if known else "", known.phone if known else "")
+        for each in concerned
+        for known in (agencies.get(each),)
+    ]
+    heads = spoken(controller="Controller", contact="Contact", phone="Telephone")
+    return Table("How to reach each controller named here", heads, tuple(sorted(rows)), "Whom to ask")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from broker.core.london import local
 
@@ -16,6 +16,17 @@ COMPLAINT = timedelta(days=30)
 def shown(at: datetime) -> str:
     """To the minute on a clock in the United Kingdom, with its offset."""
     return local(at).isoformat(timespec="minutes")
+
+
+def in_words(at: datetime) -> str:
+    """The same as people write it: `20 November 2026, 03:00 GMT`."""
+    clock = local(at)
+    return f"{day(clock.date())}, {clock:%H:%M %Z}"
+
+
+def day(of: date) -> str:
+    """`20 November 2026`."""
+    return f"{of.day} {of:%B %Y}"
 
 
 def month_after(at: datetime) -> datetime:

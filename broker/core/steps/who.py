@@ -82,7 +82,8 @@ def agreement(walk: Walk) -> Ends | None:
         f"No agreement in force lets {request.requester} have {request.record_type} "
         f"from {request.provider} for {request.purpose}.",
         "Ask your information governance lead to agree one with "
-        f"{contact(walk.agency(request.provider))}; in an emergency, telephone them.",
+        f"{contact(walk.agency(request.provider))}; in an emergency, telephone them. A named person there may "
+        "also judge this one request: put it before them as a referral.",
     )
 
 

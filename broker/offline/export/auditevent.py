@@ -67,7 +67,7 @@ def resource(said: Said) -> dict[str, Any]:
         "recorded": said.at,
         "outcome": _outcome(said),
         "outcomeDesc": _described(said),
-        "purposeOfEvent": fhir.purposes(said.fact("purpose")),
+        "purposeOfEvent": fhir.purposes(said.fact("purpose"), said.fact("override")),
         "source": {
             "site": said.origin,
             "observer": parts.observer(said),
@@ -97,7 +97,7 @@ def _disclosure(said: Said) -> dict[str, Any]:
         "subtype": [fhir.coding(fhir.LIFECYCLE, "disclose"), fhir.event(said.fact("event"))],
         "action": "R",
         "agent": [fhir.filled(each) for each in agents],
-        "entity": [*patients, data, *parts.places(said), *parts.request(said)],
+        "entity": [*patients, data, *parts.places(said), *parts.incident(said), *parts.request(said)],
     }
     return {"profile": [PROFILE + "PrivacyDisclosure.Source"], **made} if patients else made
 
@@ -125,7 +125,8 @@ def _decision(said: Said) -> dict[str, Any]:
             "entity": [*patients, *consents],
         }
     subtype = [fhir.coding(fhir.AUTHZ, "AuthZ-Role"), fhir.event(said.fact("event"))]
-    return {**made, "subtype": subtype, "entity": [*patients, *parts.places(said), *parts.request(said)]}
+    entity = [*patients, *parts.places(said), *parts.incident(said), *parts.request(said)]
+    return {**made, "subtype": subtype, "entity": entity}
 
 
 def _look(said: Said) -> dict[str, Any]:
@@ -167,7 +168,12 @@ def _activity(said: Said) -> dict[str, Any]:
         "subtype": [fhir.event(said.fact("event") or "entry")],
         "action": "E",
         "agent": parts.parties(said),
-        "entity": [*parts.patients(said), *parts.places(said), *parts.request(said)],
+        "entity": [
+            *parts.patients(said),
+            *parts.places(said),
+            *parts.incident(said),
+            *parts.request(said),
+        ],
     }
 
 

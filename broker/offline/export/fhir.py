@@ -21,6 +21,8 @@ from broker.core import base64_strict, canonical
 
 __all__ = ["DIRECTIVE_ID", "PARTICIPATION"]
 
+# HL7 v3 PurposeOfUse.
+BREAK_GLASS = "BTG"
 PROFILE = "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit."
 AUTHZ = "https://profiles.ihe.net/ITI/BALP/CodeSystem/AuthZsubType"
 ENTITY = "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType"
@@ -64,12 +66,13 @@ def _hl7() -> dict[str, list[str]]:
     return {row["code"]: row.get("hl7", []) for row in tomllib.loads(text)["row"]}
 
 
-def purposes(code: str) -> list[dict[str, Any]]:
-    """A purpose as a list of one concept: ours, and HL7's codes where there are any."""
-    if not code:
-        return []
+def purposes(code: str, override: str = "") -> list[dict[str, Any]]:
+    """A purpose as a concept: ours, and HL7's codes where there are any; and break-glass, where an emergency
+    override was used, as a concept of its own."""
     theirs = [{"system": PURPOSE_OF_USE, "code": each} for each in _hl7().get(code, [])]
-    return [{"coding": [{"system": PURPOSE, "code": code}, *theirs]}]
+    ours = [{"coding": [{"system": PURPOSE, "code": code}, *theirs]}] if code else []
+    broken = {"coding": [coding(PURPOSE_OF_USE, BREAK_GLASS)], "text": override}
+    return [*ours, *([broken] if override else [])]
 
 
 def coding(system: str, code: str) -> dict[str, Any]:

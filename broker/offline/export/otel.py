@@ -24,7 +24,7 @@ HEAD = b""
 # Of the view, whoever exports: agencies, systems, codes. Never an actor, an incident, a person.
 ATTRIBUTES = (
     *("event", "outcome", "code", "record_type", "requester", "system", "provider", "purpose", "agreement"),
-    *("regime", "controller"),
+    *("regime", "controller", "acted_for", "override"),
 )
 _PREFIX = "bluelight."
 _TRACE = re.compile(r"(?!0{32})[0-9a-f]{32}", re.ASCII)
@@ -70,7 +70,8 @@ def _order(facts: Mapping[str, str]) -> list[str]:
 
 def _line(said: Said, facts: Mapping[str, str], opening: bytes | None) -> bytes:
     row, b64 = said.row, base64_strict.encode
-    number, text = _WARN if facts.get("outcome") in _WARNED else _INFO
+    warned = facts.get("outcome") in _WARNED or "override" in facts
+    number, text = _WARN if warned else _INFO
     event = facts.get("event", "entry")
     details = opening is not None
     view = json.dumps(said.view, ensure_ascii=False, separators=(",", ":")) if details and said.view else event

@@ -34,9 +34,9 @@ def requester(said: Said) -> dict[str, Any]:
 
 def requester_uri(said: Said) -> str:
     """The asking system's own id, or the trust domain's where the view does not name it."""
-    requester, system = said.fact("requester"), said.fact("system")
-    if requester and system:
-        return f"spiffe://{_domain(said)}/agency/{requester}/system/{system}"
+    agency, system = said.fact("acted_for"), said.fact("system")
+    if agency and system:
+        return f"spiffe://{_domain(said)}/agency/{agency}/system/{system}"
     # By mutual TLS through the broker, and no address is kept.
     return f"spiffe://{_domain(said)}"
 
@@ -128,6 +128,20 @@ def consents(said: Said) -> list[dict[str, Any]]:
             "type": fhir.coding(fhir.RESOURCES, "Consent"),
         }
         for each in said.view.get("directives") or ()
+    ]
+
+
+def incident(said: Said) -> list[dict[str, Any]]:
+    """The incident that it was for, by its number."""
+    if not (number := said.fact("incident")):
+        return []
+    return [
+        {
+            "what": {"identifier": fhir.identifier("incident", number)},
+            "type": fhir.coding(ENTITY_TYPE, "4"),
+            "role": fhir.coding(ROLE, "20"),
+            "description": "incident",
+        }
     ]
 
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from broker.core import canonical
+from broker.core.acted import acted_for
 from broker.core.checkpoint import Checkpoint
 from broker.core.entry import Entry, Opening, Rotation, format_time
 from broker.core.merkle import leaf_hash
@@ -21,7 +22,7 @@ from broker.errors import IntegrityError
 # What stands in columns of its own, in their order; each is a text of the view, or of one of its parts.
 FACTS = (
     *("event", "outcome", "code", "record_type", "requester", "system", "provider", "purpose", "agreement"),
-    *("regime", "controller", "actor", "incident", "request_id", "trace", "response"),
+    *("regime", "controller", "actor", "acted_for", "override", "incident", "request_id", "trace", "response"),
 )
 AUDIENCES = frozenset(each.value for each in Audience)
 
@@ -59,7 +60,9 @@ class Said:
         return leaf_hash(self.row.entry)
 
     def fact(self, name: str) -> str:
-        """One of FACTS, or nothing."""
+        """One of FACTS, or nothing. `acted_for` is the agency of system and actor."""
+        if name == "acted_for":
+            return acted_for(self.view)
         value = self.view.get(name)
         if name == "actor":
             value = value.get("id") if isinstance(value, Mapping) else value

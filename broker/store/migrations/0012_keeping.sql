@@ -275,6 +275,8 @@ begin
     update search s set terms = '{}', rare = '{}'
     from unnest(v_logs, v_places) g(log, idx) where s.log = g.log and s.idx = g.idx;
     insert into erased (item, by) select id, v_by from unnest(v_gone) g(id) on conflict do nothing;
+    -- Made by 0015: the plan that this carries out, once it is carried out whole.
+    delete from erasure_plan where id = (p_change ->> 'plan_done')::uuid;
 
     with gone as (
         delete from directive

@@ -22,6 +22,8 @@ create table access_clearing (
     -- The exemption under which it is left out; empty where it is told.
     code        text not null,
     cleared_at  timestamptz not null,
+    -- Whether the answer held the entry when it was first given: never anything that it did not hold is told later.
+    told        boolean not null default false,
     primary key (access, entry, agency)
 );
 
@@ -53,6 +55,23 @@ create table complaint (
 alter table complaint alter detail set statistics 0;
 create index complaint_agency on complaint (agency, received_at);
 
+-- A month's figures as they were first published: never counted again, or what was erased between two counts could be
+-- worked out from them. Counts of nobody.
+create table published_month (
+    month  date primary key,
+    -- Of the entry that published it.
+    id     uuid not null,
+    at     timestamptz not null,
+    page   jsonb not null
+);
+
+create function policy_apply_figures(p_policy bigint, p_change jsonb, p_blob bytea) returns void
+language sql volatile as $$
+    insert into published_month (month, id, at, page)
+    values ((p_change ->> 'month')::date, (p_change ->> 'id')::uuid, (p_change ->> 'at')::timestamptz,
+            p_change -> 'page');
+$$;
+
 create function policy_apply_access_start(p_policy bigint, p_change jsonb, p_blob bytea) returns void
 language sql volatile as $$
     insert into access_request (id, agency, started_at, due_at, key, asked)
@@ -71,8 +90,15 @@ $$;
 
 create function policy_apply_access_issue(p_policy bigint, p_change jsonb, p_blob bytea) returns void
 language sql volatile as $$
-    update access_request set issued_at = (p_change ->> 'at')::timestamptz
-    where id = (p_change ->> 'access')::uuid and issued_at is null;
+    with issued as (
+        update access_request set issued_at = (p_change ->> 'at')::timestamptz
+        where id = (p_change ->> 'access')::uuid and issued_at is null
+        returning id
+    )
+    update access_clearing c set told = true
+    from issued i
+    where c.access = i.id and c.code = ''
+      and c.entry in (select e::uuid from jsonb_array_elements_text(p_change -> 'told') e);
 $$;
 
 create function policy_apply_complaint(p_policy bigint, p_change jsonb, p_blob bytea) returns void

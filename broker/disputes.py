@@ -1,0 +1,92 @@
+"""What must not be erased now, whoever wants it: evidence in an open matter, above all the eraser's own.
+
+Refuses an erasure of an override under review or found at fault, of a restriction in force, of a breach; while
+a complaint or a request for access by the person is open; and by whoever asked for one of the records.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from broker.cases import AccessStore
+from broker.core.canonical import Json
+from broker.core.model import Actor, SubjectRef
+from broker.desk import silent
+from broker.erasable import Found
+from broker.erasureplans import Disputed, ErasurePlanStore
+from broker.errors import InvalidRequest
+from broker.ports import Clock, ReferenceSource
+from broker.queues import OverrideStore
+
+_ACCESSES = 1_000  # requests for access that are looked through
+_CHUNK = 500  # entries looked at in one statement
+_WHY = {
+    "review": "{n} of these entries are of overrides that wait for their review: that comes first",
+    "finding": "{n} of these entries are of overrides of your agency that were found at fault: only retention "
+    "ends them",
+    "restriction": "{n} of these entries led to a restriction that is in force: they are what it rests on",
+    "breach": "{n} of these entries began a breach, of which a record must be kept (UK GDPR Art. 33(5))",
+    "complaint": "{n} complaints to your agency are open that are about this person, or name nobody: close "
+    "them first",
+    "access": "{n} requests for access by this person are open: answer them first, since to erase what they "
+    "ask for may be an offence (DPA 2018 s.173)",
+}
+
+
+class Disputes:
+    """Says what stands in an erasure's way."""
+
+    def __init__(
+        self,
+        plans: ErasurePlanStore,
+        overrides: OverrideStore,
+        accesses: AccessStore,
+        reference: ReferenceSource,
+        clock: Clock,
+    ) -> None:
+        self._plans = plans
+        self._overrides = overrides
+        self._accesses = accesses
+        self._reference = reference
+        self._clock = clock
+
+    async def check(self, found: Found, own: frozenset[str], actor: Actor) -> None:
+        """InvalidRequest where these agencies' part of what was found must stay, or not this actor ends it."""
+        asked = {each.strip().casefold() for each in found.askers}
+        if actor.id.strip().casefold() in asked:
+            raise InvalidRequest(
+                "actor",
+                "you asked for some of these records yourself: others of your agency must have them erased",
+            )
+        against = await self._against(found, own)
+        for row in await self._accesses.open(_ACCESSES):
+            against["access"] += not found.about.isdisjoint(_people(row.asked))
+        for kind, sentence in _WHY.items():
+            if against[kind]:
+                raise InvalidRequest("plan", sentence.format(n=against[kind]))
+
+    async def _against(self, found: Found, own: frozenset[str]) -> Counter[str]:
+        entries, against = found.entries or found.words, Counter[str]()
+        for start in range(0, max(len(entries), 1), _CHUNK):
+            some = entries[start : start + _CHUNK]
+            for each in await self._plans.disputed(some, found.about, own, self._clock.now()):
+                if each.kind != "complaint" or not start:
+                    against[each.kind] += not await self._hidden(each, own)
+        return against
+
+    async def _hidden(self, each: Disputed, own: frozenset[str]) -> bool:
+        """Whether these agencies may not learn of it: what they asked under neither confirm nor deny. The
+        owner's part of that evidence stays, whatever they erase."""
+        if each.kind == "complaint" or each.provider in own:
+            return False
+        used = await self._overrides.by_id(each.entry)
+        return used is None or silent(used.used, await self._reference.refresh())
+
+
+def _people(asked: dict[str, Json]) -> set[SubjectRef]:
+    subjects = asked.get("subjects")
+    return {
+        SubjectRef(str(each["scheme"]), str(each["value"]))
+        for each in (subjects if isinstance(subjects, list) else ())
+        if isinstance(each, dict)
+    }

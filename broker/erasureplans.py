@@ -1,0 +1,69 @@
+"""What waits for a second person before it is erased, and what is disputed and so must stay: shapes, a port.
+
+A plan says exactly what it would take. Whom it is about stands blind in it: whoever confirms it names the
+person again. It goes with its end, since the entries say all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from msgspec import Struct
+
+from broker.core.model import SubjectRef
+from broker.core.signingkey import Proposal
+
+
+class ErasurePlan(Struct, frozen=True):
+    """An erasure that was asked for. `subject` is blind, and empty where entries were named by id (`asked`).
+
+    `entries` and `directives` are all that may go by it; `proposal` is who asked for it, and when.
+    """
+
+    id: str
+    agency: str
+    proposal: Proposal
+    ground: str
+    subject: bytes
+    asked: tuple[str, ...]
+    words_only: bool
+    entries: tuple[str, ...]
+    directives: tuple[str, ...]
+
+
+class Disputed(Struct, frozen=True):
+    """Why something must not be erased now. `kind` is `review`, `finding`, `restriction` or `breach` of the
+    override that `entry` is of, or `complaint`, which is about a person and of no entry.
+
+    Of an override `provider` owns it and `requester` used it.
+    """
+
+    kind: str
+    entry: str = ""
+    provider: str = ""
+    requester: str = ""
+
+
+class ErasurePlanStore(Protocol):
+    """Plans of erasures that wait, and what stands in their way."""
+
+    def subject(self, subject: SubjectRef) -> bytes:
+        """An identifier as plans have it."""
+
+    async def planned(self, agencies: Collection[str], plan: str = "") -> list[ErasurePlan]:
+        """Those of these agencies, lapsed ones too, oldest first; or one of them by id. Raises
+        AuditUnavailable."""
+
+    async def disputed(
+        self,
+        entries: Sequence[str],
+        subjects: Collection[SubjectRef],
+        agencies: Collection[str],
+        now: datetime,
+    ) -> list[Disputed]:
+        """What speaks against erasing these agencies' part of these entries, a bounded number, about these
+        identifiers: overrides that wait for their review, that these agencies used and were found at fault
+        for, that led to a restriction in force or began a breach; and open complaints to these agencies about
+        them, or about nobody who was named. Raises AuditUnavailable."""

@@ -1,0 +1,99 @@
+"""What has been erased, as the log says: which entries, when, and by which erasure.
+
+Owns that a report never falls silently short: whoever makes one says how much of its time is gone, and by which
+entries, so that a reader can ask. An agency is told of its own erasures, which alone take anything from its
+reports; auditors of all that nobody keeps any more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from broker.core.model import Caller, Function
+from broker.core.reports.times import in_words
+from broker.core.searchterms import Question
+from broker.searches import Searches
+
+ERASURE, RETENTION = "erasure", "retention"
+_NAMED = 10  # erasures that a report lists by name
+_EYES = Caller("", "", Function.AUDITOR, "")
+_CHUNK = 500
+
+
+class Erasure(Struct, frozen=True):
+    """One erasure: its entry, when, and the entries of which a part was given up."""
+
+    id: str
+    at: datetime
+    entries: tuple[str, ...]
+
+
+async def erasures(
+    searches: Searches, log: str, below: int, caller: Caller = _EYES, since: datetime | None = None
+) -> AsyncIterator[Erasure]:
+    """Every erasure below a place of a log and in those before it, that the caller may see, newest first.
+    Whoever asks has noted the look."""
+    async for seen in searches.every(caller, Question((("event", ERASURE),), None, since), log, below):
+        detail = seen.hit.full.get("detail")
+        entries = detail.get("entries") if isinstance(detail, dict) else None
+        if isinstance(entries, list) and entries:
+            yield Erasure(seen.hit.id, seen.hit.at, tuple(map(str, entries)))
+
+
+async def missing(
+    searches: Searches,
+    log: str,
+    below: int,
+    callers: Iterable[Caller],
+    times: tuple[datetime | None, datetime | None],
+) -> tuple[tuple[str, str], ...]:
+    """What is gone of the entries of a time, [since, until), as facts of a report; none where nothing is. The
+    callers are whose eyes read, and whoever reads with them."""
+    since, until = times
+    by, seen = Counter[tuple[str, datetime]](), set[str]()
+    eyes = tuple(dict.fromkeys(callers))
+    own = eyes[0].function is Function.PARTNER
+    # What was erased before that time was not of it.
+    found_by = {each.id: each for one in eyes async for each in erasures(searches, log, below, one, since)}
+    for each in found_by.values():
+        for start in range(0, len(each.entries), _CHUNK):
+            remains = await searches.remains(each.entries[start : start + _CHUNK])
+            for entry, found in remains.items():
+                within = (since is None or found.at >= since) and (until is None or found.at < until)
+                gone = own or not found.kept
+                if within and gone and entry not in seen:
+                    seen.add(entry)
+                    by[each.id, each.at] += 1
+    facts = [("Erased since", _erased(by, own=own))] if by else []
+    ended = [text async for text in _ended(searches, log, below, since, until)]
+    facts += [("Destroyed since", "; ".join(ended))] if ended else []
+    return tuple(facts)
+
+
+def _erased(by: Counter[tuple[str, datetime]], *, own: bool) -> str:
+    named = sorted(by.items(), key=lambda each: each[0][1], reverse=True)
+    named_by = [f"{n} by entry {entry} of {in_words(at)}" for (entry, at), n in named[:_NAMED]]
+    more = [f"{len(named) - _NAMED} older erasures"] if len(named) > _NAMED else []
+    whose = "which your agency has erased" if own else "which nobody keeps any more"
+    told = "; ".join((*named_by, *more))
+    return f"{by.total()} entries of this time, {whose}, are not counted or listed here: {told}"
+
+
+async def _ended(
+    searches: Searches, log: str, below: int, since: datetime | None, until: datetime | None
+) -> AsyncIterator[str]:
+    """The months and classes of that time whose retention is over. How many entries had them nobody knows any
+    more; that they ended is no secret of anybody's."""
+    async for seen in searches.every(_EYES, Question((("event", RETENTION),), None, since), log, below):
+        detail = seen.hit.full.get("detail")
+        if not isinstance(detail, dict):
+            continue
+        begins = datetime.strptime(f"{detail['month']}-01", "%Y-%m-%d").replace(tzinfo=UTC)
+        year, month = begins.year + begins.month // 12, begins.month % 12 + 1
+        ends = begins.replace(year=year, month=month)
+        if (since is None or ends > since) and (until is None or begins < until):
+            yield f"{detail['month']} of class {detail['class']}, its time being over, by entry {seen.hit.id}"

@@ -1,0 +1,187 @@
+"""What an agency leaves to whoever takes its place: entries, requests for access, breaches, complaints."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from broker.accesswanted import Wanted
+from broker.clearing import Ruling
+from broker.core.model import Caller, Function, Place, Reason, Request, SubjectRef
+from broker.core.searchterms import Question
+from broker.errors import InvalidRequest, NotAllowed
+from broker.looks import Wanted as Report
+from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER
+from tests.human.test_overrides import BREAK_GLASS
+from tests.human.test_succeeded import EAST, ELSEWHERE, WEST, stage, succeed
+from tests.keeping.conftest import caught_up, entry_of
+from tests.support.cumbria import CARLISLE, EDEN
+from tests.support.stage import Stage
+from tests.support.values import replace
+from tests.support.world import ACTOR, OPERATOR, caller
+
+__all__ = ["stage"]
+WHY = Reason("subject-access", "they ask who saw what")
+OLD, NWAS = "cfrs", caller("nwas")
+DPO = replace(GUARDIAN, id="d.lee", role="dpo")
+
+
+async def disclosed(stage: Stage, district: str, subject: SubjectRef | None = None) -> tuple[Request, str]:
+    """What the fire service gave out about somebody in a district (may be empty), and its entry."""
+    where = {"place": Place(district=district)} if district else {}
+    request = stage.asks(subject=subject, **where)
+    stage.finds(request)
+    await stage.exchange.answer(request)
+    await caught_up(stage)
+    return request, await entry_of(stage, request)
+
+
+async def search(stage: Stage, who: Caller, subject: Any, in_place_of: str = OLD) -> list[str]:
+    """Ids that a search in the old one's place finds."""
+    question = Question((("event", "disclosure"),), subject)
+    page = await stage.searches.page(who, question, ACTOR, WHY, in_place_of=in_place_of)
+    await caught_up(stage)
+    return [seen.hit.id for seen in page.found]
+
+
+async def test_each_reads_what_was_left_to_it(stage: Stage) -> None:
+    """Its districts, and what names none or one that nobody has; the look says in whose place."""
+    subject = stage.person()
+    entries = {where: (await disclosed(stage, where, subject))[1] for where in (CARLISLE, EDEN, ELSEWHERE, "")}
+    for who in (WEST, EAST):
+        with pytest.raises(NotAllowed, match="has not taken the place of cfrs, or not yet"):
+            await search(stage, who, subject)
+    await succeed(stage)
+    everybodys = {entries[ELSEWHERE], entries[""]}
+    start = await stage.size()
+    assert {*await search(stage, WEST, subject)} == {entries[CARLISLE], *everybodys}
+    looked = (await stage.since(start))[0]
+    assert (looked["event"], looked["requester"], looked["detail"]["in_place_of"]) == (
+        "log-searched",
+        "west-fire",
+        "cfrs",
+    )
+    assert {*await search(stage, EAST, subject)} == {entries[EDEN], *everybodys}
+    assert await search(stage, WEST, subject, "") == [], "its own alone"
+    with pytest.raises(NotAllowed, match="nwas has not taken the place of cfrs"):
+        await search(stage, NWAS, subject)
+
+
+async def test_one_entry_is_opened_in_the_providers_view(stage: Stage) -> None:
+    """And not one that went to the other; the opening is an entry that says in whose place."""
+    _, west = await disclosed(stage, CARLISLE)
+    _, east = await disclosed(stage, EDEN)
+    with pytest.raises(NotAllowed, match="no such entry that you may see"):
+        await stage.audits.open(WEST, west, ACTOR, WHY)
+    await succeed(stage)
+    opened = await stage.audits.open(WEST, west, ACTOR, WHY)
+    assert opened.audience == "provider"
+    assert opened.receipt.opening is not None
+    assert json.loads(opened.receipt.opening.view)["requester"] == "nwas"
+    (full,) = (await stage.since(await stage.size() - 1))[-1:]
+    assert (full["event"], full["detail"]["in_place_of"]) == ("entry-viewed", "cfrs")
+    with pytest.raises(NotAllowed, match="no such entry that you may see"):
+        await stage.audits.open(WEST, east, ACTOR, WHY)
+
+
+async def test_the_old_ones_key_opens_nothing(stage: Stage) -> None:
+    """From the day on its systems are nobody; its successors read by certificates of their own."""
+    known = stage.reference.current.systems["cfrs/cad"]
+    (key,) = known.key_digests
+    assert stage.reference.current.identify("cfrs", "cad", key, stage.clock.now()) is not None
+    await succeed(stage)
+    await stage.reference.refresh()
+    assert stage.reference.current.identify("cfrs", "cad", key, stage.clock.now()) is None
+
+
+async def test_a_request_for_access_is_answered_for_the_one_that_ended(stage: Stage) -> None:
+    """What the old one disclosed is told when its successor has cleared it in its place, and not before."""
+    subject = stage.person()
+    _, entry = await disclosed(stage, CARLISLE, subject)
+    await succeed(stage)
+    access, _, _ = await stage.access.start(WEST, Wanted((subject,)), DPO, WHY)
+    await caught_up(stage)
+    assert [left for row, left in (await stage.access.listed(WEST, DPO))[0] if row.id == access] == [1]
+    assert [left for row, left in (await stage.access.listed(EAST, DPO))[0] if row.id == access] == [0]
+    with pytest.raises(NotAllowed, match="no such entry that your agency may clear"):
+        await stage.access.clear(WEST, access, [entry], Ruling(), DPO)
+    with pytest.raises(NotAllowed, match="no such entry that your agency may clear"):
+        await stage.access.clear(EAST, access, [entry], Ruling(), DPO, OLD)
+    with pytest.raises(NotAllowed, match="has not taken the place"):
+        await stage.access.clear(NWAS, access, [entry], Ruling(), DPO, OLD)
+    draft, _ = await stage.access.draft(WEST, access, DPO, WHY, OLD)
+    assert entry in str(draft)
+    cleared, made = await stage.access.clear(WEST, access, [entry], Ruling(), DPO, OLD)
+    assert cleared == 1
+    _, full = await stage.view.receipt(made.event_id, "full")
+    said: Any = full["detail"]
+    assert (full["requester"], said["agency"], said["in_place_of"]) == ("west-fire", "cfrs", "cfrs")
+    await stage.access.clear(NWAS, access, [entry], Ruling(), DPO)
+    answer, _ = await stage.access.issue(WEST, access, DPO, WHY)
+    assert entry in str(answer)
+
+
+async def test_breaches_and_complaints_are_left_too(stage: Stage) -> None:
+    """A suspected breach to whoever has its district; a complaint to any, and the first that acts counts."""
+    request = stage.asks(
+        purpose=OVERRIDDEN, override=BREAK_GLASS, place=Place(district=CARLISLE), reason=Reason("urgent", "x")
+    )
+    assert request.subject is not None
+    await stage.said.add(caller("cumberland"), request.subject, stage.objection(), GUARDIAN)
+    stage.finds(request)
+    await stage.exchange.answer(request)
+    await caught_up(stage)
+    entry = await entry_of(stage, request)
+    await stage.overrides.review(OWNER, entry, "wrong-person", "it was somebody else", GUARDIAN)
+    complaint, _, _ = await stage.complaints.add(OWNER, "C-1", None, "rude", ACTOR, request.subject)
+    for who in (WEST, EAST):
+        assert (await stage.reports.breaches(who, ACTOR))[0] == []
+        assert (await stage.complaints.listed(who, ACTOR))[0] == []
+    await succeed(stage)
+    assert [row.id for row in (await stage.reports.breaches(WEST, ACTOR))[0]] == [entry]
+    assert (await stage.reports.breaches(EAST, ACTOR))[0] == []
+    for who in (WEST, EAST):
+        assert [row.id for row in (await stage.complaints.listed(who, ACTOR))[0]] == [complaint]
+    await stage.complaints.acknowledge(EAST, complaint, ACTOR)
+    with pytest.raises(InvalidRequest, match="was acknowledged already"):
+        await stage.complaints.acknowledge(WEST, complaint, ACTOR)
+    with pytest.raises(NotAllowed):
+        await stage.complaints.close(NWAS, complaint, "upheld", "words", ACTOR)
+
+
+async def test_a_report_is_made_of_the_one_that_ended(stage: Stage) -> None:
+    """By name, from its side; nobody else's name is let through."""
+    await disclosed(stage, CARLISLE)
+    report = Report("agency", agency=OLD)
+    with pytest.raises(NotAllowed, match="about its own side"):
+        await stage.reports.make(WEST, report, ACTOR, WHY)
+    await succeed(stage)
+    document, _ = await stage.reports.make(WEST, report, ACTOR, WHY)
+    assert "home-fire-safety" in str(document) or "emergency-response" in str(document)
+    assert ("Read as", "cfrs, what it is party to, in its own view") in document.facts
+    with pytest.raises(NotAllowed, match="about its own side"):
+        await stage.reports.make(WEST, Report("agency", agency="nwas"), ACTOR, WHY)
+
+
+async def test_nobody_erases_what_was_left_to_another(stage: Stage) -> None:
+    """Each successor gives up the old one's part of its own districts alone, by person and by id."""
+    subject = stage.person()
+    _, west = await disclosed(stage, CARLISLE, subject)
+    _, east = await disclosed(stage, EDEN, subject)
+    await succeed(stage)
+    found = await stage.finder.find(WEST, subject, words_only=False)
+    await caught_up(stage)
+    assert found.entries == (west,)
+    with pytest.raises(NotAllowed, match="no such entry that your agency may erase"):
+        await stage.finder.find(WEST, (east,), words_only=False)
+    assert (await stage.finder.find(EAST, (east,), words_only=False)).entries == (east,)
+
+
+async def test_auditors_and_operators_stand_in_nobodys_place(stage: Stage) -> None:
+    """An auditor reads all as ever; an operator reads nothing."""
+    await succeed(stage)
+    for who in (caller("west-fire", "audit", Function.AUDITOR), OPERATOR):
+        with pytest.raises(NotAllowed):
+            await search(stage, who, stage.person())
