@@ -129,12 +129,12 @@ def told(
     return Told(at, index, entry, cells, tuple(each for each in (by, provider) if each))
 
 
-def _what(event: str, view: Mapping[str, Any], full: Mapping[str, Any], *, overridden: bool) -> str:
-    said = words.event(event)
+def _what(kind: str, view: Mapping[str, Any], full: Mapping[str, Any], *, overridden: bool) -> str:
+    said = words.event(kind)
     if overridden:
         past = words.gone_past(full)
         return f"{said} under an emergency override{f', {past}' if past else ''}"
-    if event in DECIDED and (outcome := words.OUTCOMES.get(str(view.get("outcome") or ""))):
+    if kind in DECIDED and (outcome := words.OUTCOMES.get(str(view.get("outcome") or ""))):
         return f"{said}. {outcome}"
     return said
 
