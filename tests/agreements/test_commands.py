@@ -75,11 +75,11 @@ def test_from_keys_to_an_agreement_in_force(office: Office, two: tuple[str, str]
         assert signed["signature"] == f"{file}.{agency}.sig"
         enrolled = done("agency", "key", "enrol", agency, made["public"], **env)
         assert (enrolled["status"], enrolled["key_id"]) == ("in force", made["key_id"])
-        (listed,) = done("agency", "key", "list", "--agency", agency, **env)
+        (listed,) = done("agency", "key", "list", "--agency", agency, **env)["keys"]
         assert listed["valid_from"] == today().isoformat()
-    (applied,) = done("agreement", "apply", file, **env)
+    (applied,) = done("agreement", "apply", file, **env)["applied"]
     assert applied["signed_by"] == sorted(two)
-    listed = [each for each in done("agreement", "list", **env) if each["id"] == name]
+    listed = [each for each in done("agreement", "list", **env)["agreements"] if each["id"] == name]
     assert [(s["signatory"], s["role"]) for s in listed[0]["signatures"]] == [
         ("Pat Example", "Caldicott Guardian")
     ] * 2
@@ -139,7 +139,7 @@ def test_a_key_is_replaced_with_the_old_ones_word_or_by_two_people(
     assert done(*third, **at(office, "bob", SECOND))["status"] == "in force"
 
     done("agency", "key", "end", agency, ids[0], "--reason", "laptop stolen", **env)
-    listed = done("agency", "key", "list", "--agency", agency, **env)
+    listed = done("agency", "key", "list", "--agency", agency, **env)["keys"]
     assert {each["key_id"]: each["status"] for each in listed} == {
         ids[0]: "ended",
         ids[1]: "in force",

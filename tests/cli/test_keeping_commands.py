@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import grpc
 import pytest
 
+from broker.v1 import exchange_pb2, keeping_pb2, keeping_pb2_grpc
 from tests.cli.conftest import Parties, Run, run
 from tests.support.postgres import Server
 from tests.support.running import RunningBroker, serving
@@ -97,6 +99,20 @@ def test_two_people_on_two_systems_erase(broker: Run, parties: Parties, second_s
     assert done.code == 0, done.err
     assert "30 days at most" in done.out
     assert NUMBER not in "".join((plan.out, listed.out, done.out))
+
+
+def test_no_call_erases_alone(running_broker: RunningBroker, parties: Parties) -> None:
+    """What was one call is a look, and says which two it takes."""
+    request = keeping_pb2.ErasePersonRequest(
+        person=exchange_pb2.SubjectRef(scheme="nhs-number", value=NUMBER),
+        actor=exchange_pb2.Actor(id="p.moss", role="records", assurance=exchange_pb2.ASSURANCE_PERSONAL_LOGIN),
+        reason=exchange_pb2.ReasonCode(code="art-17"),
+        confirmed=True,
+    )
+    with running_broker.channel(parties.requester) as channel, pytest.raises(grpc.RpcError) as caught:
+        keeping_pb2_grpc.KeepingServiceStub(channel).ErasePerson(request, timeout=10)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "an erasure takes two people" in caught.value.details()
 
 
 def test_a_plan_is_refused_to_the_person_or_withdrawn(broker: Run, parties: Parties) -> None:

@@ -35,7 +35,9 @@ def test_from_nothing_to_an_enrolment_command(tmp_path: Path, capsys: pytest.Cap
     capsys.readouterr()
 
     assert run("certs", "show", "--json", tmp_path / "certs") == 0
-    found = {Path(each["file"]).parent.name: each for each in json.loads(capsys.readouterr().out)}
+    found = {
+        Path(each["file"]).parent.name: each for each in json.loads(capsys.readouterr().out)["certificates"]
+    }
     assert {name: each["profile"] for name, each in found.items()} == {
         "certs": "root",
         "authority": "issuing",
