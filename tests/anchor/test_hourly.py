@@ -263,6 +263,6 @@ async def test_fsck_names_a_stamped_checkpoint_that_was_changed(deployment: Depl
     """By its size."""
     await deployment.worker().look()
     one = deployment.one
-    await ask(deployment.dsn, "update anchor set note = set_byte(note, 30, 55)", "select 1")
+    await ask(deployment.dsn, "update anchor set note = set_byte(note, 30, get_byte(note, 30) # 1)", "select 1")
     report = await fsck_database(deployment.dsn, [one.verifier], one.ring)
     assert "the time-stamped checkpoint of 5" in {each.path for each in report.problems}

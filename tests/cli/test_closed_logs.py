@@ -92,7 +92,9 @@ class Years:
         """What a search finds."""
         done = self.run("audit", "search", *WHO, *who, "--json", *words, stdin=stdin)
         assert done.code == 0, done.err
-        return [json.loads(line) for line in done.out.splitlines()]
+        *rows, end = map(json.loads, done.out.splitlines())
+        assert end["end"]["found"] == len(rows)
+        return rows
 
     async def asks(self, name: str, subject: str, **more: Any) -> None:
         """A crew asks, and what it got is kept."""

@@ -151,7 +151,7 @@ async def test_an_export_is_of_one_log_and_names_the_others(durable_stage: Stage
     """Each of three has its own; of what was dropped the caller has the bytes, or is told where they are."""
     stage, subject = durable_stage, durable_stage.person()
     entries = await three_logs(stage, subject)
-    exports = Exports(stage.administration, stage.view, stage.entries, stage.clock)
+    exports = Exports(stage.administration, stage.view, stage.entries, stage.searches.incidents, stage.clock)
     question = Question((("event", "disclosure"),), subject)
     halves = {each.origin: each for each in await stage.entries.halves()}
     assert list(halves) == [AFTER, NEXT, ORIGIN]
