@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from bench.decisions import NOW, REQUEST, agencies, agreed, reference, said
 from broker.administration import Administration
+from broker.case import Case, Said
 from broker.clock import SystemClock
 from broker.core.bundles import bundle_in, encode_bundle
 from broker.core.decision import decide
@@ -32,7 +33,7 @@ from broker.core.record import Record
 from broker.core.redaction import Withheld
 from broker.core.searchterms import Question
 from broker.core.tiles import TILE_WIDTH, tiles_of
-from broker.drafts import Case, Said, draft
+from broker.drafts import draft
 from broker.errors import AuditUnavailable, Saturated
 from broker.ids import entry_id
 from broker.keys import FolderKeys

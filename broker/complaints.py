@@ -65,7 +65,7 @@ class Complaints:
             "due": due.isoformat(),
         }
         sealed: dict[str, Json] = {"reference": reference}
-        writes = _lock(complaint) | {complaints_key(caller.agency)}
+        writes = lock_of(complaint) | {complaints_key(caller.agency)}
         change = Change("complaint", stored, writes, reference=False, sealed=sealed, subject=person)
         about = {"subject": subject_detail(person)} if person is not None else {}
 
@@ -118,8 +118,8 @@ class Complaints:
     def _step(self, row: StoredComplaint, event: str, more: dict[str, Json], words: str, policy: int) -> Plan:
         now = self._clock.now().isoformat()
         stored: dict[str, Json] = {"id": row.id, "complaint": row.id, "at": now, **more}
-        change = Change(event, stored, _lock(row.id), reference=False)
-        return Plan(event, stored, change, Reads(policy, _lock(row.id)), words)
+        change = Change(event, stored, lock_of(row.id), reference=False)
+        return Plan(event, stored, change, Reads(policy, lock_of(row.id)), words)
 
     async def _policy(self, caller: Caller) -> int:
         """Read before the row is, so that whatever moves after it is seen."""
@@ -142,5 +142,6 @@ def complaints_key(agency: str) -> str:
     return f"complaints:{agency}"
 
 
-def _lock(complaint: str) -> frozenset[str | bytes]:
+def lock_of(complaint: str) -> frozenset[str | bytes]:
+    """What each step of a complaint reads and writes."""
     return frozenset({f"complaint:{complaint}"})

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 AGENCY_PER_SECOND = 50_000.0  # more than one worker can answer
 SYSTEM_STREAMS = 256
+CONNECTION_SECONDS = 15.0
 
 
 class Settings(BaseSettings):
@@ -54,6 +55,12 @@ class Settings(BaseSettings):
     )
     advertise: str = Field("", description="name under which adapters reach this machine; empty: the host")
     drain_seconds: float = Field(25.0, gt=0, le=300, description="time to finish in when told to stop")
+    connection_seconds: float = Field(
+        CONNECTION_SECONDS,
+        ge=1,
+        le=3600,
+        description="age at which a gRPC connection takes no new calls and its client opens another",
+    )
     ready_file: Path | None = Field(None, description="written with the ports once the broker is ready")
     pulse_file: Path | None = Field(
         None, description="set by `broker serve --workers` for each: touched every second while all is well"
@@ -73,7 +80,7 @@ class Settings(BaseSettings):
     override_webhook: str = Field(
         "",
         pattern=r"^(https://\S+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/\S*)?)?$",
-        description="HTTPS address that is told of each override, without personal data; empty: none",
+        description="HTTPS address that is told of each override and of what is overdue; empty: none",
     )
     pool_size: int = Field(8, ge=2, le=64, description="database connections")
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from broker.case import Case, Said, decided
 from broker.core.model import Outcome, Request, SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.reference import Reference
 from broker.core.steps.sides import needs_district
-from broker.drafts import NO_ANSWER, Case, Said, ambiguous, decided
+from broker.drafts import NO_ANSWER, ambiguous
 from broker.errors import (
     Ambiguous,
     BrokerError,
@@ -25,6 +26,7 @@ from broker.errors import (
     Referred,
     SubjectNotFound,
 )
+from broker.held import Held
 from broker.ports import (
     Answer,
     Claim,
@@ -60,6 +62,18 @@ class Course:
     # What it was decided on that it was asked.
     asked_as: Case | None = None
     answer: Answer | None = None
+
+    @property
+    def held(self) -> Held | None:
+        """The room of the provider's record, where there is one."""
+        return self.answer.held if isinstance(self.answer, Found) else None
+
+    def as_held(self, disclosed: Disclosed) -> Disclosed:
+        """With the room that what is released of the record takes until it has been written."""
+        if self.held is None or disclosed.record is None:
+            return disclosed
+        self.held.shrink(len(disclosed.record.value))
+        return replace(disclosed, held=self.held)
 
     @property
     def learnt(self) -> tuple[SubjectRef, ...]:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from broker.core.canonical import Json
 from broker.core.directory import agency_key
 from broker.core.flow import FlowKey
+from broker.core.granting import ruling_key
 from broker.core.model import Request
 from broker.core.reference import Reference
 from broker.core.succession import holding, takers
@@ -87,6 +88,13 @@ def ended(row: StoredReferral, reference: Reference, now: datetime) -> str:
         if agency is not None and agency.valid_until is not None and agency.valid_until <= now:
             return name
     return ""
+
+
+def lock_of(row: Row) -> frozenset[str | bytes]:
+    """What a human's decision of it reads and writes: two of them at the same moment must not both stand."""
+    if isinstance(row, StoredOverride):
+        return frozenset({f"override-use:{row.id}"})
+    return frozenset({ruling_key(row.system, row.request)})
 
 
 def check_fetchable(row: StoredReferral, agency: str, reference: Reference, now: datetime) -> None:

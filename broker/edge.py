@@ -14,6 +14,7 @@ from dataclasses import replace
 import grpc
 from starlette.types import ASGIApp
 
+from broker.config import CONNECTION_SECONDS
 from broker.console.server import HttpsServer
 from broker.links import Links
 from broker.pki.tls import TlsFiles
@@ -35,7 +36,9 @@ class Edge:
         workers: Workers,
         links: Links,
         exchange: ExchangeServicer,
+        age: float = CONNECTION_SECONDS,
     ) -> None:
+        self._age = age
         self._files = files
         self._host = host
         self._add = add
@@ -48,7 +51,7 @@ class Edge:
 
     async def listen(self, grpc_port: int, http_port: int, *, shared: bool) -> tuple[int, int]:
         """Open a pair of ports, not healthy yet; the real ones (0 takes a free one). Raises SetupError."""
-        server = GrpcServer(self._files, self._host, grpc_port, self._add, shared=shared)
+        server = GrpcServer(self._files, self._host, grpc_port, self._add, shared=shared, age=self._age)
         self._grpc.append(server)
         await server.start()
         https = await HttpsServer.start(self._app, self._files, self._host, http_port, reuse_port=shared)
@@ -66,9 +69,10 @@ class Edge:
             await server.say(ready=ready)
 
     async def drain(self, within: float) -> None:
-        """Lead new work to other workers, finish what is in flight within so many seconds, and close."""
-        deadline = asyncio.get_running_loop().time() + within
+        """Lead new work to other workers, then finish what is in flight within so many seconds, and close."""
         await self._workers.drain()
+        await self._lead_away()
+        deadline = asyncio.get_running_loop().time() + within
         self._links.drain()
         for server in self._grpc:
             await server.close(within)
@@ -77,6 +81,13 @@ class Edge:
         await until(lambda: not self._exchange.calls and self._links.idle, deadline)
         await pages
         await self.stop()
+
+    async def _lead_away(self) -> None:
+        """Serve on without taking connections until no client calls here any more; not where all are going."""
+        loop = asyncio.get_running_loop()
+        if self._workers.live:
+            led = loop.time() + max([await server.lead_away() for server in self._grpc], default=0.0)
+            await until(lambda: not self._workers.live, led)
 
     async def stop(self) -> None:
         """Close what is still open, at once. Idempotent."""

@@ -159,12 +159,22 @@ class NotTimestamped(AuditUnavailable):
     """The evidence is committed, and no checkpoint with it has been time-stamped yet."""
 
 
+class KeyMissing(AuditUnavailable):
+    """The key folder has not the key of a month and retention class that nobody has destroyed: what was sealed
+    under it opens once the key is brought back, and counts as erased for nobody."""
+
+
 class IntegrityError(BrokerError):
     """Evidence does not hold: a proof, signature, digest or guard does not match. Nothing was released."""
 
 
 class KeyDestroyed(IntegrityError):  # noqa: N818
-    """The key of a month and retention class is gone, and with it every view that was sealed under it."""
+    """The key of a month and retention class was destroyed, as the log says, and with it every view that was
+    sealed under it."""
+
+
+class KeyUnknown(IntegrityError):  # noqa: N818
+    """A view names a key that there never was: somebody changed it."""
 
 
 class Cancelled(BrokerError):  # noqa: N818

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
+from broker.case import Case
 from broker.core.decision import as_decided, decide, subject_key
 from broker.core.granting import override_keys
 from broker.core.model import Outcome, Request, SubjectRef
@@ -28,12 +29,8 @@ from broker.course import (
     stage_two,
     still_agreed,
 )
-from broker.drafts import NO_ANSWER, Case, draft, intent
-from broker.errors import (
-    Denied,
-    SubjectNotFound,
-    Unsettled,
-)
+from broker.drafts import NO_ANSWER, draft, intent
+from broker.errors import BrokerError, Denied, SubjectNotFound, Unsettled
 from broker.handed import handed, told_it_waits
 from broker.ids import entry_id
 from broker.ports import (
@@ -97,7 +94,11 @@ class Exchange:
         with self._tracing.span(
             "broker.exchange", request.traceparent, agency=request.requester, system=request.system
         ) as span:
-            disclosed = await self._answer(request, span)
+            try:
+                disclosed = await self._answer(request, span)
+            except BrokerError as e:
+                # It may wait long to be read, and its frames hold the provider's record.
+                raise e.with_traceback(None)  # noqa: B904 - the same
             span.set(outcome="replayed" if disclosed.replayed else "permit")
             return disclosed
 
@@ -117,11 +118,13 @@ class Exchange:
         claim = replace(claim, effect=effect_of(request, facts))
         under_way = known is not None
         course = Course(request, span, started, claim, under_way, under_way, told=(request.provider,))
+        released = False
         try:
             for _ in range(TRIES):
                 end = await self._try(course, facts)
                 if isinstance(end, Disclosed):
-                    return end
+                    released = True
+                    return course.as_held(end)
                 facts = await self._read(request, course.learnt)
                 known = facts.claims.get(request.request_id) if end.why == "claimed" else None
                 if known is not None:
@@ -133,6 +136,9 @@ class Exchange:
         except asyncio.CancelledError:
             self._settle(course, released=False)
             raise
+        finally:
+            if not released and course.held is not None:
+                course.held.release()
         self._settle(course, released=False)
         raise Unsettled("what this decision reads keeps changing; ask again")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from broker.case import Case
 from broker.core.canonical import Json
 from broker.core.model import (
     Actor,
@@ -25,7 +26,6 @@ from broker.core.model import (
     SubjectRef,
     Traits,
 )
-from broker.drafts import Case
 from broker.ports import Answer, ProviderFailed, Queued
 
 NO_AGREEMENT = "agreement.in-force"

@@ -13,7 +13,7 @@ import secrets
 from pathlib import Path
 from typing import Protocol
 
-from broker.errors import KeyDestroyed, SetupError
+from broker.errors import KeyMissing, SetupError
 
 _HALF_YEAR = re.compile(r"[0-9]{4}h[12]", re.ASCII)
 _CLASS = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])\.[a-z][a-z0-9-]{0,31}", re.ASCII)
@@ -38,7 +38,7 @@ class KeyRing(Protocol):
         """32 bytes: wraps the view key of that month (YYYY-MM) and retention class; made if it is not there."""
 
     def wrapping_key(self, month: str, retention: str) -> bytes:
-        """The same of an earlier use. Raises KeyDestroyed where it is gone: it is never made again."""
+        """The same of an earlier use. Raises KeyMissing where it is not there: it is never made again."""
 
     def destroy_wrapping_key(self, month: str, retention: str) -> None:
         """End it for good, in this ring: copies elsewhere are not its to know. Nothing where it is gone."""
@@ -78,11 +78,16 @@ class FolderKeys:
         return _secret(self._view_key(month, retention))
 
     def wrapping_key(self, month: str, retention: str) -> bytes:
-        """In `views/<month>.<class>.key`; removing the file destroys it."""
+        """In `views/<month>.<class>.key`. That it is not there says nothing of why: the database knows
+        whether it was destroyed."""
+        path = self._view_key(month, retention)
         try:
-            return _read(self._view_key(month, retention))
+            return _read(path)
         except FileNotFoundError as e:
-            raise KeyDestroyed(f"the key of {month}, {retention} has been destroyed") from e
+            raise KeyMissing(
+                f"the key of {month}, {retention} is not in the key folder, and was not destroyed: bring back "
+                f"views/{path.name} from a copy, or mount the folder that has it"
+            ) from e
 
     def _log_key(self, half_year: str) -> Path:
         if not _HALF_YEAR.fullmatch(half_year):

@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
+from broker.answered import checked, failed, room_for
+from broker.errors import ProviderTimeout, Saturated
+from broker.held import Held, Holding
 from broker.lanes import Lanes, reserve
-from broker.ports import Answer, Found, ManyMatch, ProviderFailed, Question
+from broker.ports import Answer, Found, ProviderFailed, Question
 from broker.waitingroom import Kind, WaitingRoom
 from broker.workers import Worker
 
 MAX_OUTBOX = 8192
-_TYPE_URL = "type.googleapis.com/"
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class Link:
         self.outbox = Outbox()
         self.ended = asyncio.Event()
         self._ids = itertools.count(1)
-        self._owed: dict[int, tuple[Question, asyncio.Future[Answer | None]]] = {}
+        self._owed: dict[int, tuple[Question, asyncio.Future[Answer | None], Held]] = {}
 
     @property
     def outstanding(self) -> int:
@@ -88,13 +89,13 @@ class Link:
         versions = self._versions[question.request.record_type]
         return question.digest if question.digest in versions else versions[0]
 
-    async def ask(self, question: Question, deadline: float) -> Answer | None:
+    async def ask(self, question: Question, deadline: float, held: Held) -> Answer | None:
         """The answer; None when the link was lost first. TimeoutError at `deadline` (event-loop time)."""
         ask_id, loop = next(self._ids), asyncio.get_running_loop()
         if (digest := self.version(question)) != question.digest:
             question = replace(question, digest=digest)
         future: asyncio.Future[Answer | None] = loop.create_future()
-        self._owed[ask_id] = (question, future)
+        self._owed[ask_id] = (question, future, held)
         self.outbox.asks.append((ask_id, question, deadline), urgent=question.request.urgent)
         self.outbox.wake.set()
         late = loop.call_at(deadline, _late, future)
@@ -112,8 +113,8 @@ class Link:
         owed = self._owed.get(ask_id)
         if owed is None or owed[1].done():
             return False
-        question, future = owed
-        answer = _checked(question, answer)
+        question, future, held = owed
+        answer = room_for(checked(question, answer), held)
         if self.agency != question.request.provider and not isinstance(answer, ProviderFailed):
             answer = replace(answer, by=self.agency)
         future.set_result(answer)
@@ -136,7 +137,7 @@ class Link:
     def lose(self) -> None:
         """The link is gone: whoever waits is told, and may try another."""
         self.draining = True
-        for _, future in self._owed.values():
+        for _, future, _ in self._owed.values():
             if not future.done():
                 future.set_result(None)
 
@@ -146,29 +147,11 @@ def _late(future: asyncio.Future[Answer | None]) -> None:
         future.set_exception(TimeoutError())
 
 
-def _checked(question: Question, answer: Answer) -> Answer:
-    """The answer, or a failure in its place where it is not an answer to what was asked."""
-    asked = question.request.subject
-    if isinstance(answer, ManyMatch) and asked is not None:
-        return _failed("the provider's adapter found many for one identifier")
-    if not isinstance(answer, Found):
-        return answer
-    if answer.record.type_url != _TYPE_URL + question.request.record_type or answer.digest != question.digest:
-        return _failed("the provider's adapter answered with a record type or digest not asked for")
-    if not answer.identifiers or (asked is not None and asked not in answer.identifiers):
-        # Whose record is it then? What its subject has said could not be looked up.
-        return _failed("the provider's adapter did not say that the record is about who was asked for")
-    return answer
-
-
-def _failed(why: str) -> ProviderFailed:
-    return ProviderFailed(ProviderUnavailable(why), why)
-
-
 class Links:
     """All links of this worker. Implements `ports.Providers`."""
 
-    def __init__(self) -> None:
+    def __init__(self, holding: Holding | None = None) -> None:
+        self._holding = holding or Holding()
         self._links: set[Link] = set()
         self._waiting = WaitingRoom()
 
@@ -224,16 +207,35 @@ class Links:
         return Counter(link.agency for link in self._links)
 
     async def ask(self, question: Question, deadline: float) -> Answer:
-        """The provider's answer before `deadline` (event-loop time). Failures are answers too."""
+        """The provider's answer before `deadline` (event-loop time). Failures are answers too.
+
+        What was found is held: whoever has the answer releases it.
+        """
+        request = question.request
+        kind = (request.provider, request.record_type)
+        try:
+            held = await self._holding.room(request.requester, kind, deadline, urgent=request.urgent)
+        except Saturated as e:
+            return ProviderFailed(e, "saturated")
+        try:
+            answer = await self._ask(question, deadline, held)
+        except BaseException:
+            held.release()
+            raise
+        if not isinstance(answer, Found):
+            held.release()
+        return answer
+
+    async def _ask(self, question: Question, deadline: float, held: Held) -> Answer:
         tried: set[Link] = set()
         try:
             while True:
                 link = await self._find(question, tried, deadline)
                 if link is None:
-                    return _failed("no adapter of the provider is attached that serves this record type")
+                    return failed("no adapter of the provider is attached that serves this record type")
                 tried.add(link)
                 try:
-                    answer = await link.ask(question, deadline)
+                    answer = await link.ask(question, deadline, held)
                 finally:
                     self._waiting.call(link.kinds)
                 if answer is not None:

@@ -1,9 +1,10 @@
-"""Telling an owner's own software of each override, at once and off every request's path.
+"""Telling an owner's own software of each override and of what is overdue, off every request's path.
 
 A notice is a small JSON document by HTTP POST, without anything about a person: what it says leads to the
 queue, where a look is an entry. Owns the pace: what waits stands in the database and is claimed there for a
 while, so that a worker that dies in between loses nothing, and a receiver that is away is asked less and less
-often and in the end no more (the queue still has it). A notice may come twice; its `override` says so.
+often and in the end no more (the queue still has it). A notice may come twice; its `override`, or
+`escalation`, says so.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import httpx
 
 from broker.core.succession import takers
 from broker.errors import BrokerError
+from broker.escalations import Escalated, EscalationTable
 from broker.ports import Clock, ReferenceSource
 from broker.queues import Notice, NoticeTable
 
@@ -36,7 +38,9 @@ class Notices:
         count: Callable[..., None],
         reference: ReferenceSource,
         clock: Clock,
+        late: EscalationTable | None = None,
     ) -> None:
+        self._late = late
         self._table = table
         self._reference = reference
         self._clock = clock
@@ -60,6 +64,18 @@ class Notices:
             whose = takers(agencies, notice.provider, notice.district, self._clock.now())
             if await self._sent(document(notice, whose)):
                 await self._table.told(notice.override)
+                told += 1
+        return told + await self._look_late()
+
+    async def _look_late(self) -> int:
+        """The same for what is overdue."""
+        told = 0
+        claimed = await self._late.claim(MOST, AGAIN) if self._late is not None else []
+        agencies = (await self._reference.refresh()).agencies if claimed else {}
+        for each in claimed:
+            whose = takers(agencies, each.provider, each.district, self._clock.now())
+            if self._late is not None and await self._sent(overdue(each, whose)):
+                await self._late.told(each.id)
                 told += 1
         return told
 
@@ -95,4 +111,19 @@ def document(notice: Notice, reviewers: Sequence[str]) -> dict[str, str | list[s
         "used_at": notice.used_at.isoformat(),
         "review_due": notice.due_at.isoformat(),
         "reviewed_by": [*reviewers],
+    }
+
+
+def overdue(late: Escalated, whose: Sequence[str]) -> dict[str, str | list[str]]:
+    """What is said of what waited past its time: what it is, since when, and whose humans it waits for."""
+    return {
+        "event": "overdue",
+        "escalation": late.id,
+        "queue": late.item.queue,
+        "item": late.item.id,
+        "provider": late.provider,
+        "requester": late.requester,
+        "due_at": late.due_at.isoformat(),
+        "escalated_at": late.at.isoformat(),
+        "waits_for": [*whose],
     }

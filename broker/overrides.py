@@ -19,7 +19,7 @@ from broker.core.model import Actor, Caller, Function
 from broker.core.reference import Reference
 from broker.core.succession import shares, takers
 from broker.core.views import ProviderView, RequesterView
-from broker.desk import escalation, may_decide, said_in_place, silent, standing_key
+from broker.desk import escalation, lock_of, may_decide, said_in_place, silent, standing_key
 from broker.errors import InvalidRequest, NotAllowed
 from broker.handed import request_from
 from broker.ids import entry_id
@@ -99,7 +99,9 @@ class Overrides:
             at = self._clock.now().isoformat()
             stored: dict[str, Json] = {"id": row.id, "status": verdict, "at": at, "by": caller.agency}
             by: dict[str, Json] = {"id": actor.id, "role": actor.role, "name": actor.name}
-            change = Change("override-review", stored, _lock(row), reference=False, sealed={"reviewed_by": by})
+            change = Change(
+                "override-review", stored, lock_of(row), reference=False, sealed={"reviewed_by": by}
+            )
             agency, instead = caller.agency, said_in_place(row, caller.agency)
             view = RequesterView("override-reviewed", row.request, verdict, provider=agency, controller=agency)
             by_whom = {"id": actor.id, "role": actor.role, **instead}
@@ -108,7 +110,7 @@ class Overrides:
             # That there was something to review says that the provider was asked.
             hidden = silent(row.used, reference)
             parties = Parties(row.requester, None if hidden else view, agency, provider)
-            reads = Reads(policy, _lock(row) | standing_key(row, agency))
+            reads = Reads(policy, lock_of(row) | standing_key(row, agency))
             return Plan("override-reviewed", detail, change, reads, reasoning, parties)
 
         return await self._administration.make(caller, plan, actor)
@@ -153,7 +155,7 @@ class Overrides:
             by: dict[str, Json] = {"who": who, "made_by": made_by, **said_in_place(row, caller.agency)}
             keys: frozenset[str | bytes] = frozenset({key})
             change = Change("override-restriction", stored, keys, reference=False, blind=key, sealed=by)
-            reads = Reads(policy, keys | _lock(row) | standing_key(row, caller.agency))
+            reads = Reads(policy, keys | lock_of(row) | standing_key(row, caller.agency))
             return Plan("override-restricted", {**stored, **by}, change, reads, reasoning, id=restriction)
 
         return restriction, await self._administration.make(caller, plan, actor)
@@ -210,11 +212,6 @@ class Overrides:
 
     def _overdue(self, row: StoredOverride) -> bool:
         return row.status == "open" and row.due_at <= self._clock.now()
-
-
-def _lock(row: StoredOverride) -> frozenset[str | bytes]:
-    """Two reviews of one override at the same moment must not both stand."""
-    return frozenset({f"override-use:{row.id}"})
 
 
 def _check_room(made: list[StoredRestriction], agency: str, row: StoredOverride, what: str) -> None:

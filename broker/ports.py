@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
 from msgspec import Struct
@@ -23,6 +24,7 @@ from broker.core.reference import Reference
 from broker.core.signature import Signature
 from broker.core.views import ProviderView, RequesterView
 from broker.errors import BrokerError
+from broker.held import Held
 
 
 class Reads(Struct, frozen=True):
@@ -83,14 +85,30 @@ class Queued(Struct, frozen=True):
     district: str = ""
 
 
+class Shown(Enum):
+    """A party's view that is not written out: what the full view says, under the keys of the party's kind."""
+
+    IN_FULL = "in full"
+
+
+class Halves(Struct, frozen=True):
+    """A full view in two parts: `common` is what many entries say, one object for all of them, and `own` what
+    goes over it, so that `full` is both together."""
+
+    common: dict[str, Json]
+    own: dict[str, Json]
+    full: dict[str, Json]
+
+
 class Draft(Struct, frozen=True):
     """An entry to append: three views (None where there is no such party), and its conditions. `retention` is
-    the class that its views are kept as; empty for `standard`, and for a change for `changes`."""
+    the class that its views are kept as; empty for `standard`, and for a change for `changes`. `halves` are
+    those of `full`, for who writes many entries; they count only as long as `full` is the one in them."""
 
     id: str
     at: datetime
-    requester: RequesterView | None
-    provider: ProviderView | None
+    requester: RequesterView | Shown | None
+    provider: ProviderView | Shown | None
     full: dict[str, Json]
     requester_agency: str = ""
     provider_agency: str = ""
@@ -100,6 +118,17 @@ class Draft(Struct, frozen=True):
     urgent: bool = False
     queued: Queued | None = None
     retention: str = ""
+    halves: Halves | None = None
+
+    @property
+    def requester_view(self) -> RequesterView | None:
+        """The requester's view, written out."""
+        return RequesterView.from_json(self.full) if self.requester is Shown.IN_FULL else self.requester
+
+    @property
+    def provider_view(self) -> ProviderView | None:
+        """The provider's view, written out."""
+        return ProviderView.from_json(self.full) if self.provider is Shown.IN_FULL else self.provider
 
 
 class Appended(Struct, frozen=True):
@@ -362,6 +391,8 @@ class Found(Struct, frozen=True):
     traits_agreed: tuple[str, ...] = ()
     # The agency whose adapter answered in the provider's stead; empty where it was the provider's own.
     by: str = ""
+    # What its bytes take of this worker's memory, to be released once they are dealt with.
+    held: Held | None = None
 
 
 class NotFound(Struct, frozen=True):
@@ -454,3 +485,5 @@ class Disclosed(Struct, frozen=True):
     receipt: Receipt
     replayed: bool = False
     erased: bool = False
+    # What its record takes of this worker's memory, to be released once it has been written.
+    held: Held | None = None

@@ -14,7 +14,7 @@ from datetime import datetime
 from broker.administration import Administration, Made, Parties, Plan, named
 from broker.core.canonical import Json
 from broker.core.decision import decide
-from broker.core.granting import grant_detail, law_detail, ruling_key, statement
+from broker.core.granting import grant_detail, law_detail, statement
 from broker.core.model import Actor, Caller, Function, Grant, OneOff, Outcome, Request
 from broker.core.oneoff import one_off_flow, one_off_id
 from broker.core.reference import Reference
@@ -26,6 +26,7 @@ from broker.desk import (
     ended,
     escalation,
     flow_key,
+    lock_of,
     may_decide,
     said_in_place,
     silent,
@@ -125,7 +126,7 @@ class Referrals:
             if ruling.granted:
                 grant = await self._grant(caller, actor, row, ruling, reference, now)
             hidden = silent(row.asked, reference)
-            reads = Reads(policy, _lock(row) | standing_key(row, caller.agency))
+            reads = Reads(policy, lock_of(row) | standing_key(row, caller.agency))
             return _ruled(row, caller.agency, ruling, grant, actor, now, reads, hidden=hidden)
 
         made = await self._administration.make(caller, plan, actor)
@@ -232,10 +233,6 @@ def _of_a_one_off(key: str, request: Request) -> str:
     return f"one_off.{sides.get(where[-1], '') if where else ''}{name}"
 
 
-def _lock(row: StoredReferral) -> frozenset[str | bytes]:
-    return frozenset({ruling_key(row.system, row.request)})
-
-
 def _ruled(
     row: StoredReferral,
     agency: str,
@@ -262,7 +259,7 @@ def _ruled(
         **said_in_place(row, agency),
     }
     sealed = {**grant_detail(grant), **said}
-    change = Change("referral-decision", stored, _lock(row), reference=False, sealed=sealed)
+    change = Change("referral-decision", stored, lock_of(row), reference=False, sealed=sealed)
     law: Json = law_detail(grant.one_off) if grant.one_off else None
     signed_with = grant.signed.key_id if grant.signed else None
     detail: dict[str, Json] = {

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from broker.case import Case, Said
 from broker.core.flow import FlowKey
 from broker.core.model import Assurance, Decision, Outcome, Refused, Request, RuleApplied
 from broker.core.receipt import Receipt
@@ -19,7 +20,7 @@ from broker.core.steps.who import identity, party
 from broker.core.terms import ReferralTerms
 from broker.core.walk import Walk, contact
 from broker.course import check_known
-from broker.drafts import Case, Said, draft
+from broker.drafts import draft
 from broker.errors import AuditUnavailable, Denied, InvalidRequest, KeptElsewhere, Unsettled
 from broker.handed import referred
 from broker.ids import entry_id

@@ -43,9 +43,9 @@ class CatalogueReleases:
         label = f"{decision.agreement}/{decision.agreement_version}"
         bound = decision.one_off.pins if decision.one_off else ()
         redactor = self._redactor(found.digest, decision.permitted, label, bound)
-        if redactor.record_type.unknown_fields(found.record.value):
+        redacted = redactor.redact_known(found.record.value)
+        if redacted is None:
             raise IntegrityError("the provider's record has fields that its approved type does not have")
-        redacted = redactor.redact(found.record.value)
         # What is kept back for the person's sake must not show in what is said to be withheld.
         shown = self._redactor(found.digest, decision.named or decision.permitted, label, bound)
         return Release(Record(found.record.type_url, redacted.value), shown.withheld)

@@ -142,6 +142,9 @@ class Retention:
                 "schedule": each.schedule,
                 "policy": self._policy.digest or None,
                 "set_aside": moved,
+                # So many lose their views by this, and no more: who finds that more are gone knows that it was
+                # something else.
+                "entries": each.counted.entries - moved,
                 "reason": reason.code,
             }
             key = f"{EVENT}:{view.month}.{view.name}"

@@ -93,7 +93,8 @@ class Span:
 
     def child(self, name: SpanName, **attributes: Unpack[Attributes]) -> Span:
         """A part of this span. Raises TypeError for an attribute that is not on the list."""
-        _check(attributes)
+        if attributes:
+            _check(attributes)
         return self
 
     def set(self, **attributes: Unpack[Attributes]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.errors import KeyDestroyed, SetupError
+from broker.errors import KeyMissing, SetupError
 from broker.keys import FolderKeys
 
 
@@ -50,14 +50,14 @@ def test_keys_are_private_apart_and_lasting(tmp_path: Path) -> None:
     assert [again.log_seed("2027h1"), again.log_seed("2027h2")] == [keys[5], None]
 
 
-def test_a_destroyed_key_is_not_made_again(tmp_path: Path) -> None:
-    """Asked for as an earlier one, a key that is not there is destroyed, and stays so."""
+def test_a_key_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
+    """Asked for as an earlier one, a key that is not there is missing, which says what to bring back."""
     ring = FolderKeys(tmp_path / "keys")
     ring.make_wrapping_key("2026-10", "standard")
     key = tmp_path / "keys" / "views" / "2026-10.standard.key"
     key.unlink()
     for _ in range(2):
-        with pytest.raises(KeyDestroyed, match="2026-10"):
+        with pytest.raises(KeyMissing, match=r"bring back views/2026-10\.standard\.key"):
             ring.wrapping_key("2026-10", "standard")
     assert not key.exists()
 

@@ -68,6 +68,11 @@ class Copies:
         self._looked = time.monotonic()
         log.info("%d agreements signed by %s", len(self._agreed), agency)
 
+    def at_hand(self) -> Agreed | None:
+        """What is agreed, as of at most a second ago; None where the folder has to be looked at for it."""
+        looked = self._following is None and time.monotonic() - self._looked < LOOK_EVERY
+        return self._agreed if looked else None
+
     async def current(self, within: float) -> Agreed:
         """What is agreed, as of at most a second ago. Raises ProviderTimeout where that takes longer than
         `within` seconds: a folder that hangs is not a reason to go on without it."""

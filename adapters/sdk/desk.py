@@ -23,6 +23,7 @@ from adapters.sdk.answer import Answer, AnswerFunction, Found, ManyMatch, NotFou
 from adapters.sdk.copies import Copies
 from adapters.sdk.question import Question, SubjectRef
 from adapters.sdk.stead import Shelf
+from broker.core.stamp import numbers
 from broker.errors import BrokerError, InvalidRequest, NotAgreed, ProviderTimeout, UnsoundAnswer, frames_of
 from broker.tracing import OFF, Tracing
 from broker.v1 import adapter_pb2
@@ -173,7 +174,7 @@ def _found(ask_id: int, question: Question, answer: Found, *, trimmed: bool) -> 
         found.identifiers.add(scheme=each.scheme, value=each.value)
     if answer.traits_agreed:
         found.traits_agreed.extend(answer.traits_agreed)
-    found.as_at.FromDatetime(answer.as_at.astimezone(UTC))
+    found.as_at.seconds, found.as_at.nanos = numbers(answer.as_at)
     return message
 
 

@@ -18,6 +18,7 @@ from adapters.sdk.desk import Desk
 from adapters.sdk.outbox import Outbox
 from broker.errors import LinkLost
 from broker.v1 import adapter_pb2, adapter_pb2_grpc
+from broker.waits import Limit
 
 log = logging.getLogger("adapters.sdk")
 
@@ -121,9 +122,10 @@ class Link:
         return reply
 
     async def _read(self, call: _Call) -> None:
+        silence = Limit(SILENT_BEATS * self._beat)
         while True:
             try:
-                async with asyncio.timeout(SILENT_BEATS * self._beat):
+                with silence:
                     reply = await call.read()
             except TimeoutError as e:
                 raise LinkLost(f"the broker was silent for {SILENT_BEATS * self._beat:g} s") from e
@@ -134,10 +136,11 @@ class Link:
             self._take_in(reply)
 
     async def _write(self, call: _Call) -> None:
+        silence = Limit(SILENT_BEATS * self._beat)
         while True:
             message = await self._outbox.take()
             try:
-                async with asyncio.timeout(SILENT_BEATS * self._beat):
+                with silence:
                     await call.write(message)
             except TimeoutError as e:
                 raise LinkLost(f"the broker read nothing for {SILENT_BEATS * self._beat:g} s") from e

@@ -64,7 +64,10 @@ class Shelf:
     async def current(self, within: float) -> Agreements:
         """What counts, as of at most a second ago. Raises ProviderTimeout, as `Copies.current`."""
         every = (self._own, *self._predecessors.values(), *self._controllers.values())
-        own, *others = await asyncio.gather(*(each.current(within) for each in every))
+        at_hand = [agreed for each in every if (agreed := each.at_hand()) is not None]
+        if len(at_hand) < len(every):
+            at_hand = await asyncio.gather(*(each.current(within) for each in every))
+        own, *others = at_hand
         split = len(self._predecessors)
         controllers = dict(zip(self._controllers, others[split:], strict=True))
         return Agreements(own, tuple(others[:split]), controllers, self._successors)

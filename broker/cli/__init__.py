@@ -2,8 +2,8 @@
 
 Owns exit codes: 0 done; 1 a named failure (`broker.errors`), told in one line on standard error and, for a
 refusal, in a second what can be done about it, and so also for a value that is not accepted; 2 a command line
-that cannot be read: an option that is unknown, missing, or not of its form. Refuses to turn an unnamed failure
-into a tidy message: that is a defect, and shows as a traceback.
+that cannot be read: an option that is unknown, missing, or not of its form; 70 a defect, which no verdict is.
+Refuses to turn an unnamed failure into a tidy message: it shows as a traceback.
 
 Imports no command before one is run, so that `broker.cli.audit_verify` can be used with nothing but
 `cryptography` installed.
@@ -22,6 +22,7 @@ from broker.errors import BrokerError
 # Its errors stay. What serves has a log of its own, and keeps all of it.
 QUIET = ("GRPC_VERBOSITY", "ERROR")
 _SERVES = "serve"
+DEFECT = 70  # EX_SOFTWARE of sysexits(3)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,3 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if what := remedy(error):
             sys.stderr.write(f"what to do: {what}\n")
         sys.exit(1)
+    except Exception:  # noqa: BLE001 - shown whole, and told from every verdict
+        sys.excepthook(*sys.exc_info())
+        sys.exit(DEFECT)

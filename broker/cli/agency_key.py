@@ -91,7 +91,9 @@ def endorse(
     new_key: PublicFile,
     key: Annotated[
         Path,
-        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The private key now in force."),
+        typer.Option(
+            metavar="SIGNING-KEY", exists=True, dir_okay=False, help="The private signing key now in force."
+        ),
     ],
     valid_from: From = None,
     valid_until: Until = None,

@@ -34,7 +34,10 @@ def sign(
     key: Annotated[
         Path,
         typer.Option(
-            metavar="FILE", exists=True, dir_okay=False, help="Its private key, from `broker agency key new`."
+            metavar="SIGNING-KEY",
+            exists=True,
+            dir_okay=False,
+            help="Its private signing key, from `broker agency key new`.",
         ),
     ],
     signatory: Annotated[str, typer.Option(metavar="NAME", help="Who signs, or signed on paper, for it.")],

@@ -25,8 +25,9 @@ from broker.cli import (
     audit_index,
     audit_keys,
     audit_late,
-    audit_log,
+    audit_monitor,
     audit_partition,
+    audit_receipts,
     audit_report,
     audit_retention,
     audit_search,
@@ -187,59 +188,19 @@ def show(
     _print(verified, audience, view, as_json)
 
 
-@app.command()
-def verify(
-    proof: Annotated[Path, typer.Argument(metavar="x.tlog-proof", help="A C2SP tlog-proof.")],
-    entry: Annotated[Path, typer.Option(metavar="FILE", help="The entry's exact bytes.")],
-    vkey: Annotated[Path, typer.Option(metavar="FILE", help="The log's verifier keys, one a line.")],
-    opening: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="32 bytes of salt, then the view's bytes.")
-    ] = None,
-    record: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The record released, a serialised Any; with --opening."),
-    ] = None,
-    witness_policy: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Which witnesses, and how many of them, must have cosigned (TOML)."),
-    ] = None,
-    timestamp: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="A time stamp (RFC 3161) over the proof's checkpoint; with --tsa-cert."
-        ),
-    ] = None,
-    tsa_cert: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Root certificates of time-stamp authorities that are believed (PEM)."
-        ),
-    ] = None,
-) -> None:
-    """Verify a receipt's files offline and print one line: GOOD with what was proven, or BAD with what failed.
-
-    Proven is that the entry stands at its place in the log whose key you hold; with the opening, what the
-    entry says; with the record, that it is the one released; with a witness policy, that the quorum has seen
-    it too; with a time stamp, that it existed then. Exit 0 good; 1 bad; 2 a missing file or option; 3 good, but
-    not yet witnessed by the quorum.
-    """
-    from broker.cli.audit_verify import verify_files
-
-    if (timestamp is None) is not (tsa_cert is None):
-        raise typer.BadParameter("--timestamp and --tsa-cert go together")
-    code, verdict = verify_files(proof, entry, vkey, opening, record, witness_policy)
-    if timestamp is not None and tsa_cert is not None and code != 2:
-        code, verdict = audit_anchor.with_stamp(code, verdict, proof, timestamp, tsa_cert)
-    typer.echo(verdict, err=code == 2)
-    raise typer.Exit(code)
-
-
+app.command()(audit_receipts.verify)
 app.command()(audit_search.search)
 app.command()(audit_incident.incident)
 for late in (audit_late.record_late, audit_card.downtime_card):
     app.command()(late)
 app.command()(audit_anchor.anchor)
-for check in (audit_fsck.fsck, audit_log.monitor, audit_log.reconcile, audit_log.match, audit_witness.witness):
+for check in (
+    audit_fsck.fsck,
+    audit_monitor.monitor,
+    audit_receipts.reconcile,
+    audit_receipts.match,
+    audit_witness.witness,
+):
     app.command()(check)
 app.add_typer(audit_export.app, name="export", help="Entries as a file, each row with what proves it.")
 app.add_typer(audit_witness.key_app, name="witness-key")

@@ -49,23 +49,24 @@ def anchor(
 
     The checkpoint is verified with your keys first, and the time stamp with the authority's certificate. It
     shows later that so many entries with this root existed then: give x.checkpoint to `broker audit fsck
-    --checkpoint`. Exit 0 both are written; 1 the checkpoint is not the log's; 6 the log cannot be read, or the
-    authority gives nothing that holds.
+    --checkpoint`. Exit 0 both are written; 1 the checkpoint is not the log's; 2 the command line or a file that
+    it names cannot be used; 6 the log cannot be read, or the authority gives nothing that holds.
     """
     from broker.anchor.authority import NotStamped, authority_of
     from broker.core.checkpoint import open_checkpoint
     from broker.pki.files import write_new
 
-    if not url.startswith(("https://", "http://")):
-        raise typer.BadParameter("--url is an address, such as https://tsa.example/tsr")
-    files = [out.with_name(f"{out.name}.checkpoint"), out.with_name(f"{out.name}.tsr")]
-    for each in files:
-        if each.exists():
-            raise SetupError(f"{each} already exists: it is never overwritten; choose another name")
-    source, keys = audit_log.source_of(log, ca, cert, key), audit_log.keys_of(vkey)
-    note = audit_log.reading(source.checkpoint)
-    checkpoint = open_checkpoint(note, keys)
-    authority = authority_of(url, tsa_cert)
+    with audit_log.ending(as_json):
+        if not url.startswith(("https://", "http://")):
+            raise SetupError("--url is an address, such as https://tsa.example/tsr")
+        files = [out.with_name(f"{out.name}.checkpoint"), out.with_name(f"{out.name}.tsr")]
+        for each in files:
+            if each.exists():
+                raise SetupError(f"{each} already exists: it is never overwritten; choose another name")
+        source, keys = audit_log.source_of(log, ca, cert, key), audit_log.keys_of(vkey)
+        authority = authority_of(url, tsa_cert)
+        note = source.checkpoint()
+        checkpoint = open_checkpoint(note, keys)
 
     async def ask() -> tuple[bytes, Stamp]:
         try:
@@ -76,10 +77,10 @@ def anchor(
     try:
         response, stamp = asyncio.run(ask())
     except NotStamped as e:
-        typer.echo(f"no time stamp: {output.clean(str(e))}", err=True)
-        raise typer.Exit(_NOT_STAMPED) from e
-    for path, data in zip(files, (note, response), strict=True):
-        write_new(path, data, 0o600)
+        audit_log.end(_NOT_STAMPED, "not-stamped", str(e), as_json, "no time stamp: ")
+    with audit_log.ending(as_json):
+        for path, data in zip(files, (note, response), strict=True):
+            write_new(path, data, 0o600)
     facts: dict[str, object] = {
         "log": checkpoint.origin,
         "size": checkpoint.size,

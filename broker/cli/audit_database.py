@@ -16,7 +16,7 @@ import typer
 from broker.cli import inputs, output
 from broker.cli.progress import progress
 from broker.core.tiles import PARTITION
-from broker.errors import SetupError
+from broker.errors import IntegrityError, SetupError
 
 if TYPE_CHECKING:
     from broker.core.keys import Verifier
@@ -105,7 +105,7 @@ def _say(report: StoreReport) -> None:
         output.say(f"Entries of {first} to {last} are kept in an export alone: {place}")
     for each in report.unchecked:
         output.say(f"NOT CHECKED: {each}")
-    if report.first is not None:
+    if report.first is not None and (report.count > 1 or report.first.kind in ("root", "head")):
         bound = (
             "" if report.first.kind not in ("root", "head") else f" (all before {report.first.index} are good)"
         )
@@ -150,9 +150,12 @@ def _kept(checkpoints: list[Path], guard: Path | None, tsa_cert: Path | None) ->
     from broker.store.guard import remembered
 
     notes = tuple((str(each), inputs.read_bounded(each, _MAX_NOTE, "a checkpoint")) for each in checkpoints)
-    believed = (
-        () if tsa_cert is None else certificates(inputs.read_bounded(tsa_cert, _MAX_NOTE, "certificates"))
-    )
+    try:
+        believed = (
+            () if tsa_cert is None else certificates(inputs.read_bounded(tsa_cert, _MAX_NOTE, "certificates"))
+        )
+    except IntegrityError as e:
+        raise SetupError(f"--tsa-cert {tsa_cert}: {e}") from e
     if guard is None:
         return Kept(notes, None, believed)
     head = remembered(guard)

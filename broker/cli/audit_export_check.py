@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli import evidence, inputs, output
+from broker.cli import audit_log, evidence, inputs, output
 from broker.cli.progress import progress
 from broker.errors import SetupError
 
@@ -33,10 +33,11 @@ def verify(
 ) -> None:
     """Check every row of an exported file against the log's keys, and the file against its manifest. Offline.
 
-    The first row that is not as the log has it is named. Exit 0 good; 1 bad; 2 a command line that cannot be
-    read; 3 every row is good, and there is no manifest to say whether any is missing; 6 it cannot be read.
+    The first row that is not as the log has it is named. Exit 0 good; 1 bad; 2 the command line or the keys
+    cannot be used; 3 every row is good, and there is no manifest to say whether any is missing; 6 it cannot be
+    read.
     """
-    report = _checked(file, vkey, form)
+    report = _checked(file, vkey, form, as_json)
     if as_json:
         output.emit_json({"file": str(file), **_report(report)})
     else:
@@ -74,7 +75,7 @@ def send(
     from broker.cli.otlp_http import Collector
 
     collector = Collector(endpoint, ca)
-    report = _checked(file, vkey, "")
+    report = _checked(file, vkey, "", as_json)
     if not report.good:
         output.say(_verdict(file, report))
         raise typer.Exit(1)
@@ -94,24 +95,25 @@ def send(
         output.say(f"{taken - skip} rows sent to {endpoint}")
 
 
-def _checked(file: Path, vkey: Path, form: str) -> Report:
+def _checked(file: Path, vkey: Path, form: str, as_json: bool) -> Report:
     """What verifying a file comes to; exit 6 where it cannot be read."""
+    from broker.offline.export.manifest import beside
     from broker.offline.export.verify import verify as check
 
-    keys = keys_of(vkey)
+    with audit_log.ending(as_json):
+        keys = keys_of(vkey)
+        if not form and not beside(file).exists() and file.is_file():
+            raise SetupError(f"{beside(file)} is not there: say with --format which form {file} has")
     try:
         with progress("rows") as told:
             return check(file, keys, form, told)
     except SetupError as error:
-        typer.echo(f"cannot be read: {output.clean(str(error))}", err=True)
-        raise typer.Exit(UNREADABLE) from error
+        audit_log.end(UNREADABLE, "unreadable", str(error), as_json, "cannot be read: ")
 
 
 def keys_of(vkey: Path) -> tuple[Verifier, ...]:
     """The log's verifier keys."""
-    from broker.cli.audit_verify import parse_vkeys
-
-    return parse_vkeys(inputs.read_bounded(evidence.require_keys(vkey), 64 * 1024, "a file of verifier keys"))
+    return audit_log.keys_of(evidence.require_keys(vkey))
 
 
 def _report(report: Report) -> dict[str, object]:

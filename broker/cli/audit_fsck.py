@@ -12,23 +12,42 @@ import typer
 
 from broker.cli import audit_database, audit_log, inputs, output
 from broker.cli.progress import progress
+from broker.errors import SetupError
 
 if TYPE_CHECKING:
-    from broker.offline.fsck import Problem, Report
+    from broker.offline.problems import Problem, Report
 
 Lies = Annotated[
     str,
     typer.Argument(
         metavar="LOG",
+        show_default=False,
         help="A folder that holds `checkpoint` and `tile/`, the https address of one, or the broker's database "
-        "(postgresql://...; the password from PGPASSFILE or PGPASSWORD).",
+        "(postgresql://USER@HOST/DATABASE; the password from PGPASSFILE or PGPASSWORD). Not with --state.",
+    ),
+]
+Vkey = Annotated[
+    Path | None,
+    typer.Option(
+        "--vkey",
+        metavar="FILE",
+        show_default=False,
+        help="The log's verifier keys, one a line. With --state by default DIR/log.vkey.",
     ),
 ]
 
 
 def fsck(
-    log: Lies,
-    vkey: inputs.LogKeys,
+    log: Lies = "",
+    vkey: Vkey = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            show_default=False,
+            help="Instead of LOG: the state folder of a running `broker up`; its database, keys and guard.",
+        ),
+    ] = None,
     ring: Annotated[
         Path | None,
         typer.Option(
@@ -65,28 +84,53 @@ def fsck(
 
     Names what is wrong, first things first, by the entry's index or the tile's path. Of a database also: its
     head, ids, times, claims, the search index's reach, and with the key folder every view; what has been erased
-    is named as that. Exit 0 good; 1 something is wrong; 6 the log cannot be read.
+    is named as that. Exit 0 good; 1 something is wrong; 2 the command line, or a file that it names, cannot be
+    used; 6 the log cannot be read.
     """
-    from broker.core.tiles import PARTITION
     from broker.offline.fsck import fsck as check
 
-    keys = audit_log.keys_of(vkey)
-    if audit_database.is_database(log):
-        found = audit_log.reading(
-            lambda: audit_database.fsck(log, keys, ring, checkpoint or [], guard, tsa_cert, archive or [])
-        )
-        if as_json:
-            output.emit_json({**_told(found), **audit_database.told(found)})
-        else:
-            audit_database.say(found)
-        raise typer.Exit(0 if found.good else 1)
-    if ring or checkpoint or guard or tsa_cert or archive:
-        raise typer.BadParameter(
-            "--keys, --checkpoint, --guard, --tsa-cert and --archive go with a database (postgresql://...)"
-        )
-    source = audit_log.source_of(log, ca, cert, key)
-    with progress("entries") as told:
-        report = audit_log.reading(lambda: check(source, keys, told))
+    with audit_log.ending(as_json):
+        if state is not None:
+            log, vkey, ring, guard = _of_state(state, log, vkey, ring, guard)
+        if not log or vkey is None:
+            raise SetupError("name LOG and --vkey FILE, or --state DIR of a running `broker up`")
+        keys = audit_log.keys_of(vkey)
+        if audit_database.is_database(log):
+            found = audit_database.fsck(log, keys, ring, checkpoint or [], guard, tsa_cert, archive or [])
+            if as_json:
+                output.emit_json({**_told(found), **audit_database.told(found)})
+            else:
+                audit_database.say(found)
+            raise typer.Exit(0 if found.good else audit_log.BAD)
+        if ring or checkpoint or guard or tsa_cert or archive:
+            raise SetupError(
+                "--keys, --checkpoint, --guard, --tsa-cert and --archive go with a database "
+                "(postgresql://USER@HOST/DATABASE)"
+            )
+        source = audit_log.source_of(log, ca, cert, key)
+        with progress("entries") as told:
+            report = check(source, keys, told)
+    _say(report, as_json)
+    raise typer.Exit(0 if report.good else audit_log.BAD)
+
+
+def _of_state(
+    state: Path, log: str, vkey: Path | None, ring: Path | None, guard: Path | None
+) -> tuple[str, Path, Path, Path | None]:
+    """Where a state folder has its database, and what is not given: verifier keys, key folder, guard."""
+    from broker.cli.up.state import State
+    from broker.store.embedded.address import address
+
+    if log:
+        raise SetupError("LOG and --state DIR name two logs: give one of them")
+    lies = State(state)
+    kept = guard or (lies.guard if lies.guard.exists() else None)
+    return address(state), vkey or lies.vkey, ring or lies.keys, kept
+
+
+def _say(report: Report, as_json: bool) -> None:
+    from broker.core.tiles import PARTITION
+
     if as_json:
         output.emit_json(_told(report))
     elif report.good:
@@ -101,8 +145,11 @@ def fsck(
             output.say(f"BAD {problem}")
         if report.more:
             output.say(f"and {report.more} more")
-        output.say(f"First: {report.first}")
-    raise typer.Exit(0 if report.good else 1)
+        if report.count > 1:
+            output.say(f"First: {report.first}")
+    if not as_json:
+        for each in report.unchecked:
+            output.say(f"NOT CHECKED: {each}")
 
 
 def _told(report: Report) -> dict[str, object]:
@@ -115,6 +162,8 @@ def _told(report: Report) -> dict[str, object]:
         "good": report.good,
         "problems": [_row(each) for each in report.problems],
         "more": report.more,
+        "unchecked": report.unchecked,
+        "verdict": "good" if report.good else "bad",
     }
 
 

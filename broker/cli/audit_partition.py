@@ -15,6 +15,7 @@ from broker.cli import audit_log, evidence, inputs, output
 from broker.cli.connection import Link
 from broker.cli.progress import progress
 from broker.cli.remote import OPERATOR, remote
+from broker.errors import SetupError
 
 app = typer.Typer(
     help="Logs as folders: a mirror that anybody can check, and an archive of what is no longer kept.",
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 
 Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder; made if it is not there.")]
+_INDEX = re.compile(r"[0-9]{1,18}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
@@ -44,13 +46,15 @@ def export(
 
     It reveals nothing but volume and time: leaves, hashes and the signed checkpoint. May be interrupted and run
     again at any time: it goes on where it was. `broker audit fsck DIR --vkey FILE` checks what stands there.
-    Exit 0 done; 1 something is not what was signed; 6 the log cannot be read.
+    Exit 0 done; 1 something is not what was signed; 2 the command line, the keys or DIR cannot be used; 6 the
+    log cannot be read.
     """
     from broker.offline.partition import export as take_over
 
-    source, keys = audit_log.source_of(log, ca, cert, key), audit_log.keys_of(vkey)
-    with progress("entries") as told:
-        done = audit_log.reading(lambda: take_over(source, keys, folder, told))
+    with audit_log.ending(as_json):
+        source, keys = audit_log.source_of(log, ca, cert, key), audit_log.keys_of(vkey)
+        with progress("entries") as told:
+            done = take_over(source, keys, folder, told)
     facts = {"log": done.origin, "entries": done.size, "partitions": done.partitions, "files": done.written}
     output.one(facts, as_json)
 
@@ -63,25 +67,27 @@ def prove(
     vkey: inputs.LogKeys,
     as_json: inputs.AsJson = False,
 ) -> None:
-    """Write an entry's proof from a folder alone, without any broker: x.tlog-proof and x.entry."""
+    """Write an entry's proof from a folder alone, without any broker: x.tlog-proof and x.entry.
+
+    Exit 0 written; 1 the folder is not what was signed, or has no such entry; 2 the command line or a file that
+    it names cannot be used; 6 the folder cannot be read.
+    """
     from broker.core.checkpoint import open_checkpoint
     from broker.core.receipt import Receipt
     from broker.offline.rotation import entry_of, find
     from broker.offline.source import Folder
 
-    source, keys = Folder(folder), audit_log.keys_of(vkey)
-    note = audit_log.reading(source.checkpoint)
-    checkpoint = open_checkpoint(note, keys)
-    if _UUID.fullmatch(entry):
-        index = audit_log.reading(lambda: find(source, checkpoint, entry))
-    elif entry.isdecimal():
-        index = int(entry)
-    else:
-        raise typer.BadParameter("ENTRY is an entry's id or its index")
-    leaf, proof = audit_log.reading(lambda: entry_of(source, checkpoint, index))
-    receipt = Receipt(leaf, index, proof, note, None)
-    verified = evidence.verify(receipt, vkey)
-    files = evidence.save(receipt, out)
+    with audit_log.ending(as_json):
+        if not _UUID.fullmatch(entry) and not _INDEX.fullmatch(entry):
+            raise SetupError("ENTRY is an entry's id or its index")
+        source, keys = Folder(folder), audit_log.keys_of(vkey)
+        note = source.checkpoint()
+        checkpoint = open_checkpoint(note, keys)
+        index = int(entry) if _INDEX.fullmatch(entry) else find(source, checkpoint, entry)
+        leaf, proof = entry_of(source, checkpoint, index)
+        receipt = Receipt(leaf, index, proof, note, None)
+        verified = evidence.verify(receipt, vkey)
+        files = evidence.save(receipt, out)
     place: dict[str, object] = {"entry": verified.entry.id, "index": index, "log": checkpoint.origin}
     if as_json:
         output.emit_json({**place, "files": [str(each) for each in files]})
@@ -116,12 +122,14 @@ def drop(
     from broker.v1.rotation_pb2 import DropPartitionRequest
     from broker.v1.rotation_pb2_grpc import RotationServiceStub
 
-    keys = audit_log.keys_of(evidence.require_keys(vkey or link.endpoint.vkey))
     source, made = Folder(folder), list[dict[str, object]]()
+    with audit_log.ending(as_json):
+        keys = audit_log.keys_of(evidence.require_keys(vkey or link.endpoint.vkey))
     while True:
         number = len(made)
         try:
-            checkpoint, read = audit_log.reading(lambda: digest(source, keys, number))  # noqa: B023 - at once
+            with audit_log.ending(as_json):
+                checkpoint, read = digest(source, keys, number)
         except IndexError:
             break
         row: dict[str, object] = {"log": checkpoint.origin, "partition": number, "digest": read, "entry": None}

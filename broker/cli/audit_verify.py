@@ -141,7 +141,7 @@ def _read(path: Path) -> bytes:
 def _verdict(verified: VerifiedReceipt, audience: Audience, with_record: bool) -> str:
     checkpoint = verified.checkpoint
     at = format_time(verified.entry.at)
-    place = f"is number {verified.index} of the {checkpoint.size} in {checkpoint.origin}"
+    place = f"is number {verified.index} of the {checkpoint.size} entries in {checkpoint.origin}"
     parts = [f"GOOD entry {verified.entry.id} of {at} {place}"]
     if (view := verified.view) is not None:
         said = view.event if view.outcome is None else f"{view.event}, {view.outcome}"

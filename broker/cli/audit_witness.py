@@ -28,7 +28,9 @@ def new(
             help="What it signs as: a schema-less address of your own, such as cumbria.police.uk/witness.",
         ),
     ],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to put the private key; never replaced.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where to put the witness's private key; never replaced.")
+    ],
     as_json: inputs.AsJson = False,
 ) -> None:
     """Make a witness's key: FILE (mode 0600), and print its verifier key for whoever writes a witness policy.
@@ -51,9 +53,17 @@ def new(
 def witness(
     state: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="What was cosigned last lies here. Never go back to a copy of it."),
+        typer.Option(
+            metavar="WITNESS-DIR",
+            help="The witness's own folder: what was cosigned last lies here. Never go back to a copy of it.",
+        ),
     ],
-    key: Annotated[Path, typer.Option(metavar="FILE", help="The key, from `broker audit witness-key new`.")],
+    key: Annotated[
+        Path,
+        typer.Option(
+            metavar="WITNESS-KEY", help="The witness's private key, from `broker audit witness-key new`."
+        ),
+    ],
     log: Annotated[
         list[str],
         typer.Option(
@@ -63,7 +73,9 @@ def witness(
     tls_cert: Annotated[
         Path, typer.Option(metavar="FILE", help="This server's certificate with its issuing certificate (PEM).")
     ],
-    tls_key: Annotated[Path, typer.Option(metavar="FILE", help="Its private key (PEM, mode 0600).")],
+    tls_key: Annotated[
+        Path, typer.Option(metavar="FILE", help="The certificate's TLS private key (PEM, mode 0600).")
+    ],
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where to serve HTTPS; port 0 takes a free one.")
     ] = ("127.0.0.1:7450"),

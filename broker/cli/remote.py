@@ -80,10 +80,10 @@ Key = Annotated[
     typer.Option(
         "--key",
         envvar="BROKER_CLIENT_KEY",
-        metavar="FILE",
+        metavar="TLS-KEY",
         rich_help_panel=_PANEL,
         show_default=False,
-        help="The certificate's private key.",
+        help="The TLS private key of --cert (PEM).",
     ),
 ]
 Timeout = Annotated[

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -102,7 +103,7 @@ def write_request(
         incident=incident,
         traceparent=traceparent,
     )
-    request.actor.CopyFrom(_actor(actor))
+    request.actor.CopyFrom(_actor_of(actor))
     if subject is not None:
         request.subject.CopyFrom(_subject(subject))
     if query is not None:
@@ -132,6 +133,18 @@ def _subject(subject: object) -> wire.SubjectRef:
             raise InvalidRequest(field, "must be text")
     parsed = parse_subject(scheme, value)
     return wire.SubjectRef(scheme=parsed.scheme, value=parsed.value)
+
+
+def _actor_of(actor: Actor) -> wire.Actor:
+    try:
+        return _remembered(actor)
+    except TypeError:  # of no hash: something in it is of the wrong kind, and is named
+        return _actor(actor)
+
+
+@lru_cache(maxsize=256)  # who is on shift asks many times
+def _remembered(actor: Actor) -> wire.Actor:
+    return _actor(actor)
 
 
 def _actor(actor: Actor) -> wire.Actor:

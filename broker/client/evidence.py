@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 
 from google.protobuf.message import DecodeError, Message
@@ -27,6 +27,7 @@ from broker.core.merkle import leaf_hash
 from broker.core.model import Obligation
 from broker.core.receipt import NOT_AT_HAND, Held, Receipt, VerifiedReceipt, verify_against
 from broker.core.record import Record
+from broker.core.stamp import utc
 from broker.core.views import RequesterView
 from broker.errors import (
     BrokerError,
@@ -241,7 +242,7 @@ def _decision(said: wire.Decision) -> Decision:
 
 def _time(said: Timestamp) -> datetime:
     try:
-        return said.ToDatetime(UTC)
+        return utc(said.seconds, said.nanos)
     except (ValueError, OverflowError) as error:
         raise IntegrityError("answer: a time that is none") from error
 

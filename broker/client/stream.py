@@ -26,6 +26,7 @@ from broker.client.flights import Flight, Flights
 from broker.client.trail import Unlinked
 from broker.errors import BrokerError, CannotConnect, IntegrityError, ProviderTimeout, frames_of
 from broker.v1 import exchange_pb2 as wire
+from broker.waits import Limit
 
 if TYPE_CHECKING:
     Call = grpc.aio.StreamStreamCall[wire.ExchangeRequest, wire.ExchangeReply]
@@ -164,7 +165,7 @@ class Stream:
             await asyncio.gather(writer, return_exceptions=True)
 
     async def _write(self, call: Call) -> None:
-        loop = asyncio.get_running_loop()
+        loop, stalled = asyncio.get_running_loop(), Limit(WRITE_TIMEOUT)
         try:
             while True:
                 await asyncio.sleep(0)  # what became ready together travels together
@@ -175,7 +176,7 @@ class Stream:
                     self._flights.wake.clear()
                     continue
                 self._idle.clear()
-                async with asyncio.timeout(WRITE_TIMEOUT):
+                with stalled:
                     await call.write(message)
         except TimeoutError:
             log.warning("the broker has not read for %.0f seconds; the stream is opened anew", WRITE_TIMEOUT)

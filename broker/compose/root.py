@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-
-import structlog
 
 from broker import __version__
 from broker.acknowledge import Acknowledgements
@@ -19,13 +17,15 @@ from broker.administration import Administration
 from broker.audits import Audits
 from broker.bootstrap import enrol_first_operator
 from broker.clock import SystemClock
+from broker.compose.jobs import REFRESH, Job, begin, kept, remind
 from broker.compose.served import Ground, Served
 from broker.compose.stored import Stored, anchoring_of, open_store, retention_policy, witnessing_of
 from broker.config import Settings
 from broker.console.app import Parts, build_app
 from broker.core.model import Caller
 from broker.edge import Edge
-from broker.errors import BrokerError, UnknownSystem
+from broker.errors import UnknownSystem
+from broker.escalations import Desks, Escalations
 from broker.exchange import Exchange
 from broker.heritage import Heritage
 from broker.limits import Limits
@@ -42,16 +42,13 @@ from broker.rpc.door import Door
 from broker.rpc.identity import Identity
 from broker.store.workers import WorkerRows
 from broker.telemetry import LogCounts, Telemetry
-from broker.tracing import from_environment
+from broker.tracing import Tracing, from_environment
+from broker.upkeep import Upkeep
+from broker.witnesschain import WitnessChain
 from broker.workers import Worker, Workers
 
-REFRESH = 1.0  # seconds between looks for what other processes have changed
 # A worker that joins others waits so long, in seconds, for the adapters before it takes requests all the same.
 COVER = 10.0
-REMIND = 24 * 3600.0  # seconds between two words about a rotation that is due
-
-_diagnostics = structlog.get_logger("broker")
-
 
 Facts = Callable[[FactsSource], FactsSource]
 _CLOCK: Clock = SystemClock()
@@ -106,91 +103,126 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         stack.push_async_callback(acknowledgements.drain)
         refusals = Refusals(store.log, telemetry.refused, clock, own.id)
         stack.push_async_callback(refusals.drain)
-        exchange = Exchange(
-            store.log,
-            facts(store.facts),
-            store.reference,
-            links,
-            CatalogueReleases(lambda: store.reference.catalogue, store.reference.pins),
-            clock,
-            store.blind.content,
-            tracing,
-            witnessing,
-        )
+        exchange = _exchange(store, facts(store.facts), links, clock, tracing, witnessing)
         heritage = Heritage(store.reference, clock)
         audits = Audits(administration, store.reader, clock, witnessing, anchoring, heritage)
         notices = Notices(
-            store.rows.overrides, settings.override_webhook, telemetry.noticed, store.reference, clock
+            store.rows.overrides,
+            settings.override_webhook,
+            telemetry.noticed,
+            store.reference,
+            clock,
+            store.rows.escalations,
         )
+        desks = Desks(store.rows.referrals, store.rows.overrides, store.rows.complaints)
+        escalations = Escalations(store.log, store.rows.escalations, desks, store.facts, store.reference, clock)
         stack.push_async_callback(notices.close)
         workers = Workers(own, WorkerRows(store.database), links.attached)
         rotations = Rotations(administration, store.halves, workers.holding, clock)
         workers.held = rotations.held
         limits = Limits(settings.agency_per_second)
 
-        def changed(live: tuple[Worker, ...]) -> None:
-            links.tell(live)
-            limits.shared_by(len(live))
-
-        workers.changed = changed
+        workers.changed = _told(links, limits)
         door = Door(identity, limits, settings.system_streams)
         ground = Ground(settings, store, administration, clock, telemetry, identity, limits, kept_for)
         served = Served(ground, registry, exchange, acknowledgements, door, audits, rotations, links, workers)
 
         _watch(telemetry, store, links, rotations)
 
-        def besides() -> tuple[str, ...]:
-            return (*workers.reasons(), *([store.notary.trouble] if store.notary.trouble else []))
-
+        upkeep = Upkeep()
+        besides = _besides(workers, store, upkeep)
         readiness = Readiness(store.database, clock, lambda ready: edge.say(ready), besides)
-        app = build_app(
-            Parts(
-                version=__version__,
-                logs=store.chain.logs,
-                vkeys=store.chain.vkeys,
-                identify=lambda der: _identified(identity, der),
-                ready=readiness,
-                telemetry=telemetry,
-                now=clock.now,
-                published=witnessing.newest if witnessing else None,
-            )
-        )
+        app = build_app(_parts(store, identity, readiness, telemetry, clock, witnessing))
         files = TlsFiles(settings.ca, settings.cert, settings.key)
-        edge = Edge(files, settings.host, served.add, app, workers, links, served.exchange)
+        edge = Edge(
+            files,
+            settings.host,
+            served.add,
+            app,
+            workers,
+            links,
+            served.exchange,
+            settings.connection_seconds,
+        )
         stack.push_async_callback(edge.stop)
         own_ports = await _open_own(settings, edge)
         await workers.beat()
-        upkeep = [
-            _keep_fresh(store),
-            _keep_tiles(store),
-            store.index.watch(),
-            notices.run(),
-            refusals.run(),
-            _remind(rotations),
+        jobs: list[Job] = [
+            ("the workers' table", workers.watch, REFRESH),
+            ("readiness", readiness.watch, REFRESH),
+            *kept(store),
+            ("the search index", store.index.watch, REFRESH),
+            ("notices", notices.run, REFRESH),
+            ("escalations", escalations.run, REFRESH),
+            ("refusals", refusals.run, REFRESH),
+            ("reminders", lambda: remind(rotations), REFRESH),
         ]
         if witnessing is not None:
-            upkeep.append(witnessing.run())
+            jobs.append(("witnessing", witnessing.run, REFRESH))
         if anchoring is not None:
-            upkeep.append(anchoring.run())
-        for work in (workers.watch(), readiness.watch(), *upkeep):
-            task = asyncio.get_running_loop().create_task(work)
-            stack.push_async_callback(_cancel, task)
-        ports = own_ports
-        if settings.worker is not None:
-            # Requests come through the shared ports: only once there is somebody here to ask.
-            await workers.covered(COVER)
-            ports = await edge.listen(settings.grpc_port, settings.http_port, shared=True)
+            jobs.append(("anchoring", anchoring.run, REFRESH))
+        begin(stack, upkeep, jobs)
+        ports = await _open_shared(settings, edge, workers) or own_ports
         await readiness.look()
         await edge.say(readiness()[0])
         stack.push_async_callback(edge.drain, settings.drain_seconds)
-        yield Running(
-            *ports,
-            store.notary.vkey,
-            store.notary.origin,
-            workers.own,
-            own_ports[1],
-            tuple(store.chain.vkeys),
-        )
+        notary, vkeys = store.notary, tuple(store.chain.vkeys)
+        yield Running(*ports, notary.vkey, notary.origin, workers.own, own_ports[1], vkeys)
+
+
+def _exchange(
+    store: Stored,
+    facts: FactsSource,
+    links: Links,
+    clock: Clock,
+    tracing: Tracing,
+    witnessing: WitnessChain | None,
+) -> Exchange:
+    releases = CatalogueReleases(lambda: store.reference.catalogue, store.reference.pins)
+    return Exchange(
+        store.log, facts, store.reference, links, releases, clock, store.blind.content, tracing, witnessing
+    )
+
+
+def _told(links: Links, limits: Limits) -> Callable[[tuple[Worker, ...]], None]:
+    """Who hears that workers came or went."""
+
+    def changed(live: tuple[Worker, ...]) -> None:
+        links.tell(live)
+        limits.shared_by(len(live))
+
+    return changed
+
+
+def _besides(workers: Workers, store: Stored, upkeep: Upkeep) -> Callable[[], tuple[str, ...]]:
+    """What else keeps a worker from being ready, each reason once."""
+
+    def reasons() -> tuple[str, ...]:
+        trouble = (store.notary.trouble,) if store.notary.trouble else ()
+        found = (*workers.reasons(), *trouble, *store.notary.broken.reasons(), *upkeep.reasons())
+        return tuple(dict.fromkeys(found))
+
+    return reasons
+
+
+def _parts(
+    store: Stored,
+    identity: Identity,
+    readiness: Readiness,
+    telemetry: Telemetry,
+    clock: Clock,
+    witnessing: WitnessChain | None,
+) -> Parts:
+    return Parts(
+        version=__version__,
+        logs=store.chain.logs,
+        vkeys=store.chain.vkeys,
+        identify=lambda der: _identified(identity, der),
+        ready=readiness,
+        telemetry=telemetry,
+        now=clock.now,
+        published=witnessing.newest if witnessing else None,
+    )
 
 
 async def _open_own(settings: Settings, edge: Edge) -> tuple[int, int]:
@@ -202,6 +234,14 @@ async def _open_own(settings: Settings, edge: Edge) -> tuple[int, int]:
         ports = await edge.listen(direct, direct + 1 if direct else 0, shared=False)
     edge.reachable_at(settings.reachable, ports[0])
     return ports
+
+
+async def _open_shared(settings: Settings, edge: Edge, workers: Workers) -> tuple[int, int] | None:
+    """The ports that workers share, once there is somebody here to ask; None where this one is alone."""
+    if settings.worker is None:
+        return None
+    await workers.covered(COVER)
+    return await edge.listen(settings.grpc_port, settings.http_port, shared=True)
 
 
 def _watch(telemetry: Telemetry, store: Stored, links: Links, rotations: Rotations) -> None:
@@ -221,36 +261,3 @@ def _identified(identity: Identity, der: bytes) -> Caller | None:
         return identity.of_certificate(der)
     except UnknownSystem:
         return None
-
-
-async def _keep_fresh(store: Stored) -> None:
-    """See what other processes change even while nobody asks: a suspension must reach silent streams."""
-    while True:
-        await asyncio.sleep(REFRESH)
-        with suppress(BrokerError):  # readiness says why
-            await store.reference.refresh()
-
-
-async def _keep_tiles(store: Stored) -> None:
-    """Make full tiles as the log grows, so that readers of it cost little, and what was signed last outlast us;
-    notice a rotation, also one that nobody has finished."""
-    while True:
-        await asyncio.sleep(REFRESH)
-        with suppress(BrokerError):  # readiness says why
-            await store.halves.finish()
-            await store.chain.refresh()
-            await store.notary.remember()
-            await store.reader.fill_tiles()
-
-
-async def _remind(rotations: Rotations) -> None:
-    """Say once a day that the log is to be rotated, while it is: nothing waits for it, so nobody is woken."""
-    while True:
-        if due := rotations.due():
-            _diagnostics.warning("rotation is due", why=due)
-        await asyncio.sleep(REMIND if due else REMIND / 24)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

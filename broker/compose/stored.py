@@ -23,6 +23,7 @@ from broker.store.cases import AccessRows, BreachRows, ComplaintRows, FiguresRow
 from broker.store.chain import Chain
 from broker.store.destroying import DestroyingRows
 from broker.store.entryrows import PostgresEntryRows
+from broker.store.escalated import EscalationRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
 from broker.store.keeping import KeepingRows
@@ -54,6 +55,7 @@ class Rows:
     breaches: BreachRows
     complaints: ComplaintRows
     figures: FiguresRows
+    escalations: EscalationRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Stored:
     database: Database
     blind: Blind
     notary: Notary
+    seals: Seals
     reader: LogReader
     halves: HalfYears
     chain: Chain
@@ -120,6 +123,7 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
         BreachRows(database),
         ComplaintRows(database, seals),
         FiguresRows(database),
+        EscalationRows(database),
     )
     kept = KeepingRows(database, blind, index.terms), DestroyingRows(database, seals, ring)
     reference = ReferenceReader(database)
@@ -127,6 +131,7 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
         database,
         blind,
         notary,
+        seals,
         reader,
         halves,
         chain,

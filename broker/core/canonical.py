@@ -67,24 +67,23 @@ def decode_object(data: bytes, *, limit: int = MAX_BYTES) -> dict[str, Json]:
 def check(value: object, depth: int = 0) -> None:
     """Raise IntegrityError where `value` holds something outside the limited form."""
     # Exact types: json would write an int subclass or a tuple, and such bytes would not come back equal.
-    kind = type(value)
-    if kind is str or kind is bool or value is None:
+    if value is None or type(value) is str or type(value) is bool:
         return
-    if isinstance(value, int) and kind is int:
+    if type(value) is int:
         if not -_MAX_INTEGER <= value <= _MAX_INTEGER:
             raise IntegrityError("canonical JSON: an integer of 2^53 or more")
         return
     if depth >= MAX_DEPTH:
         raise IntegrityError(f"canonical JSON: nested deeper than {MAX_DEPTH}")
-    if isinstance(value, dict) and kind is dict:
+    if type(value) is dict:
         for key, item in value.items():
             if type(key) is not str or not key.isascii():
                 raise IntegrityError("canonical JSON: a key that is not an ASCII string")
             if type(item) is not str and item is not None:  # most are: spare them the call
                 check(item, depth + 1)
-    elif isinstance(value, list) and kind is list:
+    elif type(value) is list:
         for item in value:
             if type(item) is not str:
                 check(item, depth + 1)
     else:
-        raise IntegrityError(f"canonical JSON: {kind.__name__} has no canonical form here")
+        raise IntegrityError(f"canonical JSON: {type(value).__name__} has no canonical form here")

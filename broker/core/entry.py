@@ -33,6 +33,7 @@ __all__ = [
     "format_time",
     "parse_entry",
     "seal_entry",
+    "seal_views",
 ]
 
 MAX_ENTRY_BYTES = 0xFFFF  # C2SP tlog-tiles: an entry's length is a uint16
@@ -203,8 +204,27 @@ def seal_entry(
     """
     views = [None if view is None else view.as_json() for view in (requester, provider)]
     check_full_view(full, *(view for view in views if view is not None))
-    asked, held = (None if view is None else _open(view, random, encode) for view in views)
-    whole = _open(full, random, encode)
+    asked, held = (None if view is None else encode(view) for view in views)
+    return seal_views(at, id, asked, held, encode(full), random)
+
+
+def seal_views(
+    at: datetime,
+    id: str,
+    requester: bytes | None,
+    provider: bytes | None,
+    full: bytes,
+    random: Callable[[int], bytes],
+) -> SealedEntry:
+    """As `seal_entry`, of views that are written: canonical bytes with all their keys.
+
+    Raises:
+        IntegrityError: `at` or `id` cannot stand in an entry.
+    """
+    asked, held = (
+        None if view is None else Opening(random(SALT_BYTES), view) for view in (requester, provider)
+    )
+    whole = Opening(random(SALT_BYTES), full)
     _check_head(at, id)
     leaf = _leaf(at, id, whole.commitment(), _commitment(held, random), _commitment(asked, random))
     return SealedEntry(leaf, asked, held, whole)
@@ -216,12 +236,6 @@ def _leaf(at: datetime, id: str, full: str, provider: str, requester: str) -> by
         f'{{"at":"{format_time(at)}","full":"{full}","id":"{id}",'
         f'"provider":"{provider}","requester":"{requester}","v":{VERSION}}}'
     ).encode("ascii")
-
-
-def _open(
-    view: Mapping[str, Json], random: Callable[[int], bytes], encode: Callable[[object], bytes]
-) -> Opening:
-    return Opening(random(SALT_BYTES), encode(view))
 
 
 def _commitment(opening: Opening | None, random: Callable[[int], bytes]) -> str:

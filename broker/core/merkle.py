@@ -104,13 +104,21 @@ EMPTY_RANGE = CompactRange(0, ())
 def extend_with_proofs(
     old: CompactRange, leaves: Sequence[bytes]
 ) -> tuple[CompactRange, list[tuple[bytes, ...]]]:
-    """Append leaf hashes; return the new range and each new leaf's inclusion proof in the new tree.
+    """As `extend_to_root`, without the root."""
+    new, _, proofs = extend_to_root(old, leaves)
+    return new, proofs
+
+
+def extend_to_root(
+    old: CompactRange, leaves: Sequence[bytes]
+) -> tuple[CompactRange, bytes, list[tuple[bytes, ...]]]:
+    """Append leaf hashes; return the new range, its root and each new leaf's inclusion proof in the new tree.
 
     Proof i is that of leaf `old.size + i`, sibling first (RFC 6962 section 2.1.1). Nothing is read: every
     node left of the batch that a proof needs is a subtree root of `old`. Nodes and proof tails are shared.
     """
     if not leaves:
-        return old, []
+        return old, old.root(), []
     _check_hashes(leaves)
     size = old.size + len(leaves)
     _check_size(size)
@@ -123,7 +131,7 @@ def extend_with_proofs(
         for height in reversed(range(size.bit_length()))
         if size >> height & 1
     )
-    return CompactRange(size, hashes), proofs
+    return CompactRange(size, hashes), levels[-1][0], proofs
 
 
 def _first(old_size: int, height: int) -> int:
@@ -145,8 +153,14 @@ def _levels(old: CompactRange, leaves: Sequence[bytes]) -> list[list[bytes]]:
     while (size - 1) >> height:
         height += 1
         above = [peaks.pop()] if old_size >> height & 1 else []
-        pairs = iter(level)
-        above += [_sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=False)]
+        # Most levels of a large tree have one or two nodes that are new or beside one.
+        if len(level) == 2:
+            above.append(node_hash(*level))
+        elif len(level) > 2:
+            pairs = iter(level)
+            above += [
+                _sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=False)
+            ]
         if len(level) & 1:
             above.append(level[-1])
         level = above
@@ -159,8 +173,10 @@ def _proofs_below(
 ) -> list[tuple[bytes, ...]]:
     """Given the proofs of the nodes one level up, the proofs of this level's new nodes."""
     skip = first_new & 1
-    proofs = []
     last = len(level) - 1
+    if last == skip:  # one new node: alone, or beside an old one
+        return [(level[0], *above[-1])] if skip else above[-1:]
+    proofs = []
     for position in range(skip, len(level)):
         tail = above[position >> 1]
         sibling = position ^ 1

@@ -21,7 +21,7 @@ What follows from it:
 - Emptied messages are dropped, list items included, so that a count of items is not released without any of
   their fields. Messages that were empty to begin with go too: the two must look the same.
 - Unknown fields never survive. That a provider's answer has some is for the caller to refuse
-  (`RecordType.unknown_fields`).
+  (`redact_known`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ class _Below(NamedTuple):
 
     name: str
     repeated: bool
-    empty: Message
     below: tuple[_Below, ...]
 
 
@@ -85,7 +84,16 @@ class Redactor:
 
     def redact(self, value: bytes) -> Redacted:
         """A new record of the permitted leaves of `value`. Raises IntegrityError as `RecordType.read`."""
-        whole = self.record_type.read(value).SerializeToString()
+        return self._redacted(self.record_type.read(value).SerializeToString())
+
+    def redact_known(self, value: bytes) -> Redacted | None:
+        """The same; None for a record with a field, at any depth, that its type does not know."""
+        record = self.record_type.read(value)
+        whole = record.SerializeToString()
+        record.DiscardUnknownFields()
+        return self._redacted(whole) if record.ByteSize() == len(whole) else None
+
+    def _redacted(self, whole: bytes) -> Redacted:
         released = self._released.FromString(whole)
         released.DiscardUnknownFields()
         _drop_empty(released, self._plan)
@@ -137,21 +145,24 @@ def _wire_type(field: FieldDescriptor) -> FieldDescriptorProto.Type.ValueType:
 
 def _plan(message: Descriptor) -> tuple[_Below, ...]:
     return tuple(
-        _Below(field.name, field.is_repeated, GetMessageClass(field.message_type)(), _plan(field.message_type))
+        _Below(field.name, field.is_repeated, _plan(field.message_type))
         for field in message.fields
         if field.message_type is not None
     )
 
 
 def _drop_empty(message: Message, plan: tuple[_Below, ...]) -> None:
-    """Removes messages in which nothing is set, innermost first, so that one of empty ones goes too."""
-    for name, repeated, empty, below in plan:
+    """Removes messages in which nothing is set, innermost first, so that one of empty ones goes too.
+
+    Unknown fields are gone: what is written as no bytes has nothing set.
+    """
+    for name, repeated, below in plan:
         if not repeated:
             if message.HasField(name):
                 child = getattr(message, name)
                 if below:
                     _drop_empty(child, below)
-                if child == empty:
+                if not child.ByteSize():
                     message.ClearField(name)
             continue
         items = getattr(message, name)
@@ -159,7 +170,7 @@ def _drop_empty(message: Message, plan: tuple[_Below, ...]) -> None:
         for item in items:
             if below:
                 _drop_empty(item, below)
-            if item != empty:
+            if item.ByteSize():
                 full.append(item)
         if len(full) != len(items):
             del items[:]

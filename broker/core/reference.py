@@ -24,6 +24,8 @@ from broker.law import Law
 
 _NO_LABELS: Labels = {}
 
+_NOBODY: frozenset[str] = frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -108,6 +110,8 @@ class Reference:
 
     def forebears(self, agency: str, at: datetime) -> frozenset[str]:
         """Those whose place an agency has taken by then."""
+        if not self.heirs:
+            return _NOBODY
         return frozenset(
             heir.old for each in self.heirs.values() for heir in each if heir.new == agency and heir.since <= at
         )

@@ -119,9 +119,9 @@ def terms_of(
     full: Mapping[str, Any], audience: Audience = Audience.FULL, view: Mapping[str, Any] | None = None
 ) -> frozenset[str]:
     """The terms by which one audience finds an entry: from its own `view`, and of the full one what it said."""
-    found = set(_shared(full if view is None else view))
+    found = {*_shared(full if view is None else view)}
     if audience is Audience.FULL:
-        found |= set(_spoken(full)) | set(_own(full)) | set(_matched(full)) | set(_whole(full))
+        found.update(_spoken(full), _own(full), _matched(full), _whole(full))
     elif audience is Audience.PROVIDER:
         found |= set(_matched(full)) | set(_actor(full))
         # What its own human and system did.
@@ -139,20 +139,23 @@ def parties(*agencies: str | None) -> frozenset[str]:
     return frozenset(term("agency", each) for each in agencies if each)
 
 
+_IN_EVERY_VIEW = (
+    ("event", "event"),
+    ("outcome", "outcome"),
+    ("code", "code"),
+    ("record-type", "record_type"),
+    ("trace", "trace"),
+    ("request", "request_id"),
+    ("agency", "provider"),
+    ("agency", "requester"),
+)
+
+
 def _shared(full: Mapping[str, Any]) -> Iterator[str]:
     """What stands in every view."""
-    for kind, key in (
-        ("event", "event"),
-        ("outcome", "outcome"),
-        ("code", "code"),
-        ("record-type", "record_type"),
-        ("trace", "trace"),
-        ("request", "request_id"),
-        ("agency", "provider"),
-        ("agency", "requester"),
-    ):
+    for kind, key in _IN_EVERY_VIEW:
         if value := full.get(key):
-            yield term(kind, str(value))
+            yield f"{kind}|{value}"
     if agreement := full.get("agreement"):
         yield term("agreement", str(agreement))
         yield term("agreement", str(agreement).partition("/")[0])
@@ -160,7 +163,7 @@ def _shared(full: Mapping[str, Any]) -> Iterator[str]:
 
 def _actor(full: Mapping[str, Any]) -> Iterator[str]:
     actor = full.get("actor")
-    if isinstance(actor, Mapping):
+    if isinstance(actor, dict):
         for kind, key in (("actor", "id"), ("callsign", "callsign")):
             if value := actor.get(key):
                 yield term(kind, str(value))
@@ -183,17 +186,17 @@ def _own(full: Mapping[str, Any]) -> Iterator[str]:
         if value := full.get(kind):
             yield term(kind, str(value))
     asked = full.get("asked_by")
-    if isinstance(asked, Mapping) and asked.get("scheme"):
+    if isinstance(asked, dict) and asked.get("scheme"):
         yield person(SubjectRef(str(asked["scheme"]), str(asked["value"])))
         if asked["scheme"] == "incident":
             yield term("incident", str(asked["value"]))
     detail = full.get("detail")
-    if not isinstance(detail, Mapping):
+    if not isinstance(detail, dict):
         return
     for incident in detail.get("incidents") or ():
         yield term("incident", str(incident))
     for subject in (detail.get("subject"), *(detail.get("subjects") or ())):
-        if isinstance(subject, Mapping) and subject.get("scheme"):
+        if isinstance(subject, dict) and subject.get("scheme"):
             yield person(SubjectRef(str(subject["scheme"]), str(subject["value"])))
 
 

@@ -9,7 +9,6 @@ Refused: any tile whose bytes do not lead to the root, with the tile's path in t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
 
 from broker.core.merkle import HASH_BYTES, CompactRange
 from broker.core.tiles import (
@@ -25,20 +24,6 @@ from broker.core.tiles import (
 from broker.errors import IntegrityError
 
 MAX_HELD = 256  # full tiles kept after checking, 2 MiB: a path upward is eight tiles at most
-
-
-def tiles_to_verify(tiles: Iterable[Tile], size: int) -> tuple[Tile, ...]:
-    """Return `tiles` and all the tiles needed to check them against the root at `size`, each once.
-
-    What `VerifiedTiles` reads for them: the right edge, and for each full tile those above it.
-    """
-    needed = dict.fromkeys(tiles_for_range(size))
-    for tile in tiles:
-        climbing = tile
-        while climbing not in needed:
-            needed[climbing] = None
-            climbing = _above(climbing, size)
-    return tuple(needed)
 
 
 def _above(tile: Tile, size: int) -> Tile:

@@ -135,7 +135,11 @@ class ProviderView:
         Raises:
             IntegrityError: as `RequesterView.parse`.
         """
-        view = canonical.decode_object(data)
+        return cls.from_json(canonical.decode_object(data))
+
+    @classmethod
+    def from_json(cls, view: Mapping[str, Json]) -> ProviderView:
+        """Return the provider's view inside an object that has at least its keys."""
         if "actor" not in view or not isinstance(identifiers := view.get("identifiers"), list):
             raise IntegrityError("view: no actor, or no list of identifiers")
         actor = view["actor"]

@@ -56,6 +56,7 @@ EVENTS = frozenset(
         "erasure-viewed",
         "erasure-withdrawn",
         "erasures-viewed",
+        "escalated",
         "explained",
         "figures-published",
         "hold-placed",

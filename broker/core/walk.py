@@ -8,11 +8,9 @@ one, and a decision that a named human of the provider took on this very request
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from broker.core.directive import Directive, next_change
 from broker.core.directory import Agency
@@ -34,8 +32,7 @@ class Ends(Struct, frozen=True):
     yields_to: frozenset[str] = frozenset()
 
 
-@dataclass
-class Walk:
+class Walk(Struct):
     """One request, everything a decision on it reads, and what the steps so far have found."""
 
     request: Request
@@ -67,6 +64,9 @@ class Walk:
     details: dict[str, str] = field(default_factory=dict)
     # Whose adapters may answer in the provider's stead.
     answered_by: tuple[str, ...] = ()
+    # Of `said` and `override_lacks`, once they have been asked for.
+    _heard: Sequence[Directive] | None = None
+    _lacks: str | None = None
 
     @property
     def chosen(self) -> Flow:
@@ -90,10 +90,16 @@ class Walk:
             if moment is not None and moment > self.now:
                 self.boundaries.append(moment)
 
-    @cached_property
+    @property
     def said(self) -> Sequence[Directive]:
         """What has been said about this use and is in force. A link carries all of it but consent."""
+        if self._heard is None:
+            self._heard = self._said() if self.directives or self.linked else ()
+        return self._heard
+
+    def _said(self) -> Sequence[Directive]:
         request = self.request
+        purpose, record_type = request.purpose, request.record_type
         # What was said of an agency holds for whoever is in its place, and what was said against a processor
         # also where it acts for another.
         consented = against = self.before(request.requester)
@@ -102,10 +108,8 @@ class Walk:
         providers = self.before(request.provider)
         relevant = [
             d
-            for d in (*self.directives, *(d for d in self.linked if d.kind != "consent"))
-            if d.speaks_to_any(
-                request.purpose, request.record_type, consented if d.kind == "consent" else against, providers
-            )
+            for d in (*self.directives, *[d for d in self.linked if d.kind != "consent"])
+            if d.speaks_to_any(purpose, record_type, consented if d.kind == "consent" else against, providers)
         ]
         if not relevant:
             return ()
@@ -116,9 +120,14 @@ class Walk:
         """An agency, and those whose place it has taken."""
         return self.reference.forebears(agency, self.now) | {agency}
 
-    @cached_property
+    @property
     def override_lacks(self) -> str:
         """Why the override of this request does not count; empty where it does."""
+        if self._lacks is None:
+            self._lacks = self._lacking()
+        return self._lacks
+
+    def _lacking(self) -> str:
         flow, override = self.flow, self.request.override
         terms = flow.agreement.override if flow is not None else None
         if override is None:

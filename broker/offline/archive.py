@@ -13,8 +13,7 @@ from broker.core.bundles import bundle_in
 from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
 from broker.core.tiles import TILE_WIDTH
 from broker.errors import IntegrityError, SetupError
-from broker.offline.fsck import decode_up_to
-from broker.offline.source import Folder, Missing
+from broker.offline.source import Folder, Missing, entries_in
 
 
 class Archive:
@@ -49,7 +48,7 @@ class Archive:
             return ()
         bundle = bundle_in(number, self.checkpoint.size)
         try:
-            return decode_up_to(self._source.bundle(bundle), bundle.width)
+            return entries_in(self._source, bundle)
         except Missing:
             return ()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from broker.core.merkle import CompactRange
 from broker.core.tiles import TILE_WIDTH
 from broker.offline.derive import Derivation, Difference
-from broker.offline.fsck import Problem
+from broker.offline.problems import Problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,23 @@
 """A watch on one log: that it only ever grows, and never shows two faces.
 
-Keeps the last checkpoint it believed in a file of its own, and moves it forward only over a consistency proof
-made of checked tiles. What it finds is one of the words of `Verdict`; a fork comes with both signed notes,
-which convict the log's key before anybody.
+Keeps the last checkpoint it believed (`memory`), and moves it forward only over a consistency proof made of
+checked tiles. What it finds is one of the words of `Verdict`; a fork comes with both signed notes, which
+convict the log's key before anybody.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
 from broker.core.merkle import verify_consistency
 from broker.core.tiles import consistency_proof, tiles_for_consistency
 from broker.core.verified_tiles import VerifiedTiles
-from broker.errors import IntegrityError
-from broker.offline.rotation import half_of, leads_to, next_key, origin_of
+from broker.errors import IntegrityError, SetupError
+from broker.offline.memory import Memory
+from broker.offline.rotation import MOST, half_of, leads_to, next_key, origin_of
 from broker.offline.source import Missing, Source, Unreadable
 
 
@@ -34,6 +31,7 @@ class Verdict(StrEnum):
     ROLLBACK = "rollback"
     FORK = "fork"
     UNREADABLE = "unreadable"
+    FAILED = "failed"
 
 
 EXITS = {
@@ -44,8 +42,9 @@ EXITS = {
     Verdict.ROLLBACK: 4,
     Verdict.FORK: 5,
     Verdict.UNREADABLE: 6,
+    Verdict.FAILED: 2,
 }
-"""Exit codes by verdict: 2 is for a command line that makes no sense, 3 for what is not yet witnessed."""
+"""Exit codes by verdict. FAILED says nothing of the log: our own state could not be read or written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,58 +63,36 @@ class Look:
         """Whether somebody must be woken."""
         return self.verdict in (Verdict.BAD, Verdict.ROLLBACK, Verdict.FORK)
 
-
-class Memory:
-    """The last checkpoint believed of each log, in one file that is replaced whole or not at all."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def notes(self) -> dict[str, bytes]:
-        """Signed notes by origin. Raises IntegrityError where the file is not one of ours."""
-        try:
-            kept = json.loads(self._path.read_text("ascii"))
-            return {origin: note.encode("utf-8") for origin, note in kept["checkpoints"].items()}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as e:
-            raise IntegrityError(f"{self._path}: not a monitor's state; move it away to begin anew") from e
-
-    def keep(self, origin: str, note: bytes) -> None:
-        """Remember a note: durable before this returns."""
-        kept = {name: each.decode("utf-8") for name, each in {**self.notes(), origin: note}.items()}
-        folder = self._path.parent
-        handle, name = tempfile.mkstemp(dir=folder, prefix=f".{self._path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                json.dump({"checkpoints": kept}, file, indent=1, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self._path)
-        except BaseException:  # whatever ends it, nothing is left lying about
-            Path(name).unlink(missing_ok=True)
-            raise
-        directory = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+    @property
+    def sound(self) -> bool:
+        """Whether the log was looked at, and is as it should be."""
+        return self.verdict in (Verdict.FIRST, Verdict.SAME, Verdict.GROWN)
 
 
 def look(source: Source, verifiers: Sequence[Verifier], memory: Memory) -> Look:
-    """Look once, and remember what is believed now. Raises nothing that a log can cause.
+    """Look once, and remember what is believed now. Raises nothing that a log or a state file can cause.
 
     Where the log was rotated since, the old one is looked at a last time and followed to the new one, whose key
     need not be among `verifiers`.
     """
-    shown = b""
     try:
-        shown = source.checkpoint()
-        verifiers = _followed(source, shown, verifiers, memory)
+        return _look(source, verifiers, memory)
     except Unreadable as e:
         return Look(Verdict.UNREADABLE, str(e))
+    except SetupError as e:
+        return Look(Verdict.FAILED, str(e))
     except _Alarm as e:
         return e.look
+
+
+def _look(source: Source, verifiers: Sequence[Verifier], memory: Memory) -> Look:
+    memory.notes()  # or what a log shows would be judged before it is known whether it can be compared
+    try:
+        shown = source.checkpoint()
+    except IntegrityError as e:
+        return Look(Verdict.BAD, f"the checkpoint is not the log's: {e}")
+    try:
+        verifiers, led = _followed(source, shown, verifiers, memory)
     except IntegrityError as e:
         return Look(Verdict.BAD, f"the log before does not lead to this one: {e}", shown=shown)
     try:
@@ -124,8 +101,8 @@ def look(source: Source, verifiers: Sequence[Verifier], memory: Memory) -> Look:
         return Look(Verdict.BAD, f"the checkpoint is not the log's: {e}", shown=shown)
     note = memory.notes().get(now.origin)
     if note is None:
-        return _first(source, now, shown, memory)
-    before = open_checkpoint(note, verifiers)
+        return _first(source, now, shown, memory, led)
+    before = memory.believed(now.origin, note, verifiers)
     found = _compare(source, before, now)
     if found.verdict is Verdict.GROWN:
         memory.keep(now.origin, shown)
@@ -140,8 +117,9 @@ class _Alarm(Exception):  # noqa: N818 - it is none of ours to name
 
 def _followed(
     source: Source, shown: bytes, verifiers: Sequence[Verifier], memory: Memory
-) -> tuple[Verifier, ...]:
-    """The keys that are believed, and those that the logs before this one lead to.
+) -> tuple[tuple[Verifier, ...], str]:
+    """The keys that are believed, and those that the logs before this one lead to; and which these are, in
+    words.
 
     Raises IntegrityError where a link does not hold, _Alarm where a log before has changed, Unreadable.
     """
@@ -149,22 +127,26 @@ def _followed(
     held = {each.name for each in believed}
     before = [name for name in notes if leads_to(name, wanted)]
     if (wanted in notes and wanted in held) or (not before and wanted in held):
-        return believed
+        return believed, ""
     known = [name for name in before if name in held]
     origin = max(known or [name for name in held if leads_to(name, wanted)], default="")
+    steps, led = 0, ""
     while origin and origin != wanted:
+        if (steps := steps + 1) > MOST:
+            raise IntegrityError(f"rotation: more than {MOST} logs")
         old = half_of(source, origin)
         end = old.checkpoint()
         final = open_checkpoint(end, believed)
         if final.origin != origin:
             raise IntegrityError(f"{old.name} is {final.origin}")
         _look_last(old, final, end, believed, memory)
+        led = f"; {final.origin} was closed with {final.size} entries and leads here"
         key, head, note = next_key(old, final, source, believed)
         believed = (key, *(each for each in believed if each.name != key.name))
         if key.name != wanted and key.name not in notes:
             memory.keep(head.origin, note)
         origin = key.name
-    return believed
+    return believed, led
 
 
 def _look_last(
@@ -174,14 +156,14 @@ def _look_last(
     note = memory.notes().get(final.origin)
     if note is None:
         return
-    found = _compare(old, open_checkpoint(note, verifiers), final)
+    found = _compare(old, memory.believed(final.origin, note, verifiers), final)
     if found.verdict not in (Verdict.SAME, Verdict.GROWN):
         raise _Alarm(Look(found.verdict, found.text, final.origin, final.size, note, end))
     if found.verdict is Verdict.GROWN:
         memory.keep(final.origin, end)
 
 
-def _first(source: Source, now: Checkpoint, shown: bytes, memory: Memory) -> Look:
+def _first(source: Source, now: Checkpoint, shown: bytes, memory: Memory, led: str) -> Look:
     """Nothing is known yet: the right edge at least must make the root."""
     try:
         VerifiedTiles(now.size, now.root, source.tile)
@@ -190,7 +172,8 @@ def _first(source: Source, now: Checkpoint, shown: bytes, memory: Memory) -> Loo
     except IntegrityError as e:
         return Look(Verdict.BAD, str(e), now.origin, now.size, shown=shown)
     memory.keep(now.origin, shown)
-    return Look(Verdict.FIRST, f"{now.size} entries, watched from here on", now.origin, now.size, shown=shown)
+    text = f"{now.size} entries, watched from here on{led}"
+    return Look(Verdict.FIRST, text, now.origin, now.size, shown=shown)
 
 
 def _compare(source: Source, before: Checkpoint, now: Checkpoint) -> Look:

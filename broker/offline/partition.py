@@ -16,14 +16,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.core.bundles import Bundle, bundle_in, encode_bundle
+from broker.core.bundles import Bundle, bundle_in, decode_bundle, encode_bundle
 from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
-from broker.core.merkle import leaf_hash
-from broker.core.tiles import PARTITION, TILE_WIDTH, Tile, hashes_of, tile_in, tiles_of
+from broker.core.merkle import leaf_hash, verify_consistency
+from broker.core.tiles import PARTITION, TILE_WIDTH, Tile, consistency_proof, hashes_of, tile_in, tiles_of
 from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError, SetupError
-from broker.offline.fsck import decode_up_to
-from broker.offline.source import Folder, Missing, Source
+from broker.offline import files
+from broker.offline.rotation import opened
+from broker.offline.source import Folder, Missing, Source, entries_in
 
 BUNDLES = PARTITION // TILE_WIDTH
 
@@ -58,26 +59,26 @@ def export(
     Unreadable, SetupError.
     """
     note = source.checkpoint()
-    checkpoint = open_checkpoint(note, verifiers)
-    _require_same(folder, checkpoint, verifiers)
-    files = _Files(folder, step)
+    checkpoint = opened(note, verifiers)
     tiles = VerifiedTiles(checkpoint.size, checkpoint.root, source.tile)
+    _require_same(folder, checkpoint, tiles, verifiers)
+    stands = _Files(folder, step)
     count = (checkpoint.size + TILE_WIDTH - 1) // TILE_WIDTH
     for n in range(count):
         bundle = bundle_in(n, checkpoint.size)
         tile = tile_in(0, n, checkpoint.size)
         hashes = hashes_of(tile, tiles.read(tile))
         if not _holds(folder, bundle, hashes):
-            files.put(bundle.path, _bundle(source, bundle, hashes))
-        files.put(tile.path, tiles.read(tile))
+            stands.put(bundle.path, _bundle(source, bundle, hashes))
+        stands.put(tile.path, tiles.read(tile))
         progress(min(checkpoint.size, (n + 1) * TILE_WIDTH), checkpoint.size)
     for tile in tiles_of(checkpoint.size):
         if tile.level:
-            files.put(tile.path, tiles.read(tile))
-    files.sync()
-    files.put("checkpoint", note)
-    files.sync()
-    return Exported(checkpoint.origin, checkpoint.size, files.written)
+            stands.put(tile.path, tiles.read(tile))
+    stands.sync()
+    stands.put("checkpoint", note)
+    stands.sync()
+    return Exported(checkpoint.origin, checkpoint.size, stands.written)
 
 
 def digest(source: Source, verifiers: Sequence[Verifier], number: int) -> tuple[Checkpoint, str]:
@@ -100,7 +101,7 @@ def digest(source: Source, verifiers: Sequence[Verifier], number: int) -> tuple[
 def _bundle(source: Source, bundle: Bundle, hashes: Sequence[bytes]) -> bytes:
     """A bundle each of whose entries has its hash in the tree. Raises IntegrityError otherwise."""
     try:
-        entries = decode_up_to(source.bundle(bundle), bundle.width)
+        entries = entries_in(source, bundle)
     except Missing as e:
         first = bundle.index * TILE_WIDTH
         raise IntegrityError(
@@ -108,7 +109,7 @@ def _bundle(source: Source, bundle: Bundle, hashes: Sequence[bytes]) -> bytes:
             "that holds them"
         ) from e
     for n, expected in enumerate(hashes):
-        if n >= len(entries) or leaf_hash(entries[n]) != expected:
+        if leaf_hash(entries[n]) != expected:
             raise IntegrityError(f"entry {bundle.index * TILE_WIDTH + n} is not the one that was logged")
     return encode_bundle(entries)
 
@@ -116,15 +117,21 @@ def _bundle(source: Source, bundle: Bundle, hashes: Sequence[bytes]) -> bytes:
 def _holds(folder: Path, bundle: Bundle, hashes: Sequence[bytes]) -> bool:
     """Whether the folder has this very bundle already."""
     try:
-        data = (folder / bundle.path).read_bytes()
-        entries = decode_up_to(data, bundle.width)
+        data = files.read_below(folder, bundle.path, bundle.width * (2 + 0xFFFF))
+        entries = decode_bundle(data, bundle.width)
     except (OSError, IntegrityError):
         return False
-    return [leaf_hash(each) for each in entries] == list(hashes) and encode_bundle(entries) == data
+    return [leaf_hash(each) for each in entries] == list(hashes)
 
 
-def _require_same(folder: Path, checkpoint: Checkpoint, verifiers: Sequence[Verifier]) -> None:
-    """That what was exported here before is the beginning of the same log."""
+def _require_same(
+    folder: Path, checkpoint: Checkpoint, tiles: VerifiedTiles, verifiers: Sequence[Verifier]
+) -> None:
+    """That what was exported here before is the beginning of the same log: proven, or nothing is written over
+    it.
+
+    The checkpoint that lies there may be the only proof that two histories were signed.
+    """
     try:
         before = open_checkpoint(Folder(folder).checkpoint(), verifiers)
     except Missing:
@@ -133,6 +140,15 @@ def _require_same(folder: Path, checkpoint: Checkpoint, verifiers: Sequence[Veri
         raise SetupError(f"{folder} holds {before.origin}, not {checkpoint.origin}: name another folder")
     if before.size > checkpoint.size:
         raise IntegrityError(f"{folder} holds {before.size} entries, and the log shows {checkpoint.size}")
+    proof = consistency_proof(before.size, checkpoint.size, tiles.read)
+    try:
+        verify_consistency(before.size, before.root, checkpoint.size, checkpoint.root, proof)
+    except IntegrityError as e:
+        raise IntegrityError(
+            f"the {checkpoint.size} entries signed now do not begin with the {before.size} in {folder}: two "
+            "histories were signed. Nothing was written over; keep the checkpoint there and the log's as "
+            "evidence"
+        ) from e
 
 
 class _Files:
@@ -148,7 +164,7 @@ class _Files:
         """Write a file, unless it stands there as it is."""
         file = self._root / path
         try:
-            if file.exists() and file.read_bytes() == data:
+            if self._stands(path, data):
                 return
             file.parent.mkdir(parents=True, exist_ok=True)
             partial = file.with_name(f".{file.name}.partial")
@@ -166,6 +182,12 @@ class _Files:
             folder = folder.parent
         self.written += 1
         self._step(path)
+
+    def _stands(self, path: str, data: bytes) -> bool:
+        try:
+            return files.read_below(self._root, path, len(data)) == data
+        except (OSError, IntegrityError):
+            return False
 
     def sync(self) -> None:
         """Make what was put outlast a crash of the machine."""

@@ -1,84 +1,53 @@
 """An agency's kept receipts against the log: is each of them still there, at its place, as it was.
 
-A receipt is a folder's `x.tlog-proof` with `x.entry`, and `x.opening` where it was kept. Each is verified by
-itself, then its entry and the checkpoint it leads to are looked for in the log as it is now.
+Each receipt is verified by itself, with its record where that was kept, then its entry and the checkpoint it
+leads to are looked for in the log as it is now. And a record against what the receipts say was released.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.core.bundles import bundle_in
 from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
-from broker.core.entry import MAX_ENTRY_BYTES, Opening
 from broker.core.merkle import leaf_hash, verify_consistency
-from broker.core.proof_file import MAX_PROOF_FILE_BYTES, ProofFile
-from broker.core.receipt import NOT_AT_HAND, Audience, Receipt, audience_of, verify_receipt
+from broker.core.receipt import Receipt
 from broker.core.record import Record
 from broker.core.tiles import TILE_WIDTH, consistency_proof, hashes_of, tile_in
 from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError
-from broker.offline.fsck import Dropped, decode_up_to
-from broker.offline.rotation import half_of
-from broker.offline.source import Missing, Source
+from broker.offline.dropped import Dropped
+from broker.offline.receipts import Kept, read, receipts
+from broker.offline.rotation import half_of, opened
+from broker.offline.source import Missing, Source, entries_in
 
-_MAX_OPENING = 1 << 20
-MAX_RECORD_FILE = 2 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A receipt on file: `problem` is empty where it stands in the log as it says."""
-
-    path: Path
-    entry: str = ""
-    index: int = -1
-    event: str = ""
-    response: str = ""
-    problem: str = ""
-
-
-def receipts(folder: Path) -> list[Path]:
-    """Every proof file below a folder, by name."""
-    return sorted(folder.rglob("*.tlog-proof"))
-
-
-def read(proof: Path, verifiers: Sequence[Verifier]) -> tuple[Receipt, Kept]:
-    """A kept receipt, verified by itself. Raises IntegrityError saying what is wrong, OSError."""
-    file = ProofFile.from_bytes(_bytes(proof, MAX_PROOF_FILE_BYTES))
-    entry = _bytes(proof.with_suffix(".entry"), MAX_ENTRY_BYTES)
-    opening = proof.with_suffix(".opening")
-    opens = Opening.from_bytes(_bytes(opening, _MAX_OPENING)) if opening.exists() else None
-    whose = Audience.REQUESTER if opens is None else audience_of(entry, opens) or Audience.REQUESTER
-    receipt = Receipt(entry, file.index, file.proof, file.checkpoint, opens)
-    verified = verify_receipt(receipt, verifiers, record=NOT_AT_HAND, audience=whose)
-    view = verified.view
-    return receipt, Kept(
-        proof,
-        verified.entry.id,
-        verified.index,
-        view.event if view else "",
-        (view.response or "") if view else "",
-    )
+MOST_UNSOUND = 1000  # that are named; more are counted
 
 
 def reconcile(folder: Path, source: Source, verifiers: Sequence[Verifier]) -> Iterator[Kept]:
-    """Each receipt of the folder, looked for in the log. Raises Unreadable and IntegrityError for the log."""
-    current = open_checkpoint(source.checkpoint(), verifiers)
-    logs = {current.origin: _Log(source, current)}
-    for proof in receipts(folder):
+    """Each receipt of the folder, looked for in the log.
+
+    Raises Unreadable and IntegrityError for the log, SetupError for the folder and for keys that are missing.
+    """
+    current = opened(source.checkpoint(), verifiers)
+    now = _Log(source, current)
+    logs: dict[str, _Log | None] = {current.origin: now}
+    for proof, why in receipts(folder):
         try:
-            receipt, kept = read(proof, verifiers)
-        except (IntegrityError, OSError) as e:
+            if why:
+                raise IntegrityError(why)
+            receipt, kept = read(proof, verifiers, with_record=True)
+        except IntegrityError as e:
             yield Kept(proof, problem=f"does not verify: {e}")
             continue
         checkpoint = open_checkpoint(receipt.checkpoint, verifiers)
-        if checkpoint.origin not in logs and (older := _older(source, checkpoint.origin, verifiers)):
-            logs[checkpoint.origin] = older
-        log = logs.get(checkpoint.origin, logs[current.origin])
-        yield _with(kept, log.problem(receipt, checkpoint))
+        if checkpoint.origin not in logs:
+            logs[checkpoint.origin] = _older(source, checkpoint.origin, verifiers)
+        log = logs[checkpoint.origin] or now
+        yield dataclasses.replace(kept, problem=log.problem(receipt, checkpoint))
 
 
 def _older(source: Source, origin: str, verifiers: Sequence[Verifier]) -> _Log | None:
@@ -91,21 +60,46 @@ def _older(source: Source, origin: str, verifiers: Sequence[Verifier]) -> _Log |
     return _Log(there, checkpoint) if checkpoint.origin == origin else None
 
 
-def matches(record: bytes, folder: Path, verifiers: Sequence[Verifier]) -> list[Kept]:
-    """The kept receipts that say that exactly this record (a serialised Any) was released.
+@dataclass
+class Matched:
+    """What the receipts of a folder say of one record: `found` say that it was released, `unsound` nothing that
+    can be believed, and `unopened` of them, which have no opening, nothing of any record."""
 
-    Raises IntegrityError where the bytes are no Any.
+    found: list[Kept] = field(default_factory=list)
+    unsound: list[Kept] = field(default_factory=list)
+    more: int = 0
+    looked: int = 0
+    unopened: int = 0
+
+    @property
+    def decided(self) -> bool:
+        """Whether a record that no receipt speaks of was not released by any of them."""
+        return bool(self.looked) and not self.unsound and not self.unopened
+
+
+def matches(record: bytes, folder: Path, verifiers: Sequence[Verifier]) -> Matched:
+    """The kept receipts that say that exactly this record (a serialised Any) was released, and the others.
+
+    Raises IntegrityError where the bytes are no Any, SetupError for the folder.
     """
     wanted = Record.from_any(record).digest()
-    found = []
-    for proof in receipts(folder):
+    told = Matched()
+    for proof, why in receipts(folder):
+        told.looked += 1
         try:
-            _, kept = read(proof, verifiers)
-        except (IntegrityError, OSError):
+            if why:
+                raise IntegrityError(why)
+            _, kept = read(proof, verifiers, with_record=False)
+        except IntegrityError as e:
+            if len(told.unsound) < MOST_UNSOUND:
+                told.unsound.append(Kept(proof, problem=str(e)))
+            else:
+                told.more += 1
             continue
+        told.unopened += not kept.opened
         if kept.response == wanted:
-            found.append(kept)
-    return found
+            told.found.append(kept)
+    return told
 
 
 class _Log:
@@ -124,21 +118,27 @@ class _Log:
             return f"is of {checkpoint.origin}, and this log is {self._now.origin}"
         if receipt.index >= self._now.size:
             return f"is entry {receipt.index}, and the log ends at {self._now.size}: it was cut"
+        try:
+            return self._place(receipt) or self._consistency(checkpoint)
+        except (Missing, IntegrityError) as e:
+            return f"the log shows nothing that proves its entry {receipt.index}: {e}"
+
+    def _place(self, receipt: Receipt) -> str:
+        """Why its entry does not stand at its place; empty where it does."""
         tile = tile_in(0, receipt.index // TILE_WIDTH, self._now.size)
         there = hashes_of(tile, self._tiles.read(tile))[receipt.index % TILE_WIDTH]
         if there != leaf_hash(receipt.entry):
             return f"another entry stands at {receipt.index}"
         bundle = bundle_in(receipt.index // TILE_WIDTH, self._now.size)
         try:
-            entries = decode_up_to(self._source.bundle(bundle), bundle.width)
+            entries = entries_in(self._source, bundle)
         except Missing:
             if not self._dropped.hashes(bundle.index):
                 raise
-            return self._consistency(checkpoint)  # it lies in an export alone, and its hash is good
-        at = receipt.index % TILE_WIDTH
-        if at >= len(entries) or entries[at] != receipt.entry:
+            return ""  # it lies in an export alone, and its hash is good
+        if entries[receipt.index % TILE_WIDTH] != receipt.entry:
             return f"the log no longer serves entry {receipt.index} as it was"
-        return self._consistency(checkpoint)
+        return ""
 
     def _consistency(self, old: Checkpoint) -> str:
         key = (old.size, old.root)
@@ -155,15 +155,3 @@ class _Log:
         except IntegrityError:
             return f"its checkpoint of {old.size} entries is not the beginning of this log"
         return ""
-
-
-def _with(kept: Kept, problem: str) -> Kept:
-    return Kept(kept.path, kept.entry, kept.index, kept.event, kept.response, problem)
-
-
-def _bytes(path: Path, most: int) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise IntegrityError(f"{path.name}: longer than {most} bytes")
-    return data

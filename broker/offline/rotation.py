@@ -14,11 +14,10 @@ from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
 from broker.core.rotation import may_follow, predecessor, split_origin, successor
 from broker.core.tiles import TILE_WIDTH, inclusion_proof
 from broker.core.verified_tiles import VerifiedTiles
-from broker.errors import IntegrityError
-from broker.offline.fsck import decode_up_to
-from broker.offline.source import Source
+from broker.errors import IntegrityError, SetupError
+from broker.offline.source import Source, entries_in
 
-MOST = 64
+MOST = 64  # rotations that are followed at once: thirty-two years
 
 
 def origin_of(note: bytes) -> str:
@@ -32,6 +31,21 @@ def leads_to(origin: str, later: str) -> bool:
         return may_follow(origin, later)
     except IntegrityError:
         return False
+
+
+def opened(note: bytes, verifiers: Sequence[Verifier]) -> Checkpoint:
+    """The checkpoint of a note that a held key signed.
+
+    Raises IntegrityError; SetupError where it is of a later log than there are keys for: then nothing can be
+    said.
+    """
+    origin, names = origin_of(note), {each.name for each in verifiers}
+    if origin not in names and any(leads_to(each, origin) for each in names):
+        raise SetupError(
+            f"the log is {origin} now, and you hold the keys of {', '.join(sorted(names))}: follow with "
+            "`broker audit keys --vkey FILE --update`, or name that half-year's log (/log/2026h2)"
+        )
+    return open_checkpoint(note, verifiers)
 
 
 def half_of(source: Source, origin: str) -> Source:
@@ -68,10 +82,8 @@ def entry_of(source: Source, checkpoint: Checkpoint, index: int) -> tuple[bytes,
         raise IntegrityError(f"{checkpoint.origin} has no entry {index}")
     tiles = VerifiedTiles(checkpoint.size, checkpoint.root, source.tile)
     bundle = bundle_in(index // TILE_WIDTH, checkpoint.size)
-    entries = decode_up_to(source.bundle(bundle), bundle.width)
-    if index % TILE_WIDTH >= len(entries):
-        raise IntegrityError(f"{bundle.path}: ends before entry {index}")
-    return entries[index % TILE_WIDTH], inclusion_proof(index, checkpoint.size, tiles.read)
+    entry = entries_in(source, bundle)[index % TILE_WIDTH]
+    return entry, inclusion_proof(index, checkpoint.size, tiles.read)
 
 
 def find(source: Source, checkpoint: Checkpoint, identifier: str) -> int:
@@ -82,7 +94,7 @@ def find(source: Source, checkpoint: Checkpoint, identifier: str) -> int:
     wanted = f'"id":"{identifier}"'.encode()
     for n in range((checkpoint.size + TILE_WIDTH - 1) // TILE_WIDTH):
         bundle = bundle_in(n, checkpoint.size)
-        for at, each in enumerate(decode_up_to(source.bundle(bundle), bundle.width)):
+        for at, each in enumerate(entries_in(source, bundle)):
             if wanted in each:
                 return n * TILE_WIDTH + at
     raise IntegrityError(f"{checkpoint.origin} has no entry {identifier}")

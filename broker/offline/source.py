@@ -1,41 +1,34 @@
 """Where a published log is read from: a folder, or an address. What is read is bounded and believed nowhere.
 
-Refuses answers that are longer than what they were asked for may be, and waits no longer than it is told to.
+Refuses answers that are longer than what they were asked for may be, waits no longer than it is told to, and
+follows neither links nor redirects.
 """
 
 from __future__ import annotations
 
 import ssl
-import urllib.error
-import urllib.request
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from broker.core.bundles import Bundle
+from broker.core.bundles import Bundle, decode_bundle
 from broker.core.merkle import HASH_BYTES
 from broker.core.note import MAX_NOTE_BYTES
-from broker.core.tiles import TILE_WIDTH, Tile
-from broker.errors import BrokerError
+from broker.core.tiles import TILE_WIDTH, Tile, hashes_of
+from broker.errors import IntegrityError
+from broker.offline import files
+from broker.offline.https import ANSWER, SILENCE, Missing, Site, Unreadable
+
+__all__ = ["Address", "Folder", "Missing", "Source", "Unreadable", "entries_in"]
 
 _MAX_DROPPED = 1 << 20
-_MAX_BUNDLE = TILE_WIDTH * (2 + 0xFFFF)
-
-
-class Unreadable(BrokerError):  # noqa: N818
-    """The log could not be read: nothing is said of whether it is good. `path` is what was asked for."""
-
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(f"{path}: {why}")
-        self.path = path
-
-
-class Missing(Unreadable):
-    """The log answers, and does not have it."""
+_MAX_ENTRY = 2 + 0xFFFF
 
 
 class Source(Protocol):
-    """A published log. Each raises Unreadable; `Missing` where it is not there."""
+    """A published log. Each raises Unreadable, `Missing` where it is not there, and IntegrityError where what
+    is there can be none: it is longer than anything of its name."""
 
     name: str
 
@@ -45,14 +38,30 @@ class Source(Protocol):
     def tile(self, tile: Tile) -> bytes:
         """A tile's bytes; a partial one may be cut from a full one."""
 
-    def bundle(self, bundle: Bundle) -> bytes:
-        """An entry bundle's bytes; perhaps of a wider one, which the reader cuts."""
+    def bundle(self, bundle: Bundle) -> tuple[Bundle, bytes]:
+        """An entry bundle's bytes, and which it is: perhaps the full one, which the reader cuts."""
 
     def dropped(self) -> bytes:
         """A line for each partition that lies in an export alone: first entry, first after it, digest."""
 
+    def paths(self) -> Iterator[tuple[str, str]] | None:
+        """Everything that lies there, and why it is not to be read, or nothing; None where that cannot be
+        told."""
+
+    def file(self, path: str, most: int) -> bytes:
+        """One of `paths`."""
+
     def below(self, name: str) -> Source:
         """The log at this name beneath: where a current log stands, its predecessors have their half-years."""
+
+
+def entries_in(source: Source, bundle: Bundle) -> tuple[bytes, ...]:
+    """The entries of a bundle, every byte of what was served accounted for.
+
+    Raises IntegrityError, Unreadable.
+    """
+    served, data = source.bundle(bundle)
+    return decode_bundle(data, served.width)[: bundle.width]
 
 
 class _Files(ABC):
@@ -61,99 +70,99 @@ class _Files(ABC):
     name: str
 
     @abstractmethod
-    def _get(self, path: str, most: int) -> bytes:
+    def file(self, path: str, most: int) -> bytes:
         """A file of at most so many bytes. Raises as `Source`."""
 
     def checkpoint(self) -> bytes:
         """As `Source`."""
-        return self._get("checkpoint", MAX_NOTE_BYTES)
+        return self.file("checkpoint", MAX_NOTE_BYTES)
 
     def dropped(self) -> bytes:
         """As `Source`; nothing where there is no such file."""
         try:
-            return self._get("dropped", _MAX_DROPPED)
+            return self.file("dropped", _MAX_DROPPED)
         except Missing:
             return b""
 
     def tile(self, tile: Tile) -> bytes:
         """As `Source`. A log may drop partial tiles once the full one is there (C2SP tlog-tiles)."""
-        most = TILE_WIDTH * HASH_BYTES
         try:
-            return self._get(tile.path, most)
+            return self.file(tile.path, tile.width * HASH_BYTES)
         except Missing:
             if tile.width == TILE_WIDTH:
                 raise
-            return self._get(Tile(tile.level, tile.index).path, most)[: tile.width * HASH_BYTES]
+            full = Tile(tile.level, tile.index)
+            return b"".join(hashes_of(full, self.file(full.path, TILE_WIDTH * HASH_BYTES))[: tile.width])
 
-    def bundle(self, bundle: Bundle) -> bytes:
+    def bundle(self, bundle: Bundle) -> tuple[Bundle, bytes]:
         """As `Source`."""
         try:
-            return self._get(bundle.path, _MAX_BUNDLE)
+            return bundle, self.file(bundle.path, bundle.width * _MAX_ENTRY)
         except Missing:
             if bundle.width == TILE_WIDTH:
                 raise
-            return self._get(Bundle(bundle.index).path, _MAX_BUNDLE)
+            full = Bundle(bundle.index)
+            return full, self.file(full.path, TILE_WIDTH * _MAX_ENTRY)
 
 
 class Folder(_Files):
-    """A log as files: a mirror, or an exported partition."""
+    """A log as files: a mirror, or an exported partition. Nothing is read by way of a link below `root`."""
 
-    def __init__(self, root: Path) -> None:
-        self.name = str(root)
+    def __init__(self, root: Path, within: str = "") -> None:
+        self.name = str(root / within)
         self._root = root
+        self._within = within
 
     def below(self, name: str) -> Folder:
         """As `Source`."""
-        return Folder(self._root / name)
+        return Folder(self._root, f"{self._within}{name}/")
 
-    def _get(self, path: str, most: int) -> bytes:
-        file = self._root / path
+    def paths(self) -> Iterator[tuple[str, str]]:
+        """As `Source`."""
         try:
-            with file.open("rb") as opened:
-                data = opened.read(most + 1)
-        except FileNotFoundError as e:
-            raise Missing(str(file), "is not there") from e
+            yield from files.below(self._root / self._within)
         except OSError as e:
-            raise Unreadable(str(file), e.strerror or str(e)) from e
-        if len(data) > most:
-            raise Unreadable(str(file), f"is longer than {most} bytes")
-        return data
+            raise Unreadable(self.name, e.strerror or str(e)) from e
+
+    def file(self, path: str, most: int) -> bytes:
+        """As `Source`."""
+        named = f"{self._within}{path}"
+        try:
+            return files.read_below(self._root, named, most)
+        except FileNotFoundError as e:
+            raise Missing(str(self._root / named), "is not there") from e
+        except OSError as e:
+            raise Unreadable(str(self._root / named), e.strerror or str(e)) from e
 
 
 class Address(_Files):
-    """A log over HTTPS, at the prefix under which `checkpoint` stands."""
+    """A log over HTTPS, at the prefix under which `checkpoint` stands. Raises ValueError for no address."""
 
-    def __init__(self, url: str, context: ssl.SSLContext | None, timeout: float = 10.0) -> None:
-        self.name = url.rstrip("/")
-        self._timeout = timeout
-        handlers = [urllib.request.HTTPSHandler(context=context)] if context else []
-        # No redirects, no proxies from the environment: what was named is what is read.
-        self._opener = urllib.request.build_opener(_NoRedirect(), urllib.request.ProxyHandler({}), *handlers)
+    def __init__(
+        self,
+        url: str,
+        context: ssl.SSLContext | None,
+        timeout: float = SILENCE,
+        *,
+        answer: float = ANSWER,
+        until: float = float("inf"),
+    ) -> None:
+        self._site = Site(url, context, silence=timeout, answer=answer, until=until)
+        self._made = (context, timeout, answer, until)
+        self.name = self._site.url
 
     def below(self, name: str) -> Address:
         """As `Source`."""
-        other = Address(f"{self.name}/{name}", None, self._timeout)
-        other._opener = self._opener
-        return other
+        context, timeout, answer, until = self._made
+        return Address(f"{self.name}/{name}", context, timeout, answer=answer, until=until)
 
-    def _get(self, path: str, most: int) -> bytes:
-        url = f"{self.name}/{path}"
-        try:
-            with self._opener.open(url, timeout=self._timeout) as answer:
-                data: bytes = answer.read(most + 1)
-        except urllib.error.HTTPError as e:
-            e.close()
-            if e.code in (404, 410):
-                raise Missing(url, f"is not there ({e.code})") from e
-            raise Unreadable(url, f"answered {e.code}") from e
-        except (OSError, ValueError) as e:
-            reason = getattr(e, "reason", e)
-            raise Unreadable(url, str(reason) or type(e).__name__) from e
-        if len(data) > most:
-            raise Unreadable(url, f"is longer than {most} bytes")
+    def paths(self) -> None:
+        """As `Source`: an address lists nothing."""
+        return
+
+    def file(self, path: str, most: int) -> bytes:
+        """As `Source`."""
+        data = self._site.get(path, most)
+        if data is None:
+            raise IntegrityError(f"{path}: longer than {most} bytes, and nothing of that name may be")
         return data
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: object, **__: object) -> None:
-        """None: a redirect is an error of the log."""

@@ -18,6 +18,7 @@ from typing import cast
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -54,9 +55,10 @@ class TlsFiles:
             x509.load_pem_x509_certificates(ca)
             leaf = x509.load_pem_x509_certificates(cert)[0]
             private = load_pem_private_key(key, None)
-        except (ValueError, TypeError) as error:
+            same = private.public_key() == leaf.public_key()
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise SetupError(f"{self.ca}, {self.cert} or {self.key} is not readable PEM") from error
-        if private.public_key() != leaf.public_key():
+        if not same:
             raise SetupError(f"{self.key} is not the key of {self.cert}")
         return TlsMaterial(ca, cert, key, leaf)
 
@@ -142,7 +144,10 @@ def https_context(files: TlsFiles) -> ssl.SSLContext:
     the files do not hold together now.
     """
     reloader = Reloader(files)
-    outer = _https_context(files)
+    try:
+        outer = _https_context(files)
+    except OSError as error:  # ssl.SSLError is one: OpenSSL is stricter than who read them before
+        raise SetupError(f"{files.ca}, {files.cert} or {files.key} cannot be used: {error.strerror}") from error
     inner = outer
 
     def renew(connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _outer: ssl.SSLContext) -> None:

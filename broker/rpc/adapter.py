@@ -34,6 +34,7 @@ from broker.rpc.written import as_bytes
 from broker.seats import Seats
 from broker.telemetry import Edge, Telemetry
 from broker.v1 import adapter_pb2, adapter_pb2_grpc
+from broker.waits import Limit
 from broker.workers import Worker, Workers
 
 HEARTBEAT = 5.0  # seconds
@@ -167,9 +168,9 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     async def _read(
         self, link: Link, incoming: AsyncIterator[adapter_pb2.AttachRequest], context: Context
     ) -> None:
-        peer = self.identity.peer(context)
+        peer, silence = self.identity.peer(context), Limit(SILENCE)
         while True:
-            async with asyncio.timeout(SILENCE):
+            with silence:
                 try:
                     message = await anext(incoming)
                 except StopAsyncIteration:
@@ -202,17 +203,17 @@ async def _ended(link: Link) -> None:
 
 async def _write(link: Link, context: Context) -> None:
     """Write whatever waits; a heartbeat when nothing has for a while."""
-    outbox = link.outbox
+    outbox, heartbeat, silence = link.outbox, Limit(HEARTBEAT), Limit(SILENCE)
     while True:
         if not outbox:
             outbox.wake.clear()
             try:
-                async with asyncio.timeout(HEARTBEAT):
+                with heartbeat:
                     await outbox.wake.wait()
             except TimeoutError:
                 pass
         message = _next(link)
-        async with asyncio.timeout(SILENCE):
+        with silence:
             await context.write(message)
 
 

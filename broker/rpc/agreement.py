@@ -10,7 +10,7 @@ from broker.errors import InvalidRequest
 from broker.plans import Plans, Sample
 from broker.rpc import parse, plan, signed, wire
 from broker.rpc.identity import Identity
-from broker.rpc.unary import streamed, unary
+from broker.rpc.unary import heavy, streamed, unary
 from broker.suspensions import Suspensions
 from broker.telemetry import Telemetry
 from broker.v1 import agreement_pb2 as pb
@@ -49,7 +49,7 @@ class AgreementServicer(agreement_pb2_grpc.AgreementServiceServicer):
         listed, made = await self._agreements.apply(caller, request.file, signatures)
         return pb.ApplyAgreementResponse(agreement=_wire(listed), event_id=made.event_id)
 
-    @unary
+    @heavy
     async def ListAgreements(
         self, request: pb.ListAgreementsRequest, caller: Caller
     ) -> pb.ListAgreementsResponse:

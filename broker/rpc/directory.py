@@ -8,7 +8,7 @@ from broker.ports import Clock, ReferenceSource
 from broker.registry import Registry
 from broker.rpc import parse, parse_agency, signed, wire
 from broker.rpc.identity import Identity
-from broker.rpc.unary import unary
+from broker.rpc.unary import heavy, unary
 from broker.signing import SigningKeys
 from broker.telemetry import Telemetry
 from broker.v1 import directory_pb2 as pb
@@ -40,7 +40,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
         made = await self._registry.add_agency(caller, parse_agency.agency(request.agency, self._clock.now()))
         return pb.AddAgencyResponse(event_id=made.event_id)
 
-    @unary
+    @heavy
     async def ListAgencies(self, request: pb.ListAgenciesRequest, caller: Caller) -> pb.ListAgenciesResponse:
         """Open to every enrolled system."""
         reference = await self._reference.refresh()
@@ -85,7 +85,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
         )
         return pb.RevokeKeyResponse(event_id=made.event_id)
 
-    @unary
+    @heavy
     async def ListSystems(self, request: pb.ListSystemsRequest, caller: Caller) -> pb.ListSystemsResponse:
         """A partner sees its own agency's."""
         reference = await self._reference.refresh()
@@ -109,7 +109,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
             record_type=wire.record_type(record_type, None), event_id=made.event_id if made else ""
         )
 
-    @unary
+    @heavy
     async def ListRecordTypes(
         self, request: pb.ListRecordTypesRequest, caller: Caller
     ) -> pb.ListRecordTypesResponse:
@@ -132,7 +132,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
         message = signed.key_message(stored, self._signing.today())
         return pb.EnrolAgencyKeyResponse(key=message, event_id=made.event_id)
 
-    @unary
+    @heavy
     async def ListAgencyKeys(
         self, request: pb.ListAgencyKeysRequest, caller: Caller
     ) -> pb.ListAgencyKeysResponse:

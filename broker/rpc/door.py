@@ -24,7 +24,9 @@ _CALL = 20
 # Requests of one message that are read in one turn of the loop.
 STEP = 8
 _REST = 0.002  # seconds
-_MAX_HELD = 1024  # calls of one agency
+# Of one agency: a call that waits to be refused keeps its place on its connection, so that no other comes in
+# it.
+_MAX_HELD = 2048
 
 
 class Door:

@@ -61,8 +61,9 @@ def status_of(error: BaseException) -> status_pb2.Status:
     code = code_of(error)
     if code is grpc.StatusCode.INTERNAL or not isinstance(error, BrokerError):
         return _internal(error)
-    if isinstance(error, errors.QuotaExceeded) and error.receipt is None:
-        return _over_quota(str(error), math.ceil(error.retry_after * 1000), error.quota)
+    if isinstance(error, errors.Saturated) and error.receipt is None:
+        quota = error.quota if isinstance(error, errors.QuotaExceeded) else ""
+        return _too_much(type(error).__name__, str(error), math.ceil(error.retry_after * 1000), quota)
     details: list[Message] = [
         error_details_pb2.ErrorInfo(
             reason=type(error).__name__,
@@ -83,11 +84,9 @@ def status_of(error: BaseException) -> status_pb2.Status:
 
 
 @lru_cache(maxsize=1024)
-def _over_quota(text: str, milliseconds: int, quota: str) -> status_pb2.Status:
+def _too_much(reason: str, text: str, milliseconds: int, quota: str) -> status_pb2.Status:
     """Made once for many: a flood's refusals must cost next to nothing. Not to be changed by who gets it."""
-    info = error_details_pb2.ErrorInfo(
-        reason=errors.QuotaExceeded.__name__, domain=DOMAIN, metadata={"quota": quota} if quota else {}
-    )
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata={"quota": quota} if quota else {})
     code = STATUSES[errors.Saturated]
     return _status(code, text, [info, _retry_in(milliseconds)])
 
@@ -118,8 +117,20 @@ def count(telemetry: Telemetry, error: BaseException, method: str, system: str =
 
 
 async def abort(context: Context, error: BaseException) -> None:
-    """End a unary call with this error."""
+    """End a call with this error, here and now."""
     await context.abort_with_status(rpc_status.to_status(status_of(error)))
+
+
+def refuse(context: Context, error: BaseException) -> None:
+    """Have a call end with this error once its handler returns.
+
+    For calls of which there may be a great many: what `abort` raises leaves some forty objects that only the
+    collector of garbage finds, and everything waits for it.
+    """
+    status = rpc_status.to_status(status_of(error))
+    context.set_code(status.code)
+    context.set_details(status.details)
+    context.set_trailing_metadata(status.trailing_metadata)
 
 
 def _internal(error: BaseException) -> status_pb2.Status:

@@ -32,7 +32,7 @@ from broker.ports import Disclosed
 from broker.rpc import explain, parse, written
 from broker.rpc.context import Context
 from broker.rpc.door import Door
-from broker.rpc.errors import abort, count
+from broker.rpc.errors import count, refuse
 from broker.rpc.identity import Identity
 from broker.rpc.session import LATE, METHOD, Session, patience
 from broker.rpc.unary import unary
@@ -80,16 +80,24 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             self.calls += 1
             try:
                 heard = await _heard(answering, patience(asked.timeout))
+                if not heard:
+                    raise AuditUnavailable(LATE)
+                disclosed = answering.task.result()
+                reply = written.disclosure(disclosed)
+                try:
+                    self.unread.check(asked, len(reply))
+                except Saturated as e:
+                    e.receipt, heard = disclosed.receipt, False  # the entry stands, undelivered
+                    raise
             finally:
                 self.calls -= 1
                 self.under_way.leave(answering, delivered=heard)
-            if not heard:
-                raise AuditUnavailable(LATE)
-            return written.disclosure(answering.task.result())
+            self._count_until_read(asked.requester, len(reply), context)
+            return reply
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             await self._refused(context, caller, e, "ExchangeService/Request")
-            await abort(context, e)
-        raise AssertionError("abort raises")
+            refuse(context, e)
+            return b""
 
     # grpc.aio takes a coroutine that writes by itself as well as a generator; only so can a stalled write end.
     async def Exchange(  # type: ignore[override]
@@ -108,7 +116,16 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                     self.sessions.discard(session)
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             await self._refused(context, caller, e, METHOD)
-            await abort(context, e)
+            refuse(context, e)
+
+    def _count_until_read(self, agency: str, size: int, context: Context) -> None:
+        """A reply to a call waits in gRPC for a client that does not read it."""
+        self.unread.add(agency, size)
+
+        def release(_: object) -> None:
+            self.unread.release(agency, size)
+
+        context.add_done_callback(release)  # type: ignore[arg-type]  # given the context by place
 
     async def _refused(self, context: Context, caller: Caller | None, error: Exception, method: str) -> None:
         """Count it; whoever makes a great many calls that are refused for their number waits for each."""

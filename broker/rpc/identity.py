@@ -8,8 +8,8 @@ where there is none, since streams outlive suspensions and certificates.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -20,7 +20,7 @@ from cryptography import x509
 from broker.buckets import Buckets
 from broker.core.model import Caller
 from broker.core.reference import Reference
-from broker.errors import InvalidRequest, QuotaExceeded, RevokedCertificate, UnknownSystem
+from broker.errors import InvalidRequest, QuotaExceeded, RevokedCertificate, Saturated, UnknownSystem
 from broker.pki.identity import SpiffeId, key_digest, spiffe_id_of
 from broker.ports import ReferenceSource
 from broker.rpc.context import Context
@@ -31,6 +31,17 @@ TLS = "TLSv1.3"
 CALLS, CALLS_AT_ONCE = 500.0, 1000.0
 # Answers that come in pages (searches, plans, replays), of one system at a time at this worker.
 PAGED = 8
+# Calls that read much for one answer (lists, plans), of one system at a time at this worker; and of all that
+# are worked on: each may keep the loop for some milliseconds and a database connection for longer.
+HEAVY, HEAVY_AT_ONCE = 8, 1
+# And of one system a second, and in one go.
+READS, READS_AT_ONCE = 4.0, 40.0
+# All other calls of one system at a time: each waits for the database.
+WAITING = 128
+# Of those, so many of one agency may be refused for their number in a second before it is told of it later.
+REFUSALS = 20.0
+_MAX_HELD = 2048  # that wait for that
+_LONGEST = 10.0  # seconds
 RECHECK = 1.0  # seconds between looks at whether the other end of an open stream may still speak
 
 
@@ -65,6 +76,12 @@ class Identity:
         self._looking = asyncio.Lock()
         self._calls = Buckets()
         self.paged = Seats(PAGED, "searches, plans and replays")
+        self._heavy = Seats(HEAVY, "lists and plans")
+        self.waiting = Seats(WAITING, "calls")
+        self.working = asyncio.Semaphore(HEAVY_AT_ONCE)
+        self._reads = Buckets()
+        self._refused = Buckets()
+        self._held = Seats(_MAX_HELD, "refused calls")
         self._reviewed = asyncio.Event()
 
     @property
@@ -87,6 +104,26 @@ class Identity:
             raise QuotaExceeded(text, wait, quota="calls")
         await self._reference.refresh()
         return self.of(context)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[None]:
+        """A place for a call of this system that reads much. Raises Saturated, QuotaExceeded."""
+        with self._heavy.one(name):
+            now = asyncio.get_running_loop().time()
+            if wait := self._reads.take(name, READS, READS_AT_ONCE, now):
+                text = f"{name} asks for more than {READS:g} lists and plans a second at this worker"
+                raise QuotaExceeded(text, wait, quota="reads")
+            yield
+
+    async def hold(self, agency: str) -> None:
+        """Wait before an agency is told that such a call was refused: only where it makes a great many of them.
+
+        What waits keeps its place on its connection, so that no other comes in it.
+        """
+        now = asyncio.get_running_loop().time()
+        if wait := self._refused.owe(agency, REFUSALS, REFUSALS, now, 1, _LONGEST):
+            with suppress(Saturated), self._held.one(agency):
+                await asyncio.sleep(wait)
 
     async def find(self, context: Context) -> Caller:
         """As `of`; a system that our snapshot does not know is looked for in the directory as it is now.

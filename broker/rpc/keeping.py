@@ -16,7 +16,7 @@ from broker.keeping import Hold
 from broker.retention import Due, Retention
 from broker.rpc import parse, wire
 from broker.rpc.identity import Identity
-from broker.rpc.unary import streamed, unary
+from broker.rpc.unary import heavy, streamed, unary
 from broker.scrubbing import Scrubs
 from broker.telemetry import Telemetry
 from broker.v1 import keeping_pb2 as pb
@@ -64,13 +64,13 @@ class KeepingServicer(keeping_pb2_grpc.KeepingServiceServicer):
         made = await self._holds.release(caller, hold, actor, reason)
         return pb.ReleaseHoldResponse(receipt=wire.receipt(made.receipt))
 
-    @unary
+    @heavy
     async def ListHolds(self, request: pb.ListHoldsRequest, caller: Caller) -> pb.ListHoldsResponse:
         """Those of the caller's own agency."""
         found, made = await self._holds.listed(caller, parse.actor(request.actor))
         return pb.ListHoldsResponse(holds=[_hold(each) for each in found], receipt=wire.receipt(made.receipt))
 
-    @unary
+    @heavy
     async def ErasePerson(self, request: pb.ErasePersonRequest, caller: Caller) -> pb.ErasePersonResponse:
         """A look, and nothing but that."""
         what = _erased(request)
@@ -117,7 +117,7 @@ class KeepingServicer(keeping_pb2_grpc.KeepingServiceServicer):
             plans=[_plan(each, self._plans) for each in found], receipt=wire.receipt(made.receipt)
         )
 
-    @unary
+    @heavy
     async def PlanRetention(self, request: pb.PlanRetentionRequest, caller: Caller) -> pb.PlanRetentionResponse:
         """Counts; nothing about anybody."""
         items = await self._retention.plan(caller)

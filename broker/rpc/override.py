@@ -13,7 +13,7 @@ from broker.overrides import Overrides, Used
 from broker.queues import StoredRestriction
 from broker.rpc import parse, wire
 from broker.rpc.identity import Identity
-from broker.rpc.unary import unary
+from broker.rpc.unary import heavy, unary
 from broker.telemetry import Telemetry
 from broker.v1 import override_pb2 as pb
 from broker.v1 import override_pb2_grpc
@@ -30,7 +30,7 @@ class OverrideServicer(override_pb2_grpc.OverrideServiceServicer):
         self.telemetry = telemetry
         self._overrides = overrides
 
-    @unary
+    @heavy
     async def ListOverrides(self, request: pb.ListOverridesRequest, caller: Caller) -> pb.ListOverridesResponse:
         """Of what the caller's own agency holds."""
         used, standing, made = await self._overrides.listed(caller, parse.actor(request.actor))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import lru_cache
 from unicodedata import category
 
@@ -26,6 +26,7 @@ from broker.core.model import (
     SubjectRef,
     Traits,
 )
+from broker.core.stamp import utc
 from broker.core.subject import parse_subject
 from broker.errors import InvalidRequest
 from broker.v1 import exchange_pb2
@@ -210,7 +211,7 @@ def when(field: str, message: Message, name: str) -> datetime | None:
         return None
     stamp: timestamp_pb2.Timestamp = getattr(message, name)
     try:
-        at = stamp.ToDatetime(UTC)
+        at = utc(stamp.seconds, stamp.nanos)
     except (ValueError, OverflowError) as e:
         raise InvalidRequest(field, "not a time") from e
     if not 1900 <= at.year <= 2200:

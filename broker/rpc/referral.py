@@ -14,7 +14,7 @@ from broker.referrals import Referrals, Waiting
 from broker.referring import Referring
 from broker.rpc import parse, wire
 from broker.rpc.identity import Identity
-from broker.rpc.unary import unary
+from broker.rpc.unary import heavy, unary
 from broker.rulings import Ruling
 from broker.telemetry import Telemetry
 from broker.v1 import exchange_pb2, referral_pb2_grpc
@@ -61,7 +61,7 @@ class ReferralServicer(referral_pb2_grpc.ReferralServiceServicer):
             receipt=wire.receipt(made.receipt),
         )
 
-    @unary
+    @heavy
     async def ListReferrals(self, request: pb.ListReferralsRequest, caller: Caller) -> pb.ListReferralsResponse:
         """The caller's own agency's."""
         found, made = await self._referrals.listed(caller, parse.actor(request.actor))

@@ -22,7 +22,7 @@ from broker.ports import Clock
 from broker.reports import Reports
 from broker.rpc import parse, wire
 from broker.rpc.identity import Identity
-from broker.rpc.unary import streamed, unary
+from broker.rpc.unary import heavy, streamed, unary
 from broker.telemetry import Telemetry
 from broker.v1 import report_pb2 as pb
 from broker.v1 import report_pb2_grpc
@@ -85,7 +85,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
             access_id=access, due_at=wire.timestamp(due), receipt=wire.receipt(made.receipt)
         )
 
-    @unary
+    @heavy
     async def ListAccesses(self, request: pb.ListAccessesRequest, caller: Caller) -> pb.ListAccessesResponse:
         """Those that are open."""
         found, made = await self._accesses.listed(caller, parse.actor(request.actor))
@@ -147,7 +147,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         for part in self._parts(*await self._accesses.issue(caller, access, actor, reason)):
             yield part
 
-    @unary
+    @heavy
     async def ListBreaches(self, request: pb.ListBreachesRequest, caller: Caller) -> pb.ListBreachesResponse:
         """That a review began."""
         found, made = await self._reports.breaches(caller, parse.actor(request.actor))
@@ -188,7 +188,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         made = await self._complaints.close(caller, complaint, request.outcome, words, actor)
         return pb.CloseComplaintResponse(receipt=wire.receipt(made.receipt))
 
-    @unary
+    @heavy
     async def ListComplaints(
         self, request: pb.ListComplaintsRequest, caller: Caller
     ) -> pb.ListComplaintsResponse:

@@ -11,7 +11,7 @@ from broker.ports import Clock, ReferenceSource
 from broker.routes import RouteBook, RoutePlan
 from broker.rpc import parse, wire
 from broker.rpc.identity import Identity
-from broker.rpc.unary import unary
+from broker.rpc.unary import heavy, unary
 from broker.telemetry import Telemetry
 from broker.v1 import routing_pb2 as pb
 from broker.v1 import routing_pb2_grpc
@@ -46,7 +46,7 @@ class RoutingServicer(routing_pb2_grpc.RoutingServiceServicer):
         plan, made = await self._book.apply(caller, request.file)
         return self._planned(plan, made.event_id)
 
-    @unary
+    @heavy
     async def ListRoutes(self, request: pb.ListRoutesRequest, caller: Caller) -> pb.ListRoutesResponse:
         """Open to every enrolled system."""
         found = await self._book.listed()

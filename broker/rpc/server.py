@@ -12,9 +12,11 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from broker.config import CONNECTION_SECONDS
 from broker.errors import SetupError
 from broker.pki.selfcheck import refuse_tls12
 from broker.pki.tls import TlsFiles, server_credentials
+from broker.rpc.listening import stop_listening
 from broker.rpc.wellformed import strict
 from broker.v1 import (
     adapter_pb2,
@@ -57,9 +59,10 @@ GRACE = 2.0
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
-    # A message that has begun is read whole before anybody is asked who sends it: so many of them at a time.
-    # With fewer, bursts of honest unary callers are refused before they have heard of the bound.
-    ("grpc.max_concurrent_streams", 256),
+    # A message that has begun is read whole before anybody is asked who sends it: so many of them at a time,
+    # and so many streams that are opened in one go, for which all others wait. A client's library keeps what
+    # is more until there is room, and sends again what went out before it had heard of the bound.
+    ("grpc.max_concurrent_streams", 32),
     # What a client has sent and we have not read: so much of each stream, and no window that grows by itself.
     ("grpc.http2.lookahead_bytes", UNREAD),
     ("grpc.http2.bdp_probe", 0),
@@ -69,12 +72,16 @@ _OPTIONS = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ("grpc.max_connection_idle_ms", 600_000),
 )
+# gRPC ends a connection that early or late, as a part of the age that it may reach.
+_JITTER = 0.1
 
 
 class GrpcServer:
     """Starts and stops the port. `add` registers the servicers on the bare server.
 
     `shared`: other processes of this user may listen on the same port, and the kernel deals out connections.
+    A connection takes new calls for `age` seconds; then its client is led to another, and what is open on it
+    goes on.
     """
 
     def __init__(
@@ -85,12 +92,15 @@ class GrpcServer:
         add: Callable[[grpc.aio.Server], None],
         *,
         shared: bool = False,
+        age: float = CONNECTION_SECONDS,
     ) -> None:
         self._host = host
+        self._age = age
         self._shared = shared
         self._stopping: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=(*_OPTIONS, ("grpc.so_reuseport", int(shared))))
+        own = (("grpc.so_reuseport", int(shared)), ("grpc.max_connection_age_ms", int(age * 1000)))
+        self._server = grpc.aio.server(options=(*_OPTIONS, *own))
         add(strict(self._server))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
@@ -124,6 +134,17 @@ class GrpcServer:
         status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", *SERVICES):
             await self._health.set(service, status)
+
+    async def lead_away(self) -> float:
+        """Say unhealthy and take no more connections; the seconds after which no client calls on one it has.
+
+        Until then calls are answered as ever. A server that is closed ends whatever reaches it at that moment,
+        CANCELLED and unheard; so clients are to have gone before.
+        """
+        await self.say(ready=False)
+        if not stop_listening(self.port):
+            return 0.0
+        return self._age * (1 + _JITTER)
 
     async def close(self, within: float) -> None:
         """Say unhealthy and take no more connections or calls; open ones go on for at most `within` seconds."""

@@ -22,6 +22,7 @@ from broker.rpc.door import STEP, room
 from broker.rpc.errors import count, status_of
 from broker.rpc.underway import Answering
 from broker.v1 import exchange_pb2
+from broker.waits import Limit
 
 if TYPE_CHECKING:
     from broker.rpc.exchange import ExchangeServicer
@@ -225,6 +226,7 @@ class Session:
         self._wake.set()
 
     async def _write(self) -> None:
+        stalled = Limit(STALLED)
         while self._waiting or not (self._end or (self._done and not self._running)):
             if not self._waiting:
                 self._wake.clear()
@@ -233,7 +235,7 @@ class Session:
             self._writing = self._next()
             reply = written.reply([ready.outcome for ready in self._writing])
             try:
-                async with asyncio.timeout(STALLED):
+                with stalled:
                     await self._context.write(reply)
             except TimeoutError as e:
                 raise Saturated(f"the stream was not read for {STALLED:.0f} s") from e

@@ -13,7 +13,7 @@ from broker.errors import InvalidRequest
 from broker.ports import Clock
 from broker.rpc import parse, wire
 from broker.rpc.identity import Identity
-from broker.rpc.unary import unary
+from broker.rpc.unary import heavy, unary
 from broker.standing import Standing
 from broker.telemetry import Telemetry
 from broker.v1 import standing_pb2 as pb
@@ -37,7 +37,7 @@ class StandingServicer(standing_pb2_grpc.StandingServiceServicer):
         acting, made = await self._standing.act(caller, _acting_from(request.acting, self._clock.now()))
         return pb.ActResponse(acting=_acting(acting, self._clock.now()), event_id=made.event_id)
 
-    @unary
+    @heavy
     async def ListActing(self, request: pb.ListActingRequest, caller: Caller) -> pb.ListActingResponse:
         """A partner sees its own agency's."""
         found = await self._standing.acting(caller, ended=request.all)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -31,20 +31,47 @@ def unary(
 
     The servicer has `identity` and `telemetry`. Everything raised becomes a status from the one table.
     """
+    return _called(handler, lambda identity, name: identity.waiting.one(name))
+
+
+def _called(
+    handler: Callable[[Any, Any, Caller], Awaitable[Given]],
+    place: Callable[[Identity, str], AbstractContextManager[None]],
+) -> Callable[[Any, Any, Context], Awaitable[Given]]:
+    """As `unary`, in a place of its system's that is taken before anything is read for it."""
 
     @wraps(handler)
     async def handle(self: Any, request: Any, context: Context) -> Given:
         identity: Identity = self.identity
         telemetry: Telemetry = self.telemetry
         try:
-            caller = await identity.fresh(context)
-            return await handler(self, whole(request), caller)
+            with place(identity, identity.named(context)):
+                caller = await identity.fresh(context)
+                return await handler(self, whole(request), caller)
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
-            count(telemetry, e, method_of(self, handler), identity.named(context))
+            name = identity.named(context)
+            count(telemetry, e, method_of(self, handler), name)
+            if isinstance(e, Saturated) and e.receipt is None:
+                await identity.hold(name.partition("/")[0])
             await abort(context, e)
         raise AssertionError("abort raises")
 
     return handle
+
+
+def heavy(
+    handler: Callable[[Any, Any, Caller], Awaitable[Given]],
+) -> Callable[[Any, Any, Context], Awaitable[Given]]:
+    """As `unary`, for what reads much: a few of one system, and few of all at a time. What waits for its turn
+    has its place among its system's; whoever asks for more is told when to ask again."""
+
+    @wraps(handler)
+    async def in_turn(self: Any, request: Any, caller: Caller) -> Given:
+        identity: Identity = self.identity
+        async with identity.working:
+            return await handler(self, request, caller)
+
+    return _called(in_turn, lambda identity, name: identity.reading(name))
 
 
 def method_of(servicer: object, handler: Callable[..., object]) -> str:

@@ -92,6 +92,7 @@ class UnderWay:
             self.cancel(answering)
             if not answering.delivered:
                 self._undelivered(answering.asked, answering.task)
+            _let_go(answering)
 
     def _start(self, asked: Request) -> Answering:
         agency = asked.requester
@@ -111,12 +112,22 @@ class UnderWay:
             del self._of_agency[agency]
         for hear in answering.hears:
             hear(answering)
+        _let_go(answering)
 
     def _forget(self, answering: Answering) -> None:
         key = (answering.asked.caller, answering.asked.request_id)
         # Another may have been started since under this id.
         if self._running.get(key) is answering:
             del self._running[key]
+
+
+def _let_go(answering: Answering) -> None:
+    """Once it has ended and nobody waits for it any more, its record is not held any longer."""
+    task = answering.task
+    if answering.waiting or not task.done() or task.cancelled() or task.exception() is not None:
+        return
+    if (held := task.result().held) is not None:
+        held.release()
 
 
 def _content(asked: Request) -> Request:

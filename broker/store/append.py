@@ -5,7 +5,7 @@ Owns the order of `log_append`'s and `log_change`'s arguments, and nothing else 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,8 +17,8 @@ from broker.core.entry import SealedEntry
 from broker.ports import Change, Draft, Queued
 from broker.store.blind import Blind
 from broker.store.fastjson import encode
-from broker.store.packed import pack
 from broker.store.seal import ViewKey
+from broker.store.stencil import Written
 
 
 def _call(function: str, arguments: int) -> str:
@@ -51,24 +51,16 @@ class Prepared(Struct, frozen=True):
         return len(self.sealed.entry) + len(self.views) + len(self.words or b"") + queued
 
 
-def prepare(
-    draft: Draft,
-    sealed: SealedEntry,
-    full: Mapping[str, Json],
-    words: bytes | None,
-    key: ViewKey,
-    found_by: tuple[str, str],
-) -> Prepared:
-    """Seal the views, of which `full` is one, and the words by themselves. `found_by` are blind terms."""
-    views = pack(sealed, draft.requester, draft.provider, full)
+def prepare(draft: Draft, written: Written, words: bytes | None, key: ViewKey) -> Prepared:
+    """Seal the views, and the words by themselves."""
     item = Prepared(
         draft,
-        sealed,
+        written.sealed,
         key.id,
-        key.seal(views, draft.id, "views"),
+        key.seal(written.openings, draft.id, "views"),
         None if words is None else key.seal(words, draft.id, "words"),
-        terms=found_by[0],
-        rare=found_by[1],
+        terms=written.found_by[0],
+        rare=written.found_by[1],
     )
     if (queued := draft.queued) is None:
         return item

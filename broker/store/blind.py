@@ -6,7 +6,6 @@ Whoever reads a table or a backup finds no identifier and cannot try one, for wa
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
 from functools import lru_cache
 
 import asyncpg
@@ -16,6 +15,7 @@ from broker.core.decision import is_subject_key, subject_key
 from broker.core.model import Actor, Request, SubjectRef
 from broker.errors import IntegrityError
 from broker.store.fastjson import encode, write
+from broker.store.keyed import Keyed
 from broker.store.terms import BlindTerms
 
 
@@ -24,11 +24,11 @@ class Blind:
 
     def __init__(self, index_key: bytes) -> None:
         self._keys = {
-            use: hmac.digest(index_key, use.encode(), "sha256") for use in ("key", "content", "said", "search")
+            use: Keyed(hmac.digest(index_key, use.encode(), "sha256")) for use in ("key", "content", "said")
         }
         # Most keys name agencies, systems and agreements: few, and asked for with every request.
         self._remembered = lru_cache(maxsize=4096)(self._key)
-        self._terms = BlindTerms(index_key)
+        self.terms = BlindTerms(index_key)
 
     def key(self, key: str | bytes) -> bytes:
         """16 bytes for the key of one input of decisions; bytes are blind already."""
@@ -38,7 +38,7 @@ class Blind:
         return self._key(key) if is_subject_key(key) else self._remembered(key)
 
     def _key(self, key: str) -> bytes:
-        return hmac.digest(self._keys["key"], key.encode(), "sha256")[:16]
+        return self._keys["key"].digest(key.encode())[:16]
 
     async def check(self, connection: asyncpg.Connection) -> None:
         """That the database was written with this key; IntegrityError where it was another.
@@ -62,17 +62,11 @@ class Blind:
 
         Two requests with the same digest ask the same; see `Claim`.
         """
-        return hmac.digest(self._keys["content"], write(_content(request)), "sha256")
-
-    def found_by(
-        self, full: Mapping[str, Json], requester: str | None, provider: str | None
-    ) -> tuple[str, str]:
-        """What an entry with this full view and these parties is found by, both kinds as array literals."""
-        return self._terms.literals(full, requester, provider)
+        return self._keys["content"].digest(write(_content(request)))
 
     def said(self, what: dict[str, Json]) -> bytes:
         """32 bytes for everything that was said of something, other than a request."""
-        return hmac.digest(self._keys["said"], encode(what), "sha256")
+        return self._keys["said"].digest(encode(what))
 
 
 def _content(request: Request) -> dict[str, object]:

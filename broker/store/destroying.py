@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from broker.errors import IntegrityError, KeyDestroyed
+from broker.errors import IntegrityError, KeyDestroyed, KeyMissing
 from broker.keeping import Counted, Unfinished, ViewClass
 from broker.keys import KeyRing
 from broker.store.cases import ACCESS, COMPLAINT
@@ -148,7 +148,12 @@ class DestroyingRows:
         try:
             old = await self._seals.by_id(view.key)
         except KeyDestroyed:
-            return 0  # by hand, outside the database: nothing of it opens any more
+            return 0
+        except KeyMissing:
+            kept = (await self.counted()).get(view.key, Counted())
+            if kept.held or kept.in_use:
+                raise  # what outlives its class cannot be sealed anew until the key is back
+            return 0
         for part in _PARTS:
             new = await self._set_part_aside(part, old, view, to, new)
         terms = await self._held_terms()

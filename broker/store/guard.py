@@ -58,7 +58,10 @@ class SignedHead:
         text = "\n".join(lines[:3]) + "\n"
         if lines[3] != hashlib.sha256(text.encode()).hexdigest():
             return None
-        return cls(lines[0], int(lines[1]), bytes.fromhex(lines[2]))
+        try:
+            return cls(lines[0], int(lines[1]), bytes.fromhex(lines[2]))
+        except ValueError:  # whoever wrote it could make a check, and was no guard
+            return None
 
 
 class LogClosed(IntegrityError):  # noqa: N818 - it is
@@ -75,16 +78,23 @@ class Guard:
             _sync_folder(path.parent)
         except OSError as e:
             raise SetupError(f"cannot open the guard file {path}: {e.strerror}") from e
-        self._unsynced = False
+        # Counted, since a sync and a note may cross: what was noted during one is not covered by it.
+        self._noted = self._synced = 0
+        self._failed = False
         self._lane: int | None = None
         self._parsed: dict[int, tuple[bytes, SignedHead | None]] = {}
+        self._read = b""  # what was read last, and what it holds
+        self._held: dict[int, SignedHead | None] = {}
+        self._buffer = bytearray(_MOST * _LANE)
 
     def close(self) -> None:
         """Flush and close; the lane is free for another process."""
         if self._file >= 0:
-            self.sync()
-            os.close(self._file)
-            self._file = -1
+            try:
+                self.sync()
+            finally:
+                os.close(self._file)
+                self._file = -1
 
     def restore(self) -> bool:
         """Write what is remembered to the path again where the file there is gone or another; whether it was.
@@ -108,14 +118,25 @@ class Guard:
             raise
         os.close(self._file)
         self._file, self._lane, self._parsed = there._file, there._lane, there._parsed
-        self._unsynced = True
+        self._noted += 1
         return True
 
     def sync(self) -> None:
-        """Make what was noted outlast a crash of the machine. May be called from another thread."""
-        if self._unsynced:
-            self._unsynced = False
+        """Make what was noted outlast a crash of the machine. May be called from another thread.
+
+        Raises AuditUnavailable, and the next call tries again.
+        """
+        noted = self._noted
+        if noted == self._synced:
+            return
+        with _named():
+            if self._failed and self._lane is not None:
+                # After a failed sync the kernel takes what it could not write for written.
+                at = self._lane * _LANE
+                os.pwrite(self._file, os.pread(self._file, _LANE, at), at)
+            self._failed = True
             os.fdatasync(self._file)
+        self._failed, self._synced = False, noted
 
     def load(self) -> SignedHead | None:
         """The greatest head noted, or None where none ever was. Raises AuditUnavailable."""
@@ -138,8 +159,10 @@ class Guard:
             first, second = (heads.get(2 * lane + n) for n in range(2))
             # Never over the lane's greatest: should this write be torn, that one still stands.
             over = 1 if first is not None and first == _greatest({0: first, 1: second}) else 0
-            os.pwrite(self._file, head.to_slot(), lane * _LANE + over * _SLOT)
-            self._unsynced = True
+            slot = head.to_slot()
+            os.pwrite(self._file, slot, lane * _LANE + over * _SLOT)
+            self._parsed[2 * lane + over] = (slot, head)
+            self._noted += 1
             # Of two that write different roots at the same time, the later reader sees the other's.
             _refuse_fork(head, self._heads())
 
@@ -163,11 +186,14 @@ class Guard:
         before: bytes | None = None
         heads: dict[int, SignedHead | None] = {}
         for _ in range(_READS):
-            data = os.pread(self._file, _MOST * _LANE, 0)
+            data = bytes(memoryview(self._buffer)[: os.preadv(self._file, (self._buffer,), 0)])
+            if data == self._read:
+                return self._held
             slots = [data[at : at + _SLOT] for at in range(0, len(data), _SLOT)]
             heads = {n: self._parse(n, slot) for n, slot in enumerate(slots)}
             torn = any(head is None and slots[n].strip(b"\0") for n, head in heads.items())
             if not torn or data == before:
+                self._read, self._held = data, heads
                 return heads
             before = data
         return heads

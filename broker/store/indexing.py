@@ -18,7 +18,7 @@ from typing import Any
 import asyncpg
 
 from broker.core.entry import parse_entry
-from broker.errors import IntegrityError, KeyDestroyed
+from broker.errors import IntegrityError, KeyDestroyed, KeyUnknown
 from broker.store.packed import full_view
 from broker.store.pool import Database
 from broker.store.seal import Seals
@@ -127,7 +127,8 @@ class Indexing:
             return await reach(connection, self._log)
 
     async def unsealed(self, row: asyncpg.Record | Mapping[str, Any]) -> bytes | None:
-        """The views; None where they, or the key of their month, are gone."""
+        """The views; None where they, or the key of their month, are gone. Raises KeyMissing: what nobody has
+        looked at is not indexed as if there were nothing."""
         if row["key"] is None:
             return None
         try:
@@ -176,7 +177,7 @@ class Indexing:
         async with self._database.connection() as connection:
             keys = await connection.fetch(_KEYS, self._log, begins, ends)
         for row in keys:
-            with suppress(KeyDestroyed):
+            with suppress(KeyDestroyed, KeyUnknown):
                 await self._seals.by_id(row["key"])
 
     async def _made(self, connection: asyncpg.Connection, begins: int, ends: int) -> int:

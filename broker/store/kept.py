@@ -17,6 +17,7 @@ from broker.store.away import FAILURES, UNREACHED
 
 Dial = Callable[[], Awaitable[asyncpg.Connection]]
 Arguments = Callable[[], list[Any]]
+_WAITS = "SyncRepWaitForLSN"
 
 
 class Standby:
@@ -27,14 +28,31 @@ class Standby:
         self._silent = False
 
     def heard(self, _: Any, message: asyncpg.PostgresLogMessage) -> None:
-        """A listener for what the server says beside its answers."""
-        self._silent = self._silent or "synchronous replication" in str(message)
+        """A listener for what the server says beside its answers.
+
+        By the name of the server's function that says it: its words are in the language of `lc_messages`, which
+        the database's administrator chooses.
+        """
+        said_by = getattr(message, "server_source_function", None)
+        self._silent = self._silent or said_by == _WAITS or "synchronous replication" in str(message)
 
     def check(self) -> None:
         """Raise AuditUnavailable where it was silent since the last look."""
         silent, self._silent = self._silent, False
         if silent:
             raise AuditUnavailable("a standby did not acknowledge the commit")
+
+
+async def committed(connection: asyncpg.Connection, sql: str, *arguments: Any) -> asyncpg.Record:
+    """The one row of an autocommit statement, durable everywhere it should be. Raises AuditUnavailable."""
+    standby = Standby()
+    connection.add_log_listener(standby.heard)
+    try:
+        row = await connection.fetchrow(sql, *arguments)
+    finally:
+        connection.remove_log_listener(standby.heard)
+    standby.check()
+    return _there(row)
 
 
 class KeptStatement:
@@ -66,9 +84,7 @@ class KeptStatement:
         """Its one row, durable everywhere it should be. Raises as `fetch` does."""
         rows = await self.fetch(arguments)
         self._standby.check()
-        if not rows:
-            raise AuditUnavailable("a statement that always has a row had none")
-        return rows[0]
+        return _there(rows[0] if rows else None)
 
     def close(self) -> None:
         """Hang up; the next call dials again."""
@@ -82,3 +98,9 @@ class KeptStatement:
         self._connection.add_log_listener(self._standby.heard)
         self._statement = await self._connection.prepare(self._sql)
         return self._statement
+
+
+def _there(row: asyncpg.Record | None) -> asyncpg.Record:
+    if row is None:
+        raise AuditUnavailable("a statement that always has a row had none")
+    return row

@@ -17,9 +17,9 @@ import asyncpg
 from msgspec.structs import replace
 
 from broker.coalesce import Coalescer
-from broker.core.canonical import Json, check
-from broker.core.entry import commit, seal_entry
-from broker.core.merkle import CompactRange, extend_with_proofs, leaf_hash
+from broker.core.canonical import Json
+from broker.core.entry import commit
+from broker.core.merkle import CompactRange, extend_to_root, leaf_hash
 from broker.core.receipt import Receipt
 from broker.core.retention import CHANGES, STANDARD
 from broker.errors import AuditUnavailable, BrokerError, IntegrityError
@@ -27,13 +27,14 @@ from broker.ids import random_bytes
 from broker.ports import Appended, Change, Clock, Draft, NotAppended
 from broker.store.append import APPEND, CHANGE, Prepared, append_arguments, change_arguments, prepare
 from broker.store.blind import Blind
-from broker.store.fastjson import encode, write
+from broker.store.fastjson import encode
 from broker.store.guard import LogClosed
 from broker.store.notary import Notary
 from broker.store.pool import Database
 from broker.store.reader import LogReader
 from broker.store.rotation import finish
 from broker.store.seal import Seals, ViewKey
+from broker.store.stencil import Stencils
 
 TRIES = 3  # of the same append, when its fate is unknown
 _PAUSE = 0.2
@@ -51,6 +52,7 @@ class PostgresLog:
         self._batches = database.keep(APPEND)
         self._seals = seals
         self._blind = blind
+        self._stencils = Stencils(blind.terms)
         self._notary = notary
         self._reader = reader
         self._clock = clock
@@ -142,10 +144,11 @@ class PostgresLog:
             if status == "appended"
         ]
         old = CompactRange(row["old_size"], tuple(bytes(h) for h in row["old_range"]))
-        new, proofs = extend_with_proofs(old, leaves)
+        new, root, proofs = extend_to_root(old, leaves)
         if new != CompactRange(row["new_size"], tuple(bytes(h) for h in row["new_range"])):
             raise IntegrityError("the database's head is not the one these entries make")
-        note = await self._note(row["log"], new) if leaves else b""
+        self._database.acknowledged.note(row["log"], row["new_size"])
+        note = await self._note(row["log"], new.size, root) if leaves else b""
         fresh = iter(proofs)
         results: list[Appended | NotAppended] = []
         for item, status, index in zip(batch, row["status"], row["idx"], strict=True):
@@ -159,14 +162,14 @@ class PostgresLog:
                 results.append(NotAppended(status))
         return results
 
-    async def _note(self, log: int, new: CompactRange) -> bytes:
+    async def _note(self, log: int, size: int, root: bytes) -> bytes:
         """The checkpoint of a head that we have committed; empty where the log has been rotated since."""
         if log > self._notary.log:  # by another worker
             await finish(self._database, self._notary, self._clock)
         if log != self._notary.log:
             return b""
         try:
-            return self._notary.sign(new.size, new.root())
+            return self._notary.sign(size, root)
         except LogClosed:
             return b""
 
@@ -176,14 +179,9 @@ class PostgresLog:
         return Receipt(item.sealed.entry, index, proof, note, item.sealed.requester)
 
     def _prepare(self, draft: Draft, key: ViewKey) -> Prepared:
-        full, words = draft.full, None
+        words, more = None, dict[str, Json]()
         if draft.words:
             salt = random_bytes(32)
             words = salt + draft.words.encode()
-            full = {**full, "words": commit(salt, words[32:])}
-        at = draft.at.replace(microsecond=0)
-        # The other views hold texts that have been parsed; only this one is made of whatever was decided.
-        check(full)
-        sealed = seal_entry(at, draft.id, draft.requester, draft.provider, full, random_bytes, write)
-        sides = draft.requester_agency or None, draft.provider_agency or None
-        return prepare(draft, sealed, full, words, key, self._blind.found_by(full, *sides))
+            more["words"] = commit(salt, words[32:])
+        return prepare(draft, self._stencils.write(draft, more), words, key)

@@ -16,10 +16,9 @@ from broker.core.checkpoint import Checkpoint, sign_checkpoint
 from broker.core.keys import Signer
 from broker.core.merkle import EMPTY_ROOT
 from broker.core.rotation import split_origin
-from broker.core.tiles import tiles_for_range, tree_root
 from broker.errors import AuditUnavailable, BrokerError, IntegrityError
 from broker.store.guard import Guard, SignedHead
-from broker.store.tiles import TileReader
+from broker.store.proofs import Broken, Proofs
 
 _diagnostics = structlog.get_logger("broker")
 # The log that was noted last: the current one, or one that was closed since by others.
@@ -54,6 +53,8 @@ class Notary:
         self.log = 0  # the current log's number in the database, once it is known
         # Why this worker could not sign what it appended; empty where it can. Nothing is appended meanwhile.
         self.trouble = ""
+        # What could not be proven of any log.
+        self.broken = Broken()
         self._seeds = seeds
         # Called after each rotation that this worker has noticed.
         self.turned: Callable[[], None] = lambda: None
@@ -130,6 +131,12 @@ class Notary:
         # A log that was closed meanwhile ends no earlier than where we signed it last.
         if held is None or held["size"] is None or held["size"] < known.size:
             raise IntegrityError(self._guard.refuse(size))
-        tiles = await TileReader(connection, held["id"]).read(tiles_for_range(known.size))
-        if tree_root(known.size, tiles.__getitem__) != known.root:
-            raise IntegrityError(self._guard.refuse(size))
+        try:
+            await Proofs(connection, held["id"], known.size, known.root, Broken()).holds()
+        except IntegrityError as e:
+            if isinstance(e.__cause__, KeyError):
+                raise IntegrityError(
+                    f"entries of {known.origin} that were signed are not in this database any more: "
+                    "`broker audit fsck` names them"
+                ) from e
+            raise IntegrityError(self._guard.refuse(size)) from e

@@ -10,25 +10,39 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from broker.core.checkpoint import Checkpoint
 from broker.core.merkle import CompactRange
-from broker.core.tiles import Tile, inclusion_proof, tiles_for_inclusion, tiles_for_range, tree_root
+from broker.core.note import Note
+from broker.core.tiles import Tile
 from broker.errors import IntegrityError
 from broker.store.guard import LogClosed
 from broker.store.notary import Notary
 from broker.store.pool import Database, one
+from broker.store.proofs import Proofs
 from broker.store.tiles import TileReader
 
 _TRIES = 3
+_HEAD = "select log, size, range, current_setting('synchronous_standby_names') <> '' as standby from head"
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A log as it stands: its number, its size, and its root, or of one that is closed the final checkpoint."""
+    """A log as it stands: its number, its size and root, and of one that is closed its final checkpoint.
+    `standby`: whether one should acknowledge what is committed."""
 
     log: int
     size: int
     root: bytes
     final: bytes = b""
+    standby: bool = False
+
+
+def final_tree(log: int, size: int, final: bytes) -> Tree:
+    """The tree of a log that is closed."""
+    checkpoint = Checkpoint.parse(Note.parse(final).text)
+    if checkpoint.size != size:
+        raise IntegrityError(f"a log of {size} entries has a final checkpoint of {checkpoint.size}")
+    return Tree(log, size, checkpoint.root, final)
 
 
 class OneLog:
@@ -69,13 +83,9 @@ class OneLog:
                 end = new or tree.size
                 if not 0 <= old <= end <= tree.size:
                     raise KeyError(end)
-                reader, root = TileReader(connection, tree.log), tree.root
-                if end != tree.size and not tree.final:
-                    tiles = await reader.read(tiles_for_range(end))
-                    root = tree_root(end, tiles.__getitem__)
-                proof = await reader.consistency(old, end)
+                proof, root = await self._proofs(connection, tree).consistency(old, end)
                 try:
-                    return proof, tree.final or self._sign(tree, end, root)
+                    return proof, tree.final or await self._sign(connection, tree, end, root)
                 except LogClosed:
                     continue  # by another worker, since we looked
         raise IntegrityError("this database holds an earlier log than the one that was signed last")
@@ -86,8 +96,7 @@ class OneLog:
             tree = await self._tree(connection)
             if not 0 < size <= tree.size:
                 raise KeyError(size)
-            tiles = await TileReader(connection, tree.log).read(tiles_for_range(size))
-        return tree_root(size, tiles.__getitem__)
+            return await self._proofs(connection, tree).root_at(size)
 
     async def proof_between(self, old: int, new: int) -> tuple[bytes, ...]:
         """Proof that the first `old` entries are a prefix of the first `new`; nothing is signed. KeyError where
@@ -96,7 +105,7 @@ class OneLog:
             tree = await self._tree(connection)
             if not 0 <= old <= new <= tree.size:
                 raise KeyError(new)
-            return await TileReader(connection, tree.log).consistency(old, new)
+            return (await self._proofs(connection, tree).consistency(old, new))[0]
 
     async def proof_at(self, index: int, size: int) -> tuple[bytes, ...]:
         """Inclusion proof of an entry in the first `size`. KeyError where the log is smaller."""
@@ -104,8 +113,16 @@ class OneLog:
             tree = await self._tree(connection)
             if not 0 <= index < size <= tree.size:
                 raise KeyError(size)
-            tiles = await TileReader(connection, tree.log).read(tiles_for_inclusion(index, size))
-        return inclusion_proof(index, size, tiles.__getitem__)
+            return await self._proofs(connection, tree).inclusion(index, size)
+
+    async def prove_again(self) -> None:
+        """Ask again for what could not be proven of any log, where that may hold now."""
+        broken = self._notary.broken
+        for log, ask in list(broken.asked.items()):
+            if broken.due(log):
+                async with self._database.connection() as connection:
+                    await ask(self._proofs(connection, await self._tree(connection, log)))
+                broken.holds(log)
 
     async def tile(self, tile: Tile) -> bytes:
         """A tile's bytes. KeyError where the log is too small for it."""
@@ -132,13 +149,13 @@ class OneLog:
             if number:
                 row = await one(connection, "select entries, final from log where id = $1", number)
                 if row["final"] is not None:
-                    return Tree(number, row["entries"], b"", bytes(row["final"]))
-            row = await one(connection, "select log, size, range from head")
+                    return final_tree(number, row["entries"], bytes(row["final"]))
+            row = await one(connection, _HEAD)
             if row["log"] != self._notary.log:
                 await self._notary.turn(connection)
             if number in (0, row["log"]):
                 root = CompactRange(row["size"], tuple(bytes(h) for h in row["range"])).root()
-                return Tree(row["log"], row["size"], root)
+                return Tree(row["log"], row["size"], root, standby=row["standby"])
         raise IntegrityError("a log that is neither closed nor the current one")
 
     async def _signed(self, connection: asyncpg.Connection, number: int) -> tuple[Tree, bytes]:
@@ -146,7 +163,7 @@ class OneLog:
         for _ in range(_TRIES):
             tree = await self._tree(connection, number)
             try:
-                return tree, tree.final or self._sign(tree, tree.size, tree.root)
+                return tree, tree.final or await self._sign(connection, tree, tree.size, tree.root)
             except LogClosed:
                 continue  # by another worker, since we looked
         raise IntegrityError("this database holds an earlier log than the one that was signed last")
@@ -155,10 +172,15 @@ class OneLog:
         self, connection: asyncpg.Connection, number: int, index: int
     ) -> tuple[tuple[bytes, ...], bytes]:
         tree, note = await self._signed(connection, number)
-        tiles = await TileReader(connection, tree.log).read(tiles_for_inclusion(index, tree.size))
-        return inclusion_proof(index, tree.size, tiles.__getitem__), note
+        return await self._proofs(connection, tree).inclusion(index, tree.size), note
 
-    def _sign(self, tree: Tree, size: int, root: bytes) -> bytes:
+    def _proofs(self, connection: asyncpg.Connection, tree: Tree) -> Proofs:
+        return Proofs(connection, tree.log, tree.size, tree.root, self._notary.broken)
+
+    async def _sign(self, connection: asyncpg.Connection, tree: Tree, size: int, root: bytes) -> bytes:
+        """The checkpoint of a size whose root is known, once every standby that should has it."""
+        if tree.standby:
+            await self._database.acknowledged.require(connection, tree.log, size)
         if tree.log != self._notary.log:
             raise LogClosed("the log has been rotated since it was read")
         return self._notary.sign(size, root)

@@ -2,40 +2,46 @@
 
 Owns its layout. A view whose every value stands in the full view too is written as its salt alone, and made
 again from the full view by its keys; one that differs, as under neither confirm nor deny, is written whole. All
-of it is deflated with words that every view has, and filled up to a multiple of 32 bytes, so that its length
-says little of what is in it (docs/decisions/0016).
+of it is compressed with words that every view has (RFC 8878), and filled up to a multiple of 32 bytes, so that
+its length says little of what is in it (docs/decisions/0020).
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
+from backports import zstd
 
 from broker.core.canonical import MAX_BYTES, Json, decode_object
 from broker.core.entry import SALT_BYTES, Opening, SealedEntry
 from broker.core.views import ProviderView, RequesterView
 from broker.errors import IntegrityError
 from broker.store.fastjson import encode, write
-from broker.store.words import WORDS
+from broker.store.words import TABLES, WORDS
 
-# Keys and words as of layout 2: a view that gains a key needs another, or old ones would be made with it.
-_LAYOUT = b"\x02"
+# Keys and words as of layout 3: a view that gains a key needs another, or old ones would be made with it.
+_LAYOUT = b"\x03"
 _GRAIN = 32
-_WINDOW = -13  # raw, 8 KiB: the words and a view
-_MEMORY = 8
 # Three views at most, each no larger than canonical JSON may be.
 _LARGEST = 4 * MAX_BYTES
-# Told the words once: a copy of it is had for less than a new one.
-_DEFLATE = zlib.compressobj(2, zlib.DEFLATED, _WINDOW, _MEMORY, zlib.Z_DEFAULT_STRATEGY, WORDS)
-_REQUESTER = (
+_WORDS = zstd.ZstdDict(TABLES + WORDS)
+# What a frame could say of itself is known, or is looked at by the seal.
+_FRAME: dict[int, int] = {
+    zstd.CompressionParameter.compression_level: 3,
+    zstd.CompressionParameter.content_size_flag: 0,
+    zstd.CompressionParameter.checksum_flag: 0,
+    zstd.CompressionParameter.dict_id_flag: 0,
+}
+_compressor = zstd.ZstdCompressor(options=_FRAME, zstd_dict=_WORDS.as_digested_dict)
+REQUESTER = (
     *("v", "event", "request_id", "outcome", "code", "record_type", "provider", "agreement", "response"),
     *("regime", "controller", "trace"),
 )
-_PROVIDER = (*_REQUESTER, "actor", "identifiers", "override", "requester", "purpose")
+PROVIDER = (*REQUESTER, "actor", "identifiers", "override", "requester", "purpose")
 _NONE, _SHARED, _OWN = range(3)
+_ABSENT, _ALIKE = bytes((_NONE,)), bytes((_SHARED,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +66,20 @@ def pack(
     full: Mapping[str, Json],
 ) -> bytes:
     """The openings of `sealed`, which was made of these views."""
-    asked = _part(sealed.requester, requester.as_json() if requester else {}, _REQUESTER, full)
-    held = _part(sealed.provider, provider.as_json() if provider else {}, _PROVIDER, full)
-    deflate = _DEFLATE.copy()
-    packed = b"".join((_LAYOUT, deflate.compress(b"".join((asked, held, sealed.full.salt, sealed.full.view)))))
-    packed += deflate.flush()
-    return packed + bytes(-len(packed) % _GRAIN)
+    asked = _part(sealed.requester, requester.as_json() if requester else {}, REQUESTER, full)
+    held = _part(sealed.provider, provider.as_json() if provider else {}, PROVIDER, full)
+    return joined(asked, held, sealed.full)
+
+
+def joined(asked: bytes, held: bytes, full: Opening) -> bytes:
+    """The openings of an entry, of which two are written already."""
+    packed = _compressor.compress(b"".join((asked, held, full.salt, full.view)), _compressor.FLUSH_FRAME)
+    return b"".join((_LAYOUT, packed, bytes(-(1 + len(packed)) % _GRAIN)))
+
+
+def shared(opening: Opening | None) -> bytes:
+    """A view that says what the full one says, under the keys of its kind."""
+    return _ABSENT if opening is None else _ALIKE + opening.salt
 
 
 def unpack(data: bytes, *, committed: bool = False) -> Openings:
@@ -74,22 +88,22 @@ def unpack(data: bytes, *, committed: bool = False) -> Openings:
     `committed` says that the caller will hold every view's bytes against the entry's commitment: then their
     form is not looked at, which takes most of the time.
     """
-    data = _inflated(data)
+    data = _opened(data)
     asked, at = _read(data, 0)
     held, at = _read(data, at)
     full = Opening.from_bytes(data[at:])
     if not committed:
         view = decode_object(full.view)
-        return Openings(_made(asked, view, _REQUESTER), _made(held, view, _PROVIDER), full, view)
+        return Openings(_made(asked, view, REQUESTER), _made(held, view, PROVIDER), full, view)
     view = _read_json(full.view)
-    requester, provider = _made(asked, view, _REQUESTER, write), _made(held, view, _PROVIDER, write)
+    requester, provider = _made(asked, view, REQUESTER, write), _made(held, view, PROVIDER, write)
     return Openings(requester, provider, full, view)
 
 
 def full_view(data: bytes) -> dict[str, Json]:
     """The full view alone, of what has just been unsealed: nobody but `pack` can have written that. Raises as
     `unpack`, but for a view in other than canonical bytes."""
-    data = _inflated(data)
+    data = _opened(data)
     _, at = _read(data, 0)
     _, at = _read(data, at)
     return _read_json(data[at + SALT_BYTES :])
@@ -102,16 +116,16 @@ def _read_json(view: bytes) -> dict[str, Json]:
         raise IntegrityError("sealed views: the full view is not JSON") from e
 
 
-def _inflated(data: bytes) -> bytes:
+def _opened(data: bytes) -> bytes:
     """The parts one after the other. Raises IntegrityError."""
     if data[:1] != _LAYOUT:
         raise IntegrityError("sealed views: of a layout that this release does not know")
-    inflate = zlib.decompressobj(_WINDOW, WORDS)
+    frame = zstd.ZstdDecompressor(zstd_dict=_WORDS)
     try:
-        found = inflate.decompress(data[1:], _LARGEST)
-    except zlib.error as e:
+        found = frame.decompress(data[1:], _LARGEST)
+    except zstd.ZstdError as e:
         raise IntegrityError("sealed views: not what was packed") from e
-    if not inflate.eof or any(inflate.unused_data):
+    if not frame.eof or any(frame.unused_data):
         raise IntegrityError("sealed views: not what was packed")
     return found
 
@@ -119,10 +133,8 @@ def _inflated(data: bytes) -> bytes:
 def _part(
     opening: Opening | None, view: Mapping[str, Json], keys: tuple[str, ...], full: Mapping[str, Json]
 ) -> bytes:
-    if opening is None:
-        return bytes((_NONE,))
-    if tuple(view) == keys and view.items() <= full.items():
-        return bytes((_SHARED,)) + opening.salt
+    if opening is None or (tuple(view) == keys and view.items() <= full.items()):
+        return shared(opening)
     return bytes((_OWN,)) + opening.salt + len(opening.view).to_bytes(4, "big") + opening.view
 
 

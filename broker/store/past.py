@@ -18,7 +18,9 @@ from broker.catalogue import Approval, Catalogue
 from broker.core import agreement as agreements
 from broker.core import routing
 from broker.core.agreement import Agreement
+from broker.core.canonical import Json, decode_object
 from broker.core.directive import Directive
+from broker.core.entry import Entry, parse_entry
 from broker.core.forms import (
     acting_from,
     agency_from,
@@ -30,15 +32,15 @@ from broker.core.forms import (
 from broker.core.merkle import CompactRange
 from broker.core.model import SubjectRef
 from broker.core.reference import Reference
-from broker.core.tiles import tiles_for_range, tree_root
+from broker.core.retention import CHANGES
 from broker.errors import IntegrityError, KeyDestroyed
 from broker.past import MOST, Leaf
 from broker.store.blind import Blind
 from broker.store.elsewhere import kept_elsewhere
+from broker.store.onelog import final_tree
 from broker.store.packed import unpack
 from broker.store.pool import Database
 from broker.store.seal import Seals
-from broker.store.tiles import TileReader
 
 _SNAPSHOTS = 8
 _PARSED = 1024  # files of agreements
@@ -73,15 +75,23 @@ select e.idx, e.id, e.leaf, v.key, v.views from entry e left join view v using (
 where e.log = $3 and e.idx >= $1 and e.idx < $2 order by e.idx
 """
 _LOG = """
-select l.id, l.origin, l.entries, h.size, h.range from log l left join head h on h.log = l.id
+select l.id, l.origin, l.entries, l.final, h.size, h.range from log l left join head h on h.log = l.id
 where case when $1 = '' then l.closed_at is null else $1 in (l.origin, split_part(l.origin, '/log/', 2)) end
 """
+# Of what went with its month the index was emptied too; of what somebody deleted it still finds the entry.
 _ERASED = """
-select i.item, coalesce(e.by, d.id) as by
+select i.item, i.month, coalesce(e.by, d.id) as by
 from unnest($1::uuid[], $2::text[]) i(item, month)
 left join erased e on e.item = i.item
-left join lateral (select id from destroyed where month = i.month order by at desc limit 1) d on true
+left join lateral (
+    select id from destroyed where month = i.month and not exists (
+        select from entry n join search s using (log, idx) where n.id = i.item and cardinality(s.terms) > 0
+    ) order by at desc limit 1
+) d on true
 where coalesce(e.by, d.id) is not null
+"""
+_SAYS = """
+select e.idx, e.id, e.leaf, v.key, v.views from entry e join view v using (log, idx) where e.id = any ($1)
 """
 
 
@@ -187,12 +197,30 @@ class PastReader:
 
     async def erased_by(self, items: Sequence[tuple[str, datetime | None]]) -> Mapping[str, str]:
         """As `Past.erased_by`. Of an entry that went with its month, the newest end of that month is named:
-        which class it was of went too."""
+        which class it was of went too. Tables only lead to the entry, which is opened and must say so."""
         ids = [item for item, _ in items]
         months = [f"{at:%Y-%m}" if at else "" for _, at in items]
         async with self._database.connection() as connection:
             rows = await connection.fetch(_ERASED, ids, months)
-        return {str(row["item"]): str(row["by"]) for row in rows}
+            says = await connection.fetch(_SAYS, list({row["by"] for row in rows})) if rows else []
+        said = {row["id"]: await self._verified(row) for row in says}
+        return {
+            str(row["item"]): str(row["by"])
+            for row in rows
+            if _names(said.get(row["by"], {}), str(row["item"]), row["month"])
+        }
+
+    async def _verified(self, row: asyncpg.Record) -> Mapping[str, Json]:
+        """The full view of an entry, if it is the one that the entry commits to; else nothing."""
+        leaf = await self._leaf(row) if row["leaf"] is not None else None
+        if leaf is None or leaf.opening is None:
+            return {}
+        try:
+            entry, opening = parse_entry(leaf.entry), leaf.opening
+            good = isinstance(entry, Entry) and opening.opens(entry.full)
+            return decode_object(opening.view) if good else {}
+        except IntegrityError:
+            return {}
 
     async def head(self, log: str = "") -> tuple[int, bytes]:
         """As `Past.head`."""
@@ -200,9 +228,8 @@ class PastReader:
             row = await _named(connection, log)
             if row["entries"] is None:
                 return row["size"], CompactRange(row["size"], tuple(bytes(h) for h in row["range"])).root()
-            size: int = row["entries"]
-            tiles = await TileReader(connection, row["id"]).read(tiles_for_range(size))
-        return size, tree_root(size, tiles.__getitem__)
+        tree = final_tree(row["id"], row["entries"], bytes(row["final"]))
+        return tree.size, tree.root
 
     async def _leaf(self, row: asyncpg.Record) -> Leaf:
         index, entry = row["idx"], bytes(row["leaf"])
@@ -217,6 +244,18 @@ class PastReader:
         except IntegrityError as e:
             return Leaf(index, entry, None, str(e))
         return Leaf(index, entry, opened.full)
+
+
+def _names(full: Mapping[str, Json], item: str, month: str) -> bool:
+    """Whether an entry says that this was erased, or that its month was ended."""
+    detail = full.get("detail")
+    if not isinstance(detail, dict):
+        return False
+    if full.get("event") == "retention":
+        # Directives go with the changes of the month of their withdrawal.
+        return detail.get("month") == month or detail.get("class") == CHANGES
+    listed = [detail.get(name) for name in ("entries", "directives")]
+    return full.get("event") == "erasure" and any(isinstance(each, list) and item in each for each in listed)
 
 
 async def _named(connection: asyncpg.Connection, log: str) -> asyncpg.Record:

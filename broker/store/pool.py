@@ -17,8 +17,9 @@ import asyncpg
 import msgspec
 
 from broker.errors import AuditUnavailable, SetupError
+from broker.store.acknowledged import Acknowledged
 from broker.store.away import FAILURES, UNREACHED
-from broker.store.kept import KeptStatement, Standby
+from broker.store.kept import KeptStatement, committed
 
 # Every wait has a limit. The lock and the statement are bounded by the server too, so that a worker that has
 # stopped cannot hold the head of the log for others: they go on within three seconds.
@@ -43,6 +44,9 @@ _SERVER_SETTINGS = {
     "enable_mergejoin": "off",
     "jit": "off",
 }
+# For statements that are asked all the time, with arrays of whatever was in a batch: to plan them each time for
+# how many there are takes longer than any plan could save.
+_ONE_PLAN = {"plan_cache_mode": "force_generic_plan"}
 # From release 17 on. A statement that ran and whose last message never comes (the worker stopped between two
 # writes) is in no statement and not idle either: only this ends it. Above the others, which cost no connection.
 _TRANSACTION_TIMEOUT = "set transaction_timeout = 2700"
@@ -65,6 +69,7 @@ class Database:
         self._pool: asyncpg.Pool | None = None
         self._kept: list[KeptStatement] = []
         self.check: Check | None = None
+        self.acknowledged = Acknowledged()
 
     async def open(self) -> None:
         """Connect, or SetupError with the sentence that says what to do."""
@@ -116,15 +121,8 @@ class Database:
         """One autocommit statement and its row, as `KeptStatement.commit` does, for one that is asked seldom
         and by several at a time. Raises AuditUnavailable where the commit is not durable everywhere it should
         be."""
-        standby = Standby()
         async with self.connection() as connection:
-            connection.add_log_listener(standby.heard)
-            try:
-                row = await one(connection, sql, *arguments())
-            finally:
-                connection.remove_log_listener(standby.heard)
-        standby.check()
-        return row
+            return await committed(connection, sql, *arguments())
 
     def keep(self, sql: str) -> KeptStatement:
         """A statement that is asked all the time, on a connection of its own beside the pool's."""
@@ -139,7 +137,7 @@ class Database:
             self._dsn,
             command_timeout=COMMAND_TIMEOUT,
             timeout=ACQUIRE_TIMEOUT,
-            server_settings=_SERVER_SETTINGS,
+            server_settings=_SERVER_SETTINGS | _ONE_PLAN,
         )
         try:
             await self._init(connection)

@@ -153,20 +153,31 @@ class LogReader(OneLog):
         return str(found)
 
     async def fill_tiles(self) -> None:
-        """Make the full tiles that are missing up to the end of each log, so that no reader has to."""
+        """Make the full tiles that are missing up to the end of each log, so that no reader has to.
+
+        Raises IntegrityError once all others are made, where the entries of some are not there.
+        """
+        gone: list[str] = []
         for half in reversed(await self.chain()):
             if half.closed and half.number in self._whole:
                 continue
             async with self._database.connection() as connection:
                 full = (await self._tree(connection, half.number)).size // TILE_WIDTH
                 filled = self._filled.get(half.number, 0)
-                reader = TileReader(connection, half.number)
+                reader, lacking = TileReader(connection, half.number), list[int]()
                 for row in await connection.fetch(_MISSING, half.number, filled, full):
-                    await reader.read([Tile(0, row["n"])])
-                    self._filled[half.number] = row["n"] + 1
-                self._filled[half.number] = full
-            if half.closed:
+                    try:
+                        await reader.read([Tile(0, row["n"])])
+                    except KeyError:
+                        lacking.append(row["n"])
+                    self._filled[half.number] = min(lacking, default=row["n"] + 1)
+                self._filled[half.number] = min(lacking, default=full)
+            if half.closed and not lacking:
                 self._whole.add(half.number)
+            gone += [f"{half.origin}/{Tile(0, n).path}" for n in lacking]
+        if gone:
+            text = f"entries of the log are not there, so {gone[0]} cannot be made ({len(gone)} in all)"
+            raise IntegrityError(text)
 
     async def _opened(
         self, row: asyncpg.Record, entry: str, audience: str

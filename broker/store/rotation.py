@@ -23,7 +23,6 @@ from broker.core.entry import Rotation
 from broker.core.keys import Signer, Verifier
 from broker.core.merkle import CompactRange
 from broker.core.rotation import Link, rotation, split_origin
-from broker.core.tiles import inclusion_proof, tiles_for_inclusion
 from broker.errors import AuditUnavailable, IntegrityError, InvalidRequest
 from broker.keys import KeyRing
 from broker.ports import Clock
@@ -32,12 +31,12 @@ from broker.store.notary import Notary
 from broker.store.onelog import OneLog
 from broker.store.pool import Database, one
 from broker.store.reader import LogReader
-from broker.store.tiles import TileReader
 
 _CLOSE = "select log_close($1, $2, $3, $4) as done"
 _OPEN = "select log_open($1, $2, $3, $4, $5, $6, $7) as done"
 _HEAD = """
-select h.log, h.size, h.range, h.closed, l.origin, e.leaf
+select h.log, h.size, h.range, h.closed, l.origin, e.leaf,
+    current_setting('synchronous_standby_names') <> '' as standby
 from head h join log l on l.id = h.log left join entry e on e.log = h.log and e.idx = h.size - 1 and h.closed
 """
 Step = Callable[[str], None]
@@ -122,11 +121,11 @@ class HalfYears:
         end, final = await old.head()
         if size > end:
             raise InvalidRequest("size", f"that log ended with {end} entries")
-        entries, proofs = await self._ends(chain[at].number, chain[at - 1].number, end)
+        entries = await self._ends(chain[at].number, chain[at - 1].number, end)
         length, head = await new.head()
         return Link(
             entries[0],
-            proofs,
+            await old.proof_at(end - 1, end),
             final,
             await old.proof_between(size, end) if size else (),
             entries[1],
@@ -144,15 +143,16 @@ class HalfYears:
             raise InvalidRequest("log", "is no log of this broker") from e
         return await OneLog(self._database, self._notary, number).consistency(old, new)
 
-    async def _ends(self, old: int, new: int, end: int) -> tuple[list[bytes], tuple[bytes, ...]]:
-        """Last entry of the old log and first of the new, and the former's inclusion proof."""
+    async def _ends(self, old: int, new: int, end: int) -> list[bytes]:
+        """Last entry of the old log and first of the new. Raises IntegrityError where one is not here."""
         async with self._database.connection() as connection:
             leaves = [
                 await connection.fetchval("select leaf from entry where log = $1 and idx = $2", log, index)
                 for log, index in ((old, end - 1), (new, 0))
             ]
-            tiles = await TileReader(connection, old).read(tiles_for_inclusion(end - 1, end))
-        return [bytes(leaf) for leaf in leaves], inclusion_proof(end - 1, end, tiles.__getitem__)
+        if None in leaves:
+            raise IntegrityError("the entry that links two half-years is not in the database")
+        return [bytes(leaf) for leaf in leaves]
 
     async def _call(self, sql: str, *arguments: object) -> bool:
         return await _call(self._database, self._clock, sql, *arguments)
@@ -173,6 +173,9 @@ async def finish(database: Database, notary: Notary, clock: Clock, step: Step = 
     notary.signer_of(Verifier.from_vkey(vkey).name, vkey)
     if row["log"] == notary.log:
         root = CompactRange(row["size"], tuple(bytes(h) for h in row["range"])).root()
+        if row["standby"]:  # it may be another worker's, whose wait for it was cancelled
+            async with database.connection() as connection:
+                await database.acknowledged.require(connection, row["log"], row["size"])
         try:
             final = notary.sign(row["size"], root)
         except LogClosed:  # by another worker, just now

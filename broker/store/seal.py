@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -17,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
 
 from broker.core.retention import STANDARD
-from broker.errors import IntegrityError, KeyDestroyed
+from broker.errors import AuditUnavailable, IntegrityError, KeyDestroyed, KeyMissing, KeyUnknown
 from broker.ids import random_bytes
 from broker.keys import KeyRing
 from broker.store.pool import Database
@@ -80,7 +81,7 @@ class Seals:
         return None if kept is None or kept.old else kept.key
 
     async def current(self, at: datetime, retention: str = STANDARD) -> ViewKey:
-        """The key for what happens at `at`. Raises KeyDestroyed where it has been already."""
+        """The key for what happens at `at`. Raises KeyDestroyed where it has been already, KeyMissing."""
         async with self._lock:
             key = self.at_hand(at, retention)
             if key is None:
@@ -93,16 +94,20 @@ class Seals:
         return await self._load(month, retention)
 
     async def by_id(self, key_id: int) -> ViewKey:
-        """The key of an older view. Raises KeyDestroyed where it has been."""
+        """The key of an older view. Raises KeyDestroyed where it has been, KeyMissing, KeyUnknown."""
         kept = self._by_id.get(key_id)
         if kept is None or kept.old:
             self._by_id.pop(key_id, None)
-            async with self._database.connection() as connection:
-                row = await connection.fetchrow("select * from view_key where id = $1", key_id)
-            if row is None:
-                raise KeyDestroyed("the key of this view has been destroyed")
-            kept = self._by_id[key_id] = _Kept(unwrap(self._ring, row))
+            kept = self._by_id[key_id] = _Kept(await self._unwrapped(key_id))
         return kept.key
+
+    async def look(self) -> None:
+        """That every key that was not destroyed opens here. Raises KeyMissing, IntegrityError."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch("select id from view_key where wrapped is not null order by id")
+        for row in rows:
+            with suppress(KeyDestroyed):  # just now
+                await self._unwrapped(row["id"])
 
     async def _load(self, month: str, retention: str) -> ViewKey:
         async with self._database.connection() as connection:
@@ -118,9 +123,26 @@ class Seals:
                     wrapped,
                 )
                 row = await connection.fetchrow(_FIND, month, retention)
-        if row is None:  # destroyed between the two statements, which only an erasure of this month does
-            raise KeyDestroyed(f"the view key of {month}, {retention} was destroyed as it was made")
-        return unwrap(self._ring, row)
+        if row is None:
+            raise AuditUnavailable(f"the view key of {month}, {retention} was removed as it was made")
+        return await self._unwrapped(row["id"])
+
+    async def _unwrapped(self, key_id: int) -> ViewKey:
+        """Looked at twice: a key that is being destroyed goes from the database first, and then from the
+        ring."""
+        for last in (False, True):
+            async with self._database.connection() as connection:
+                row = await connection.fetchrow("select * from view_key where id = $1", key_id)
+            if row is None:
+                raise KeyUnknown("a view names a key that the database does not know")
+            try:
+                return unwrap(self._ring, row)
+            except KeyDestroyed:
+                raise
+            except (KeyMissing, IntegrityError):
+                if last:
+                    raise
+        raise AssertionError("unreachable")
 
     def _wrap(self, wrapping: bytes, month: str, retention: str) -> bytes:
         nonce = os.urandom(_NONCE)
@@ -128,7 +150,8 @@ class Seals:
 
 
 def unwrap(ring: KeyRing, row: asyncpg.Record) -> ViewKey:
-    """The data key of a row of `view_key`. Raises KeyDestroyed, and IntegrityError under another ring's key."""
+    """The data key of a row of `view_key`. Raises KeyDestroyed, KeyMissing, and IntegrityError under another
+    ring's key."""
     month, retention, wrapped = row["month"], row["class"], row["wrapped"]
     if wrapped is None:
         raise KeyDestroyed(f"the key of {month}, {retention} has been destroyed")

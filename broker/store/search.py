@@ -1,7 +1,7 @@
 """The search index of the log: made with its entries (`indexing`), and asked in terms that nobody can read.
 
 It never decides what somebody may see: what it finds is opened, and looked at again by whoever asked. Rows are
-made in order and without gaps, so that what a search says of its reach is honest; `missed` looks for what is
+made in order and without gaps, so that what a search says of its reach is honest; `keeping` looks for what is
 not there all the same.
 """
 
@@ -84,20 +84,15 @@ with hit as materialized (
 select (select count(*) from search where log = $1 and idx >= $3 and idx < $4) as rows,
        (select coalesce(array_agg(idx order by idx), '{}') from hit) as found
 """
-_MISSED = """
-select n from generate_series($2::bigint, $3::bigint - 1) n
-where not exists (select from search s where s.log = $1 and s.idx = n.n) order by n limit $4
-"""
 
 
 class SearchIndex:
-    """Fills the index of every log and asks it. `log` is the one that `rebuild` and `missed` are about."""
+    """Fills the index of every log and asks it. `log` is the one that `rebuild` is about."""
 
     def __init__(self, database: Database, seals: Seals, index_key: bytes, log: int) -> None:
         self._database = database
         self._seals = seals
         self.terms = BlindTerms(index_key)
-        self._log = log
         self.filling = Indexing(database, seals, self.terms, log)
 
     async def fill(self) -> int:
@@ -123,12 +118,6 @@ class SearchIndex:
         async with self._database.connection() as connection:
             row = await one(connection, "select log, size from head")
             return (await reach(connection, row["log"])).done, row["size"]
-
-    async def missed(self, most: int = 100) -> list[int]:
-        """Indexes below `done` that have no row: there should be none."""
-        async with self._database.connection() as connection:
-            done = (await reach(connection, self._log)).done
-            return [row["n"] for row in await connection.fetch(_MISSED, self._log, 0, done, most)]
 
     async def find(
         self,

@@ -17,11 +17,11 @@ from broker.core.witness import Submission
 from broker.errors import IntegrityError
 from broker.store.guard import Guard, SignedHead
 from broker.store.pool import Database
-from broker.store.tiles import TileReader
+from broker.store.proofs import Broken, Proofs
 from broker.witnessed import Asker, Cosigned, Refused, Stale, own_line
 
 _TRIES = 3
-_NEVER = -1
+_HEAD = "select log, size, range, current_setting('synchronous_standby_names') <> '' as standby from head"
 
 
 async def vouch(database: Database, signer: Signer, guard: Guard, policy: WitnessPolicy, asker: Asker) -> None:
@@ -53,9 +53,11 @@ class _Asked:
     async def head(self) -> Checkpoint:
         """The committed head, unsigned."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow("select size, range from head")
-        if row is None:
-            return Checkpoint(self._signer.name, 0, EMPTY_ROOT)
+            row = await connection.fetchrow(_HEAD)
+            if row is None:
+                return Checkpoint(self._signer.name, 0, EMPTY_ROOT)
+            if row["standby"]:
+                await self._database.acknowledged.require(connection, row["log"], row["size"])
         root = CompactRange(row["size"], tuple(bytes(each) for each in row["range"])).root()
         return Checkpoint(self._signer.name, row["size"], root)
 
@@ -88,7 +90,8 @@ class _Asked:
         if old:
             async with self._database.connection() as connection:
                 log = await connection.fetchval("select log from head")
-                proof = await TileReader(connection, log).consistency(old, head.size)
+                proofs = Proofs(connection, log, head.size, head.root, Broken())
+                proof, _ = await proofs.consistency(old, head.size)
         note = sign_checkpoint(head, self._signer)
         return await self._asker.add_checkpoint(witness, Submission(old, proof, note))
 

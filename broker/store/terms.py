@@ -5,13 +5,24 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from broker.core.canonical import Json
 from broker.core.searchterms import parties, rare, terms_of
+from broker.store.keyed import Keyed
 
 _BITS = 1 << 32
 _RUN = 16  # bits: entries of one run lie together in the index
 _MOST = 4096
+
+
+class Known(NamedTuple):
+    """Terms, and their digests."""
+
+    terms: frozenset[str]
+    common: list[int]
+    few: list[int]
+    literals: tuple[str, str]
 
 
 class BlindTerms:
@@ -19,7 +30,7 @@ class BlindTerms:
     and then not shown."""
 
     def __init__(self, index_key: bytes) -> None:
-        self._key = hmac.digest(index_key, b"search", "sha256")
+        self._key = Keyed(hmac.digest(index_key, b"search", "sha256"))
         # Agencies, record types, purposes: few, and in every entry. Who was asked about is not remembered.
         self._common: dict[str, int] = {}
 
@@ -44,8 +55,21 @@ class BlindTerms:
         self, full: Mapping[str, Json], requester: str | None, provider: str | None
     ) -> tuple[str, str]:
         """What an entry with this full view and these parties is found by, both kinds as array literals."""
-        common, few = self.split(terms_of(full) | parties(requester, provider))
-        return f"{{{','.join(map(str, common))}}}", f"{{{','.join(map(str, few))}}}"
+        return self.beside(self.known(full, requester, provider), {})
+
+    def known(self, full: Mapping[str, Json], requester: str | None, provider: str | None) -> Known:
+        """What every entry is found by whose full view says this much, and whose parties are these."""
+        terms = terms_of(full) | parties(requester, provider)
+        common, few = self.split(terms)
+        return Known(terms, common, few, (_literal(common), _literal(few)))
+
+    def beside(self, known: Known, own: Mapping[str, Json]) -> tuple[str, str]:
+        """As `literals`, of an entry with what is `known` already and what it says of its own."""
+        common, few = self.split(terms_of(own) - known.terms)
+        return (
+            _literal(sorted(known.common + common)) if common else known.literals[0],
+            _literal(sorted(known.few + few)) if few else known.literals[1],
+        )
 
     def _remember(self, term: str) -> int:
         found = self._digest(term)
@@ -55,4 +79,8 @@ class BlindTerms:
         return found
 
     def _digest(self, term: str) -> int:
-        return int.from_bytes(hmac.digest(self._key, term.encode(), "sha256")[:4], "big")
+        return int.from_bytes(self._key.digest(term.encode())[:4], "big")
+
+
+def _literal(numbers: list[int]) -> str:
+    return f"{{{','.join(map(str, numbers))}}}"

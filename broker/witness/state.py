@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
+from broker.core.note import MAX_NOTE_BYTES
 from broker.errors import IntegrityError, SetupError
+from broker.offline import files
 
 
 class WitnessState:
@@ -90,7 +92,7 @@ class WitnessState:
     def _load(self, origin: str, keys: tuple[Verifier, ...]) -> None:
         path = self._path(origin)
         try:
-            note = path.read_bytes()
+            note = files.read(path, MAX_NOTE_BYTES)
             checkpoint = open_checkpoint(note, keys)
         except FileNotFoundError:
             return

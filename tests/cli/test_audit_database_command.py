@@ -73,15 +73,15 @@ async def test_what_is_wrong_is_named_first_things_first(deployment: Deployment)
 async def test_what_cannot_be_read_or_makes_no_sense_is_told_apart(
     deployment: Deployment, tmp_path: Path
 ) -> None:
-    """Exit 6 for a database that does not answer; 1 with a sentence for a key folder that is none, which is
-    not made; 2 for options that do not go together."""
+    """Exit 6 for a database that does not answer; 2 with a sentence for a key folder that is none, which is
+    not made, and for options that do not go together."""
     away = await deployment.run(log="postgresql://u:secret@127.0.0.1:1/x")
     assert away.returncode == 6
     assert "postgresql://127.0.0.1:1/x: cannot be reached" in away.stderr
     assert "PGPASSFILE" in away.stderr
     assert "secret" not in away.stderr
     none = await deployment.run("--keys", str(tmp_path / "nowhere"))
-    assert none.returncode == 1
+    assert none.returncode == 2
     assert "is no key folder" in none.stderr
     assert not (tmp_path / "nowhere").exists()
     folder = await deployment.run("--keys", "x", log=str(tmp_path))

@@ -57,8 +57,8 @@ def test_good_files_give_one_line_and_exit_0(files: Files) -> None:
     code, verdict = files.verify()
     assert code == GOOD
     assert verdict == (
-        "GOOD entry 0d6c1b52-1c5e-4b8a-9a51-7f3b0c2d4e6f of 2026-11-21T10:00:07Z is number 5 of the 12 in"
-        " blue-light.test/log/2026h2; the opening is its requester's view (request, permit);"
+        "GOOD entry 0d6c1b52-1c5e-4b8a-9a51-7f3b0c2d4e6f of 2026-11-21T10:00:07Z is number 5 of the 12 entries "
+        "in blue-light.test/log/2026h2; the opening is its requester's view (request, permit);"
         " the record is the one released"
     )
     code, verdict = files.verify(record=None)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from broker.core.merkle import (
     EMPTY_RANGE,
     CompactRange,
+    extend_to_root,
     extend_with_proofs,
     leaf_hash,
     verify_consistency,
@@ -64,7 +65,8 @@ ROWS = rows_of(LEAVES)
 def one_proof(rfc: NaiveTree, size: int, indexes: Iterable[int], batch: int) -> None:
     """Receipts of a batch that ends at `size`, tiles and RFC agree on the root and on these entries' proofs."""
     old = EMPTY_RANGE.extend(LEAVES[: size - batch])
-    grown, receipts = extend_with_proofs(old, LEAVES[size - batch : size])
+    grown, root, receipts = extend_to_root(old, LEAVES[size - batch : size])
+    assert root == grown.root()
     root = grown.root()
     assert root == rfc.root(size)
     tiles = tiles_at(size, ROWS)

@@ -10,6 +10,7 @@ from broker.core.merkle import (
     EMPTY_RANGE,
     EMPTY_ROOT,
     CompactRange,
+    extend_to_root,
     extend_with_proofs,
     leaf_hash,
     verify_consistency,
@@ -61,7 +62,8 @@ def test_every_inclusion_proof_to_300(naive) -> None:
 def test_a_batch_gets_its_proofs_from_the_old_range_alone(naive, before: int, count: int) -> None:
     """Old range and new leaves give the new range and the RFC's proof of each new leaf."""
     old = EMPTY_RANGE.extend(naive.leaf(i) for i in range(before))
-    grown, proofs = extend_with_proofs(old, [naive.leaf(i) for i in range(before, before + count)])
+    grown, root, proofs = extend_to_root(old, [naive.leaf(i) for i in range(before, before + count)])
+    assert root == grown.root()
     assert grown == old.extend(naive.leaf(i) for i in range(before, before + count))
     assert grown.root() == naive.root(before + count)
     assert len(proofs) == count

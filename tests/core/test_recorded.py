@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.case import Case, Said, decided
 from broker.core.decision import LEFT_OUT, decide, is_about_person
 from broker.core.model import (
     Actor,
@@ -27,7 +28,7 @@ from broker.core.model import (
 from broker.core.recorded import Recorded, Ruling, is_decision
 from broker.core.reference import Reference
 from broker.core.steps import STEPS
-from broker.drafts import Case, Said, decided, draft
+from broker.drafts import draft
 from broker.errors import IntegrityError
 from broker.law import digest, load
 from broker.ports import Reads

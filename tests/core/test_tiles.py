@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from broker.core.merkle import EMPTY_RANGE, CompactRange, leaf_hash, verify_consistency, verify_inclusion
 from broker.core.tiles import (
+    TILE_HEIGHT,
     Tile,
     consistency_proof,
     hashes_of,
@@ -18,9 +20,10 @@ from broker.core.tiles import (
     tile_in,
     tiles_for_consistency,
     tiles_for_inclusion,
+    tiles_for_range,
     tiles_of,
 )
-from broker.core.verified_tiles import VerifiedTiles, tiles_to_verify
+from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError
 
 SIZES = [1, 2, 3, 7, 100, 255, 256, 257, 258, 300, 383, 511, 512, 513, 599, 600]
@@ -38,6 +41,17 @@ def tiles_by_definition(leaves: list[bytes], size: int) -> dict[Tile, bytes]:
                 full.append(root_of(part))
         level, row = level + 1, full
     return tiles
+
+
+def tiles_to_verify(tiles: Iterable[Tile], size: int) -> tuple[Tile, ...]:
+    """What `VerifiedTiles` reads for these: the right edge, and for each full tile those above it."""
+    needed = dict.fromkeys(tiles_for_range(size))
+    for tile in tiles:
+        climbing = tile
+        while climbing not in needed:
+            needed[climbing] = None
+            climbing = tile_in(climbing.level + 1, climbing.index >> TILE_HEIGHT, size)
+    return tuple(needed)
 
 
 def root_of(hashes: list[bytes]) -> bytes:

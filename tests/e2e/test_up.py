@@ -215,6 +215,15 @@ def test_a_state_folder_in_use_is_one_sentence(stack: Deployment):
     assert all(child.alive for child in stack.stack.children)
 
 
+def test_the_log_of_a_state_folder_is_checked_by_its_name(stack: Deployment):
+    """`broker audit fsck --state DIR` finds the database, the keys and the guard, and opens every view."""
+    line = [sys.executable, "-m", "broker", "audit", "fsck", "--state", str(stack.state.folder), "--json"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert (told["good"], told["opened"] > 0, told["unchecked"]) == (True, True, [])
+
+
 def test_a_wrong_option_is_exit_2(tmp_path: Path):
     """An impossible port is a mistake in typing, not a failure."""
     assert _run(tmp_path / "state", "--grpc-port", "70000", "--http-port", "0").returncode == 2

@@ -36,8 +36,9 @@ FLOODS = "wf-mash"
 
 def prefer(pid: int, nice: int) -> None:
     """Give a process, and what shares its session where the kernel goes by that, this niceness if we may."""
-    with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, pid, nice)
+    for thread in Path(f"/proc/{pid}/task").iterdir():  # what gRPC does in threads of its own, too
+        with suppress(PermissionError, ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
     with suppress(OSError):
         Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
@@ -56,9 +57,12 @@ async def worker(
 ) -> AsyncIterator[Fleet]:
     """A worker that grants each agency `PER_SECOND`."""
     folder = tmp_path_factory.mktemp("faults")
-    async with postgres.fresh() as dsn, fleet(dsn, folder, 1, AGENCY_PER_SECOND=PER_SECOND) as running:
-        await _agree(running, "nwas", 2, {"emergency_per_minute": 1_000_000})
-        await _agree(running, "wf", 1, None)
+    async with (
+        postgres.fresh() as dsn,
+        fleet(dsn, folder, 1, AGENCY_PER_SECOND=PER_SECOND, CONNECTION_SECONDS=15) as running,
+    ):
+        await agree(running, "nwas", 2, {"emergency_per_minute": 1_000_000})
+        await agree(running, "wf", 1, None)
         prefer(running.child.pid, -10)
         yield running
 
@@ -71,7 +75,7 @@ async def risks(worker: Fleet) -> AsyncIterator[Risks]:
         yield risks
 
 
-async def _agree(running: Fleet, requester: str, version: int, limits: dict[str, int] | None) -> None:
+async def agree(running: Fleet, requester: str, version: int, limits: dict[str, int] | None) -> None:
     """An agreement of the fire service with this requester, signed by both."""
     today = datetime.now(UTC).date()
     file = toml(

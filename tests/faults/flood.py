@@ -14,16 +14,29 @@ import sys
 import uuid
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import grpc
 
 from broker.pki.tls import TlsFiles, channel_credentials
 from broker.v1 import exchange_pb2 as pb
-from broker.v1 import exchange_pb2_grpc
+from broker.v1 import (
+    exchange_pb2_grpc,
+    keeping_pb2,
+    keeping_pb2_grpc,
+    override_pb2,
+    override_pb2_grpc,
+    referral_pb2,
+    referral_pb2_grpc,
+    report_pb2,
+    report_pb2_grpc,
+)
+from tests.support.refused import retry_delay
 
 STREAMS = 8
 OPENED = 10_000
-ON_ONE = 250  # streams of one connection: the server allows 256
+HEAVY = 300
+ON_ONE = 250  # streams of one connection: more than the server allows at once
 
 
 def request() -> pb.RecordRequest:
@@ -61,6 +74,27 @@ class Flood:
         channel, stub = self.stub()
         async with channel:
             await asyncio.gather(*(self._calls(stub) for _ in range(1000)))
+
+    async def heavy(self) -> None:
+        """Hundreds of calls that read much, all kinds of them at once, on as many connections as carry them."""
+        async with contextlib.AsyncExitStack() as stack:
+            asking = []
+            for _ in range(HEAVY // 30):
+                channel, _ = self.stub()
+                await stack.enter_async_context(channel)
+                asking += [self._reads(call, asked) for call, asked in _heavy(channel)]
+            await asyncio.gather(*asking)
+
+    async def _reads(self, call: Any, asked: Any) -> None:
+        while True:
+            try:
+                await call(asked, timeout=20)
+                self.told["answered"] += 1
+            except grpc.aio.AioRpcError as e:
+                self.told[e.code().name] += 1
+                if retry_delay(e) > 0:
+                    self.told["told when"] += 1
+                await asyncio.sleep(0.01)
 
     async def streams(self) -> None:
         """Ten thousand streams, on as few connections as carry them, kept open as long as they may be."""
@@ -104,6 +138,30 @@ class Flood:
             await stub.Exchange().read()  # nothing comes on those that are open
         except grpc.aio.AioRpcError as e:
             self.told[e.code().name] += 1
+
+
+def _heavy(channel: grpc.aio.Channel) -> list[tuple[Any, Any]]:
+    """Each of them five times, as a partner's system calls it."""
+    actor = pb.Actor(id="x", role="auditor", assurance=pb.ASSURANCE_PERSONAL_LOGIN)
+    reason = pb.ReasonCode(code="audit")
+    person = pb.SubjectRef(scheme="uprn", value="100062990001")
+    keeping = keeping_pb2_grpc.KeepingServiceStub(channel)
+    report = report_pb2_grpc.ReportServiceStub(channel)
+    calls: list[tuple[Any, Any]] = [
+        (keeping.ErasePerson, keeping_pb2.ErasePersonRequest(person=person, actor=actor, reason=reason)),
+        (keeping.ListHolds, keeping_pb2.ListHoldsRequest(actor=actor)),
+        (report.ListComplaints, report_pb2.ListComplaintsRequest(actor=actor)),
+        (report.ListBreaches, report_pb2.ListBreachesRequest(actor=actor)),
+        (
+            override_pb2_grpc.OverrideServiceStub(channel).ListOverrides,
+            override_pb2.ListOverridesRequest(actor=actor),
+        ),
+        (
+            referral_pb2_grpc.ReferralServiceStub(channel).ListReferrals,
+            referral_pb2.ListReferralsRequest(actor=actor),
+        ),
+    ]
+    return calls * 5
 
 
 def _end(outcome: pb.Outcome) -> str:

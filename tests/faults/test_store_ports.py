@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from broker.errors import AuditUnavailable
-from tests.support import kept_suite, store_suite
+from tests.support import escalated_suite, kept_suite, store_suite
 from tests.support.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.support.faults import Plan
 from tests.support.postgres import Server, open_folder
@@ -19,7 +19,7 @@ from tests.support.store_suite import Row, methods, protocols
 
 STORE = (*store_suite.STORE, *kept_suite.STORE)
 OTHERS = (*store_suite.OTHERS, *kept_suite.OTHERS)
-ROWS = {**store_suite.ROWS, **kept_suite.ROWS}
+ROWS = {**store_suite.ROWS, **kept_suite.ROWS, **escalated_suite.ROWS}
 IMPLEMENTATIONS = ["memory", "postgres", pytest.param("external_postgres", marks=pytest.mark.long)]
 
 

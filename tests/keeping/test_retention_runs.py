@@ -45,7 +45,7 @@ async def test_a_hold_placed_while_a_month_is_set_aside_is_heeded(durable_stage:
 
 def test_a_key_that_is_gone_is_destroyed_again_in_vain(tmp_path: Path) -> None:
     """Destroying is idempotent, and what is destroyed is not read again."""
-    from broker.errors import KeyDestroyed
+    from broker.errors import KeyMissing
     from broker.keys import FolderKeys
 
     ring = FolderKeys(tmp_path / "keys")
@@ -55,7 +55,7 @@ def test_a_key_that_is_gone_is_destroyed_again_in_vain(tmp_path: Path) -> None:
     ring.destroy_wrapping_key("2020-01", "standard")
     ring.destroy_wrapping_key("2020-01", "standard")
     assert not path.exists()
-    with pytest.raises(KeyDestroyed):
+    with pytest.raises(KeyMissing):
         ring.wrapping_key("2020-01", "standard")
 
 

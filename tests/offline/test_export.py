@@ -49,6 +49,18 @@ async def test_every_row_of_every_form_verifies(tmp_path: Path, name: str, who: 
     assert modes(tmp_path) == {"x": 0o600, "x.manifest.json": 0o600}
 
 
+@pytest.mark.parametrize("name", ["jsonl", "otlp"])
+async def test_half_a_surrogate_pair_is_bad_and_no_defect(tmp_path: Path, name: str) -> None:
+    """JSON can spell what no UTF-8 holds: it is not what any receipt says."""
+    world = await world_of_kinds()
+    written(tmp_path / "x", name, await given_of(world))
+    lines = (tmp_path / "x").read_bytes().splitlines(keepends=True)
+    (tmp_path / "x").write_bytes(lines[0].replace(b'"operator"', b'"\\ud800"').replace(b'"nwas"', b'"\\ud800"'))
+    (tmp_path / "x.manifest.json").unlink()
+    report = verify(tmp_path / "x", keys(world), name)
+    assert report.problem == "says something else than its receipt"
+
+
 @pytest.mark.parametrize("name", ["jsonl", "csv", "fhir", "otlp-details"])
 async def test_a_changed_byte_is_named_by_its_row(tmp_path: Path, name: str) -> None:
     """Every one, wherever it stands in a row: what a row says is made again of what proves it."""

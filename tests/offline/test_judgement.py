@@ -9,8 +9,8 @@ import pytest
 from broker.core.merkle import EMPTY_RANGE, leaf_hash
 from broker.core.tiles import TILE_WIDTH, subtree_root
 from broker.offline.derive import Derivation, KeptTile
-from broker.offline.fsck import Problem
 from broker.offline.marks import Judgement, Mark, unlike
+from broker.offline.problems import Problem
 
 SIZE = 65_536 + 700
 LEAVES = [leaf_hash(b"%d" % n) for n in range(SIZE)]

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from broker.core.keys import Signer
-from broker.errors import IntegrityError
-from broker.offline.monitor import EXITS, Look, Memory, Verdict, look
+from broker.errors import SetupError
+from broker.offline.memory import Memory
+from broker.offline.monitor import EXITS, Look, Verdict, look
 from broker.offline.source import Folder
 from tests.support.static_log import ENTRIES, ORIGIN, SIGNER, StaticLog, entry, note
 
@@ -92,7 +93,7 @@ def test_a_state_that_is_not_one_is_refused(tmp_path: Path) -> None:
     """It says what to do; to begin anew silently would be to forget."""
     file = tmp_path / "monitor.json"
     file.write_text("{}")
-    with pytest.raises(IntegrityError, match="move it away"):
+    with pytest.raises(SetupError, match="move it away"):
         Memory(file).notes()
 
 
@@ -106,4 +107,5 @@ def test_each_verdict_has_its_exit() -> None:
         Verdict.ROLLBACK: 4,
         Verdict.FORK: 5,
         Verdict.UNREADABLE: 6,
+        Verdict.FAILED: 2,
     }

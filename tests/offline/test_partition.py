@@ -70,6 +70,19 @@ def test_what_was_spoilt_in_the_folder_is_written_anew(log: StaticLog, tmp_path:
     assert good(tmp_path / "out") == 700
 
 
+@pytest.mark.parametrize("size", [700, 701, 1100])
+def test_another_history_is_not_written_over_the_one_that_stands(
+    log: StaticLog, tmp_path: Path, size: int
+) -> None:
+    """A fork of the same key: the checkpoint in the folder may be the only proof of it, and stays."""
+    exported(log, tmp_path / "out")
+    before = {each: each.read_bytes() for each in (tmp_path / "out").rglob("*") if each.is_file()}
+    log.anew([*ENTRIES[:300], entry(9000), *ENTRIES[301:size]])
+    with pytest.raises(IntegrityError, match="two histories were signed"):
+        exported(log, tmp_path / "out")
+    assert {each: each.read_bytes() for each in (tmp_path / "out").rglob("*") if each.is_file()} == before
+
+
 @pytest.mark.parametrize("path", ["tile/entries/001", "tile/entries/002.p/188", "tile/0/001", "tile/1/000.p/2"])
 def test_nothing_is_exported_that_was_not_signed(log: StaticLog, tmp_path: Path, path: str) -> None:
     """A changed entry or tile stops it, and the folder has no checkpoint that would vouch for it."""

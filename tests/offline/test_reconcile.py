@@ -12,11 +12,12 @@ import pytest
 from google.protobuf import any_pb2
 
 from broker.core.entry import Opening, seal_entry
+from broker.core.keys import Signer
 from broker.core.merkle import EMPTY_RANGE, extend_with_proofs, leaf_hash
 from broker.core.proof_file import ProofFile
 from broker.core.record import Record
 from broker.core.views import RequesterView
-from broker.errors import IntegrityError
+from broker.errors import IntegrityError, SetupError
 from broker.offline.reconcile import matches, reconcile
 from broker.offline.source import Folder
 from tests.support.static_log import ENTRIES, SIGNER, StaticLog, entry, note
@@ -120,12 +121,60 @@ def test_a_receipt_that_was_spoilt_is_no_fault_of_the_log(kept: Path) -> None:
     assert found["b"] == ""
 
 
+def test_a_record_that_was_changed_is_told_by_its_receipt(kept: Path) -> None:
+    """Where it lies beside: it must be the one that the opening speaks of, and an Any."""
+    wrapped = any_pb2.Any(type_url=RECORD.type_url, value=RECORD.value)
+    (kept / "c.record").write_bytes(wrapped.SerializeToString())
+    assert problems(kept)["c"] == ""
+    wrapped.value += b"\x00"
+    (kept / "c.record").write_bytes(wrapped.SerializeToString())
+    assert "it is not the one that the entry commits to" in problems(kept)["c"]
+    (kept / "c.record").write_bytes(b"\xff")
+    assert problems(kept)["c"].startswith("does not verify: record")
+    (kept / "c.record").unlink()
+    (kept / "a.record").write_bytes(wrapped.SerializeToString())
+    assert "without an opening nothing ties it to the entry" in problems(kept)["a"]
+
+
+def test_no_receipt_is_passed_over(kept: Path) -> None:
+    """One that does not verify, and a link that may hide some: told, and then nobody says NO."""
+    record = any_pb2.Any(type_url=RECORD.type_url, value=RECORD.value).SerializeToString()
+    (kept / "b.entry").write_bytes(b"x")
+    (kept / "more").symlink_to(kept.parent)
+    told = matches(record, kept, KEYS)
+    assert [each.index for each in told.found] == [40]
+    assert {each.path.name for each in told.unsound} == {"more", "b.tlog-proof"}
+    other = Signer.from_seed(SIGNER.name, bytes(32))
+    nothing = matches(record, kept, (other.verifier,))
+    assert (nothing.found, nothing.decided, len(nothing.unsound)) == ([], False, 4)
+    with pytest.raises(SetupError):
+        matches(record, kept / "nowhere", KEYS)
+    found = problems(kept)
+    assert found["more"].startswith("does not verify: is a link")
+    assert found["b"]
+
+
+def test_what_the_log_shows_no_proof_of_is_told_for_each_receipt(kept: Path) -> None:
+    """A bundle that is gone, or spoilt behind the entry, is the log's fault, and the others are looked at."""
+    log = StaticLog(kept.parent / "log")
+    path = log.root / "tile" / "entries" / "000"
+    path.write_bytes(path.read_bytes() + b"junk")
+    assert all("the log shows nothing that proves its entry" in each for each in problems(kept).values())
+    path.unlink()
+    assert all("is not there" in each for each in problems(kept).values())
+
+
 def test_a_record_matches_the_receipt_of_its_release_and_nothing_else_does(kept: Path) -> None:
     """To the byte, type included."""
     wrapped = any_pb2.Any(type_url=RECORD.type_url, value=RECORD.value)
-    assert [each.index for each in matches(wrapped.SerializeToString(), kept, KEYS)] == [40]
+    told = matches(wrapped.SerializeToString(), kept, KEYS)
+    assert ([each.index for each in told.found], told.looked, told.unopened) == ([40], 3, 2)
     wrapped.value += b"\x00"
-    assert matches(wrapped.SerializeToString(), kept, KEYS) == []
+    told = matches(wrapped.SerializeToString(), kept, KEYS)
+    assert (told.found, told.decided) == ([], False)
+    for name in ("a", "b"):
+        (kept / f"{name}.tlog-proof").unlink()
+    assert matches(wrapped.SerializeToString(), kept, KEYS).decided
     with pytest.raises(IntegrityError):
         matches(b"\xff", kept, KEYS)
 
@@ -134,7 +183,7 @@ def test_these_checks_stand_on_cryptography_alone() -> None:
     """Whoever distrusts us reads a small module: no gRPC, protobuf, database or web library behind it."""
     code = (
         "import sys\n"
-        "from broker.offline import derive, fsck, marks, monitor, reconcile, source\n"
+        "from broker.offline import derive, fsck, marks, monitor, partition, reconcile, source\n"
         "print(' '.join(sorted({m.partition('.')[0] for m in sys.modules})))"
     )
     found = subprocess.run(

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from broker.core.keys import Signer
+from broker.errors import SetupError
 from broker.offline.fsck import fsck
-from broker.offline.monitor import Look, Memory, Verdict, look
+from broker.offline.memory import Memory
+from broker.offline.monitor import Look, Verdict, look
+from broker.offline.partition import export
+from broker.offline.reconcile import reconcile
 from broker.offline.source import Folder
 from tests.support.chain import AFTER, NEXT, ORIGIN, linking
 from tests.support.static_log import ENTRIES, SIGNER, StaticLog, entry, note
@@ -67,11 +71,28 @@ def test_a_monitor_follows(site: Site, memory: Memory, keys: int) -> None:
     site.rotate()
     found = seen(site, memory, keys)
     assert (found.verdict, found.origin, found.size) == (Verdict.FIRST, NEXT, 301), found.text
+    assert f"{ORIGIN} was closed with 601 entries and leads here" in found.text
     assert seen(site, memory, keys).verdict is Verdict.SAME
     site.entries[1] += ENTRIES[700:900]
     site.write()
     assert seen(site, memory, keys).verdict is Verdict.GROWN
     assert memory.notes()[ORIGIN] == note(site.entries[0])
+
+
+def test_who_holds_the_last_half_years_key_is_told_how_to_follow(site: Site, tmp_path: Path) -> None:
+    """It is no alarm: of a log whose key is not held nothing is said. Another name is bad."""
+    site.rotate()
+    old = [site.signers[0].verifier]
+    (tmp_path / "kept").mkdir()
+    for check in (
+        lambda: fsck(Folder(site.root), old),
+        lambda: list(reconcile(tmp_path / "kept", Folder(site.root), old)),
+        lambda: export(Folder(site.root), old, tmp_path / "out"),
+    ):
+        with pytest.raises(SetupError, match="audit keys --vkey FILE --update"):
+            check()
+    stranger = [Signer.from_seed("elsewhere.test/log/2026h2", bytes(32)).verifier]
+    assert [each.kind for each in fsck(Folder(site.root), stranger).problems] == ["checkpoint"]
 
 
 def test_a_monitor_follows_two_rotations(site: Site, memory: Memory) -> None:

@@ -20,7 +20,8 @@ from broker.core.proof_file import ProofFile
 from broker.core.record import Record
 from broker.core.views import RequesterView
 from broker.offline.fsck import fsck
-from broker.offline.monitor import Memory, Verdict, look
+from broker.offline.memory import Memory
+from broker.offline.monitor import Verdict, look
 from broker.offline.reconcile import reconcile
 from broker.offline.source import Folder
 from tests.support.static_log import ENTRIES, ORIGIN, SIGNER, StaticLog, entry, note
@@ -97,10 +98,16 @@ def test_a_history_rewritten_whole_and_signed_anew(world: World, how: str, more:
     """The key's holder did it: the log is well-formed, the monitor has both signed notes, and the receipt names
     its entry's place."""
     forged = [*REWRITES[how](world.entries), *ENTRIES[SIZE : SIZE + 2 + more]]
-    world.log.write(forged)
+    world.log.anew(forged)
     assert world.monitor() is Verdict.FORK
     assert world.reconcile() == f"another entry stands at {INDEX}"
     assert world.fsck() is (how != "flip")
+
+
+def test_a_history_rewritten_over_another_is_told_by_what_lies_about(world: World) -> None:
+    """A partial tile of the size before is not the beginning of the one in its place."""
+    world.log.write([*world.entries[:400], *(entry(9000 + n) for n in range(500))])
+    assert not world.fsck()
 
 
 def test_an_insertion_behind_the_receipt_is_told_by_its_checkpoint(world: World) -> None:
@@ -126,7 +133,7 @@ def test_an_old_log_replayed(world: World, size: int) -> None:
 
 def test_an_old_log_replayed_and_gone_on_with(world: World) -> None:
     """Longer than it was, with other entries after the cut."""
-    world.log.write([*world.entries[:400], *(entry(9000 + n) for n in range(500))])
+    world.log.anew([*world.entries[:400], *(entry(9000 + n) for n in range(500))])
     assert world.fsck()
     assert world.monitor() is Verdict.FORK
     assert "is not the beginning of this log" in world.reconcile()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,12 +14,14 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from broker.errors import Saturated
 from broker.rpc import session as session_module
 from broker.rpc import underway
 from broker.rpc.unread import Unread
 from broker.v1 import exchange_pb2 as pb
 from tests.rpc.conftest import SOON, Edge, eventually
 from tests.rpc.test_exchange import hold, outcomes
+from tests.support.world import ask
 
 Wanted = Callable[..., pb.RecordRequest]
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -130,6 +133,36 @@ async def test_the_emergency_lane_has_room_in_a_full_stream_and_agency(
     assert [question.request.urgent for question, _ in edge.world.providers.asked] == [False] * 8 + [True]
     go_on.set()
     await outcomes(call, 9)
+
+
+async def test_a_reply_to_a_call_counts_until_it_has_been_read(
+    edge: Edge, wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls hold their agency's bytes as streams do: beyond the bound the record is given up, and said so."""
+    counted: list[int] = []
+    add = edge.servicer.unread.add
+    monkeypatch.setattr(edge.servicer.unread, "add", lambda who, size: (counted.append(size), add(who, size)))
+    reply = await edge.exchange().Request(wanted())
+    assert counted == [reply.ByteSize()]
+    await eventually(lambda: edge.servicer.unread.total == 0)
+    monkeypatch.setattr(edge.servicer, "unread", Unread(1))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await edge.exchange().Request(wanted())
+    assert caught.value.code() is EXHAUSTED
+    await eventually(lambda: edge.world.store.events == ["disclosure", "disclosure", "undelivered"])
+
+
+def test_all_agencies_together_leave_so_much_unread_and_each_as_much_as_is_left() -> None:
+    """One alone half, and whoever comes still has room."""
+    unread, room = Unread(100, of_all=120), {}
+    for agency in ("a", "b", "c"):
+        asked, room[agency] = ask(requester=agency), 0
+        with contextlib.suppress(Saturated):
+            while True:
+                unread.check(asked, 1)
+                unread.add(agency, 1)
+                room[agency] += 1
+    assert room == {"a": 60, "b": 30, "c": 15}
 
 
 async def test_answers_that_nobody_reads_are_bounded_in_bytes_and_let_go_when_their_stream_ends(

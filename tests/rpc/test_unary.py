@@ -13,7 +13,7 @@ from broker.core.model import Caller, Function
 from broker.errors import Saturated
 from broker.rpc import override, search
 from broker.rpc import unary as module
-from broker.rpc.identity import PAGED
+from broker.rpc.identity import HEAVY, PAGED, READS_AT_ONCE
 from broker.rpc.server import MAX_MESSAGE, SERVICES
 from broker.rpc.unary import streamed
 from broker.v1 import (
@@ -22,6 +22,7 @@ from broker.v1 import (
     audit_pb2,
     audit_pb2_grpc,
     directive_pb2_grpc,
+    directory_pb2,
     directory_pb2_grpc,
     exchange_pb2,
     exchange_pb2_grpc,
@@ -35,6 +36,7 @@ from broker.v1 import (
     standing_pb2_grpc,
 )
 from tests.rpc.conftest import SOON, Edge, eventually
+from tests.support.refused import retry_delay
 from tests.support.world import caller
 
 GARBAGE = b"\x0a\x05secret\xff\xff"
@@ -231,3 +233,38 @@ async def test_within_an_hour_it_is_one_entry(edge: Edge, monkeypatch: pytest.Mo
     await asyncio.sleep(0.2)
     assert len(entries) == before
     call.cancel()
+
+
+async def lists(stub: Any, count: int) -> list[BaseException | Any]:
+    """So many calls that read much, all at once."""
+    asked = directory_pb2.ListAgenciesRequest()
+    return await asyncio.gather(*(stub.ListAgencies(asked) for _ in range(count)), return_exceptions=True)
+
+
+async def test_a_system_has_so_many_lists_at_a_time_and_one_is_made_at_once(edge: Edge) -> None:
+    """Those that wait have their turn; one more is refused, and told when to ask again; others still get in."""
+    stub = directory_pb2_grpc.DirectoryServiceStub(edge.channel())
+    other = directory_pb2_grpc.DirectoryServiceStub(edge.channel("cfrs-cad"))
+    identity = edge.servicer.identity
+    async with identity.working:
+        waiting = asyncio.create_task(lists(stub, HEAVY + 3))
+        await eventually(lambda: len(identity.working._waiters or ()) == HEAVY)
+        theirs = asyncio.create_task(lists(other, 1))
+        await eventually(lambda: len(identity.working._waiters or ()) == HEAVY + 1)
+    ended = await waiting
+    refused = [each for each in ended if isinstance(each, grpc.aio.AioRpcError)]
+    assert len(refused) == 3
+    assert {each.code() for each in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert all(retry_delay(each) > 0 for each in refused)
+    assert not any(isinstance(each, BaseException) for each in await theirs)
+
+
+async def test_a_system_makes_so_many_lists_a_second(edge: Edge) -> None:
+    """What is more than a person can look at is refused before anything is read for it."""
+    stub = directory_pb2_grpc.DirectoryServiceStub(edge.channel())
+    for _ in range(int(READS_AT_ONCE) // HEAVY):
+        assert not any(isinstance(each, BaseException) for each in await lists(stub, HEAVY))
+    ended = await lists(stub, HEAVY)
+    (first, *_) = [each for each in ended if isinstance(each, grpc.aio.AioRpcError)]
+    assert first.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert retry_delay(first) > 0

@@ -14,13 +14,14 @@ from typing import Any
 import asyncpg
 import pytest
 
+from broker.core.entry import parse_entry
 from broker.errors import AuditUnavailable
 from broker.ports import Appended, Change, Draft, NotAppended
-from broker.store.kept import KeptStatement
+from broker.store.kept import KeptStatement, Standby
 from broker.store.log import PostgresLog
 from broker.store.pool import Database, migrate
 from tests.support.cutting_proxy import CuttingProxy, cutting_proxy
-from tests.support.evidence import Node, a_claim, a_draft, node
+from tests.support.evidence import ORIGIN, Node, a_claim, a_draft, node
 from tests.support.postgres import ask, open_folder, tcp_server
 
 AGENCY = Change(
@@ -253,26 +254,26 @@ def lonely_primary() -> AsyncIterator[tuple[str, Callable[[str], None]]]:
         yield dsn, await_standby
 
 
+WAITING = "select count(*) from pg_stat_activity where wait_event = 'SyncRep' and datname = current_database()"
+CANCEL = (
+    "select count(pg_cancel_backend(pid)) from pg_stat_activity"
+    " where wait_event = 'SyncRep' and datname = current_database()"
+)
+
+
+async def _until_waiting(dsn: str, many: int = 1) -> None:
+    for _ in range(400):
+        if await ask(dsn, WAITING) >= many:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nobody waits for a standby")
+
+
 async def test_a_commit_no_standby_acknowledged_is_none(
     lonely_primary: tuple[str, Callable[[str], None]], tmp_path: Path
 ) -> None:
     """A wait for the standby that is cancelled is not a commit; once one acknowledges, it is one entry."""
     dsn, await_standby = lonely_primary
-    waiting = (
-        "select count(*) from pg_stat_activity where wait_event = 'SyncRep' and datname = current_database()"
-    )
-    cancel = (
-        "select count(pg_cancel_backend(pid)) from pg_stat_activity"
-        " where wait_event = 'SyncRep' and datname = current_database()"
-    )
-
-    async def until_waiting() -> None:
-        for _ in range(400):
-            if await ask(dsn, waiting):
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError("nobody waits for a standby")
-
     async with node(dsn, tmp_path / "state") as one:
         await one.append()
         await_standby("nobody")
@@ -280,9 +281,9 @@ async def test_a_commit_no_standby_acknowledged_is_none(
         draft = a_draft()
         sent = _append(one, draft)
         signed = one.notary.signatures
-        await until_waiting()
-        await ask(dsn, cancel)
-        await until_waiting()  # the same append again, which waits too
+        await _until_waiting(dsn)
+        await ask(dsn, CANCEL)
+        await _until_waiting(dsn)  # the same append again, which waits too
         assert not sent.done()
         assert one.notary.signatures == signed, "nothing is signed that a failover would take back"
         await_standby("")
@@ -295,12 +296,105 @@ async def test_a_commit_no_standby_acknowledged_is_none(
         await asyncio.sleep(0.3)
         sent = _append(one, a_draft())
         for _ in range(3):
-            await until_waiting()
-            await ask(dsn, cancel)
+            await _until_waiting(dsn)
+            await ask(dsn, CANCEL)
             await asyncio.sleep(0.05)
         with pytest.raises(AuditUnavailable):
             await sent
         await_standby("")
+
+
+async def test_no_reader_signs_a_head_that_no_standby_acknowledged(
+    lonely_primary: tuple[str, Callable[[str], None]], tmp_path: Path
+) -> None:
+    """What another worker's cancelled wait left behind can be read, and is signed for nobody: not as a
+    head, nor as a proof, nor for a witness, nor at the end of a half-year. Those who ask together share one
+    write, and where no standby is asked for there is none."""
+    dsn, await_standby = lonely_primary
+    await ask(dsn, "drop schema public cascade", "create schema public", "select 1")
+    await migrate(dsn)
+    async with node(dsn, tmp_path / "state") as one, node(dsn, tmp_path / "state") as two:
+        receipt = await one.append()
+        for _ in range(3):
+            await two.reader.head()
+        assert (two.database.acknowledged.writes, two.notary.signatures) == (0, 3)
+
+        await_standby("nobody")
+        await asyncio.sleep(0.3)
+        sent = _append(one, a_draft())
+        await _until_waiting(dsn)
+        await ask(dsn, CANCEL)
+        await _until_waiting(dsn)
+        assert await two.reader.size() == 2, "it can be read"
+        signed = two.notary.signatures
+        looks = [
+            asyncio.ensure_future(each)
+            for each in (
+                two.reader.head(),
+                two.reader.consistency(1, 2),
+                two.reader.consistency(0, 0),
+                two.reader.prove(0),
+                two.reader.receipt(parse_entry(receipt.entry).id, "requester"),
+            )
+        ]
+        await _until_waiting(dsn, 2)
+        await asyncio.sleep(0.2)
+        assert await ask(dsn, WAITING) == 2, "one writer, and the one write of all readers"
+        assert two.notary.signatures == signed
+        await ask(dsn, CANCEL)
+        with pytest.raises(AuditUnavailable, match="standby"):
+            await looks[0]
+        assert two.notary.signatures == signed
+        await_standby("")
+        assert isinstance(await sent, Appended)
+        for each in looks[1:]:
+            await each
+        assert two.database.acknowledged.writes <= 3
+
+
+async def test_a_log_is_not_closed_over_what_no_standby_acknowledged(
+    lonely_primary: tuple[str, Callable[[str], None]], tmp_path: Path
+) -> None:
+    """The final checkpoint, which any worker may sign, waits for its own acknowledged write too."""
+    dsn, await_standby = lonely_primary
+    await ask(dsn, "drop schema public cascade", "create schema public", "select 1")
+    await migrate(dsn)
+    async with node(dsn, tmp_path / "state") as one, node(dsn, tmp_path / "state") as two:
+        await one.append()
+        vkey = one.halves.prepare("blue-light.test/log/2027h1")
+        await_standby("nobody")
+        await asyncio.sleep(0.3)
+        closing = asyncio.ensure_future(one.halves.rotate(ORIGIN, vkey))
+        await _until_waiting(dsn)
+        await ask(dsn, CANCEL)
+        with pytest.raises(AuditUnavailable, match="standby"):
+            await closing
+        signed, finishing = two.notary.signatures, asyncio.ensure_future(two.halves.finish())
+        await _until_waiting(dsn)
+        assert two.notary.signatures == signed
+        await_standby("")
+        await finishing
+        assert two.notary.signatures == signed + 1
+        assert two.reader.log == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "silent"),
+    [
+        ({"M": "Warten auf synchrone Replikation wird storniert", "R": "SyncRepWaitForLSN"}, True),
+        ({"M": "canceling wait for synchronous replication due to user request"}, True),
+        ({"M": "there is no transaction in progress", "R": "EndTransactionBlock"}, False),
+    ],
+    ids=["translated", "words", "other"],
+)
+def test_a_silent_standby_is_told_in_any_language(said: dict[str, str], *, silent: bool) -> None:
+    """The server's function says it, whatever the language of its words."""
+    standby = Standby()
+    standby.heard(None, asyncpg.PostgresLogMessage.new({"S": "WARNUNG", "V": "WARNING", "C": "01000", **said}))
+    if silent:
+        with pytest.raises(AuditUnavailable, match="standby"):
+            standby.check()
+    standby.check()
 
 
 async def test_an_error_of_a_later_try_is_still_an_unknown_fate(

@@ -16,6 +16,7 @@ import pytest
 from broker.children import spawn
 from broker.errors import SetupError
 from broker.store.embedded import EmbeddedPostgres, binaries
+from broker.store.embedded.address import address
 from tests.support.postgres import Server, ask, open_folder
 from tests.support.processes import (
     finished,
@@ -150,6 +151,17 @@ async def test_one_state_folder_is_run_by_one_process(state: Path) -> None:
         assert f"started by process {os.getpid()}: stop that one" in refused
         assert time.monotonic() - started < 5
         assert await ask(server.dsn, "SELECT 1") == 1
+
+
+def test_who_did_not_start_it_finds_it_while_it_runs(state: Path) -> None:
+    """By the state folder alone, also where its socket had to lie elsewhere."""
+    for folder in (state / "short", state / ("long" * 30)):
+        with pytest.raises(SetupError, match="has no running database"):
+            address(folder)
+        with EmbeddedPostgres.start(folder) as server:
+            assert address(folder) == server.dsn
+        with pytest.raises(SetupError, match="has no running database"):
+            address(folder)
 
 
 async def test_two_run_at_once(state: Path) -> None:

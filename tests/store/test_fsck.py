@@ -22,6 +22,7 @@ from broker.store.pool import migrate
 from broker.store.search import SearchIndex
 from tests.support.evidence import ORIGIN, a_claim, a_draft, node
 from tests.support.postgres import Server, ask
+from tests.support.values import replace
 
 SIZE = 700  # two full tiles and a part of one
 
@@ -281,16 +282,19 @@ async def test_a_changed_view_is_named_by_its_entry(whole: Whole, copy: str, cha
     assert (await look(whole, copy, keys=False)).good
 
 
-async def test_what_was_erased_is_named_as_erased(whole: Whole, copy: str) -> None:
-    """A row, its words alone, or a key of a month: the log is good all the same."""
+async def test_what_is_gone_and_nothing_says_so_is_a_loss(whole: Whole, copy: str) -> None:
+    """A row, its words alone, or a key of a month: each by its index, and the first of many by its own."""
     await ask(copy, "delete from view where idx in (7, 8, 9, 40)", "update view set words = null", "select 1")
     report = await look(whole, copy)
-    assert report.good, [str(each) for each in report.problems]
+    named = [(each.kind, each.index) for each in report.problems]
+    assert named == [("view", n) for n in (7, 8, 9, 40, 299, 599, 699)]
+    assert all("nothing says so" in each.text for each in report.problems)
     assert (report.erased, report.stretches, report.words_erased) == (4, [(7, 9), (40, 40)], 3)
     await ask(copy, "alter table view_key disable trigger key_guard", "delete from view_key", "select 1")
     report = await look(whole, copy)
-    assert report.good
-    assert (report.erased, report.stretches) == (SIZE, [(0, SIZE - 1)])
+    assert report.first is not None
+    assert (report.first.index, report.erased) == (0, 4)
+    assert "which there is not" in report.first.text
 
 
 async def test_another_key_ring_is_told_from_views_that_were_changed(
@@ -415,12 +419,18 @@ async def test_the_logs_of_earlier_half_years_are_checked_too(postgres: Server, 
 async def test_an_agency_that_gave_up_its_part_is_no_fault_and_another_in_its_place_is(
     postgres: Server, tmp_path: Path
 ) -> None:
-    """Who may read an entry is what its full view says, or nobody any more."""
+    """Who may read an entry is what its full view says; or nobody any more, where an erasure says so."""
     template = await postgres.template("migrated", migrate)
     async with postgres.fresh(template) as dsn, node(dsn, tmp_path / "state") as one:
         for _ in range(3):
             await one.append(a_draft(requester="cfrs", decided="permit"))
+        await one.append(a_draft())
         await ask(dsn, "update view set requester_agency = null where idx = 1", "select 1")
+        report = await fsck_database(dsn, [one.verifier], one.ring)
+        assert [(each.kind, each.index) for each in report.problems] == [("view", 1)]
+        erased = {"entries": [str(await ask(dsn, "select id from entry where idx = 1"))]}
+        said = a_draft(event="erasure", detail=erased)
+        await one.append(replace(said, requester=replace(said.requester, event="erasure")))
         assert (await fsck_database(dsn, [one.verifier], one.ring)).good
         await ask(dsn, "update view set requester_agency = 'nwas' where idx = 2", "select 1")
         report = await fsck_database(dsn, [one.verifier], one.ring)

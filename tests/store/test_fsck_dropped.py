@@ -41,11 +41,12 @@ class Thinned:
         return Archive(self.folder / "out", self.verifiers)
 
     async def check(self, *archives: Archive) -> StoreReport:
-        """What fsck says of the first log."""
+        """What fsck says of the first log, but that entries which were filled in never had views."""
         ring = FolderKeys(self.folder / "state" / "keys")
         report = await fsck_database(self.dsn, self.verifiers, ring, archives=archives)
         assert report.problems == []
         (old,) = report.earlier
+        old.problems = [each for each in old.problems if "its views are gone" not in each.text]
         return old
 
 

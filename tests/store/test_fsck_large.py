@@ -11,7 +11,7 @@ import pytest
 
 from broker.core.keys import Verifier
 from broker.core.tiles import Tile
-from broker.offline.fsck import Problem
+from broker.offline.problems import Problem
 from broker.store.fsck.check import fsck_database
 from broker.store.fsck.notes import Kept
 from broker.store.pool import migrate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import multiprocessing
 import os
@@ -379,3 +380,33 @@ def test_a_file_of_another_log_in_its_place_is_not_believed(path: Path) -> None:
         with pytest.raises(IntegrityError, match="two roots for size 7"):
             guard.restore()
         assert guard.load() == _head(7)
+
+
+def test_a_sync_that_fails_is_named_and_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be made durable is not forgotten, and is written once more: after a failed sync the kernel
+    takes it for written."""
+    guard, writes, synced = Guard(path), list[int](), list[int]()
+    guard.note(SignedHead(ORIGIN, 1, bytes(32)))
+    pwrite, fail = os.pwrite, True
+
+    def fdatasync(file: int) -> None:
+        if fail:
+            raise OSError(errno.EIO, "the disk")
+        synced.append(file)
+
+    def counted(file: int, data: bytes, at: int) -> int:
+        writes.append(at)
+        return pwrite(file, data, at)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    monkeypatch.setattr(os, "pwrite", counted)
+    with pytest.raises(AuditUnavailable, match="guard file"):
+        guard.sync()
+    assert not writes
+    fail = False
+    guard.sync()
+    assert (len(writes), len(synced)) == (1, 1)
+    guard.sync()
+    assert len(synced) == 1, "nothing new was noted"
+    assert guard.load() == SignedHead(ORIGIN, 1, bytes(32))
+    guard.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import asyncpg
@@ -113,6 +114,31 @@ async def test_proofs_hold_around_the_edges_of_tiles(large: Node) -> None:
         checkpoint = large.opened(note)
         assert checkpoint.size == LARGE
         verify_inclusion(hashes[size - 1], size - 1, LARGE, inclusion, checkpoint.root)
+
+
+@pytest.mark.parametrize(
+    "rot",
+    [
+        "update tile set hashes = set_byte(hashes, 40, get_byte(hashes, 40) # 1) where level = 1",
+        "update tile set root = sha256(root) where level = 1",
+        "update tile set hashes = set_byte(hashes, 40, 0), root = sha256(root) where n = 7",
+        "update tile set root = sha256(root) where level = 0 and n in (0, 200, 255, 256)",
+        "update tile set hashes = sha256(hashes) || substr(hashes, 33), root = sha256(root)",
+    ],
+    ids=["hash", "root", "both", "below", "all"],
+)
+async def test_a_rotten_tile_of_any_level_is_made_anew(large: Node, rot: str) -> None:
+    """Proofs between all sizes hold, whatever was done to the cache."""
+    await large.reader.fill_tiles()
+    hashes = leaves(LARGE)
+    roots = {size: naive_root(hashes[:size]) for size in EDGES}
+    for old, new in itertools.pairwise(EDGES):
+        async with large.database.connection() as connection:
+            await connection.execute(rot)
+        proof, note = await large.reader.consistency(old, new)
+        assert large.opened(note).root == roots[new]
+        verify_consistency(old, roots[old], new, roots[new], proof)
+    assert large.notary.broken.reasons() == ()
 
 
 async def test_the_tile_cache_is_what_the_entries_make(large: Node) -> None:

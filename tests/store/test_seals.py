@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from broker.errors import IntegrityError, KeyDestroyed
+from broker.entryrows import Wanted
+from broker.errors import IntegrityError, KeyDestroyed, KeyMissing, KeyUnknown
+from broker.keys import KeyRing
 from broker.store import seal
+from broker.store.entryrows import PostgresEntryRows
+from broker.store.past import PastReader
 from broker.store.seal import Seals
-from tests.support.evidence import Node, a_draft, node
+from broker.store.search import SearchIndex
+from tests.support.evidence import ORIGIN, Node, a_draft, node
 from tests.support.postgres import ask
 
 AUGUST = datetime(2026, 8, 31, 23, 59, 59, tzinfo=UTC)
+BY_HAND = "alter table view_key disable trigger user"
 AUDIENCES = ("requester", "provider", "full")
 
 
@@ -98,6 +106,7 @@ async def test_a_destroyed_month_is_erased_for_good(
         await one.append(old)
         await one.append(new)
         assert (await one.reader.receipt(old.id, "full"))[0].opening is not None
+        await ask(dsn, BY_HAND, "update view_key set wrapped = null where month = '2026-08'", "select 1")
         key.unlink()
         monkeypatch.setattr(seal, "_KEPT", -1.0)
         receipt, full = await one.reader.receipt(old.id, "full")
@@ -110,6 +119,74 @@ async def test_a_destroyed_month_is_erased_for_good(
             await one.log.append(a_draft(at=AUGUST))
         await one.append()
     assert not key.exists()
+
+
+async def test_a_key_that_is_missing_is_not_destroyed(
+    worker: Node, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that was not copied whole, or not mounted: nothing counts as erased, and whoever needs the key
+    is told which file to bring back; with it, all opens as before."""
+    draft, key = a_draft(at=AUGUST), tmp_path / "state" / "keys" / "views" / "2026-08.standard.key"
+    await worker.append(draft)
+    index = SearchIndex(worker.database, worker.seals, worker.ring.index_key(), worker.reader.log)
+    rows = PostgresEntryRows(worker.database, worker.seals, index)
+    await ask(dsn, "delete from search", "update search_progress set done = 0", "select 1")
+    whole = key.read_bytes()
+    key.unlink()
+    monkeypatch.setattr(seal, "_KEPT", -1.0)
+    for ask_for in (
+        lambda: worker.reader.receipt(draft.id, "full"),
+        lambda: worker.seals.look(),
+        lambda: worker.log.append(a_draft(at=AUGUST)),
+        lambda: index.fill(),
+        lambda: rows.rows(ORIGIN, Wanted(), 0, 1),
+        lambda: PastReader(worker.database, worker.blind, worker.seals).leaves(0, 1),
+    ):
+        with pytest.raises(KeyMissing, match=r"bring back views/2026-08\.standard\.key"):
+            await ask_for()
+    assert (await index.progress())[0] == 0, "what could not be read is not called indexed"
+    assert not key.exists()
+    key.write_bytes(whole)
+    key.chmod(0o600)
+    await worker.seals.look()
+    assert (await worker.reader.receipt(draft.id, "full"))[0].opening is not None
+    assert await index.fill() == 1
+
+
+async def test_a_key_that_is_destroyed_while_it_is_looked_for_is_destroyed(
+    worker: Node, dsn: str, tmp_path: Path
+) -> None:
+    """It goes from the database first: whoever has read the row before and comes too late for the file looks
+    again."""
+    await worker.append(a_draft(at=AUGUST))
+    ring, wrapping = worker.ring, worker.ring.wrapping_key
+
+    class Late:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(ring, name)
+
+        def wrapping_key(self, month: str, retention: str) -> bytes:
+            if not gone:
+                gone.append(month)
+                ended = ask(dsn, BY_HAND, "update view_key set wrapped = null", "select 1")
+                with ThreadPoolExecutor() as elsewhere:
+                    elsewhere.submit(asyncio.run, ended).result()
+                ring.destroy_wrapping_key(month, retention)
+            return wrapping(month, retention)
+
+    gone = list[str]()
+    with pytest.raises(KeyDestroyed):
+        await Seals(worker.database, cast(KeyRing, Late())).by_id(1)
+    assert gone == ["2026-08"]
+
+
+async def test_a_key_that_never_was_is_no_destroyed_one(worker: Node, dsn: str) -> None:
+    """A view whose number of a key was changed by hand does not pass for erased."""
+    draft = a_draft()
+    await worker.append(draft)
+    await ask(dsn, "update view set key = 999", "select 1")
+    with pytest.raises(KeyUnknown):
+        await worker.reader.receipt(draft.id, "full")
 
 
 async def test_another_key_ring_is_refused(worker: Node, dsn: str, tmp_path: Path) -> None:

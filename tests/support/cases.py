@@ -10,6 +10,7 @@ from typing import Any
 from broker.cases import StoredAccess, StoredBreach, StoredClearing, StoredComplaint
 from broker.core.canonical import encode
 from broker.core.model import SubjectRef
+from broker.escalations import Item
 from broker.figures import KIND as FIGURES
 from broker.figures import StoredFigures
 from broker.ports import Change
@@ -171,6 +172,14 @@ class MemoryCases:
         self.breaches = MemoryBreaches()
         self.complaints = MemoryComplaints()
         self.figures = MemoryFigures()
+
+    def unacknowledged(self) -> list[tuple[Item, datetime]]:
+        """Complaints that nobody has acknowledged, and until when there is time."""
+        return [
+            (Item("complaint", row.id), row.due_at)
+            for row in self.complaints.rows.values()
+            if row.acknowledged_at is None and row.closed_at is None
+        ]
 
     def apply(self, change: Change) -> bool:
         """Make a change, if it is one of these."""

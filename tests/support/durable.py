@@ -19,6 +19,7 @@ from broker.store.directives import DirectiveReader
 from broker.store.dropped import DroppedRows
 from broker.store.entryrows import PostgresEntryRows
 from broker.store.erasureplans import ErasurePlanRows
+from broker.store.escalated import EscalationRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
 from broker.store.keeping import KeepingRows
@@ -57,6 +58,7 @@ class Durable:
     breaches: BreachRows
     complaints: ComplaintRows
     figures: FiguresRows
+    escalations: EscalationRows
     keeping: KeepingRows
     erasure_plans: ErasurePlanRows
     destroying: DestroyingRows
@@ -110,6 +112,7 @@ async def durable(
             BreachRows(database),
             ComplaintRows(database, seals),
             FiguresRows(database),
+            EscalationRows(database),
             KeepingRows(database, blind, search.terms),
             ErasurePlanRows(database, blind),
             DestroyingRows(database, seals, ring),

@@ -158,7 +158,13 @@ def a_draft(
     """A disclosure by ncic to `agency`."""
     view = RequesterView("disclosure", request_id=str(uuid.uuid4()), outcome="permit", provider="ncic")
     provider = ProviderView(view, {"id": "x"}, (("nhs-number", "9000000009"),))
-    whole: dict[str, Json] = {**provider.as_json(), "policy": 0, "now": "x", **full}
+    whole: dict[str, Json] = {
+        **provider.as_json(),
+        "policy": 0,
+        "now": "x",
+        "requester": agency,
+        **full,
+    }
     now = at or datetime.now(UTC)
     return Draft(
         str(uuid.uuid4()), now, view, provider, whole, agency, "ncic", words=words, reads=reads, claim=claim

@@ -148,6 +148,8 @@ def settings(state: State, dsn: str, **more: object) -> dict[str, str]:
         "GRPC_PORT": 0,
         "HTTP_PORT": 0,
         "POOL_SIZE": 4,
+        # A worker that goes waits for so long: a test should not wait for what is shipped.
+        "CONNECTION_SECONDS": 2,
         "READY_FILE": state.folder / "ready.json",
         "BOOTSTRAP_OPERATOR": certs / OPERATOR.folder / "cert.pem",
         **more,

@@ -66,7 +66,7 @@ from broker.workers import Beat
 from tests.support.cases import MemoryCases
 from tests.support.erasureplans import MemoryErasurePlans
 from tests.support.keeping import MemoryKeeping
-from tests.support.queues import MemoryQueues
+from tests.support.queues import MemoryEscalations, MemoryQueues
 from tests.support.values import replace
 
 ORIGIN = "blue-light.test/log/2026h2"
@@ -131,6 +131,7 @@ class MemoryStore:
         self.signer = Signer.from_seed(ORIGIN, bytes(range(32)))
         self.calls: list[str] = []
         self.cases = MemoryCases(lambda entry: self.log._find(entry).index)
+        self.escalations = MemoryEscalations(lambda: [*self.queues.open(), *self.cases.unacknowledged()])
         self.log = MemoryLog(self)
         self.facts = MemoryFacts(self)
         self.reference = MemoryReference(self)
@@ -277,9 +278,9 @@ class MemoryLog:
             raise AuditUnavailable("the evidence store cannot be reached")
         if why := self._conditions(draft):
             return NotAppended(why)
-        sealed = seal_entry(
-            draft.at.replace(microsecond=0), draft.id, draft.requester, draft.provider, draft.full, os.urandom
-        )
+        draft = replace(draft, requester=draft.requester_view, provider=draft.provider_view)
+        at = draft.at.replace(microsecond=0)
+        sealed = seal_entry(at, draft.id, draft.requester_view, draft.provider_view, draft.full, os.urandom)
         kept = Kept(draft, sealed, len(self._store.entries), change)
         self._store.entries.append(kept)
         if draft.queued is not None:
@@ -353,6 +354,10 @@ class MemoryLog:
         elif change.kind == "directive-withdrawal":
             ids: Any = detail["ids"]
             store.withdrawn.update(ids)
+        elif change.kind == "escalation":
+            store.escalations.apply(change)
+            store.moved(*change.writes)
+            return
         elif change.kind in ("hold", "hold-released", "erasure", "erasure-plan", "erasure-plan-ended"):
             store.erasure_plans.apply(change)
             store.keeping.apply(change)

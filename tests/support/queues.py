@@ -6,7 +6,7 @@ One suite runs over these and over PostgreSQL's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from broker.core.canonical import encode
 from broker.core.granting import grant_from, restricted_by
 from broker.core.model import Grant
 from broker.core.succession import Share
+from broker.escalations import Escalated, Item
 from broker.ports import Change, Claimed, Queued
 from broker.queues import Notice, StoredOverride, StoredReferral, StoredRestriction
 from tests.support.values import replace
@@ -105,11 +106,59 @@ class MemoryOverrides:
 
 
 @dataclass
+class MemoryEscalations:
+    """Implements `escalations.EscalationTable`. `waiting` gives everything that is open, with its day."""
+
+    waiting: Callable[[], Iterable[tuple[Item, datetime]]]
+    rows: dict[Item, Escalated] = field(default_factory=dict)
+    claimed: set[str] = field(default_factory=set)
+    noticed: set[str] = field(default_factory=set)
+
+    async def late(self, now: datetime, most: int) -> list[Item]:
+        """What is open and due."""
+        due = sorted((at, item.id, item) for item, at in self.waiting() if at <= now and item not in self.rows)
+        return [item for *_, item in due][:most]
+
+    async def stands(self, item: Item) -> bool:
+        """Whether it has been escalated."""
+        return item in self.rows
+
+    async def claim(self, most: int, again_after: float) -> list[Escalated]:
+        """Each once."""
+        waiting = [row for row in self.rows.values() if row.id not in self.claimed][:most]
+        self.claimed.update(row.id for row in waiting)
+        return waiting
+
+    async def told(self, escalation: str) -> None:
+        """It has been told."""
+        self.noticed.add(escalation)
+
+    def apply(self, change: Change) -> None:
+        """A row, with its entry."""
+        detail: dict[str, Any] = dict(change.detail)
+        item = Item(detail["queue"], detail["item"])
+        assert item not in self.rows
+        due, at = (datetime.fromisoformat(detail[name]) for name in ("due", "at"))
+        whose = (detail["provider"], detail["requester"], detail["district"])
+        self.rows[item] = Escalated(detail["id"], item, *whose, due, at)
+
+
+@dataclass
 class MemoryQueues:
     """All of them, and what decisions read of them."""
 
     referrals: MemoryReferrals = field(default_factory=MemoryReferrals)
     overrides: MemoryOverrides = field(default_factory=MemoryOverrides)
+
+    def open(self) -> list[tuple[Item, datetime]]:
+        """What waits for a decision, and until when it has time."""
+        kinds = (("referral", self.referrals.rows), ("override", self.overrides.rows))
+        return [
+            (Item(kind, row.id), row.due_at)
+            for kind, rows in kinds
+            for row in rows.values()
+            if row.status == "open"
+        ]
 
     def add(self, entry: str, queued: Queued) -> None:
         """A row, with its entry."""

@@ -32,6 +32,7 @@ from broker.erasable import Finder
 from broker.erasing import ErasurePlans
 from broker.erasureplans import ErasurePlanStore
 from broker.erasures import Erasures
+from broker.escalations import Desks, Escalations, EscalationTable
 from broker.exchange import Exchange
 from broker.figures import Figures, FiguresStore
 from broker.heritage import Heritage
@@ -119,10 +120,14 @@ class Stage:
     # Whether a notice has been claimed, or told: (1 or 0) by override.
     claimed: Callable[[str], Awaitable[int]]
     told: Callable[[str], Awaitable[int]]
+    # The same of an escalation.
+    late_claimed: Callable[[str], Awaitable[int]]
+    late_told: Callable[[str], Awaitable[int]]
     accesses: AccessStore
     breaches: BreachStore
     complained: ComplaintStore
     published: FiguresStore
+    late: EscalationTable
     keeping: Keeping
     erasure_plans: ErasurePlanStore
     entries: EntryRows
@@ -165,6 +170,8 @@ class Stage:
         self.referrals = Referrals(self.administration, self.referred, *queues)
         self.referring = Referring(self.log, *queues, self.content)
         self.overrides = Overrides(self.administration, self.overridden, *queues)
+        desks = Desks(self.referred, self.overridden, self.complained)
+        self.escalations = Escalations(self.log, self.late, desks, *queues)
         self.heritage = Heritage(self.reference, self.clock)
         self.searches = Searches(self.administration, self.search, self.heritage)
         self.audits = Audits(self.administration, self.view, self.clock, heritage=self.heritage)
@@ -302,9 +309,9 @@ async def _in(override: str, those: set[str]) -> int:
     return int(override in those)
 
 
-async def _so(dsn: str, what: str, override: str) -> int:
-    """Whether something is so of an override's row."""
-    return int(await postgres.ask(dsn, f"select count(*) from override_use where id = '{override}' and {what}"))
+async def _so(dsn: str, what: str, row: str, table: str = "override_use") -> int:
+    """Whether something is so of a row."""
+    return int(await postgres.ask(dsn, f"select count(*) from {table} where id = '{row}' and {what}"))
 
 
 @asynccontextmanager
@@ -338,10 +345,13 @@ async def memory_stage() -> AsyncIterator[Stage]:
         _at_once,
         lambda override: _in(override, store.queues.overrides.claimed),
         lambda override: _in(override, store.queues.overrides.noticed),
+        lambda escalation: _in(escalation, store.escalations.claimed),
+        lambda escalation: _in(escalation, store.escalations.noticed),
         port(store.cases.accesses),
         port(store.cases.breaches),
         port(store.cases.complaints),
         port(store.cases.figures),
+        port(store.escalations),
         port(store.keeping),
         port(store.erasure_plans),
         port(MemoryRows(store)),
@@ -392,10 +402,13 @@ async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
             made.search.fill,
             lambda override: _so(dsn, "notices > 0", override),
             lambda override: _so(dsn, "noticed_at is not null", override),
+            lambda escalation: _so(dsn, "notices > 0", escalation, "escalation"),
+            lambda escalation: _so(dsn, "noticed_at is not null", escalation, "escalation"),
             made.accesses,
             made.breaches,
             made.complaints,
             made.figures,
+            made.escalations,
             made.keeping,
             made.erasure_plans,
             made.entries,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,11 @@ class StaticLog:
         self.tiles(entries)
         self.bundles(entries)
         return self
+
+    def anew(self, entries: Sequence[bytes]) -> StaticLog:
+        """The same where nothing that stood there before is left: a forger who cleans up."""
+        shutil.rmtree(self.root)
+        return self.write(entries)
 
     def tiles(self, entries: Sequence[bytes], most: int = 9) -> None:
         """The tiles of these entries, up to a level."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from broker import cases, entryrows, erasureplans, figures, keeping, past, ports, queues, workers
+from broker import cases, entryrows, erasureplans, escalations, figures, keeping, past, ports, queues, workers
 from broker.anchor import hourly
 from broker.core.checkpoint import open_checkpoint
 from broker.core.directory import Agency, agency_key
@@ -42,9 +42,22 @@ STORE = (
     queues.OverrideStore,
     queues.NoticeTable,
     workers.WorkerTable,
+    escalations.EscalationTable,
 )
 # Where the use cases name what they need; `kept_suite` has the rows of those beside the path of a request.
-MODULES = (ports, queues, workers, cases, figures, keeping, erasureplans, entryrows, past, hourly)
+MODULES = (
+    ports,
+    queues,
+    workers,
+    escalations,
+    cases,
+    figures,
+    keeping,
+    erasureplans,
+    entryrows,
+    past,
+    hourly,
+)
 # Protocols of the use cases that no store implements.
 OTHERS = (ports.Providers, ports.Releases, ports.Clock, ports.Witnesses)
 SYSTEM = "nwas/cad"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from broker.core.merkle import leaf_hash, verify_inclusion
 from broker.errors import BrokerError
 from broker.v1 import exchange_pb2, exchange_pb2_grpc
 from tests.support.fleet import (
+    HOUSE,
+    RISK,
     Fleet,
     Risks,
     alive,
@@ -70,6 +73,33 @@ async def test_a_rolling_restart_fails_no_request(postgres: Server, tmp_path: Pa
         assert len(seen) == 6
         assert len(load.answers) > 500
         _verify(load.answers, running)
+
+
+@pytest.mark.long
+async def test_plain_callers_without_retries_see_no_rolling_restart(postgres: Server, tmp_path: Path) -> None:
+    """Unary calls by bare gRPC, none of them made twice, while both workers are replaced: each is answered."""
+    told: Counter[str] = Counter()
+    stopping = False
+
+    async def asks(stub: exchange_pb2_grpc.ExchangeServiceStub) -> None:
+        while not stopping:
+            try:
+                await stub.Request(_plain(), timeout=10)
+                told["answered"] += 1
+            except grpc.aio.AioRpcError as e:
+                told[e.code().name] += 1
+
+    async with postgres.fresh() as dsn, fleet(dsn, tmp_path) as running, attached(running, Risks()):
+        channels = [running.channel("nwas-cad") for _ in range(4)]
+        stubs = [exchange_pb2_grpc.ExchangeServiceStub(each) for each in channels]
+        askers = [asyncio.create_task(asks(stub)) for stub in stubs for _ in range(6)]
+        await _replaced(running)
+        stopping = True
+        await asyncio.gather(*askers)
+        for channel in channels:
+            await channel.close()
+    assert told["answered"] > 500
+    assert told.keys() == {"answered"}
 
 
 @pytest.mark.long
@@ -152,6 +182,18 @@ async def test_no_worker_outlives_its_supervisor(postgres: Server, tmp_path: Pat
         assert len(workers) == 2
         os.kill(running.child.pid, signal.SIGKILL)
         await becomes(lambda: not any(map(alive, workers)), 10)
+
+
+def _plain() -> exchange_pb2.RecordRequest:
+    """As an ambulance crew asks the fire service about a house."""
+    return exchange_pb2.RecordRequest(
+        request_id=str(uuid.uuid4()),
+        record_type=RISK,
+        provider="cfrs",
+        subject=exchange_pb2.SubjectRef(scheme=HOUSE[0], value=HOUSE[1]),
+        purpose="emergency-response",
+        actor=exchange_pb2.Actor(id="x", role="ambulance-crew", assurance=exchange_pb2.ASSURANCE_ROSTER),
+    )
 
 
 async def _replaced(running: Fleet) -> None:

@@ -188,7 +188,10 @@ class Supervisor:
         self._members.discard(member)
 
     def _see_off(self, member: Member) -> None:
-        overdue = member.overdue(self._settings.drain_seconds + LEAVE_MARGIN)
+        settings = self._settings
+        # First its clients are led to others, then it finishes what they left.
+        leaves_within = 1.1 * settings.connection_seconds + settings.drain_seconds
+        overdue = member.overdue(leaves_within + LEAVE_MARGIN)
         if overdue and member.child.alive:
             _diagnostics.error("a worker did not leave in time and is killed", worker=member.number)
         if overdue or not member.child.alive:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from broker.offline.fsck import MOST
+from broker.offline.problems import MOST
 from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import has
 

@@ -21,6 +21,7 @@ from broker.store.blind import Blind
 from broker.store.fsck import beside
 from broker.store.fsck.elsewhere import Elsewhere
 from broker.store.fsck.entries import Entries
+from broker.store.fsck.gone import Gone, Said, judge
 from broker.store.fsck.notes import Kept, Notes
 from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import place, snapshot
@@ -48,7 +49,14 @@ async def fsck_database(
         if not logs:
             raise Unreadable(place(dsn), "holds no log yet")
         marks = Notes(connection, verifiers, kept or Kept(), frozenset(log["origin"] for log in logs))
-        reports = [await _Fsck(connection, log, verifiers, marks, archives).run(ring, progress) for log in logs]
+        said = Said()
+        made = [_Fsck(connection, log, verifiers, marks, archives, said) for log in logs]
+        reports = [await each.run(ring, progress) for each in made]
+        if ring is not None:
+            # What an entry says of another may stand in a later log.
+            await judge(connection, said, [each.gone for each in made if each.gone is not None])
+        for report in reports:
+            report.problems.sort(key=lambda each: (each.index, each.kind))
         *earlier, current = reports
         await beside.check_all(connection, current)
         current.earlier = earlier
@@ -65,7 +73,10 @@ class _Fsck:
         verifiers: Sequence[Verifier],
         notes: Notes,
         archives: Sequence[Archive],
+        said: Said,
     ) -> None:
+        self.gone: Gone | None = None
+        self._said = said
         self._connection = connection
         self._log = log
         self._verifiers = verifiers
@@ -89,7 +100,6 @@ class _Fsck:
         entries = await self._entries(self._log, ring, marks, progress)
         await self._judge(entries, marks, compact)
         await beside.check(self._connection, log, report.size, report)
-        report.problems.sort(key=lambda each: (each.index, each.kind))
         return report
 
     async def _entries(
@@ -121,7 +131,9 @@ class _Fsck:
             sizes,
             log["now"],
             self._elsewhere,
+            self._said,
         )
+        self.gone = made.gone
         try:
             await made.read(progress)
         except IntegrityError as e:
@@ -131,6 +143,10 @@ class _Fsck:
                 f"the bytes of {self._elsewhere.unproven} entries, and whether their views are those that "
                 "they commit to: they are kept in an export alone, and only their hashes were at hand; give a "
                 "copy of its folder with --archive DIR"
+            )
+        if self._report.unopened:
+            self._report.unchecked.append(
+                f"the views of {self._report.unopened} entries: their key is not in the key folder"
             )
         self._report.tiles = made.derived.tiles
         return made

@@ -18,6 +18,7 @@ from broker.core.tiles import TILE_HEIGHT, TILE_WIDTH
 from broker.errors import IntegrityError
 from broker.offline.derive import Derivation, KeptTile
 from broker.store.fsck.elsewhere import Elsewhere
+from broker.store.fsck.gone import Gone, Said
 from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import PART, parts
 from broker.store.fsck.views import Of, Views
@@ -54,6 +55,7 @@ class Entries:
         marks: Sequence[int],
         now: datetime,
         elsewhere: Elsewhere,
+        said: Said,
     ) -> None:
         self.derived = Derivation()
         self._connection = connection
@@ -64,6 +66,8 @@ class Entries:
         self._marks = sorted({*marks, size})
         self._now = now
         self._elsewhere = elsewhere
+        self._said = said
+        self.gone = Gone(log, report)
         self._newest: datetime | None = None
         self._waiting: list[bytes | None] = []
         self._next = 0
@@ -115,14 +119,23 @@ class Entries:
                 self._report.gone(index)
             return
         checked = self._views.check(entry, row)
-        if checked.of is Of.ERASED:
+        if checked.of is Of.GONE:
             self._report.gone(index)
+            if checked.ended is None:
+                self.gone.row(index, entry)
+            else:
+                self.gone.key(index, checked.ended)
+        elif checked.of is Of.UNOPENED:
+            self._report.unopened += 1
         elif checked.of is Of.WRONG:
             text = f"entry {index}"
             self._report.wrong("view", index, text, f"{checked.why}; the entry or its views were changed")
         else:
             self._report.opened += 1
-            self._report.words_erased += checked.words_erased
+            self._report.words_erased += "words" in checked.parts
+            self.gone.part(index, row["id"], checked.parts)
+            if entry is not None and checked.full is not None:
+                self._said.hear(checked.full)
 
     def _time(self, index: int, at: datetime) -> None:
         if self._newest is not None and at < self._newest - BACK:

@@ -86,6 +86,8 @@ class _Check:
         self._terms = BlindTerms(ring.index_key())
 
     async def run(self, log: int, progress: Callable[[int, int], None]) -> None:
+        for why in self._views.wrong_keys():
+            self._report.wrong("key", -1, "view key", why)
         done = self._report.reach.done
         async for rows in parts(self._connection, _ROWS, log, done):
             for row in rows:
@@ -107,6 +109,8 @@ class _Check:
         if checked is not None and checked.of is Of.WRONG:
             self._wrong(index, f"cannot be compared: {checked.why}; see broker audit fsck")
             return
+        if checked is not None and checked.of is Of.UNOPENED:
+            return  # its key is named once
         gone = checked is None or checked.full is None
         if not row["indexed"]:
             if gone:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from broker.offline.fsck import MOST, Problem, Report
+from broker.offline.problems import MOST, Problem, Report
 
 # What names no entry but only bounds where the first wrong one is.
 _BOUNDS = frozenset({"root", "head"})
@@ -15,6 +15,8 @@ class StoreReport(Report):
     """`erased` counts entries without views any more, in `stretches` [first, last]: that is no fault."""
 
     opened: int = 0
+    # Whose key is not in the key folder, and was not destroyed.
+    unopened: int = 0
     erased: int = 0
     words_erased: int = 0
     claims: int = 0

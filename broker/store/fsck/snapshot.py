@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
@@ -74,11 +74,13 @@ async def has(connection: asyncpg.Connection, table: str) -> bool:
 def place(dsn: str) -> str:
     """The database's address as it may be shown: without user and password."""
     parsed = urlsplit(dsn)
-    host = parsed.hostname or "local"
+    host = parsed.hostname or next(iter(parse_qs(parsed.query).get("host", ())), "") or "local"
     return f"postgresql://{host}{f':{parsed.port}' if parsed.port else ''}{parsed.path}"
 
 
 def _why(error: BaseException) -> str:
     if isinstance(error, asyncpg.QueryCanceledError):
         return "a statement took too long; try again when the server has less to do"
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return "it does not let this user in: name the role, postgresql://ROLE@HOST/DATABASE"
     return type(error).__name__

@@ -13,50 +13,51 @@ import asyncpg
 
 from broker.core.canonical import Json
 from broker.core.entry import SALT_BYTES, Entry, Opening, commit
-from broker.errors import IntegrityError, KeyDestroyed
+from broker.errors import IntegrityError, KeyDestroyed, KeyMissing
 from broker.keys import KeyRing
 from broker.store.packed import Openings, unpack
 from broker.store.seal import ViewKey, unwrap
-
-_DECIDED = "decided"  # stands in the full view of a request's end, and in no other
 
 
 class Of(Enum):
     """What became of an entry's views."""
 
     GOOD = auto()
-    ERASED = auto()
+    GONE = auto()
+    UNOPENED = auto()
     WRONG = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """`full` is the full view where it opens; `why` says what is wrong."""
+    """`full` is the full view where it opens; `why` says what is wrong. Of what is gone: the month and class
+    whose key was destroyed (`ended`), and what an entry that stands has given up (`parts`)."""
 
     of: Of
     why: str = ""
     full: Mapping[str, Json] | None = None
-    words_erased: bool = False
+    parts: tuple[str, ...] = ()
+    ended: tuple[str, str] | None = None
 
 
 class Views:
     """Opens views of one database under one key ring."""
 
     def __init__(self, ring: KeyRing, keys: Sequence[asyncpg.Record]) -> None:
-        self._keys: dict[int, ViewKey | KeyDestroyed | IntegrityError] = {}
+        self._keys: dict[int, ViewKey | KeyMissing | IntegrityError] = {}
+        self._ended: dict[int, tuple[str, str]] = {}
         for row in keys:
             try:
                 self._keys[row["id"]] = unwrap(ring, row)
-            except (KeyDestroyed, IntegrityError) as e:
+            except KeyDestroyed:
+                self._ended[row["id"]] = row["month"], row["class"]
+            except (KeyMissing, IntegrityError) as e:
                 self._keys[row["id"]] = e
 
     def wrong_keys(self) -> list[str]:
-        """Why view keys do not open that have not been destroyed: another ring, or a changed row."""
-        return [
-            str(key)
-            for key in self._keys.values()
-            if isinstance(key, IntegrityError) and not isinstance(key, KeyDestroyed)
-        ]
+        """Why view keys do not open that have not been destroyed: not in the ring, another's, or a changed
+        row."""
+        return [str(key) for key in self._keys.values() if not isinstance(key, ViewKey)]
 
     def check(self, entry: Entry | None, row: asyncpg.Record) -> Checked:
         """One entry against its row of `view` (`key` None: there is none any more).
@@ -65,23 +66,28 @@ class Views:
         that what it holds agrees with itself.
         """
         if row["key"] is None:
-            return Checked(Of.ERASED)
+            return Checked(Of.GONE)
+        if (ended := self._ended.get(row["key"])) is not None:
+            return Checked(Of.GONE, ended=ended)
         key = self._keys.get(row["key"])
-        if key is None or isinstance(key, KeyDestroyed):
-            return Checked(Of.ERASED)
+        if key is None:
+            return Checked(Of.WRONG, f"it is sealed under key {row['key']}, which there is not")
+        if isinstance(key, KeyMissing):
+            return Checked(Of.UNOPENED)
         if isinstance(key, IntegrityError):
             return Checked(Of.WRONG, str(key))
         try:
             opened = unpack(key.open(row["views"], row["id"], "views"), committed=entry is not None)
-            why = (_commitments(entry, opened) if entry else "") or _parties(opened, row)
-            erased = False
+            why, parts = _parties(opened, row)
+            why = (_commitments(entry, opened) if entry else "") or why
             if not why:
-                why, erased = self._words(key, row["id"], opened.view, row["words"])
+                why, gone = self._words(key, row["id"], opened.view, row["words"])
+                parts = (*parts, "words") if gone else parts
         except IntegrityError as e:
             return Checked(Of.WRONG, str(e))
         except (LookupError, TypeError):
             return Checked(Of.WRONG, "what was sealed is not the views of an entry")
-        return Checked(Of.WRONG if why else Of.GOOD, why, opened.view, erased)
+        return Checked(Of.WRONG if why else Of.GOOD, why, opened.view, parts)
 
     def _words(
         self, key: ViewKey, entry: str, full: Mapping[str, Json], words: bytes | None
@@ -107,17 +113,14 @@ def _commitments(entry: Entry, opened: Openings) -> str:
     return ""
 
 
-def _parties(opened: Openings, row: asyncpg.Record) -> str:
-    """The agencies that may read it, where the full view of a request says which they are.
-
-    One that has given up its part stands there no more; another in its place is wrong.
-    """
-    full = opened.view
-    if _DECIDED not in full:
-        return ""
-    provider = full.get("provider") if opened.provider else None
-    if row["requester_agency"] and row["requester_agency"] != full.get("requester"):
-        return "the agency that may read it as its requester is not the one that asked"
-    if row["provider_agency"] and row["provider_agency"] != provider:
-        return "the agency that may read it as its provider is not the one that was asked"
-    return ""
+def _parties(opened: Openings, row: asyncpg.Record) -> tuple[str, tuple[str, ...]]:
+    """The agencies that may read it, against those that the full view names: what is wrong, and whose part was
+    given up. One that has given up its part stands there no more; another in its place is wrong."""
+    full, parts = opened.view, list[str]()
+    for side, what in (("requester", "asked"), ("provider", "was asked")):
+        stands, party = row[f"{side}_agency"], full.get(side) if opened.of(side) else None
+        if stands and stands != party:
+            return f"the agency that may read it as its {side} is not the one that {what}", ()
+        if party and not stands:
+            parts.append(f"{side}'s part")
+    return "", tuple(parts)

@@ -1,0 +1,65 @@
+"""What a broker does beside its requests: the jobs of a worker, and how they begin and end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import NoReturn
+
+import structlog
+
+from broker.compose.stored import Stored
+from broker.rotations import Rotations
+from broker.upkeep import Step, Upkeep
+
+REFRESH = 1.0  # seconds between looks for what other processes have changed
+KEYS = 60.0  # seconds between looks for keys that are not there
+REMIND = 24 * 3600.0  # seconds between two words about a rotation that is due
+
+Job = tuple[str, Step, float]  # its name, and the seconds between two turns of it
+
+_diagnostics = structlog.get_logger("broker")
+
+
+def begin(stack: AsyncExitStack, upkeep: Upkeep, jobs: Sequence[Job]) -> None:
+    """Every job from now on, until the stack ends."""
+    for job in jobs:
+        task = asyncio.get_running_loop().create_task(upkeep.forever(*job))
+        stack.push_async_callback(_cancel, task)
+
+
+def kept(store: Stored) -> list[Job]:
+    """What other processes change is seen even while nobody asks, since a suspension must reach silent
+    streams; a rotation is noticed, also one that nobody has finished; what was signed last outlasts us;
+    full tiles are made as the log grows, so that readers of it cost little. Each by itself: none waits for
+    what keeps another."""
+
+    async def turn() -> None:
+        await store.halves.finish()
+        await store.chain.refresh()
+
+    async def tiles() -> None:
+        await store.reader.fill_tiles()
+        await store.reader.prove_again()
+
+    return [
+        ("what decisions read", store.reference.refresh, REFRESH),
+        ("the rotation", turn, REFRESH),
+        ("the guard file", store.notary.remember, REFRESH),
+        ("the tiles", tiles, REFRESH),
+        ("the keys of views", store.seals.look, KEYS),
+    ]
+
+
+async def remind(rotations: Rotations) -> NoReturn:
+    """Say once a day that the log is to be rotated, while it is: nothing waits for it, so nobody is woken."""
+    while True:
+        if due := rotations.due():
+            _diagnostics.warning("rotation is due", why=due)
+        await asyncio.sleep(REMIND if due else REMIND / 24)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
