@@ -212,7 +212,7 @@ def _gone(gone: Gone) -> tuple[tuple[str, str], ...]:
     if not gone.entries:
         return ()
     by = "; ".join(f"entry {entry} of {in_words(at)}" for entry, at in gone.by) or "the end of its time"
-    told = f"{gone.entries} of the entries that this answer first had, by {by}"
+    told = f"{gone.entries} of the entries that this answer first had; by {by}"
     return (("Erased since it was first given", told),)
 
 
