@@ -15,6 +15,7 @@ from broker.upkeep import Step, Upkeep
 
 REFRESH = 1.0  # seconds between looks for what other processes have changed
 KEYS = 60.0  # seconds between looks for keys that are not there
+FORGET = 300.0  # seconds between looks for what is due to be forgotten
 REMIND = 24 * 3600.0  # seconds between two words about a rotation that is due
 
 Job = tuple[str, Step, float]  # its name, and the seconds between two turns of it
@@ -49,6 +50,7 @@ def kept(store: Stored) -> list[Job]:
         ("the guard file", store.notary.remember, REFRESH),
         ("the tiles", tiles, REFRESH),
         ("the keys of views", store.seals.look, KEYS),
+        ("what was said of people", store.keeping.forget, FORGET),
     ]
 
 

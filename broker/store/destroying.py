@@ -63,7 +63,9 @@ with gone as (
     delete from directive
     where policy_until is not null and not directive_under_hold(subject, recorder)
       and withdrawn_at >= $2::text::timestamptz and withdrawn_at < $2::text::timestamptz + interval '1 month'
-    returning id
+    returning id, subject
+), silent as (
+    insert into unsaid (subject) select distinct subject from gone on conflict do nothing
 )
 insert into erased (item, by) select id, $1 from gone on conflict do nothing
 """

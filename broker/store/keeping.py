@@ -81,6 +81,11 @@ class KeepingRows:
             held_directives=tuple(str(row["id"]) for row in over if row["held"]),
         )
 
+    async def forget(self) -> None:
+        """That something was said about people of whom nothing is said any more, an hour after it was erased."""
+        async with self._database.connection() as connection:
+            await connection.execute("select policy_forget()")
+
     async def missed(self) -> tuple[str, int] | None:
         """As `Keeping.missed`."""
         async with self._database.connection() as connection:

@@ -23,6 +23,7 @@ TABLES = (
     "erasure_plan",
     "view_key",
     "policy_change",
+    "unsaid",
     "directive",
     "access_request",
     "complaint",

@@ -271,3 +271,25 @@ async def test_directives_withdrawn_in_a_month_of_changes_end_with_it(durable_st
     assert done.view.name == "changes"
     assert await count(stage, "directive") == 2
     assert await stage.past.erased_by([(each, None) for each in ids]) == {ids[0]: done.entry}
+
+
+async def test_that_something_was_said_is_forgotten_an_hour_after_it_was_erased(durable_stage: Stage) -> None:
+    """Not while somebody's word is left, and not while a decision in flight may have read what moved."""
+    stage = durable_stage
+    subject, other = stage.person(), stage.person()
+    council = caller("cumberland")
+    ids = [str(uuid.uuid4()) for _ in range(3)]
+    for each, whom in zip(ids, (subject, subject, other), strict=True):
+        await stage.said.add(council, whom, replace(stage.objection(), id=each), ACTOR)
+    moved = "key in (select subject from directive) or key in (select subject from unsaid)"
+    await stage.said.withdraw_one(council, ids[0], ACTOR)
+    await stage.erasures.erase(council, subject, OFFICER, DUE)
+    assert await count(stage, "unsaid") == 0, "something else is still said of them"
+    await stage.said.withdraw_one(council, ids[1], ACTOR)
+    await stage.erasures.erase(council, subject, OFFICER, DUE)
+    await stage.keeping.forget()  # type: ignore[attr-defined]
+    assert (await count(stage, "unsaid"), await count(stage, "directive")) == (1, 1)
+    assert await count(stage, "policy_change", moved) == 5, "it may have been read a moment ago"
+    await ask(stage.dsn, "update policy_change set at = at - interval '2 hours'", "select 1")
+    await stage.keeping.forget()  # type: ignore[attr-defined]
+    assert (await count(stage, "unsaid"), await count(stage, "policy_change", moved)) == (0, 1), "the other's"

@@ -39,6 +39,23 @@ create table erased (
     by    uuid not null
 );
 
+-- Of whom something was said that is erased. Blind, as in `directive`; until `policy_forget` has looked.
+create table unsaid (
+    subject  bytea primary key
+);
+alter table unsaid alter subject set statistics 0;
+
+-- That something was said about somebody, and when: gone once nobody's word is left, and no decision in flight can
+-- have read what moved.
+create function policy_forget() returns void
+language plpgsql volatile as $$
+begin
+    delete from unsaid u where exists (select from directive d where d.subject = u.subject);
+    delete from policy_change c using unsaid u
+    where c.key = u.subject and c.at < clock_timestamp() - interval '1 hour';
+    delete from unsaid u where not exists (select from policy_change c where c.key = u.subject);
+end $$;
+
 -- Months and classes that were destroyed as a whole. Written with the entry that says so; what is left to do
 -- then is done until it is done.
 create table destroyed (
@@ -285,11 +302,10 @@ begin
         returning id
     )
     insert into erased (item, by) select id, v_by from gone on conflict do nothing;
-    -- That something was said about somebody, and when: once nobody's word is left, and no decision in flight
-    -- can have read what moved.
-    delete from policy_change c
-    where c.key = v_subject and c.at < clock_timestamp() - interval '1 hour'
-      and not exists (select from directive d where d.subject = v_subject);
+    if v_subject is not null then
+        insert into unsaid (subject) values (v_subject) on conflict do nothing;
+        perform policy_forget();
+    end if;
 end $$;
 
 -- The key of one month and class ends in the statement that says so. Rows and the key's file follow.
