@@ -35,7 +35,7 @@ PAGED = 8
 # are worked on: each may keep the loop for some milliseconds and a database connection for longer.
 HEAVY, HEAVY_AT_ONCE = 8, 1
 # And of one system a second, and in one go.
-READS, READS_AT_ONCE = 4.0, 40.0
+READS, READS_AT_ONCE = 5.0, 200.0
 # All other calls of one system at a time: each waits for the database.
 WAITING = 128
 # Of those, so many of one agency may be refused for their number in a second before it is told of it later.

@@ -82,7 +82,7 @@ class KeepingRows:
         )
 
     async def forget(self) -> None:
-        """That something was said about people of whom nothing is said any more, an hour after its erasure."""
+        """That something was said of people of whom nothing is said any more, an hour after it was erased."""
         async with self._database.connection() as connection:
             await connection.execute("select policy_forget()")
 
