@@ -24,8 +24,8 @@ from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.reports import subject
 from broker.core.reports.document import Document
 from broker.core.reports.subject import Gone, Scope, Told
+from broker.erased import ERASURE, erasures
 from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
-from broker.gone import ERASURE, erasures
 from broker.ports import Asked, Change, Clock, FactsSource, Hit, LogView, Reads
 from broker.searches import Searches
 

@@ -22,8 +22,8 @@ from broker.core.reports.line import Line, line
 from broker.core.reports.snooping import Signs
 from broker.core.reports.times import in_words
 from broker.core.searchterms import Question
+from broker.erased import missing
 from broker.errors import AuditUnavailable
-from broker.gone import missing
 from broker.ports import Hit
 from broker.searches import PAGE, Page, Searches, Seen
 

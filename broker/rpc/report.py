@@ -131,13 +131,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         access = parse.identifier("access_id", request.access_id)
         actor, reason = parse.actor(request.actor), parse.reason(request.reason)
         stands, made = await self._accesses.preview(caller, access, actor, reason)
-        return pb.PreviewAccessResponse(
-            answered=stands.answered,
-            told=stands.told,
-            left_out=stands.left_out,
-            undecided=stands.undecided,
-            receipt=wire.receipt(made.receipt),
-        )
+        counts = {name: getattr(stands, name) for name in ("answered", "told", "left_out", "undecided")}
+        return pb.PreviewAccessResponse(**counts, receipt=wire.receipt(made.receipt))
 
     @streamed
     async def IssueAccess(self, request: pb.IssueAccessRequest, caller: Caller) -> AsyncIterator[pb.ReportPart]:

@@ -27,7 +27,7 @@ class Acknowledged:
         self._writing = asyncio.Lock()
         self.writes = 0
 
-    def note(self, log: int, size: int) -> None:
+    def came_to(self, log: int, size: int) -> None:
         """A commit of ours that made the log so large was acknowledged."""
         self._known = max(self._known, (log, size))
 

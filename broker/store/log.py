@@ -147,7 +147,7 @@ class PostgresLog:
         new, root, proofs = extend_to_root(old, leaves)
         if new != CompactRange(row["new_size"], tuple(bytes(h) for h in row["new_range"])):
             raise IntegrityError("the database's head is not the one these entries make")
-        self._database.acknowledged.note(row["log"], row["new_size"])
+        self._database.acknowledged.came_to(row["log"], row["new_size"])
         note = await self._note(row["log"], new.size, root) if leaves else b""
         fresh = iter(proofs)
         results: list[Appended | NotAppended] = []

@@ -17,6 +17,7 @@ from broker.cli.document import BARS, WIDE, Document, Table, after, write
 from broker.cli.report import Format
 from broker.v1 import report_pb2 as pb
 from tests.cli.conftest import Parties, Result, Run
+from tests.cli.test_audit_card_command import BROWSER, printed
 from tests.cli.test_report import EVIL, Page
 
 WHO = ("--actor-id", "ann", "--role", "auditor")
@@ -231,6 +232,19 @@ def test_what_is_too_wide_for_a_page_is_a_block_an_entry() -> None:
     assert "\x1b" not in text
     assert "<script" not in text
     assert "@page { size: A4" in text
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not BROWSER, reason="NO BROWSER: without chromium nothing says that a report fits A4")
+def test_a_report_prints_on_a4(tmp_path: Path) -> None:
+    """By a real browser: upright, and as many pages as its entries take, none of them for what was cut off."""
+    heads = [(f"k{n}", f"Head {n}") for n in range(WIDE + 4)]
+    row: list[str | int | None] = [f"what stands in cell {n}, in some words" for n in range(len(heads))]
+    made = document(*([f"row {n}", n] for n in range(10)))
+    made.tables.append(Table("", "Entries", heads, [], "", [""] * len(heads), [row] * 20))
+    pages, boxes = printed(write(made, Format.html), tmp_path)
+    assert boxes == {(595, 842)}, "A4"
+    assert 4 <= pages <= 8
 
 
 def test_a_drawing_has_its_bounds() -> None:

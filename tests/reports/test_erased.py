@@ -102,7 +102,7 @@ async def test_an_answer_loses_what_was_erased_and_says_so(stage: Stage) -> None
     again = await issued(stage, access)
     assert [each["entry"] for each in entries(again)] == [kept]
     said = dict(again.facts)["Erased since it was first given"]
-    assert said.startswith("1 of the entries that this answer first had, by ")
+    assert said.startswith("1 of the entries that this answer first had; by ")
     assert by in said
 
 
@@ -143,7 +143,7 @@ async def test_a_report_says_how_much_of_its_time_was_erased_and_by_what(stage: 
         assert "Erased since" not in await report(stage, who, "agency", since=since), "they have them still"
     second = await erased(stage, OWNER, some[0])
     told = (await report(stage, AUDITOR, "overrides", since=since))["Erased since"]
-    assert told.startswith("1 entries of this time, which nobody keeps any more")
+    assert told.startswith("1 entry of this time, which nobody keeps any more")
     assert first in told or second in told
     assert "Erased since" not in await report(stage, NWAS, "agency", since=await from_now(stage))
 

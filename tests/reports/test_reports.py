@@ -99,14 +99,14 @@ async def test_an_agency_sees_what_it_asked_and_gave_and_not_what_others_did(sta
     await asked(stage, actor=replace(ACTOR, role="visitor"))
     row = ("emergency-response", RISK, "nwas-cfrs-premises/1", "disclosure", "", 2)
     document = await report(stage, NWAS, "agency", since=since)
-    _, mine, gave = document.tables
+    _, mine, gave, _ = document.tables
     assert ("nwas", "cfrs", *row) in mine.rows
     assert [each[6:] for each in mine.rows if each[5] == "refusal"] == [("role", 1)]
     assert gave.rows == ()
-    _, mine, gave = (await report(stage, OWNER, "agency", since=since)).tables
+    _, mine, gave, _ = (await report(stage, OWNER, "agency", since=since)).tables
     assert (mine.rows, gave.rows) == ((), (("cfrs", "nwas", *row),))
     assert rows(await report(stage, COUNCIL, "agency", since=since)) == []
-    _, mine, gave = (await report(stage, AUDITOR, "agency", since=since, agency="cfrs")).tables
+    _, mine, gave, _ = (await report(stage, AUDITOR, "agency", since=since, agency="cfrs")).tables
     assert (mine.rows, gave.rows[0], gave.rows[1][5:]) == ((), ("cfrs", "nwas", *row), ("refusal", "role", 1))
     with pytest.raises(NotAllowed):
         await report(stage, OPERATOR, "agency", since=since)

@@ -326,6 +326,22 @@ async def test_of_the_dead_it_says_that_there_is_no_such_right(stage: Stage) -> 
     assert "complain to the Information" not in text(document)
 
 
+async def test_one_that_is_too_large_hides_no_other_in_the_list(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is listed as too many for whom it is, and refused with what to do."""
+    monkeypatch.setattr("broker.clearing.MOST", 1)
+    many, few = stage.person(), stage.person()
+    await asked(stage, many)
+    await asked(stage, many)
+    await asked(stage, few)
+    large, small = await begun(stage, many), await begun(stage, few)
+    listed = {row.id: n for row, n in (await stage.access.listed(NWAS, GUARDIAN))[0]}
+    assert (listed[large], listed[small]) == (None, 1)
+    with pytest.raises(InvalidRequest, match="begin one for a shorter time"):
+        await stage.access.draft(NWAS, large, GUARDIAN, WHY)
+
+
 async def test_it_is_due_in_a_month(stage: Stage) -> None:
     """From the day it was received; one that is still to come is refused."""
     received = stage.clock.now()

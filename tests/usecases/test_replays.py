@@ -390,3 +390,5 @@ async def test_views_tampered_with_or_erased(desk: Desk, erase: bool) -> None:
     assert found.index == index
     assert found.replayed.verdict is (Verdict.ERASED if erase else Verdict.TAMPERED)
     assert progress.mismatches == (0 if erase else 1)
+    assert progress.decisions == (0 if erase else 1), "of what is gone nobody can say that it was one"
+    assert progress.erased == (1 if erase else 0)

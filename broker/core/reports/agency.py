@@ -36,8 +36,9 @@ class Dealings:
             self._broken("used", line)
         if line.provider and self._agency in ("", line.provider):
             self._gave.add(line.provider, line.requester, *what)
-            self._purposes.add("was asked", line.purpose)
-            self._broken("gave way to", line)
+            if self._agency:  # of all agencies both sides are the same requests
+                self._purposes.add("was asked", line.purpose)
+                self._broken("gave way to", line)
 
     def _broken(self, side: str, line: Line) -> None:
         if line.override:

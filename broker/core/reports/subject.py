@@ -129,12 +129,12 @@ def told(
     return Told(at, index, entry, cells, tuple(each for each in (by, provider) if each))
 
 
-def _what(event: str, view: Mapping[str, Any], full: Mapping[str, Any], *, overridden: bool) -> str:
-    said = words.event(event)
+def _what(kind: str, view: Mapping[str, Any], full: Mapping[str, Any], *, overridden: bool) -> str:
+    said = words.event(kind)
     if overridden:
         past = words.gone_past(full)
         return f"{said} under an emergency override{f', {past}' if past else ''}"
-    if event in DECIDED and (outcome := words.OUTCOMES.get(str(view.get("outcome") or ""))):
+    if kind in DECIDED and (outcome := words.OUTCOMES.get(str(view.get("outcome") or ""))):
         return f"{said}. {outcome}"
     return said
 
@@ -212,7 +212,7 @@ def _gone(gone: Gone) -> tuple[tuple[str, str], ...]:
     if not gone.entries:
         return ()
     by = "; ".join(f"entry {entry} of {in_words(at)}" for entry, at in gone.by) or "the end of its time"
-    told = f"{gone.entries} of the entries that this answer first had, by {by}"
+    told = f"{gone.entries} of the entries that this answer first had; by {by}"
     return (("Erased since it was first given", told),)
 
 

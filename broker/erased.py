@@ -57,17 +57,16 @@ async def missing(
     by, seen = Counter[tuple[str, datetime]](), set[str]()
     eyes = tuple(dict.fromkeys(callers))
     own = eyes[0].function is Function.PARTNER
-    # What was erased before that time was not of it.
-    found_by = {each.id: each for one in eyes async for each in erasures(searches, log, below, one, since)}
-    for each in found_by.values():
-        for start in range(0, len(each.entries), _CHUNK):
-            remains = await searches.remains(each.entries[start : start + _CHUNK])
-            for entry, found in remains.items():
-                within = (since is None or found.at >= since) and (until is None or found.at < until)
-                gone = own or not found.kept
-                if within and gone and entry not in seen:
-                    seen.add(entry)
-                    by[each.id, each.at] += 1
+    for one in eyes:
+        # What was erased before that time was not of it.
+        async for each in erasures(searches, log, below, one, since):
+            for start in range(0, len(each.entries), _CHUNK):
+                remains = await searches.remains(each.entries[start : start + _CHUNK])
+                for entry, found in remains.items():
+                    within = (since is None or found.at >= since) and (until is None or found.at < until)
+                    if within and (own or not found.kept) and entry not in seen:
+                        seen.add(entry)
+                        by[each.id, each.at] += 1
     facts = [("Erased since", _erased(by, own=own))] if by else []
     ended = [text async for text in _ended(searches, log, below, since, until)]
     facts += [("Destroyed since", "; ".join(ended))] if ended else []
@@ -80,7 +79,8 @@ def _erased(by: Counter[tuple[str, datetime]], *, own: bool) -> str:
     more = [f"{len(named) - _NAMED} older erasures"] if len(named) > _NAMED else []
     whose = "which your agency has erased" if own else "which nobody keeps any more"
     told = "; ".join((*named_by, *more))
-    return f"{by.total()} entries of this time, {whose}, are not counted or listed here: {told}"
+    how_many = "1 entry" if by.total() == 1 else f"{by.total()} entries"
+    return f"{how_many} of this time, {whose}, not counted or listed here: {told}"
 
 
 async def _ended(
