@@ -20,7 +20,6 @@ from broker.cli import evidence, output
 from broker.cli.report import Format, environment, harmless
 from broker.core.reports.times import in_words
 from broker.errors import IntegrityError
-from broker.pki.files import replace
 
 if TYPE_CHECKING:
     from broker.cli.connection import Link
@@ -232,5 +231,7 @@ def put(document: Document, form: Format, as_json: bool, to: Path | None) -> Non
     if to is None:
         output.raw(data)
         return
+    from broker.pki.files import replace
+
     replace(to, data, 0o600)  # what is in it may be about people, whatever stood there before
     output.say(f"{to}: written")

@@ -160,7 +160,7 @@ async def test_a_report_is_made_of_the_one_that_ended(stage: Stage) -> None:
     await succeed(stage)
     document, _ = await stage.reports.make(WEST, report, ACTOR, WHY)
     assert "home-fire-safety" in str(document) or "emergency-response" in str(document)
-    assert ("Read as", "cfrs, what it is party to, in its own view") in document.facts
+    assert ("Read as", "CFRS (cfrs): what it is party to, in its own view") in document.facts
     with pytest.raises(NotAllowed, match="about its own side"):
         await stage.reports.make(WEST, Report("agency", agency="nwas"), ACTOR, WHY)
 

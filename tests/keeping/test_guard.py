@@ -130,7 +130,7 @@ PUBLIC = {
     *("agency.detail", "system.detail", "agreement.file", "agreement.pins", "record_type.descriptor"),
     *("agency_key.detail", "agreement_signature.paper", "agreement_signature.signature", "routing.file"),
     *("acting.detail", "agreement_suspension.detail", "anchor.note", "anchor.response"),
-    *("witnessed.note", "witnessed.published"),
+    *("witnessed.note", "witnessed.published", "published_month.page"),
 }
 
 

@@ -19,6 +19,7 @@ REFUSED = Refused("person", "message", "remedy")
 Code = grpc.StatusCode
 TABLE: list[tuple[BaseException, grpc.StatusCode]] = [
     (errors.InvalidRequest("purpose", "unknown"), Code.INVALID_ARGUMENT),
+    (errors.KeptElsewhere("x", "log", "folder"), Code.INVALID_ARGUMENT),
     (errors.UnknownSystem("x"), Code.UNAUTHENTICATED),
     (errors.RevokedCertificate("x"), Code.UNAUTHENTICATED),
     (errors.NotAllowed("x"), Code.PERMISSION_DENIED),

@@ -316,7 +316,10 @@ async def _an_erased(stage: Stage) -> tuple[str, str]:
         "directives": [directive],
     }
     change = Change("erasure", erasure, frozenset({"erasure"}), reference=False, subject=subject)
-    assert isinstance(await stage.log.change(a_draft(), change), Appended)
+    draft = a_draft(event="erasure")
+    said: dict[str, Any] = {"entries": [], "words": [], "directives": [directive]}
+    draft = replace(draft, id=erasure["id"], full={**draft.full, "detail": said})
+    assert isinstance(await stage.log.change(draft, change), Appended)
     return directive, erasure["id"]
 
 
