@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from broker.core.canonical import Json
-from broker.core.late import EVENT, Late, check, content, views
+from broker.core.late import EVENT, Late, check, content, outside, views
 from broker.core.model import Actor, Caller, Function
 from broker.core.receipt import Receipt
 from broker.core.reference import Reference
@@ -50,9 +50,17 @@ class LateRecords:
         self._clock = clock
         self._digest = digest
 
-    async def check(self, caller: Caller, lates: Sequence[Late]) -> None:
-        """Look at all of them and write nothing. Raises InvalidRequest (`records.N.field`), NotAllowed."""
-        await self._checked(caller, lates)
+    async def check(self, caller: Caller, lates: Sequence[Late]) -> list[str]:
+        """Look at all of them and write nothing: what may be a mistake, `records.N.field: why`.
+
+        Raises InvalidRequest (`records.N.field`), NotAllowed.
+        """
+        reference, types = await self._checked(caller, lates), self._reference.catalogue.types
+        return [
+            f"records.{n}.fields: {', '.join(more)}: {late.agreement} gives nothing of it; look again"
+            for n, late in enumerate(lates)
+            if (more := outside(late, reference, types))
+        ]
 
     async def record(self, caller: Caller, lates: Sequence[Late], actor: Actor) -> list[Recorded]:
         """The entries, in the same order. Raises as `check`, and AuditUnavailable: then ask again, the same."""

@@ -31,7 +31,10 @@ def downtime_card(
     columns: Annotated[
         Path | None,
         typer.Option(
-            "--csv", metavar="downtime.csv", dir_okay=False, help="Write the empty file with its columns too."
+            "--csv",
+            metavar="downtime.csv",
+            dir_okay=False,
+            help="Write the empty file with its columns too, for you alone; one that is there is not touched.",
         ),
     ] = None,
 ) -> None:
@@ -43,6 +46,7 @@ def downtime_card(
     from broker import law
     from broker.cli.downtime import as_html, card
     from broker.cli.late_rows import as_csv
+    from broker.pki.files import write_new
     from broker.v1 import routing_pb2
     from broker.v1.routing_pb2_grpc import RoutingServiceStub
 
@@ -55,8 +59,10 @@ def downtime_card(
     made = card(
         around.agencies[agency], in_force, around.agencies, routes, law.load(), datetime.now(UTC).date()
     )
-    if columns is not None:
-        _write(columns, as_csv([]))
+    if columns is not None and columns.exists():
+        sys.stderr.write(f"{columns} is there already and is not touched\n")
+    elif columns is not None:
+        write_new(columns, as_csv([]), 0o600)  # what will be written into it is about people
     if not made.fits:
         sys.stderr.write("warning: so many agreements that it takes a second page; look before you print\n")
     if to is None:

@@ -18,12 +18,14 @@ from broker.cli.connection import Link
 from broker.cli.late_rows import Row
 from broker.cli.progress import progress
 from broker.cli.remote import remote
-from broker.errors import InvalidRequest
+from broker.errors import InvalidRequest, SetupError
 
 if TYPE_CHECKING:
     from broker.v1 import audit_pb2 as pb
+    from broker.v1 import exchange_pb2
 
 _AT_ONCE = 100
+_PROBLEMS = 50
 _MAX_LINE = 1024
 LABEL = "not evidence before release"
 _ONE = "One sharing"
@@ -146,7 +148,7 @@ def _from_file(path: Path, number: bool) -> list[Row]:
         from broker.pki.files import replace
 
         rows = late_rows.numbered(rows)
-        replace(path, late_rows.as_csv(rows), path.stat().st_mode & 0o777)
+        replace(path, late_rows.as_csv(rows), path.stat().st_mode & 0o700)
     return rows
 
 
@@ -155,19 +157,16 @@ def _record(link: Link, rows: list[Row], actor_id: str, role: str, check: bool) 
     from broker.v1 import exchange_pb2
 
     actor = exchange_pb2.Actor(id=actor_id, role=role)
-    messages = {row.number: row.message() for row in rows}
-    first: dict[str, int] = {}
-    for row in rows:
-        if (before := first.setdefault(row.cells["id"], row.number)) != row.number:
-            raise row.problem("id", f"stands in row {before} already")
-    for part in late_rows.parts(rows, _AT_ONCE):
-        _call(link, part, messages, actor, check_only=True)
+    # Only looked at, rows need no ids of their own.
+    rows = late_rows.numbered(rows) if check else rows
+    messages = _checked(link, rows, actor)
     if check:
         return []
     found: list[dict[str, object]] = []
     with progress("Recording") as told:
         for part in late_rows.parts(rows, _AT_ONCE):
-            for row, made in zip(part, _call(link, part, messages, actor, check_only=False), strict=True):
+            reply = _call(link, part, messages, actor, check_only=False)
+            for row, made in zip(part, reply.recorded, strict=True):
                 noted = evidence.noted(made.receipt, link.endpoint.vkey)
                 status = "stood already" if made.replayed else "recorded"
                 found.append(
@@ -177,23 +176,64 @@ def _record(link: Link, rows: list[Row], actor_id: str, role: str, check: bool) 
     return found
 
 
+def _checked(link: Link, rows: list[Row], actor: exchange_pb2.Actor) -> dict[int, pb.LateRecord]:
+    """What is sent of each row, once all would be taken; else everything that is wrong is said, a line each.
+
+    Of a row the first thing that is. Raises the problem where there is one, SetupError where there are several.
+    """
+    messages: dict[int, pb.LateRecord] = {}
+    problems, first = list[InvalidRequest](), dict[str, int]()
+    for row in rows:
+        try:
+            if (before := first.setdefault(row.cells["id"] or str(row.number), row.number)) != row.number:
+                raise row.problem("id", f"stands in row {before} already")
+            messages[row.number] = row.message()
+        except InvalidRequest as error:
+            problems.append(error)
+    left = [row for row in rows if row.number in messages]
+    for part in late_rows.parts(left, _AT_ONCE):
+        while part and len(problems) < _PROBLEMS:
+            try:
+                warnings = _call(link, part, messages, actor, check_only=True).warnings
+            except InvalidRequest as error:
+                at = late_rows.row_of(error, part)
+                if at is None:
+                    raise
+                problems.append(late_rows.located(error, part))
+                part = [row for row in part if row is not at]
+            else:
+                for each in warnings:
+                    sys.stderr.write(f"warning: {late_rows.warned(each, part)}\n")
+                break
+    if len(problems) == 1:
+        raise problems[0]
+    for problem in problems:
+        sys.stderr.write(f"{problem}\n")
+    if problems:
+        more = ", and perhaps more" if len(problems) >= _PROBLEMS else ""
+        raise SetupError(f"{len(problems)} rows would not be taken{more}; nothing was written")
+    return messages
+
+
 def _call(
     link: Link,
     rows: list[Row],
     messages: dict[int, pb.LateRecord],
-    actor: object,
+    actor: exchange_pb2.Actor,
     *,
     check_only: bool,
-) -> list[pb.RecordedLate]:
+) -> pb.RecordLateResponse:
     from broker.v1 import audit_pb2 as pb
     from broker.v1.audit_pb2_grpc import AuditServiceStub
 
     request = pb.RecordLateRequest(
         records=[messages[row.number] for row in rows],
-        actor=actor,  # type: ignore[arg-type]
+        actor=actor,
         check_only=check_only,
     )
     try:
-        return list(link.call(AuditServiceStub(link.channel).RecordLate, request).recorded)
+        return link.call(AuditServiceStub(link.channel).RecordLate, request)
     except InvalidRequest as error:
+        if check_only:
+            raise
         raise late_rows.located(error, rows) from None

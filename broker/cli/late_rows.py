@@ -32,7 +32,10 @@ COLUMNS: dict[str, tuple[bool, str]] = {
     "took_name": (True, "Their name."),
     "about": (False, "Whom or what it was about, such as uprn:100062990001."),
     "record_type": (False, "Which record it was from."),
-    "fields": (False, "What was said: its fields, with semicolons between."),
+    "fields": (
+        False,
+        "What was said: fields, or groups of them as the card has them, with semicolons between.",
+    ),
     "purpose": (False, "What for: a purpose code."),
     "agreement": (True, "Under which agreement; empty for none."),
     "incident": (True, "The incident: agency/date/number."),
@@ -81,7 +84,8 @@ class Row:
             id=self.cells["id"],
             channel=self.cells["channel"],
             record_type=self.cells["record_type"],
-            fields=[each.strip() for each in self.cells["fields"].split(";") if each.strip()],
+            # The card has spaces where names have underscores.
+            fields=["_".join(each.split()) for each in self.cells["fields"].split(";") if each.strip()],
             purpose=self.cells["purpose"],
             agreement=self.cells["agreement"],
             incident=self.cells["incident"],
@@ -163,6 +167,18 @@ def located(error: InvalidRequest, rows: list[Row]) -> InvalidRequest:
     if not place.isdigit() or int(place) >= len(rows):
         return error
     return rows[int(place)].problem(_OF_FIELD.get(rest, rest), error.problem)
+
+
+def row_of(error: InvalidRequest, rows: list[Row]) -> Row | None:
+    """Which row a broker speaks of; None where it speaks of none of them."""
+    place = error.field.removeprefix("records.").partition(".")[0]
+    return rows[int(place)] if place.isdecimal() and int(place) < len(rows) else None
+
+
+def warned(text: str, rows: list[Row]) -> str:
+    """A broker's warning, `records.N.field: words`, by row and column."""
+    field, _, words = text.partition(": ")
+    return str(located(InvalidRequest(field, words), rows))
 
 
 def parts(rows: list[Row], most: int) -> Iterator[list[Row]]:

@@ -40,7 +40,7 @@ class Side(Struct, frozen=True):
 
 class Late(Struct, frozen=True):
     """One sharing. `id` is the recorder's own, so that a repeat finds what stands; `fields` are leaves of the
-    record type; `why` are somebody's words, erasable."""
+    record type, or groups of them; `why` are somebody's words, erasable."""
 
     id: str
     occurred: datetime
@@ -76,13 +76,30 @@ def check(
         raise InvalidRequest("gave.agency", f"holds no {late.record_type}")
     if not late.fields:
         raise InvalidRequest("fields", "name what was said; `broker records show` lists a type's fields")
-    record_type.check_paths(late.fields, "fields", states=False)
+    record_type.check_paths([p for p in late.fields if not _leaves(p, record_type)], "fields", states=False)
     if late.purpose not in reference.law.purposes:
         raise InvalidRequest("purpose", f"unknown; one of {', '.join(sorted(reference.law.purposes))}")
     if not late.why:
         raise InvalidRequest("why", "say in words why it was shared")
     if late.agreement:
         _check_agreement(late, reference)
+
+
+def outside(late: Late, reference: Reference, types: Mapping[str, RecordType]) -> tuple[str, ...]:
+    """What was said although the agreement that is named gives nothing of it: it may have been right all the
+    same."""
+    agreement, record_type = reference.agreements.get(late.agreement), types.get(late.record_type)
+    if agreement is None or record_type is None:
+        return ()
+    given = {
+        path for flow in agreement.flows if flow.record_type == late.record_type for path in flow.permitted
+    }
+    return tuple(p for p in late.fields if not given & (_leaves(p, record_type) or {p}))
+
+
+def _leaves(path: str, record_type: RecordType) -> set[str]:
+    """The leaves of a group; none of what is none."""
+    return {leaf.path for leaf in record_type.leaves if leaf.path.startswith(f"{path}.")}
 
 
 def _check_sides(late: Late, caller: Caller, reference: Reference) -> None:

@@ -123,8 +123,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         for _ in lates:
             self._limits.spend(caller.agency, now)
         if request.check_only:
-            await self._late.check(caller, lates)
-            return pb.RecordLateResponse()
+            return pb.RecordLateResponse(warnings=await self._late.check(caller, lates))
         made = await self._late.record(caller, lates, parse.actor(request.actor))
         return pb.RecordLateResponse(
             recorded=[

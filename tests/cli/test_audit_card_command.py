@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import subprocess
 from datetime import UTC, date, datetime
 from html.parser import HTMLParser
@@ -137,11 +138,14 @@ def test_names_of_records_read_as_words() -> None:
 def test_one_is_made_of_a_running_broker(broker: Run, parties: Parties, tmp_path: Path) -> None:
     """For an agency in the directory, by its own system; the empty file beside it can be filled in."""
     out, rows = tmp_path / "card.html", tmp_path / "rows.csv"
-    made = broker(
-        "audit", "downtime-card", "--agency", "clifire", "-o", out, "--csv", rows, "--as", parties.requester
-    )
+    command = ("audit", "downtime-card", "--agency", "clifire", "-o", out, "--csv", rows)
+    made = broker(*command, "--as", parties.requester)
     assert made.code == 0, made.err
     assert "summaries-for-crews" in out.read_text()
+    assert "(clifire)" in out.read_text()
+    assert stat.S_IMODE(rows.stat().st_mode) == 0o600, "what is written into it is about people"
+    again = broker(*command, "--as", parties.requester)
+    assert (again.code, "is not touched" in again.err) == (0, True), again.err
     assert rows.read_text().strip().split(",") == list(late_rows.COLUMNS)
     unknown = broker("audit", "downtime-card", "--agency", "nobody")
     assert (unknown.code, "not in the directory" in unknown.err) == (1, True)

@@ -94,6 +94,31 @@ def test_nothing_stands_of_a_file_with_a_bad_row(broker: Run, parties: Parties, 
         assert refused.out == ""
 
 
+def test_everything_wrong_is_said_at_once(broker: Run, parties: Parties, tmp_path: Path) -> None:
+    """Of each row the first thing; to check, rows need no ids and the file stays; groups are fields."""
+    rows = (
+        row(why=""),
+        row(fields="allergies; blood pressure"),
+        row(fields="allergies.colour"),
+        row(gave_agency="x"),
+    )
+    path = file(tmp_path / "wrong.csv", *rows)
+    before = path.read_bytes()
+    said = ("audit", "record-late", *ACTOR, "--check", "--as", parties.requester, "--from-file")
+    refused = broker(*said, path)
+    for place in ("row 2, why", "row 3, fields", "row 4, fields", "row 5, gave_agency"):
+        assert place in refused.err, refused.err
+    assert (refused.code, "4 rows would not be taken" in refused.err) == (1, True)
+    good = broker(*said, file(tmp_path / "good.csv", row(fields="allergies")))
+    assert (good.code, good.err) == (0, "")
+    more = broker(*said, file(tmp_path / "more.csv", row(), row(fields="allergies; medications")))
+    assert (more.code, "row 3, fields: medications: summaries-for-crews gives nothing of it" in more.err) == (
+        0,
+        True,
+    )
+    assert path.read_bytes() == before
+
+
 def test_one_is_said_on_the_command_line(broker: Run, parties: Parties) -> None:
     """Whom it is about and why are read from standard input; the id that is printed makes a repeat safe."""
     options = [

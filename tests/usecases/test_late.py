@@ -131,7 +131,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "type": ({"record_type": "records.fire.v1.Nothing"}, "record_type"),
     "no-field": ({"fields": ()}, "fields"),
     "field": ({"fields": ("oxygen.colour",)}, "fields"),
-    "parent": ({"fields": ("oxygen",)}, "fields"),
+    "half-a-name": ({"fields": ("oxy",)}, "fields"),
     "purpose": ({"purpose": "curiosity"}, "purpose"),
     "why": ({"why": ""}, "why"),
     "agreement": ({"agreement": "none-such"}, "agreement"),
@@ -194,3 +194,21 @@ async def test_each_store_keeps_to_it(stage: Stage) -> None:
 def digest(what: dict[str, Any]) -> bytes:
     """Of what was said, with no key."""
     return hashlib.sha256(encode(what)).digest()
+
+
+async def test_a_group_is_taken_as_the_card_has_it(world: World) -> None:
+    """It stands as it was said; whoever checks is warned of what the agreement that is named does not give."""
+    now = world.clock.now()
+    given = {
+        path
+        for flow in world.store.reference.current.agreements["nwas-cfrs-premises"].flows
+        for path in flow.permitted
+    }
+    types = world.store.reference.catalogue.types[RISK]
+    outside = next(leaf.path for leaf in types.leaves if leaf.path not in given)
+    lates = [shared(now, fields=("oxygen",)), shared(now, fields=("oxygen.state", outside))]
+    (warning,) = await world.late.check(NWAS, lates)
+    assert warning.startswith(f"records.1.fields: {outside}: nwas-cfrs-premises gives nothing of it")
+    await world.late.record(NWAS, lates, ACTOR)
+    said = [view["told"]["fields"] for view in await found(world, NWAS, HOME)]
+    assert ["oxygen"] in said
