@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 
 from msgspec.structs import replace
 
-from broker.administration import Administration, Made
+from broker.administration import Administration, Made, why
 from broker.cases import BreachStore, ComplaintStore, StoredBreach
 from broker.core.canonical import Json
 from broker.core.london import local
@@ -95,9 +95,7 @@ class Reports:
             eyes = await self._heritage.eyes(caller, wanted.agency)
         breach = await self._own_breach(caller, wanted.breach) if wanted.breach else None
         with self._seats.one(caller.name):
-            made = await self._administration.note(
-                caller, "report-made", _detail(wanted, reason), actor, words=reason.words
-            )
+            made = await self._administration.note_look(caller, "report-made", _detail(wanted), actor, reason)
             await self._reference.refresh()
             reference = self._reference.current
             by = By(caller, actor, reason, reference.agencies)
@@ -106,7 +104,7 @@ class Reports:
             titled = replace(document, title=_titled(document, by, wanted))
             return named(titled, reference.agencies, reference.law), made
 
-    async def breaches(self, caller: Caller, actor: Actor) -> tuple[list[StoredBreach], Made]:
+    async def breaches(self, caller: Caller, actor: Actor, reason: Reason) -> tuple[list[StoredBreach], Made]:
         """Suspected breaches that a review began: the caller's agency's, for auditors everybody's."""
         if caller.function is Function.OPERATOR:
             raise NotAllowed("operators run the broker; the controllers concerned see breaches")
@@ -116,7 +114,7 @@ class Reports:
         newest = sorted(listed.values(), key=lambda row: row.aware_at, reverse=True)[:LISTED]
         found = [row for row in newest if await self._may_see(caller, row)]
         detail: dict[str, Json] = {"breaches": [row.id for row in found]}
-        return found, await self._administration.note(caller, "breaches-viewed", detail, actor)
+        return found, await self._administration.note_look(caller, "breaches-viewed", detail, actor, reason)
 
     async def _may_see(self, caller: Caller, row: StoredBreach) -> bool:
         """Its owner, auditors, and who asked: but not where they may not learn that there was a review. And
@@ -135,8 +133,7 @@ class Reports:
     def _checked(self, caller: Caller, wanted: Wanted, reason: Reason, own: frozenset[str]) -> Wanted:
         if wanted.report not in NAMES:
             raise InvalidRequest("report", f"one of {', '.join(NAMES)}")
-        if not reason.code:
-            raise InvalidRequest("reason.code", "say why the report is made")
+        why(reason)
         if wanted.report == "performance":
             return self._month(caller, wanted)
         if caller.function is Function.OPERATOR:
@@ -148,8 +145,8 @@ class Reports:
         if wanted.report == "breach" and not (wanted.breach or wanted.since):
             raise InvalidRequest("since", "say from when on, or which suspected breach")
         if caller.function is Function.PARTNER:
-            return replace(wanted, agency=wanted.agency or caller.agency)
-        return wanted
+            wanted = replace(wanted, agency=wanted.agency or caller.agency)
+        return replace(wanted, signs=_whose(wanted.signs, wanted.agency)) if wanted.signs else wanted
 
     def _month(self, caller: Caller, wanted: Wanted) -> Wanted:
         if caller.function is Function.PARTNER:
@@ -246,6 +243,15 @@ class Reports:
         return received.document(await look.facts())
 
 
+def _whose(signs: Signs, agency: str) -> Signs:
+    """The signs with the agency of each of the staff: an actor's id is their agency's own."""
+    for n, each in enumerate(signs.staff):
+        if not (each.agency or agency):
+            problem = "say whose they are: a column agency, or a report of one agency"
+            raise InvalidRequest(f"signs.staff.{n}.agency", problem)
+    return replace(signs, staff=tuple(replace(each, agency=each.agency or agency) for each in signs.staff))
+
+
 def _named(wanted: Wanted) -> tuple[tuple[str, str], ...]:
     facts = (("system", wanted.system), ("agreement", wanted.agreement), ("agency", wanted.agency))
     return tuple((kind, value) for kind, value in facts if value)
@@ -266,7 +272,7 @@ def _titled(document: Document, by: By, wanted: Wanted) -> str:
     return ", ".join(filter(None, (document.title, *whose, days)))
 
 
-def _detail(wanted: Wanted, reason: Reason) -> dict[str, Json]:
+def _detail(wanted: Wanted) -> dict[str, Json]:
     detail: dict[str, Json] = {
         name: getattr(wanted, name)
         for name in ("report", "agency", "key_digest", "system", "agreement", "breach", "people")
@@ -277,7 +283,7 @@ def _detail(wanted: Wanted, reason: Reason) -> dict[str, Json]:
     if wanted.signs is not None:
         detail["staff"] = len(wanted.signs.staff)
         detail["repeated_from"] = wanted.signs.repeated_from
-    return {**detail, "reason": reason.code}
+    return detail
 
 
 def _day(at: datetime) -> date:

@@ -60,8 +60,8 @@ def snooping(
             "--staff",
             metavar="FILE",
             help=(
-                "CSV of your staff with the heads actor, name, address_line, postcode, uprn: used for this "
-                "report and not kept."
+                "CSV of your staff with the heads actor, name, address_line, postcode, uprn, and agency where "
+                "they are of several: used for this report and not kept."
             ),
         ),
     ] = None,
@@ -94,7 +94,7 @@ def snooping(
 def _staff(file: Path) -> list[pb.StaffMember]:
     from broker.v1 import report_pb2 as pb
 
-    names = ("actor", "name", "address_line", "postcode", "uprn")
+    names = ("actor", "name", "address_line", "postcode", "uprn", "agency")
     text = inputs.read_bounded(file, MAX_STAFF_FILE, "a staff list").decode("utf-8-sig", "replace")
     rows = csv.DictReader(text.splitlines())
     if "actor" not in (rows.fieldnames or ()):

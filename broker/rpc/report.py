@@ -88,7 +88,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
     @heavy
     async def ListAccesses(self, request: pb.ListAccessesRequest, caller: Caller) -> pb.ListAccessesResponse:
         """Those that are open."""
-        found, made = await self._accesses.listed(caller, parse.actor(request.actor))
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        found, made = await self._accesses.listed(caller, actor, reason)
         accesses = [
             pb.Access(
                 id=each.id,
@@ -145,7 +146,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
     @heavy
     async def ListBreaches(self, request: pb.ListBreachesRequest, caller: Caller) -> pb.ListBreachesResponse:
         """That a review began."""
-        found, made = await self._reports.breaches(caller, parse.actor(request.actor))
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        found, made = await self._reports.breaches(caller, actor, reason)
         return pb.ListBreachesResponse(
             breaches=[_breach(each) for each in found], receipt=wire.receipt(made.receipt)
         )
@@ -188,7 +190,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         self, request: pb.ListComplaintsRequest, caller: Caller
     ) -> pb.ListComplaintsResponse:
         """The caller's agency's."""
-        found, made = await self._complaints.listed(caller, parse.actor(request.actor))
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        found, made = await self._complaints.listed(caller, actor, reason)
         return pb.ListComplaintsResponse(
             complaints=[_complaint(each) for each in found], receipt=wire.receipt(made.receipt)
         )
@@ -251,7 +254,7 @@ def _wanted(request: pb.MakeReportRequest) -> Wanted:
 def _signs(message: pb.SnoopingSigns) -> Signs:
     if len(message.staff) > MAX_STAFF:
         raise InvalidRequest("signs.staff", f"more than {MAX_STAFF}")
-    names = ("actor", "name", "address_line", "postcode", "uprn")
+    names = ("actor", "name", "address_line", "postcode", "uprn", "agency")
     staff = tuple(
         Member(*(parse.text(f"signs.staff.{n}.{name}", getattr(each, name)) for name in names))
         for n, each in enumerate(message.staff)

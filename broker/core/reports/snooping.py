@@ -7,8 +7,6 @@ reader, are compared and forgotten; a sign names the entry and never the person 
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import time
 
@@ -17,6 +15,7 @@ from msgspec import Struct
 from broker.core.london import local
 from broker.core.reports.document import Cell, Document, Table, columns
 from broker.core.reports.line import Line
+from broker.core.reports.people import Asked, Called, Mark, asked, called
 from broker.core.reports.tally import Tally
 from broker.core.reports.times import shown
 from broker.errors import InvalidRequest
@@ -46,13 +45,14 @@ _MEANING = {
 
 
 class Member(Struct, frozen=True):
-    """One of the staff, as the reader knows them."""
+    """One of the staff, as the reader knows them. `actor` is theirs at that agency and nobody else's."""
 
     actor: str
     name: str = ""
     address_line: str = ""
     postcode: str = ""
     uprn: str = ""
+    agency: str = ""
 
 
 class Hours(Struct, frozen=True):
@@ -82,20 +82,28 @@ class Names:
     """Who asks at each agency, by name: what a first look at the entries gives, and the staff list."""
 
     def __init__(self) -> None:
-        self._ids: dict[tuple[str, frozenset[str]], set[str]] = {}
+        self._by_mark: dict[tuple[str, Mark], dict[Called, set[str]]] = {}
+        self._many = 0
 
     def add(self, line: Line) -> None:
         """The actor of an entry."""
-        name = folded(line.actor.get("name", ""))
-        if len(name) < 2:
-            return
-        if len(self._ids) >= _NAMES and (line.requester, name) not in self._ids:
-            raise InvalidRequest("since", "too many names for one report: ask for a shorter time")
-        self._ids.setdefault((line.requester, name), set()).add(line.actor.get("id", ""))
+        self.know(line.requester, line.actor.get("id", ""), line.actor.get("name", ""))
 
-    def of_another(self, agency: str, name: frozenset[str], actor: str) -> bool:
-        """Whether somebody else at that agency has this name."""
-        return bool(self._ids.get((agency, name), set()) - {actor})
+    def know(self, agency: str, actor: str, name: str) -> None:
+        """Somebody of an agency. Raises InvalidRequest where they are too many."""
+        written = called(name)
+        if written is None:
+            return
+        ids = self._by_mark.setdefault((agency, written.mark), {}).setdefault(written, set())
+        self._many += actor not in ids
+        if self._many > _NAMES:
+            raise InvalidRequest("since", "too many names for one report: ask for a shorter time")
+        ids.add(actor)
+
+    def of_another(self, agency: str, name: Asked, actor: str) -> bool:
+        """Whether somebody else at that agency may be of this name."""
+        known = self._by_mark.get((agency, name.mark), {})
+        return any(written.may_be(name) and ids - {actor} for written, ids in known.items())
 
 
 class Watched:
@@ -104,8 +112,11 @@ class Watched:
     def __init__(self, signs: Signs, names: Names) -> None:
         self._signs = signs
         self._names = names
-        self._staff: Mapping[str, Member] = {each.actor: each for each in signs.staff}
-        self._staff_names = {(each.actor, name) for each in signs.staff if len(name := folded(each.name)) > 1}
+        self._staff: Mapping[tuple[str, str], Member] = {
+            (each.agency, each.actor): each for each in signs.staff
+        }
+        for each in signs.staff:
+            names.know(each.agency, each.actor, each.name)
         self._pairs = Tally(200_000)
         self._found = Tally()
         self._rows: list[tuple[Cell, ...]] = []
@@ -125,15 +136,14 @@ class Watched:
 
     def _of(self, line: Line) -> Iterable[str]:
         actor = line.actor.get("id", "")
-        if name := _name(line.traits):
-            own = folded(line.actor.get("name", "")), folded(self._member(actor).name)
-            if any(len(each) > 1 and name <= each for each in own):
+        member = self._staff.get((line.requester, actor), Member(actor))
+        if name := asked(line.traits):
+            own = called(line.actor.get("name", "")), called(member.name)
+            if any(each is not None and each.may_be(name) for each in own):
                 yield "own-name"
-            elif self._names.of_another(line.requester, name, actor) or any(
-                each == name and who != actor for who, each in self._staff_names
-            ):
+            elif self._names.of_another(line.requester, name, actor):
                 yield "colleague-name"
-        if self._lives_there(line, self._member(actor)):
+        if self._lives_there(line, member):
             yield "own-address"
         if line.purpose in self._signs.expects_incident and not line.incident:
             yield "no-incident"
@@ -141,9 +151,6 @@ class Watched:
             yield "repeated"
         if self._out_of_hours(line):
             yield "out-of-hours"
-
-    def _member(self, actor: str) -> Member:
-        return self._staff.get(actor, Member(actor))
 
     def _lives_there(self, line: Line, member: Member) -> bool:
         if member.uprn and any((s.scheme, s.value) == ("uprn", member.uprn) for s in line.subjects):
@@ -207,19 +214,6 @@ class Watched:
             ("Hours", shifts or "not looked at: none were given"),
             ("Staff list", f"{len(signs.staff)} people" if signs.staff else "not looked at: none was given"),
         )
-
-
-def folded(name: str) -> frozenset[str]:
-    """A name's words without case, accents, order or titles: `HILL, Ada` and `Ada Hill` are one."""
-    plain = unicodedata.normalize("NFKD", name).casefold()
-    words = re.findall(r"[^\W\d_]+", "".join(c for c in plain if not unicodedata.combining(c)))
-    return frozenset(words) - {"mr", "mrs", "ms", "miss", "dr", "pc", "sgt"}
-
-
-def _name(traits: Mapping[str, str]) -> frozenset[str]:
-    """The name asked about, where both parts of it were given: a family name alone is too common."""
-    given, family = traits.get("given_name", ""), traits.get("family_name", "")
-    return folded(f"{given} {family}") if given and family else frozenset()
 
 
 def _plain(text: str) -> str:
