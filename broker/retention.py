@@ -71,10 +71,11 @@ class Retention:
         """The deployment's."""
         return self._policy
 
-    async def plan(self, caller: Caller) -> list[Due]:
-        """Every month and class that still has a key, or of whose end something is left. Operators only."""
+    async def plan(self, caller: Caller, policy: RetentionPolicy | None = None) -> list[Due]:
+        """Every month and class that still has a key, or of whose end something is left; by another policy, as
+        it would be. Operators only."""
         require(caller, Function.OPERATOR)
-        return await self._look()
+        return await self._look(policy or self._policy)
 
     async def apply(self, caller: Caller, actor: Actor, reason: Reason) -> AsyncIterator[Ended]:
         """Destroy what is due, oldest first, each told as it is done. Raises InvalidRequest,
@@ -88,23 +89,23 @@ class Retention:
                 yield Ended(left.view, left.id, await self._destroying.finish(left), 0)
             # What other classes leave behind first: a key that was made for it may stand empty still.
             for held in (False, True):
-                for each in await self._look():
+                for each in await self._look(self._policy):
                     if each.state == "due" and is_held(each.view.name) is held:
                         yield await self._end(caller, each, actor, reason)
 
-    async def _look(self) -> list[Due]:
+    async def _look(self, policy: RetentionPolicy) -> list[Due]:
         counted = await self._destroying.counted()
         left = {each.view.key for each in await self._destroying.unfinished()}
         views = [v for v in await self._destroying.classes() if not v.destroyed or v.key in left]
-        return [self._due(view, counted.get(view.key, Counted()), view.key in left) for view in views]
+        return [self._due(view, counted.get(view.key, Counted()), view.key in left, policy) for view in views]
 
-    def _due(self, view: ViewClass, counted: Counted, ending: bool) -> Due:
+    def _due(self, view: ViewClass, counted: Counted, ending: bool, policy: RetentionPolicy) -> Due:
         now = self._clock.now()
-        due, schedule = self._policy.due(view.month, view.name), ""
+        due, schedule = policy.due(view.month, view.name), ""
         if is_held(view.name):
             due, schedule = month_after(view.month, 1), "as soon as nothing keeps it"
-        elif view.name in self._policy.classes:
-            schedule = self._policy.classes[view.name].schedule
+        elif view.name in policy.classes:
+            schedule = policy.classes[view.name].schedule
         kept = counted.held + counted.in_use
         if ending:
             state = "ending"

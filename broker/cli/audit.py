@@ -175,12 +175,18 @@ def show(
     """Open an entry and print the view that is yours: requester's, provider's, or an auditor's full one.
 
     Who looked and why is committed to the log before anything is shown. What is printed has been verified
-    against the log's keys.
+    against the log's keys. The id of a request, by which receipts are named, is searched for first.
     """
     from broker.core import canonical
 
     held = audit_fetch.archive_of(archive, vkey or link.endpoint.vkey)
-    receipt, audience, _ = audit_fetch.fetch(link, event_id, True, reason, words, actor_id, role, held)
+    try:
+        receipt, audience, _ = audit_fetch.fetch(link, event_id, True, reason, words, actor_id, role, held)
+    except NotAllowed:
+        entry = audit_fetch.of_request(link, event_id, actor_id, role, reason)
+        if not entry:
+            raise
+        receipt, audience, _ = audit_fetch.fetch(link, entry, True, reason, words, actor_id, role, held)
     verified = evidence.verify(receipt, vkey or link.endpoint.vkey, audience)
     if receipt.opening is None or audience is None:
         raise NotAllowed("this entry's view has been erased: what is left is its proof (broker audit prove)")

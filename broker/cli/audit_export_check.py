@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from broker.offline.export.verify import Report
 
 UNLISTED, UNREADABLE = 3, 6
+# By the ending that a file of it usually has; of others --format says it.
+_FORMS = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 File = Annotated[Path, typer.Argument(metavar="FILE", help="As it was exported.")]
 
 
@@ -27,7 +29,11 @@ def verify(
     vkey: inputs.LogKeys,
     form: Annotated[
         str,
-        typer.Option("--format", help="Its format, where FILE.manifest.json is not there.", show_default=False),
+        typer.Option(
+            "--format",
+            help="Its format, where FILE.manifest.json is not there and its ending does not say.",
+            show_default=False,
+        ),
     ] = "",
     as_json: inputs.AsJson = False,
 ) -> None:
@@ -106,7 +112,7 @@ def _checked(file: Path, vkey: Path, form: str, as_json: bool) -> Report:
             raise SetupError(f"{beside(file)} is not there: say with --format which form {file} has")
     try:
         with progress("rows") as told:
-            return check(file, keys, form, told)
+            return check(file, keys, form or _FORMS.get(file.suffix, ""), told)
     except SetupError as error:
         audit_log.end(UNREADABLE, "unreadable", str(error), as_json, "cannot be read: ")
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from broker.cli import audit_log, evidence
+from broker.cli import audit_log, evidence, inputs
 from broker.cli.connection import Link
 from broker.errors import IntegrityError
 
@@ -82,3 +82,19 @@ def filled(receipt: Receipt, archive: Archive | None) -> Receipt:
         return receipt
     log = origin_of(receipt.checkpoint)
     return replace(receipt, entry=archives.filled(receipt.entry, archive, log, receipt.index))
+
+
+def of_request(link: Link, request_id: str, actor_id: str, role: str, reason: str) -> str:
+    """The last entry of a request of that id that is ours to see; empty for none, and for what is a place. The
+    search is an entry."""
+    from broker.v1 import audit_pb2 as pb
+    from broker.v1.audit_pb2_grpc import AuditServiceStub
+
+    if _INDEX.fullmatch(request_id):
+        return ""
+    request = pb.SearchRequest(limit=1, **inputs.looking(actor_id, role, reason))
+    request.facts.add(kind="request", value=request_id)
+    for page in link.stream(AuditServiceStub(link.channel).Search, request):
+        for hit in page.hits:
+            return str(hit.event_id)
+    return ""

@@ -41,12 +41,31 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="A retention
 
 @app.command()
 @remote(OPERATOR, timeout=300.0)
-def plan(link: Link, as_json: inputs.AsJson = False) -> None:
+def plan(
+    link: Link,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            metavar="FILE",
+            help="By this policy (TOML) instead: what it would do, before a node has it.",
+        ),
+    ] = None,
+    as_json: inputs.AsJson = False,
+) -> None:
     """Show every month and class that is kept, when it ends, and what holds keep beyond that."""
+    from broker.core.retention import MAX_FILE
+
+    data = inputs.read_bounded(policy, MAX_FILE, "a retention policy") if policy is not None else b""
+    _plan(link, data, as_json)
+
+
+def _plan(link: Link, policy: bytes, as_json: bool) -> None:
     from broker.v1 import keeping_pb2 as pb
     from broker.v1.keeping_pb2_grpc import KeepingServiceStub
 
-    reply = link.call(KeepingServiceStub(link.channel).PlanRetention, pb.PlanRetentionRequest())
+    request = pb.PlanRetentionRequest(policy=policy)
+    reply = link.call(KeepingServiceStub(link.channel).PlanRetention, request)
     found: list[dict[str, object]] = [
         {
             "month": each.month,
@@ -70,15 +89,17 @@ def plan(link: Link, as_json: inputs.AsJson = False) -> None:
 
 
 @app.command()
-@remote(OPERATOR, timeout=None)
+@remote(OPERATOR, timeout=300.0)
 def apply(
     link: Link,
     reason: Reason,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
     words: inputs.Words = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Needed: what is destroyed never comes back.")] = False,
-    assurance: inputs.Named = inputs.Assurance.personal_login,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Carry it out, for good; without, the plan alone is shown.")
+    ] = False,
+    assurance: inputs.Named = inputs.Assurance.asserted,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Destroy what is due, key and all: entry first, then rows, last the key's file. Killed, it goes on.
@@ -91,7 +112,9 @@ def apply(
     from broker.v1.keeping_pb2_grpc import KeepingServiceStub
 
     if not yes:
-        raise typer.BadParameter("look at `broker audit retention plan` first, then give --yes")
+        _plan(link, b"", as_json)
+        sys.stderr.write("Nothing was done: carry it out with --yes.\n")
+        return
     request = pb.ApplyRetentionRequest(
         actor=inputs.acting(actor_id, role, assurance), reason=exchange_pb2.ReasonCode(code=reason, words=words)
     )
@@ -123,7 +146,7 @@ def scrub(
     yes: Annotated[
         bool, typer.Option("--yes", help="Needed: no request is answered while a table is written anew.")
     ] = False,
-    assurance: inputs.Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.asserted,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Remove erased bytes from the database's own files: tables written anew, the write-ahead log left behind.

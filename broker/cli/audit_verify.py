@@ -32,6 +32,7 @@ USAGE: Final = 2
 NOT_WITNESSED: Final = 3
 
 MAX_KEYS = 64
+ENDING: Final = ".tlog-proof"
 _LARGEST_FILE = 4 << 20  # past the bound of every kind of file here, so a read never grows without end
 
 
@@ -45,6 +46,8 @@ def verify_files(
     """
     if record is not None and opening is None:
         return USAGE, "cannot verify: --record needs --opening, which ties the record to the entry"
+    if not proof.exists() and (named := proof.with_name(proof.name + ENDING)).exists():
+        proof = named  # as `prove -o x` takes it
     try:
         files = {
             path: _read(path) for path in (proof, entry, vkey, opening, record, policy) if path is not None

@@ -23,6 +23,7 @@ from broker.rpc.signed import signature_message
 from broker.v1 import agreement_pb2, agreement_pb2_grpc, directory_pb2, directory_pb2_grpc, exchange_pb2
 
 TIMEOUT = 10.0
+_WHO = exchange_pb2.Actor(id="broker-up", role="operator")
 
 
 def provision(state: State, target: str) -> None:
@@ -48,7 +49,7 @@ async def _agencies(directory: directory_pb2_grpc.DirectoryServiceAsyncStub) -> 
     known = {agency.id for agency in listed.agencies}
     for agency in AGENCIES:
         if agency.id not in known:
-            request = directory_pb2.AddAgencyRequest(agency=wire.agency(agency))
+            request = directory_pb2.AddAgencyRequest(agency=wire.agency(agency), actor=_WHO)
             await directory.AddAgency(request, timeout=TIMEOUT)
 
 
@@ -69,6 +70,7 @@ async def _systems(directory: directory_pb2_grpc.DirectoryServiceAsyncStub, stat
                     function=wire.function(member.function),
                     key_digest=digest,
                     valid_from=since,
+                    actor=_WHO,
                 ),
                 timeout=TIMEOUT,
             )
@@ -76,7 +78,9 @@ async def _systems(directory: directory_pb2_grpc.DirectoryServiceAsyncStub, stat
 
 async def _record_types(directory: directory_pb2_grpc.DirectoryServiceAsyncStub) -> None:
     for full_name, descriptor_set in standard_record_types():
-        request = directory_pb2.ApproveRecordTypeRequest(full_name=full_name, descriptor_set=descriptor_set)
+        request = directory_pb2.ApproveRecordTypeRequest(
+            full_name=full_name, descriptor_set=descriptor_set, actor=_WHO
+        )
         await directory.ApproveRecordType(request, timeout=TIMEOUT)
 
 
@@ -95,7 +99,7 @@ async def _agreements(
         if known.get(ours.id, 0) < ours.version:
             await enrol_signing_keys(directory, state, [each.agency for each in signatures])
             request = agreement_pb2.ApplyAgreementRequest(
-                file=data, signatures=[signature_message(each) for each in signatures]
+                file=data, signatures=[signature_message(each) for each in signatures], actor=_WHO
             )
             await agreements.ApplyAgreement(request, timeout=TIMEOUT)
 
@@ -112,6 +116,6 @@ async def enrol_signing_keys(
             request = directory_pb2.EnrolAgencyKeyRequest(
                 agency=agency,
                 public_key=public,
-                actor=exchange_pb2.Actor(id="broker-up", role="operator"),
+                actor=_WHO,
             )
             await directory.EnrolAgencyKey(request, timeout=TIMEOUT)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +27,13 @@ from broker.store.embedded import EmbeddedPostgres
 HOST = "127.0.0.1"
 READY_WITHIN = 60.0  # seconds, of one process
 DRAIN_SECONDS = 4  # of the broker; well within what `Child.stop` waits
+# Settings of `broker serve` that are taken from our own environment; this sets or leaves the rest.
+TAKEN = frozenset(
+    {
+        *("BROKER_RETENTION", "BROKER_WITNESS_POLICY", "BROKER_WITNESS_CA", "BROKER_OVERRIDE_WEBHOOK"),
+        *("BROKER_TIMESTAMP_URL", "BROKER_TIMESTAMP_CERT", "BROKER_TIMESTAMP_SECONDS"),
+    }
+)
 Say = Callable[[str], None]
 
 
@@ -112,6 +119,12 @@ class Starter:
             BROKER_WORKERS=workers,
             BROKER_DRAIN_SECONDS=DRAIN_SECONDS,
         )
+        taken, left = passed_on(os.environ)
+        if taken:
+            self._say(f"Settings taken from the environment: {', '.join(taken)}")
+        if left:
+            self._say(f"Settings not taken, since `broker up` has its own: {', '.join(left)}")
+        env |= taken
         child = self.start("broker", (sys.executable, "-m", "broker", "serve"), env)
         child.wait_ready(ready.exists, READY_WITHIN)
         return ready
@@ -226,6 +239,14 @@ def environment(**settings: object) -> dict[str, str]:
     """Ours without the broker's own settings, which are for the child alone, and these."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("BROKER_") and (k, v) != QUIET}
     return inherited | texts(**settings)
+
+
+def passed_on(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Settings of `broker serve` that are taken, and the names of those that are not."""
+    from broker.config import Settings
+
+    known = {f"BROKER_{name.upper()}" for name in Settings.model_fields} & environ.keys()
+    return {name: environ[name] for name in sorted(known & TAKEN)}, sorted(known - TAKEN)
 
 
 def texts(**settings: object) -> dict[str, str]:
