@@ -95,15 +95,16 @@ class Accesses:
 
         return access, due, await self._administration.make(caller, plan, actor)
 
-    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[tuple[StoredAccess, int | None]], Made]:
+    async def listed(
+        self, caller: Caller, actor: Actor, reason: Reason
+    ) -> tuple[list[tuple[StoredAccess, int | None]], Made]:
         """Those that are open, of every controller, each with how many entries the caller's agency has yet to
         decide, and those whose place it has taken; None where it has too many for one request. Nothing says
         whom they are about, or who else has entries."""
         may(caller)
         found = await self._store.open(OPEN)
-        made = await self._administration.note(
-            caller, "access-listed", {"accesses": [row.id for row in found]}, actor
-        )
+        detail: dict[str, Json] = {"accesses": [row.id for row in found]}
+        made = await self._administration.note_look(caller, "access-listed", detail, actor, reason)
         with self._seats.one(caller.name):
             shares = await self._heritage.left_to(caller)
             every = [caller, *(as_left(caller, each) for each in shares)]
@@ -127,11 +128,11 @@ class Accesses:
         """The caller's own entries, or those of whose place it has taken, each as it would be told, and how it
         stands. The look is an entry."""
         may(caller)
-        row = await self._answers.row(access)
         need(reason)
+        row = await self._answers.row(access)
         eyes = await self._heritage.eyes(caller, in_place_of)
-        detail: dict[str, Json] = {"access": access, "reason": reason.code, "in_place_of": in_place_of or None}
-        made = await self._administration.note(caller, "access-viewed", detail, actor, words=reason.words)
+        detail: dict[str, Json] = {"access": access, "in_place_of": in_place_of or None}
+        made = await self._administration.note_look(caller, "access-viewed", detail, actor, reason)
         with self._seats.one(caller.name):
             scope, own = await self._answers.scope(row), await self._holdings.of(eyes, row)
         cleared = {each.entry: each.code for each in await self._store.cleared(access, eyes.agency)}

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from broker.core.canonical import Json
-from broker.core.model import Actor, Assurance, Caller, SubjectRef
+from broker.core.model import Actor, Assurance, Caller, Reason, SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.views import ProviderView, RequesterView
-from broker.errors import InvalidRequest, Unsettled
+from broker.errors import InvalidRequest, NotAllowed, Unsettled
 from broker.ports import Appended, Change, Clock, Draft, Log, Reads
 
 TRIES = 3
@@ -62,12 +62,17 @@ class Made:
         return self.receipt.checkpoint.partition(b"\n")[0].decode()
 
 
-class Administration:
-    """Makes changes, and notes looks, for whoever may."""
+# Counts one look of an agency at a moment of the loop's clock. Raises QuotaExceeded.
+Spend = Callable[[str, float], None]
 
-    def __init__(self, log: Log, clock: Clock) -> None:
+
+class Administration:
+    """Makes changes, and notes looks, for whoever may. `spend` counts looks."""
+
+    def __init__(self, log: Log, clock: Clock, spend: Spend | None = None) -> None:
         self._log = log
         self._clock = clock
+        self._spend = spend
 
     async def make(
         self, caller: Caller, plan: Callable[[], Awaitable[Plan]], actor: Actor | None = None
@@ -85,6 +90,26 @@ class Administration:
                 return Made(draft.id, committed.receipt)
         raise Unsettled("what this change was decided on keeps changing; try again")
 
+    async def note_look(
+        self,
+        caller: Caller,
+        event: str,
+        detail: dict[str, Json],
+        actor: Actor,
+        reason: Reason,
+        *,
+        counted: bool = True,
+    ) -> Made:
+        """The entry of somebody's look, to be committed before anything is shown: who it is, and why.
+
+        What was asked once and goes on by itself is not `counted` again. Raises InvalidRequest where no reason
+        is given, NotAllowed, QuotaExceeded.
+        """
+        detail = {**detail, "reason": why(reason)}
+        if counted and self._spend is not None:
+            self._spend(caller.agency, self._clock.loop_time())
+        return await self.note(caller, event, detail, actor, reason.words)
+
     async def note(
         self,
         caller: Caller,
@@ -94,7 +119,7 @@ class Administration:
         words: str = "",
         request_id: str | None = None,
     ) -> Made:
-        """An entry that changes nothing: a look, an acknowledgement."""
+        """An entry that changes nothing and is no look: an acknowledgement, a step on the way."""
         draft = self._draft(caller, event, detail, actor, None, words, request_id)
         committed = await self._log.append(draft)
         if not isinstance(committed, Appended):
@@ -111,6 +136,7 @@ class Administration:
         words: str = "",
         request_id: str | None = None,
     ) -> Draft:
+        _check_role(caller, actor)
         now = self._clock.now()
         view = RequesterView(event, request_id=request_id)
         full: dict[str, Json] = {
@@ -159,6 +185,23 @@ def named(actor: Actor) -> Actor:
             "actor.assurance", "this is for a named human: sign in by a personal login or a signed token"
         )
     return actor
+
+
+def why(reason: Reason) -> str:
+    """The code of a reason that has one. Raises InvalidRequest."""
+    if not reason.code:
+        raise InvalidRequest("reason.code", "say why, by a code such as complaint or to-decide")
+    return reason.code
+
+
+def _check_role(caller: Caller, actor: Actor | None) -> None:
+    """An auditor's system sees everything, so it acts in the roles that its enrolment names and no others."""
+    if actor is not None and caller.roles and actor.role not in caller.roles:
+        roles = ", ".join(sorted(caller.roles))
+        raise NotAllowed(
+            f"{caller.name} is an auditor's and acts in the roles of its enrolment: {roles}; an operator "
+            "enrols it with others by `broker system enrol --may-act-as`"
+        )
 
 
 def subject_detail(subject: SubjectRef) -> dict[str, Json]:

@@ -19,7 +19,7 @@ from broker.core.canonical import Json
 from broker.core.directory import agency_key, record_type_key, signers_key
 from broker.core.flow import flow_keys
 from broker.core.forms import signature_detail
-from broker.core.model import Caller, Function
+from broker.core.model import Actor, Caller, Function
 from broker.core.reference import Reference
 from broker.core.retention import STANDARD
 from broker.core.signature import Signature, check_signed
@@ -71,7 +71,13 @@ class Agreements:
         # By digest: any partner may list them all, as often as it may call, and reading one takes long.
         self._read: OrderedDict[str, Agreement] = OrderedDict()
 
-    async def apply(self, caller: Caller, file: bytes, signatures: Sequence[Signature]) -> tuple[Listed, Made]:
+    async def apply(
+        self,
+        caller: Caller,
+        file: bytes,
+        signatures: Sequence[Signature],
+        actor: Actor | None = None,
+    ) -> tuple[Listed, Made]:
         """Put a version of an agreement in force from its first day.
 
         `signatures` are the parties', one of each. Raises InvalidRequest naming the key of the file, or the
@@ -102,7 +108,7 @@ class Agreements:
             change = Change("agreement", stored, writes, reference=True, blob=file)
             return Plan("agreement-applied", stored, change, Reads(reference.policy, reads))
 
-        made = await self._administration.make(caller, plan)
+        made = await self._administration.make(caller, plan, actor)
         ordered = tuple(sorted(signatures, key=lambda s: s.agency))
         reference = await self._reference.refresh()
         return self._listed(applied[0], files.digest(file), ordered, reference), made

@@ -68,9 +68,8 @@ class Answers:
     async def preview(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> tuple[Stands, Made]:
         """How it stands, before it is given for good. Of nobody else's entries. The look is an entry."""
         row = await self._given_by(caller, access, reason)
-        made = await self._administration.note(
-            caller, "access-previewed", {"access": access, "reason": reason.code}, actor, words=reason.words
-        )
+        detail: dict[str, Json] = {"access": access}
+        made = await self._administration.note_look(caller, "access-previewed", detail, actor, reason)
         if row.issued_at is not None:
             return Stands(True, 0, 0, 0), made
         own = await self._holdings.of(replace(caller, agency=row.agency), row)

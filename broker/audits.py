@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from broker.administration import Administration
+from broker.administration import Administration, why
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Receipt
@@ -68,14 +68,13 @@ class Audits:
     ) -> Opened:
         """The same with the caller's view opened. Somebody looked: that is committed before it is shown."""
         audience, old = await self._whose(caller, event_id)
-        if not reason.code:
-            raise InvalidRequest("reason.code", "say why this entry is opened")
+        why(reason)
         if not archived:
             await self._read(event_id, audience, archived)  # what cannot be shown is not looked at
-        detail: dict[str, Json] = {"entry": event_id, "audience": audience, "reason": reason.code}
+        detail: dict[str, Json] = {"entry": event_id, "audience": audience}
         if old:
             detail["in_place_of"] = old
-        await self._administration.note(caller, "entry-viewed", detail, actor, words=reason.words)
+        await self._administration.note_look(caller, "entry-viewed", detail, actor, reason)
         return Opened(await self._read(event_id, audience, archived), audience)
 
     async def witnessed(self, opened: Opened, within: float = WITNESSED_WITHIN) -> Opened:

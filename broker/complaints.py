@@ -11,7 +11,7 @@ from datetime import datetime
 from broker.administration import Administration, Made, Plan, subject_detail
 from broker.cases import ComplaintStore, StoredComplaint
 from broker.core.canonical import Json
-from broker.core.model import Actor, Caller, Function, SubjectRef
+from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.core.reports.complaints import OUTCOMES
 from broker.core.reports.times import COMPLAINT
 from broker.errors import InvalidRequest, NotAllowed
@@ -104,15 +104,14 @@ class Complaints:
 
         return await self._administration.make(caller, plan, actor)
 
-    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[StoredComplaint], Made]:
+    async def listed(self, caller: Caller, actor: Actor, reason: Reason) -> tuple[list[StoredComplaint], Made]:
         """The caller's agency's and theirs whose place it has taken, newest first. The look is an entry."""
         require(caller, Function.PARTNER)
         whose = sorted(await self._whose(caller))
         every = [row for agency in whose for row in await self._store.of(agency, None, None, LISTED)]
         found = sorted(every, key=lambda row: row.received_at, reverse=True)[:LISTED]
-        made = await self._administration.note(
-            caller, "complaints-viewed", {"complaints": [row.id for row in found]}, actor
-        )
+        detail: dict[str, Json] = {"complaints": [row.id for row in found]}
+        made = await self._administration.note_look(caller, "complaints-viewed", detail, actor, reason)
         return found, made
 
     def _step(self, row: StoredComplaint, event: str, more: dict[str, Json], words: str, policy: int) -> Plan:

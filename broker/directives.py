@@ -15,7 +15,7 @@ from broker.core.canonical import Json
 from broker.core.decision import subject_key
 from broker.core.directive import Directive, why_not
 from broker.core.forms import directive_detail
-from broker.core.model import Actor, Caller, Function, SubjectRef
+from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.core.reference import Reference
 from broker.core.steps.person import counts
 from broker.errors import InvalidRequest, NotAllowed
@@ -140,17 +140,13 @@ class Directives:
         return tuple(sorted(a.id for a in live if counts(directive, a))), ""
 
     async def of_own(
-        self, caller: Caller, subject: SubjectRef, actor: Actor
+        self, caller: Caller, subject: SubjectRef, actor: Actor, reason: Reason
     ) -> tuple[list[RecordedDirective], Made]:
         """What the caller's own agency has recorded about a subject, not withdrawn. The look is an entry."""
         require(caller, Function.PARTNER)
         own = [d for name in sorted(await self._own(caller)) for d in await self._store.about(subject, name)]
-        made = await self._administration.note(
-            caller,
-            "directives-viewed",
-            {"subject": subject_detail(subject), "found": len(own), "reason": "own-directives"},
-            actor,
-        )
+        detail: dict[str, Json] = {"subject": subject_detail(subject), "found": len(own)}
+        made = await self._administration.note_look(caller, "directives-viewed", detail, actor, reason)
         return own, made
 
     async def _check_room(self, caller: Caller, subject: SubjectRef) -> None:

@@ -138,14 +138,16 @@ class ErasurePlans:
 
         return await self._administration.make(caller, make, actor)
 
-    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[ErasurePlan], Made]:
+    async def listed(self, caller: Caller, actor: Actor, reason: Reason) -> tuple[list[ErasurePlan], Made]:
         """The plans of the caller's agency that wait. The look is an entry."""
         require(caller, *_MAY)
         now = self._clock.now()
         own = await self._holds.own(caller)
         found = [each for each in await self._plans.planned(own) if waits(each.proposal, now)]
         ids: list[Json] = [each.id for each in found]
-        return found, await self._administration.note(caller, "erasures-viewed", {"plans": ids}, actor)
+        return found, await self._administration.note_look(
+            caller, "erasures-viewed", {"plans": ids}, actor, reason
+        )
 
     @staticmethod
     def until(plan: ErasurePlan) -> datetime:

@@ -80,8 +80,8 @@ class Erasures:
         """What `erase` would do. The look is an entry, and names nobody either."""
         check(caller, what, reason, words_only)
         found = await self._finder.find(caller, what, words_only)
-        detail: dict[str, Json] = {"entries": len(found.entries), "reason": reason.code}
-        made = await self._administration.note(caller, "erasure-viewed", detail, actor, words=reason.words)
+        detail: dict[str, Json] = {"entries": len(found.entries)}
+        made = await self._administration.note_look(caller, "erasure-viewed", detail, actor, reason)
         return found.erasable, made
 
     async def erase(

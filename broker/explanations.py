@@ -12,7 +12,7 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from broker.administration import Administration
+from broker.administration import Administration, why
 from broker.audits import Audits
 from broker.core.canonical import Json
 from broker.core.decision import as_decided, decide
@@ -94,6 +94,7 @@ class Explanations:
     async def of_request(self, caller: Caller, request_id: str, actor: Actor, reason: Reason) -> Explained:
         """A request of this very system that came to an end. Raises InvalidRequest where there is none."""
         require(caller, Function.PARTNER)
+        why(reason)
         facts = await self._facts.read(Asked((), caller.name, (request_id,)))
         claim = facts.claims.get(request_id)
         if claim is None or not claim.settled:
@@ -103,8 +104,6 @@ class Explanations:
     async def of_entry(self, caller: Caller, event_id: str, actor: Actor, reason: Reason) -> Explained:
         """An entry, to its requester, its provider, or an auditor. Raises NotAllowed."""
         audience = await self._audits.audience(caller, event_id)
-        if not reason.code:
-            raise InvalidRequest("reason.code", "say why this entry is explained")
         return await self._told(caller, event_id, audience, actor, reason)
 
     async def hypothetical(self, caller: Caller, request: Request) -> Explained:
@@ -122,10 +121,11 @@ class Explanations:
             "scheme": request.subject.scheme if request.subject else None,
             "outcome": decision.outcome.value,
             "code": refused.code if refused else None,
-            "reason": request.reason.code or "hypothetical",
         }
-        made = await self._administration.note(
-            caller, "explained", {"hypothetical": asked}, request.actor, words=request.reason.words
+        # About nobody, so that it needs no reason of its own.
+        said = request.reason if request.reason.code else Reason("hypothetical", request.reason.words)
+        made = await self._administration.note_look(
+            caller, "explained", {"hypothetical": asked}, request.actor, said
         )
         flow = _flow(reference, request, f"{decision.agreement}/{decision.agreement_version}")
         rules = [(r.rule, r.verdict, r.detail) for r in decision.rules]
@@ -150,12 +150,8 @@ class Explanations:
     async def _noted(
         self, caller: Caller, event_id: str, audience: str, actor: Actor, reason: Reason
     ) -> Explained:
-        detail: dict[str, Json] = {
-            "entry": event_id,
-            "audience": audience,
-            "reason": reason.code or "own-request",
-        }
-        made = await self._administration.note(caller, "explained", detail, actor, words=reason.words)
+        detail: dict[str, Json] = {"entry": event_id, "audience": audience}
+        made = await self._administration.note_look(caller, "explained", detail, actor, reason)
         receipt, _ = await self._log.receipt(event_id, "full")
         found = opened(Leaf(receipt.index, receipt.entry, receipt.opening))
         if found.wrong:

@@ -163,9 +163,8 @@ class Exports:
             "format": form or None,
             "resumes": resumes or None,
             "in_place_of": in_place_of or None,
-            "reason": reason.code,
         }
-        return await self._administration.note(caller, "log-exported", detail, actor, words=reason.words)
+        return await self._administration.note_look(caller, "log-exported", detail, actor, reason)
 
     async def _head(
         self, caller: Caller, question: Question, within: Range, made: Made, halves: tuple[Half, ...]

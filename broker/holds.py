@@ -114,13 +114,15 @@ class Holds:
 
         return await self._administration.make(caller, plan, actor)
 
-    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[Hold], Made]:
+    async def listed(self, caller: Caller, actor: Actor, reason: Reason) -> tuple[list[Hold], Made]:
         """The holds of the caller's own agency that stand. The look is an entry."""
         require(caller, *_MAY)
         own = await self.own(caller)
         found = [each for each in await self._keeping.holds() if self._sees(caller, own, each)]
         ids: list[Json] = [each.id for each in found]
-        return found, await self._administration.note(caller, "holds-viewed", {"holds": ids}, actor)
+        return found, await self._administration.note_look(
+            caller, "holds-viewed", {"holds": ids}, actor, reason
+        )
 
     async def own(self, caller: Caller) -> frozenset[str]:
         """The caller's agency, and those whose place it has taken: what was theirs is its to answer for."""

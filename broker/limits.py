@@ -28,6 +28,9 @@ CHANGES, CHANGES_AT_ONCE = 1.0, 20.0
 # Requests a second, and at once, that one agency may put before other agencies' humans.
 REFERRALS, REFERRALS_AT_ONCE = 1.0, 60.0
 
+# Looks a second, and at once, that one agency may take at what is recorded, in this deployment.
+LOOKS, LOOKS_AT_ONCE = 10.0, 300.0
+
 
 class Limits:
     """The quotas of one worker."""
@@ -41,6 +44,7 @@ class Limits:
         self._refusals = Buckets()
         self._changes = Buckets()
         self._referrals = Buckets()
+        self._looks = Buckets()
 
     def shared_by(self, workers: int) -> None:
         """From now on so many workers serve, this one among them."""
@@ -97,6 +101,17 @@ class Limits:
             raise QuotaExceeded(
                 f"{agency} puts more before humans than they can decide", wait, quota="referrals"
             )
+
+    def look(self, agency: str, now: float) -> None:
+        """Count one look by an agency at what is recorded. Raises QuotaExceeded.
+
+        It is a request like others, and an entry of everybody's log, which nobody is to fill by looking.
+        """
+        self.spend(agency, now)
+        rate, burst = LOOKS / self._workers, LOOKS_AT_ONCE / self._workers
+        if wait := self._looks.take(agency, rate, burst, now):
+            text = f"{agency} looks too often: each look is an entry, and it has {LOOKS:g} a second"
+            raise QuotaExceeded(text, wait, quota="looks")
 
     def patience(self, agency: str, refused: int, now: float) -> float:
         """Seconds to leave an agency unread that was just refused so much at the door."""

@@ -15,7 +15,7 @@ from typing import Any
 from broker.administration import Administration, Made, Parties, Plan, named
 from broker.core.canonical import Json
 from broker.core.granting import RESTRICTABLE, override_key
-from broker.core.model import Actor, Caller, Function
+from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.reference import Reference
 from broker.core.succession import shares, takers
 from broker.core.views import ProviderView, RequesterView
@@ -60,7 +60,9 @@ class Overrides:
         self._reference = reference
         self._clock = clock
 
-    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[Used], list[StoredRestriction], Made]:
+    async def listed(
+        self, caller: Caller, actor: Actor, reason: Reason
+    ) -> tuple[list[Used], list[StoredRestriction], Made]:
         """Overrides of what the caller's agency holds, what is due first, and the restrictions that stand."""
         require(caller, Function.PARTNER)
         reference = await self._reference.refresh()
@@ -76,11 +78,10 @@ class Overrides:
             # Each is shown whole, person and actor: whose was looked at must be found again.
             "overrides": [each.row.id for each in found],
             "restrictions": [each.id for each in standing],
-            "reason": "to-review-overrides",
         }
         if len(mine) > 1:
             detail["in_place_of"] = [*sorted({share.of for share in mine[1:]})]
-        made = await self._administration.note(caller, "overrides-viewed", detail, actor)
+        made = await self._administration.note_look(caller, "overrides-viewed", detail, actor, reason)
         return found, standing, made
 
     async def review(self, caller: Caller, override: str, verdict: str, reasoning: str, actor: Actor) -> Made:

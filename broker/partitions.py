@@ -10,7 +10,8 @@ import re
 from typing import Protocol
 
 from broker.administration import Administration, Made
-from broker.core.model import Caller, Function
+from broker.core.canonical import Json
+from broker.core.model import Actor, Caller, Function, Reason
 from broker.errors import InvalidRequest
 from broker.registry import require
 
@@ -37,7 +38,16 @@ class Partitions:
         self._administration = administration
         self._table = table
 
-    async def drop(self, caller: Caller, log: str, partition: int, digest: str, place: str) -> Made:
+    async def drop(
+        self,
+        caller: Caller,
+        log: str,
+        partition: int,
+        digest: str,
+        place: str,
+        actor: Actor | None = None,
+        reason: Reason | None = None,
+    ) -> Made:
         """Drop a partition whose export has this digest. Raises InvalidRequest, AuditUnavailable."""
         require(caller, Function.OPERATOR)
         if not place:
@@ -54,8 +64,14 @@ class Partitions:
             raise InvalidRequest(
                 "digest", "is not that of the entries as they are kept here: export them again"
             )
-        made = await self._administration.note(
-            caller, "partition-dropped", {"log": log, "partition": partition, "digest": digest, "place": place}
-        )
+        said = reason or Reason()
+        detail: dict[str, Json] = {
+            "log": log,
+            "partition": partition,
+            "digest": digest,
+            "place": place,
+            "reason": said.code or None,
+        }
+        made = await self._administration.note(caller, "partition-dropped", detail, actor, said.words)
         await self._table.drop(log, partition, digest, place)
         return made

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from broker.administration import Administration
+from broker.administration import Administration, why
 from broker.agreements import Agreements
 from broker.core import agreement as files
 from broker.core.agreement import Agreement
@@ -146,8 +146,7 @@ class Plans:
         """
         require(caller, Function.OPERATOR, Function.AUDITOR)
         sample = sample.bounded()
-        if not reason.code:
-            raise InvalidRequest("reason.code", "say what the plan is for")
+        why(reason)
         now, at = await self._reference.refresh(), self._clock.now()
         planned = self._parsed(data, now)
         with self._seats.one(caller.name):
@@ -160,11 +159,8 @@ class Plans:
                 ],
                 "entries": sample.entries,
                 "days": sample.days,
-                "reason": reason.code,
             }
-            made = await self._administration.note(
-                caller, "agreement-planned", detail, actor, words=reason.words
-            )
+            made = await self._administration.note_look(caller, "agreement-planned", detail, actor, reason)
             progress = Planned(made.event_id, trial.changes, sum(end - start for _, start, end in ranges))
             yield progress
             oldest = at - timedelta(days=sample.days)

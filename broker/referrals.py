@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from broker.administration import Administration, Made, Parties, Plan, named
+from broker.administration import Administration, Made, Parties, Plan, named, why
 from broker.core.canonical import Json
 from broker.core.decision import decide
 from broker.core.granting import grant_detail, law_detail, statement
-from broker.core.model import Actor, Caller, Function, Grant, OneOff, Outcome, Request
+from broker.core.model import Actor, Caller, Function, Grant, OneOff, Outcome, Reason, Request
 from broker.core.oneoff import one_off_flow, one_off_id
 from broker.core.reference import Reference
 from broker.core.succession import shares
@@ -39,8 +39,6 @@ from broker.queues import ReferralStore, StoredReferral
 from broker.registry import require
 from broker.rulings import Ruling, check, check_codes, check_signed, fresh, words_of
 
-# Why somebody looks here: there is no other reason for which they may.
-_WHY = "to-decide-referrals"
 _NONE = "there is no such referral that your agency may decide"
 
 
@@ -80,7 +78,7 @@ class Referrals:
         self._reference = reference
         self._clock = clock
 
-    async def listed(self, caller: Caller, actor: Actor) -> tuple[list[Waiting], Made]:
+    async def listed(self, caller: Caller, actor: Actor, reason: Reason) -> tuple[list[Waiting], Made]:
         """What was referred to the caller's agency, what is due first. The look is an entry."""
         require(caller, Function.PARTNER)
         reference = await self._reference.refresh()
@@ -89,18 +87,18 @@ class Referrals:
         detail: dict[str, Json] = {
             "found": len(found),
             "overdue": sum(each.overdue for each in found),
-            "reason": _WHY,
         }
         if len(mine) > 1:
             detail["in_place_of"] = [*sorted({share.of for share in mine[1:]})]
-        return found, await self._administration.note(caller, "referrals-viewed", detail, actor)
+        return found, await self._administration.note_look(caller, "referrals-viewed", detail, actor, reason)
 
-    async def shown(self, caller: Caller, referral: str, actor: Actor) -> tuple[Waiting, Made]:
+    async def shown(self, caller: Caller, referral: str, actor: Actor, reason: Reason) -> tuple[Waiting, Made]:
         """One of them, whole. The look is an entry."""
+        why(reason)
         reference = await self._reference.refresh()
         row = await self._own(caller, referral, reference)
-        detail: dict[str, Json] = {"referral": row.id, "reason": _WHY, **said_in_place(row, caller.agency)}
-        made = await self._administration.note(caller, "referral-viewed", detail, actor)
+        detail: dict[str, Json] = {"referral": row.id, **said_in_place(row, caller.agency)}
+        made = await self._administration.note_look(caller, "referral-viewed", detail, actor, reason)
         return self._seen(row, caller.agency, reference), made
 
     async def decide(

@@ -9,9 +9,9 @@ from datetime import datetime
 
 from broker.administration import Administration, Made, Plan
 from broker.core.canonical import Json
-from broker.core.directory import Agency, System, agency_key, record_type_key, system_key
+from broker.core.directory import Agency, System, acts_in, agency_key, record_type_key, system_key
 from broker.core.forms import agency_detail, system_detail
-from broker.core.model import Caller, Function
+from broker.core.model import Actor, Caller, Function
 from broker.core.recordtype import RecordType
 from broker.core.reference import Reference
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
@@ -32,7 +32,7 @@ class Registry:
         self._reference = reference
         self._clock = clock
 
-    async def add_agency(self, caller: Caller, agency: Agency) -> Made:
+    async def add_agency(self, caller: Caller, agency: Agency, actor: Actor | None = None) -> Made:
         """Enter an agency, or a new state of it."""
         require(caller, Function.OPERATOR)
 
@@ -55,7 +55,7 @@ class Registry:
                 event, reference, "agency", {"detail": agency_detail(kept)}, agency_key(agency.id)
             )
 
-        return await self._make(caller, plan)
+        return await self._make(caller, plan, actor)
 
     async def enrol(
         self,
@@ -66,13 +66,19 @@ class Registry:
         key_digest: str,
         valid_from: datetime | None,
         valid_until: datetime | None,
+        actor: Actor | None = None,
+        roles: frozenset[str] = frozenset(),
     ) -> Made:
         """Enrol a system with a key, or add a key to one that is enrolled.
 
-        Dates that are not given are those of the system so far: a new key must not prolong anything. A new
-        system begins now and has no end.
+        `roles` are those in which an auditor's may act. Dates and roles that are not given are those of the
+        system so far: a new key must not prolong anything. A new system begins now and has no end.
         """
         require(caller, Function.OPERATOR)
+        if roles and function is not Function.AUDITOR:
+            raise InvalidRequest(
+                "roles", "are an auditor's; in which roles partners ask is for agreements to say"
+            )
 
         async def plan() -> Plan:
             reference = await self._reference.refresh()
@@ -88,6 +94,7 @@ class Registry:
             if ends is not None and ends <= begins:
                 raise InvalidRequest("valid_until", "ends before it begins")
             enrolled = System(agency, system, function, keys, begins, ends)
+            enrolled = replace(enrolled, roles=roles or (known or enrolled).roles or acts_in(enrolled))
             if known is not None:
                 enrolled = replace(enrolled, suspended=known.suspended, revoked=known.revoked)
             if known is not None and valid_until is None:
@@ -95,9 +102,17 @@ class Registry:
             # Two enrolments of one key at once, for two systems, must not both stand.
             return self._system_plan("system-enrolled", reference, enrolled, f"key:{key_digest}")
 
-        return await self._make(caller, plan)
+        return await self._make(caller, plan, actor)
 
-    async def suspend(self, caller: Caller, agency: str, system: str, reason: str, lift: bool) -> Made:
+    async def suspend(
+        self,
+        caller: Caller,
+        agency: str,
+        system: str,
+        reason: str,
+        lift: bool,
+        actor: Actor | None = None,
+    ) -> Made:
         """Suspend a system at once, or lift its suspension.
 
         Never the caller's own: whoever suspends stays, so that somebody is left who can lift it.
@@ -124,9 +139,17 @@ class Registry:
             detail = {**made.detail, "reason": reason}
             return replace(made, detail=detail, reads=Reads(reference.policy, standing))
 
-        return await self._make(caller, plan)
+        return await self._make(caller, plan, actor)
 
-    async def revoke(self, caller: Caller, agency: str, system: str, key_digest: str, reason: str) -> Made:
+    async def revoke(
+        self,
+        caller: Caller,
+        agency: str,
+        system: str,
+        key_digest: str,
+        reason: str,
+        actor: Actor | None = None,
+    ) -> Made:
         """Take a key from a system at once; its other keys stay good.
 
         Never the key that the call itself is made with, or the last operator could lock everybody out.
@@ -150,10 +173,10 @@ class Registry:
             made = self._system_plan("key-revoked", reference, left)
             return replace(made, detail={**made.detail, "key_digest": key_digest, "reason": reason})
 
-        return await self._administration.make(caller, plan)
+        return await self._administration.make(caller, plan, actor)
 
     async def approve(
-        self, caller: Caller, full_name: str, descriptor_set: bytes
+        self, caller: Caller, full_name: str, descriptor_set: bytes, actor: Actor | None = None
     ) -> tuple[RecordType, Made | None]:
         """Approve a record type, or a compatible new version of one. None where it is approved already."""
         require(caller, Function.OPERATOR)
@@ -181,11 +204,11 @@ class Registry:
         known = self._reference.catalogue.examine(descriptor_set, full_name)
         if known.digest in self._reference.catalogue:
             return known, None
-        made = await self._make(caller, plan)
+        made = await self._make(caller, plan, actor)
         return approved[0], made
 
-    async def _make(self, caller: Caller, plan: Callable[[], Awaitable[Plan]]) -> Made:
-        made = await self._administration.make(caller, plan)
+    async def _make(self, caller: Caller, plan: Callable[[], Awaitable[Plan]], actor: Actor | None) -> Made:
+        made = await self._administration.make(caller, plan, actor)
         # Whoever is told that a system is suspended must not see it served here again. The change is made
         # whether or not this succeeds: where it does not, the next look a second later shows it.
         with suppress(BrokerError):

@@ -14,7 +14,7 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from broker.administration import Administration
+from broker.administration import Administration, why
 from broker.core import canonical
 from broker.core.canonical import Json
 from broker.core.decision import decide
@@ -160,8 +160,7 @@ class Replays:
         replayed from the first entry to the last is held against the root of the tree as well.
         """
         require(caller, Function.AUDITOR)
-        if not reason.code:
-            raise InvalidRequest("reason.code", "say what the replay is for")
+        why(reason)
         log = log or (await self._past.chain())[0]
         try:
             size, _ = await self._past.head(log)
@@ -171,8 +170,8 @@ class Replays:
         if since > end:
             raise InvalidRequest("since", f"the log has {size} entries; places are counted from 0")
         with self._seats.one(caller.name):
-            detail: dict[str, Json] = {"log": log, "since": since, "until": end, "reason": reason.code}
-            await self._administration.note(caller, "log-replayed", detail, actor, words=reason.words)
+            detail: dict[str, Json] = {"log": log, "since": since, "until": end}
+            await self._administration.note_look(caller, "log-replayed", detail, actor, reason)
             progress = Progress(since, end, 0, 0, 0, 0, 0, ())
             yield progress
             tree = EMPTY_RANGE

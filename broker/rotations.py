@@ -15,7 +15,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from broker.administration import Administration
-from broker.core.model import Caller, Function
+from broker.core.canonical import Json
+from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.rotation import Link, half_year, is_due, next_origin, split_origin
 from broker.errors import AuditUnavailable, InvalidRequest
 from broker.ports import Clock
@@ -96,7 +97,15 @@ class Rotations:
         vkey = self._chain.prepared(later)
         return Planned(origin, await self._chain.size(), is_due(origin, now), later, vkey, self._lacking(vkey))
 
-    async def rotate(self, caller: Caller, log: str, *, early: bool) -> Planned:
+    async def rotate(
+        self,
+        caller: Caller,
+        log: str,
+        *,
+        early: bool,
+        actor: Actor | None = None,
+        reason: Reason | None = None,
+    ) -> Planned:
         """Close `log` and open the next. Whoever tries again after a failure comes to the same end.
 
         Raises InvalidRequest where it is refused, AuditUnavailable.
@@ -112,9 +121,15 @@ class Rotations:
             raise InvalidRequest("log", "is ahead of its time already; it is rotated after its half-year")
         vkey = self._chain.prepare(planned.next)
         await self._all_hold(vkey)
-        made = await self._administration.note(
-            caller, "log-rotated", {"log": log, "next": planned.next, "vkey": vkey, "early": not planned.due}
-        )
+        said = reason or Reason()
+        detail: dict[str, Json] = {
+            "log": log,
+            "next": planned.next,
+            "vkey": vkey,
+            "early": not planned.due,
+            "reason": said.code or None,
+        }
+        made = await self._administration.note(caller, "log-rotated", detail, actor, said.words)
         await self._chain.rotate(log, vkey)
         return Planned(log, await self._size(log), planned.due, planned.next, vkey, (), made.event_id)
 

@@ -59,7 +59,7 @@ class RouteBook:
         require(caller, Function.OPERATOR)
         return self._plan(data, await self._reference.refresh())
 
-    async def apply(self, caller: Caller, data: bytes) -> tuple[RoutePlan, Made]:
+    async def apply(self, caller: Caller, data: bytes, actor: Actor | None = None) -> tuple[RoutePlan, Made]:
         """Put a file in the place of the one with its id, whole."""
         require(caller, Function.OPERATOR)
         plans: list[RoutePlan] = []
@@ -82,7 +82,7 @@ class RouteBook:
             change = Change("routing", stored, writes | {f"routing:{file.id}"}, reference=True, blob=data)
             return Plan("routes-applied", stored, change, Reads(reference.policy, reads))
 
-        made = await self._administration.make(caller, plan)
+        made = await self._administration.make(caller, plan, actor)
         with suppress(BrokerError):  # made whether or not this succeeds
             await self._reference.refresh()
         return plans[0], made

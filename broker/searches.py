@@ -265,9 +265,10 @@ class Searches:
             "follow": follow,
             "goes_on": since or None,
             "in_place_of": in_place_of or None,
-            "reason": reason.code,
         }
-        return await self._administration.note(caller, "log-searched", detail, actor, words=reason.words)
+        return await self._administration.note_look(
+            caller, "log-searched", detail, actor, reason, counted=not since
+        )
 
 
 def _page(found: list[Seen], beyond: int | None, hits: Hits, question: Question) -> Page:

@@ -22,7 +22,7 @@ from broker.core.directory import Successor, agency_key
 from broker.core.eligible import check_ends, check_pending, check_successors
 from broker.core.ending import Ending, Waits, corrected, ending, taken_back, undone
 from broker.core.forms import acting_detail, agency_detail, system_detail
-from broker.core.model import Caller, Function
+from broker.core.model import Actor, Caller, Function
 from broker.core.reference import Reference
 from broker.core.succession import shares
 from broker.errors import BrokerError, InvalidRequest
@@ -48,7 +48,7 @@ class Standing:
         self._referrals = referrals
         self._overrides = overrides
 
-    async def act(self, caller: Caller, wanted: Acting) -> tuple[Acting, Made]:
+    async def act(self, caller: Caller, wanted: Acting, actor: Actor | None = None) -> tuple[Acting, Made]:
         """Enter that one agency acts for another. The id given is not heeded."""
         require(caller, Function.OPERATOR)
         acting = changed(wanted, id=str(uuid.uuid4()))
@@ -58,9 +58,11 @@ class Standing:
             _check_acting(acting, reference)
             return self._acting_plan("acting-entered", reference, acting, {})
 
-        return acting, await self._made(caller, plan)
+        return acting, await self._made(caller, plan, actor)
 
-    async def end_acting(self, caller: Caller, identifier: str, reason: str) -> tuple[Acting, Made]:
+    async def end_acting(
+        self, caller: Caller, identifier: str, reason: str, actor: Actor | None = None
+    ) -> tuple[Acting, Made]:
         """End such a relation now."""
         require(caller, Function.OPERATOR)
         ended: list[Acting] = []
@@ -75,7 +77,7 @@ class Standing:
             ended[:] = [changed(known, valid_until=now)]
             return self._acting_plan("acting-ended", reference, ended[0], {"reason": reason})
 
-        made = await self._made(caller, plan)
+        made = await self._made(caller, plan, actor)
         return ended[0], made
 
     async def acting(self, caller: Caller, *, ended: bool) -> list[Acting]:
@@ -101,7 +103,14 @@ class Standing:
         return await self._succession(caller, await self._reference.refresh(), agency, into, at, correct)
 
     async def succeed(
-        self, caller: Caller, agency: str, into: tuple[Successor, ...], at: datetime, *, correct: bool = False
+        self,
+        caller: Caller,
+        agency: str,
+        into: tuple[Successor, ...],
+        at: datetime,
+        *,
+        correct: bool = False,
+        actor: Actor | None = None,
     ) -> tuple[Ending, Made]:
         """Put `into` in the agency's place from `at` on; with `correct`, instead of what is planned, until the
         day of that."""
@@ -115,7 +124,7 @@ class Standing:
                 return self._ending_plan("agency-succeeded", reference, planned[0], {})
             return self._pending_plan("agency-succession-corrected", reference, agency, planned[0])
 
-        made = await self._made(caller, plan)
+        made = await self._made(caller, plan, actor)
         return planned[0], made
 
     async def taking_back(self, caller: Caller, agency: str) -> Ending:
@@ -125,7 +134,7 @@ class Standing:
         check_pending(caller, agency, reference, self._clock.now())
         return taken_back(reference, agency)
 
-    async def take_back(self, caller: Caller, agency: str) -> tuple[Ending, Made]:
+    async def take_back(self, caller: Caller, agency: str, actor: Actor | None = None) -> tuple[Ending, Made]:
         """Let nobody take the agency's place, until the day on which somebody would."""
         require(caller, Function.OPERATOR)
         planned: list[Ending] = []
@@ -136,7 +145,7 @@ class Standing:
             planned[:] = [taken_back(reference, agency)]
             return self._pending_plan("agency-succession-taken-back", reference, agency, planned[0])
 
-        made = await self._made(caller, plan)
+        made = await self._made(caller, plan, actor)
         return planned[0], made
 
     async def _succession(
@@ -169,7 +178,9 @@ class Standing:
         check_ends(caller, agency, at, reference)
         return ending(reference, agency, (), at, await self._waits(agency, reference))
 
-    async def leave(self, caller: Caller, agency: str, at: datetime, reason: str) -> tuple[Ending, Made]:
+    async def leave(
+        self, caller: Caller, agency: str, at: datetime, reason: str, actor: Actor | None = None
+    ) -> tuple[Ending, Made]:
         """End the agency's part and its systems from `at` on."""
         require(caller, Function.OPERATOR)
         planned: list[Ending] = []
@@ -180,11 +191,11 @@ class Standing:
             planned[:] = [ending(reference, agency, (), at, await self._waits(agency, reference))]
             return self._ending_plan("agency-left", reference, planned[0], {"reason": reason})
 
-        made = await self._made(caller, plan)
+        made = await self._made(caller, plan, actor)
         return planned[0], made
 
-    async def _made(self, caller: Caller, plan: Callable[[], Awaitable[Plan]]) -> Made:
-        made = await self._administration.make(caller, plan)
+    async def _made(self, caller: Caller, plan: Callable[[], Awaitable[Plan]], actor: Actor | None) -> Made:
+        made = await self._administration.make(caller, plan, actor)
         # Made whether or not this succeeds: where it does not, the next look a second later shows it.
         with suppress(BrokerError):
             await self._reference.refresh()

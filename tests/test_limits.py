@@ -13,7 +13,7 @@ from broker.buckets import Buckets
 from broker.core.model import SubjectRef
 from broker.core.reference import Reference
 from broker.errors import QuotaExceeded, Saturated
-from broker.limits import LONGEST, REFERRALS, REFERRALS_AT_ONCE, REFUSALS, Limits
+from broker.limits import LONGEST, LOOKS, LOOKS_AT_ONCE, REFERRALS, REFERRALS_AT_ONCE, REFUSALS, Limits
 from broker.seats import Seats
 from broker.store.blind import Blind
 from tests.support.world import World, ask
@@ -176,3 +176,21 @@ def test_nobody_changes_what_was_said_about_one_subject_all_the_time() -> None:
     limits.change("nwas", SubjectRef("uprn", "100110734614"), 0.5)
     limits.change("cfrs", house, 0.5)
     limits.change("nwas", house, 0.5 + refused.value.retry_after)
+
+
+def test_looks_have_a_rate_of_their_own_and_count_as_requests() -> None:
+    """Of the deployment, so that a worker grants its share; and each takes one of the agency's requests."""
+    limits = Limits()
+    for _ in range(int(LOOKS_AT_ONCE)):
+        limits.look("nwas", 0.0)
+    with pytest.raises(QuotaExceeded) as caught:
+        limits.look("nwas", 0.0)
+    assert (caught.value.quota, caught.value.retry_after) == ("looks", pytest.approx(1 / LOOKS))
+    limits.look("cfrs", 0.0)
+    limits.look("nwas", 1.5 / LOOKS)
+    few = Limits(per_second=2)
+    for _ in range(2):
+        few.look("nwas", 0.0)
+    with pytest.raises(QuotaExceeded) as caught:
+        few.look("nwas", 0.0)
+    assert caught.value.quota == "agency"

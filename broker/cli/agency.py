@@ -59,6 +59,8 @@ def add(
     phone: Annotated[str, typer.Option(help="Their telephone number, for when systems are down.")] = "",
     valid_from: inputs.From = None,
     valid_until: inputs.Until = None,
+    actor_id: inputs.OperatorId = "",
+    role: inputs.ActorRole = "operator",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Enter an agency in the directory; needs an operator.
@@ -80,7 +82,8 @@ def add(
         contact=contact,
         phone=phone,
     )
-    made = link.call(DirectoryServiceStub(link.channel).AddAgency, pb.AddAgencyRequest(agency=wanted))
+    request = pb.AddAgencyRequest(agency=wanted, actor=inputs.operating(actor_id, role))
+    made = link.call(DirectoryServiceStub(link.channel).AddAgency, request)
     output.one({"agency": agency, "entry": made.event_id}, as_json)
 
 

@@ -53,6 +53,8 @@ def act(
     ] = None,
     valid_from: inputs.From = None,
     valid_until: inputs.Until = None,
+    actor_id: inputs.OperatorId = "",
+    role: inputs.ActorRole = "operator",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Enter that one agency acts for another; needs an operator.
@@ -74,7 +76,8 @@ def act(
         valid_from=inputs.stamp(valid_from),
         valid_until=inputs.stamp(valid_until),
     )
-    made = link.call(StandingServiceStub(link.channel).Act, pb.ActRequest(acting=wanted))
+    request = pb.ActRequest(acting=wanted, actor=inputs.operating(actor_id, role))
+    made = link.call(StandingServiceStub(link.channel).Act, request)
     output.one({"id": made.acting.id, "status": made.acting.status, "entry": made.event_id}, as_json)
 
 
@@ -115,13 +118,15 @@ def act_end(
     link: Link,
     relation: Annotated[str, typer.Argument(metavar="ID", help="As `broker agency act-list` shows it.")],
     reason: Annotated[str, typer.Option(help="Why; auditors can read it.")] = "",
+    actor_id: inputs.OperatorId = "",
+    role: inputs.ActorRole = "operator",
     as_json: inputs.AsJson = False,
 ) -> None:
     """End such a relation now; needs an operator."""
     from broker.v1 import standing_pb2 as pb
     from broker.v1.standing_pb2_grpc import StandingServiceStub
 
-    request = pb.EndActingRequest(id=relation, reason=reason)
+    request = pb.EndActingRequest(id=relation, reason=reason, actor=inputs.operating(actor_id, role))
     made = link.call(StandingServiceStub(link.channel).EndActing, request)
     output.one({"id": relation, "entry": made.event_id}, as_json)
 
@@ -148,6 +153,8 @@ def succeed(
         bool, typer.Option("--take-back", help="Take back what was planned, until its day: OLD goes on.")
     ] = False,
     yes: Yes = False,
+    actor_id: inputs.OperatorId = "",
+    role: inputs.ActorRole = "operator",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Put other agencies in an agency's place from a day on; needs an operator. Shows the plan first.
@@ -175,7 +182,13 @@ def succeed(
             raise typer.BadParameter("--by district and --into NEW=DISTRICT,... go together")
         successors.append(pb.Successor(agency=new, districts=districts.split(",") if districts else ()))
     request = pb.SucceedRequest(
-        agency=old, into=successors, on=on, dry_run=not yes, correct=correct, take_back=take_back
+        agency=old,
+        into=successors,
+        on=on,
+        dry_run=not yes,
+        correct=correct,
+        take_back=take_back,
+        actor=inputs.operating(actor_id, role),
     )
     told = link.call(StandingServiceStub(link.channel).Succeed, request)
     # What was typed stands in the plan: a slip in a code must be seen.
@@ -192,13 +205,17 @@ def leave(
     on: On,
     reason: Annotated[str, typer.Option(help="Why; auditors can read it.")] = "",
     yes: Yes = False,
+    actor_id: inputs.OperatorId = "",
+    role: inputs.ActorRole = "operator",
     as_json: inputs.AsJson = False,
 ) -> None:
     """End an agency's part from a day on, its systems with it; needs an operator. Shows the plan first."""
     from broker.v1 import standing_pb2 as pb
     from broker.v1.standing_pb2_grpc import StandingServiceStub
 
-    request = pb.LeaveRequest(agency=agency, on=on, reason=reason, dry_run=not yes)
+    request = pb.LeaveRequest(
+        agency=agency, on=on, reason=reason, dry_run=not yes, actor=inputs.operating(actor_id, role)
+    )
     told = link.call(StandingServiceStub(link.channel).Leave, request)
     _tell(agency, told.plan, told.event_id, as_json, "It cannot be taken back.")
 

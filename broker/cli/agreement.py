@@ -26,6 +26,7 @@ from broker.errors import IntegrityError, InvalidRequest
 if TYPE_CHECKING:
     from broker.core.signature import Signature
     from broker.v1 import agreement_pb2 as pb
+    from broker.v1 import exchange_pb2
 
 app = typer.Typer(
     help=(
@@ -75,6 +76,8 @@ def apply(
             help="A party's signature; repeatable, for one FILE. By default those beside it, FILE.AGENCY.sig.",
         ),
     ] = None,
+    actor_id: inputs.OperatorId = "",
+    role: inputs.ActorRole = "operator",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Put versions of agreements in force, file by file; needs an operator.
@@ -88,10 +91,10 @@ def apply(
     """
     if signatures and len(files) > 1:
         raise typer.BadParameter("--signature goes with one FILE")
-    applied: list[dict[str, object]] = []
+    applied, actor = list[dict[str, object]](), inputs.operating(actor_id, role)
     try:
         for file in files:
-            applied.append(_apply(link, file, signatures or _beside(file)))
+            applied.append(_apply(link, file, signatures or _beside(file), actor))
     finally:
         columns = ("file", "id", "version", "status", "digest", "entry")
         if applied or as_json:
@@ -154,7 +157,7 @@ def _blamed(file: Path, signatures: list[Path], field: str) -> str:
     return f"{file}: {field}"
 
 
-def _apply(link: Link, file: Path, signatures: list[Path]) -> dict[str, object]:
+def _apply(link: Link, file: Path, signatures: list[Path], actor: exchange_pb2.Actor) -> dict[str, object]:
     from broker.core.agreement import MAX_FILE
     from broker.rpc.signed import signature_message
     from broker.v1 import agreement_pb2 as pb
@@ -163,6 +166,7 @@ def _apply(link: Link, file: Path, signatures: list[Path]) -> dict[str, object]:
     request = pb.ApplyAgreementRequest(
         file=inputs.read_bounded(file, MAX_FILE, "an agreement"),
         signatures=[signature_message(_signature(path)) for path in signatures],
+        actor=actor,
     )
     try:
         reply = link.call(AgreementServiceStub(link.channel).ApplyAgreement, request)

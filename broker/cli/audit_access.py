@@ -86,14 +86,18 @@ def _people() -> list[SubjectRef]:
 @app.command()
 @remote(None)
 def drafts(
-    link: Link, actor_id: inputs.ActorId, role: inputs.ActorRole, as_json: inputs.AsJson = False
+    link: Link,
+    reason: Why,
+    actor_id: inputs.ActorId,
+    role: inputs.ActorRole,
+    words: Words = "",
+    as_json: inputs.AsJson = False,
 ) -> None:
     """List requests for access that are open, what is due first, and how many entries you have to decide."""
-    from broker.v1 import exchange_pb2
     from broker.v1 import report_pb2 as pb
     from broker.v1.report_pb2_grpc import ReportServiceStub
 
-    request = pb.ListAccessesRequest(actor=exchange_pb2.Actor(id=actor_id, role=role))
+    request = pb.ListAccessesRequest(**inputs.looking(actor_id, role, reason, words))
     reply = link.call(ReportServiceStub(link.channel).ListAccesses, request)
     noted = evidence.noted(reply.receipt, link.endpoint.vkey)
     found: list[dict[str, object]] = [
@@ -185,7 +189,7 @@ def clear(
         ),
     ] = "",
     in_place_of: inputs.InPlaceOf = "",
-    assurance: inputs.Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.asserted,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Decide, as a named human of a controller, that entries of yours are told; or left out, and why.

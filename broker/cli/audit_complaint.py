@@ -147,13 +147,19 @@ def close(
 
 @app.command("list")
 @remote(None)
-def list_(link: Link, actor_id: inputs.ActorId, role: inputs.ActorRole, as_json: inputs.AsJson = False) -> None:
+def list_(
+    link: Link,
+    reason: inputs.Reason,
+    actor_id: inputs.ActorId,
+    role: inputs.ActorRole,
+    words: inputs.Words = "",
+    as_json: inputs.AsJson = False,
+) -> None:
     """List your agency's complaints, newest first."""
-    from broker.v1 import exchange_pb2
     from broker.v1 import report_pb2 as pb
     from broker.v1.report_pb2_grpc import ReportServiceStub
 
-    request = pb.ListComplaintsRequest(actor=exchange_pb2.Actor(id=actor_id, role=role))
+    request = pb.ListComplaintsRequest(**inputs.looking(actor_id, role, reason, words))
     reply = link.call(ReportServiceStub(link.channel).ListComplaints, request)
     noted = evidence.noted(reply.receipt, link.endpoint.vkey)
     times = ("received_at", "due_at", "acknowledged_at", "closed_at")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli import evidence, inputs, output
+from broker.cli import erasable, evidence, inputs, output
 from broker.cli.connection import Link
 from broker.cli.remote import remote
 
@@ -67,7 +67,7 @@ def look(
     entries: Entries = None,
     words_only: WordsOnly = False,
     words: inputs.Words = "",
-    assurance: inputs.Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.asserted,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Look at what could be erased. Nothing is, and nothing waits; the look is an entry that names nobody."""
@@ -109,7 +109,7 @@ def plan(
     entries: Entries = None,
     words_only: WordsOnly = False,
     words: inputs.Words = "",
-    assurance: inputs.Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.asserted,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Ask for an erasure, as a named human. Somebody else confirms it within seven days, or it lapses.
@@ -151,7 +151,7 @@ def confirm(
         bool, typer.Option("--by-entry", help="The plan names entries by id and nobody: read no identifier.")
     ] = False,
     words: inputs.Words = "",
-    assurance: inputs.Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.asserted,
     yes: Annotated[bool, typer.Option("--yes", help="Needed: what is erased never comes back.")] = False,
     as_json: inputs.AsJson = False,
 ) -> None:
@@ -184,7 +184,7 @@ def withdraw(
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
     words: inputs.Words = "",
-    assurance: inputs.Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.asserted,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Withdraw a plan of your agency: nothing is erased by it any more."""
@@ -208,7 +208,7 @@ def refuse(
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
     words: inputs.Words = "",
-    assurance: inputs.Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.asserted,
     as_json: inputs.AsJson = False,
 ) -> None:
     """End a plan since the law keeps it (UK GDPR Art. 17(3), DPA 2018 s.47(2)); tell the person within a month.
@@ -220,12 +220,19 @@ def refuse(
 
 @app.command("list")
 @remote(None)
-def list_(link: Link, actor_id: inputs.ActorId, role: inputs.ActorRole, as_json: inputs.AsJson = False) -> None:
+def list_(
+    link: Link,
+    reason: inputs.Reason,
+    actor_id: inputs.ActorId,
+    role: inputs.ActorRole,
+    words: inputs.Words = "",
+    as_json: inputs.AsJson = False,
+) -> None:
     """List the plans of your own agency that wait. Whom one is about, whoever planned it tells you."""
-    from broker.v1 import exchange_pb2, keeping_pb2
+    from broker.v1 import keeping_pb2
     from broker.v1.keeping_pb2_grpc import KeepingServiceStub
 
-    request = keeping_pb2.ListErasuresRequest(actor=exchange_pb2.Actor(id=actor_id, role=role))
+    request = keeping_pb2.ListErasuresRequest(**inputs.looking(actor_id, role, reason, words))
     reply = link.call(KeepingServiceStub(link.channel).ListErasures, request)
     found: list[dict[str, object]] = [
         {
@@ -274,23 +281,10 @@ def _show(
     link: Link, facts: dict[str, object], reply: pb.ErasePersonResponse, as_json: bool, then: str
 ) -> None:
     noted = [evidence.noted(each, link.endpoint.vkey) for each in reply.receipts]
-    told = {**facts, **_told(reply)}
+    told = {**facts, **erasable.told(reply)}
     if as_json:
         output.emit_json({**told, "evidence": noted, "backups": BACKUPS})
         return
     output.one(told, False, [("entry", each["entry"]) for each in noted])
     output.say("")
     output.say(then)
-
-
-def _told(reply: pb.ErasePersonResponse) -> dict[str, object]:
-    return {
-        "entries": reply.entries,
-        "words": reply.words,
-        "directives": reply.directives,
-        "kept_under_hold": reply.held,
-        "kept_for_a_human": reply.waiting,
-        "directives_to_withdraw_first": reply.standing,
-        "others_may_keep": [f"{agency} {count}" for agency, count in sorted(reply.others.items())],
-        "also_known_by": [f"{scheme} {count}" for scheme, count in sorted(reply.known_by.items())],
-    }

@@ -46,7 +46,7 @@ def add(
     incident: Annotated[str, typer.Option(metavar="AGENCY/DATE/NUMBER", help="About an incident.")] = "",
     agreement: Annotated[str, typer.Option(metavar="ID", help="Under an agreement, or ID/VERSION.")] = "",
     words: inputs.Words = "",
-    assurance: inputs.Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.asserted,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Place a hold, as a named human of the controller. It counts at once, for what comes later too.
@@ -81,7 +81,7 @@ def release(
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
     words: inputs.Words = "",
-    assurance: inputs.Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.asserted,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Release a hold of your own agency. What it alone kept may be destroyed from now on."""
@@ -100,13 +100,19 @@ def release(
 
 @app.command("list")
 @remote(None)
-def list_(link: Link, actor_id: inputs.ActorId, role: inputs.ActorRole, as_json: inputs.AsJson = False) -> None:
+def list_(
+    link: Link,
+    reason: inputs.Reason,
+    actor_id: inputs.ActorId,
+    role: inputs.ActorRole,
+    words: inputs.Words = "",
+    as_json: inputs.AsJson = False,
+) -> None:
     """List the holds of your own agency that stand. Whom one is about is in the entry that placed it."""
-    from broker.v1 import exchange_pb2
     from broker.v1 import keeping_pb2 as pb
     from broker.v1.keeping_pb2_grpc import KeepingServiceStub
 
-    request = pb.ListHoldsRequest(actor=exchange_pb2.Actor(id=actor_id, role=role))
+    request = pb.ListHoldsRequest(**inputs.looking(actor_id, role, reason, words))
     reply = link.call(KeepingServiceStub(link.channel).ListHolds, request)
     found = [
         {
@@ -125,6 +131,6 @@ def list_(link: Link, actor_id: inputs.ActorId, role: inputs.ActorRole, as_json:
         found,
         _COLUMNS,
         as_json,
-        "your agency holds nothing",
+        "no legal hold of your agency stands",
         evidence.noted(reply.receipt, link.endpoint.vkey),
     )

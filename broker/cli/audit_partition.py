@@ -113,6 +113,10 @@ def drop(
         typer.Option(metavar="FILE", show_default=False, help="The log's keys. By default DIR/log.vkey."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Carry it out; without, it is only read again.")] = False,
+    reason: Annotated[str, typer.Option("--reason", metavar="CODE", help="Why; kept in the log.")] = "exported",
+    words: inputs.Words = "",
+    actor_id: inputs.OperatorId = "",
+    role: inputs.ActorRole = "operator",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Have the broker drop the entries of a closed log that an export holds; needs an operator.
@@ -124,10 +128,12 @@ def drop(
     """
     from broker.offline.partition import digest
     from broker.offline.source import Folder
+    from broker.v1.exchange_pb2 import ReasonCode
     from broker.v1.rotation_pb2 import DropPartitionRequest
     from broker.v1.rotation_pb2_grpc import RotationServiceStub
 
     source, made = Folder(folder), list[dict[str, object]]()
+    actor, why = inputs.operating(actor_id, role), ReasonCode(code=reason, words=words)
     with audit_log.ending(as_json):
         keys = audit_log.keys_of(evidence.require_keys(vkey or link.endpoint.vkey))
     while True:
@@ -139,7 +145,9 @@ def drop(
             break
         row: dict[str, object] = {"log": checkpoint.origin, "partition": number, "digest": read, "entry": None}
         if yes:
-            asked = DropPartitionRequest(log=checkpoint.origin, partition=number, digest=read, place=place)
+            asked = DropPartitionRequest(
+                log=checkpoint.origin, partition=number, digest=read, place=place, actor=actor, reason=why
+            )
             stub = RotationServiceStub(link.channel)
             row["entry"] = link.call(stub.DropPartition, asked).event_id
         made.append(row)

@@ -145,14 +145,18 @@ def breach(
 @app.command()
 @remote(AUDITOR)
 def breaches(
-    link: Link, actor_id: inputs.ActorId, role: inputs.ActorRole, as_json: inputs.AsJson = False
+    link: Link,
+    reason: Why,
+    actor_id: inputs.ActorId,
+    role: inputs.ActorRole,
+    words: Words = "",
+    as_json: inputs.AsJson = False,
 ) -> None:
     """List suspected breaches that a review began, with the end of their 72 hours."""
-    from broker.v1 import exchange_pb2
     from broker.v1 import report_pb2 as pb
     from broker.v1.report_pb2_grpc import ReportServiceStub
 
-    request = pb.ListBreachesRequest(actor=exchange_pb2.Actor(id=actor_id, role=role))
+    request = pb.ListBreachesRequest(**inputs.looking(actor_id, role, reason, words))
     reply = link.call(ReportServiceStub(link.channel).ListBreaches, request)
     noted = evidence.noted(reply.receipt, link.endpoint.vkey)
     found: list[dict[str, object]] = [

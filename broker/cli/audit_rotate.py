@@ -26,6 +26,13 @@ def rotate(
         bool, typer.Option("--early", help="Although its half-year has not ended: after a key was lost, say.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Carry it out; without, the plan alone is shown.")] = False,
+    reason: Annotated[
+        str,
+        typer.Option("--reason", metavar="CODE", help="Why; needed with --early. By default half-year."),
+    ] = "",
+    words: inputs.Words = "",
+    actor_id: inputs.OperatorId = "",
+    role: inputs.ActorRole = "operator",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Close the current log and open the next half-year's, under a key of its own; needs an operator.
@@ -42,12 +49,22 @@ def rotate(
     stub = RotationServiceStub(link.channel)
     told = link.call(stub.Rotate, pb.RotateRequest(dry_run=True))
     idle = not told.due and not early
+    if yes and not told.due and early and not reason:
+        raise typer.BadParameter("--early needs --reason CODE, such as key-lost: it stands in the log")
     if yes and not idle:
-        told = link.call(stub.Rotate, pb.RotateRequest(log=told.log, early=early))
+        told = link.call(stub.Rotate, _request(told.log, early, actor_id, role, reason or "half-year", words))
         _keep(link)
     _tell(told, early, as_json)
     if idle:
         raise typer.Exit(NOT_DUE)
+
+
+def _request(log: str, early: bool, actor_id: str, role: str, reason: str, words: str) -> pb.RotateRequest:
+    from broker.v1 import exchange_pb2
+    from broker.v1 import rotation_pb2 as pb
+
+    why = exchange_pb2.ReasonCode(code=reason, words=words)
+    return pb.RotateRequest(log=log, early=early, actor=inputs.operating(actor_id, role), reason=why)
 
 
 def _keep(link: Link) -> None:

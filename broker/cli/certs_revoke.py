@@ -38,6 +38,8 @@ def revoke(
             help="Take the digest from this certificate instead.",
         ),
     ] = None,
+    actor_id: inputs.OperatorId = "",
+    role: inputs.ActorRole = "operator",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Take a key from a system at once; needs an operator.
@@ -55,6 +57,12 @@ def revoke(
         raise typer.BadParameter("give exactly one of --key-digest HEX and --certificate FILE")
     if certificate is not None:
         key_digest = digest_of(read_certificates(certificate)[0])
-    request = pb.RevokeKeyRequest(agency=agency, system=system, key_digest=key_digest or "", reason=reason)
+    request = pb.RevokeKeyRequest(
+        agency=agency,
+        system=system,
+        key_digest=key_digest or "",
+        reason=reason,
+        actor=inputs.operating(actor_id, role),
+    )
     made = link.call(DirectoryServiceStub(link.channel).RevokeKey, request)
     output.one({"system": f"{agency}/{system}", "revoked": key_digest, "entry": made.event_id}, as_json)

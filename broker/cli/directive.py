@@ -88,8 +88,10 @@ def withdraw(
 def list_(
     link: Link,
     subject: inputs.Subject,
+    reason: inputs.Reason,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
+    words: inputs.Words = "",
     as_json: inputs.AsJson = False,
 ) -> None:
     """List what your own agency has recorded about one subject and nobody has withdrawn since.
@@ -97,12 +99,11 @@ def list_(
     The look is itself an entry in the log.
     """
     from broker.v1 import directive_pb2 as pb
-    from broker.v1 import exchange_pb2
     from broker.v1.directive_pb2_grpc import DirectiveServiceStub
 
     request = pb.ListDirectivesRequest(
         subject=inputs.wire_subject(inputs.subject_of(subject)),
-        actor=exchange_pb2.Actor(id=actor_id, role=role),
+        **inputs.looking(actor_id, role, reason, words),
     )
     reply = link.call(DirectiveServiceStub(link.channel).ListDirectives, request)
     noted = evidence.noted(reply.receipt, link.endpoint.vkey)

@@ -94,6 +94,7 @@ def import_(
 def export(
     link: Link,
     subject: inputs.Subject,
+    reason: inputs.Reason,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
     to: Annotated[
@@ -120,7 +121,7 @@ def export(
     from broker.law import load
 
     directory, now = _directory(link), datetime.now(UTC)
-    said = _recorded(link, subject, actor_id, role)
+    said = _recorded(link, subject, inputs.looking(actor_id, role, reason))
     if form is Format.fhir:
         made = writing.bundle(said, Agencies(directory), load(), now)
     else:
@@ -212,18 +213,15 @@ def _directory(link: Link) -> list[Agency]:
     ]
 
 
-def _recorded(link: Link, subject: str, actor_id: str, role: str) -> list[Understood]:
+def _recorded(link: Link, subject: str, looking: dict[str, Any]) -> list[Understood]:
     from broker.cli import evidence
     from broker.consent.reading import Understood
     from broker.rpc.parse_directive import recorded
     from broker.v1 import directive_pb2 as pb
-    from broker.v1 import exchange_pb2
     from broker.v1.directive_pb2_grpc import DirectiveServiceStub
 
     about = inputs.subject_of(subject)
-    request = pb.ListDirectivesRequest(
-        subject=inputs.wire_subject(about), actor=exchange_pb2.Actor(id=actor_id, role=role)
-    )
+    request = pb.ListDirectivesRequest(subject=inputs.wire_subject(about), **looking)
     reply = link.call(DirectiveServiceStub(link.channel).ListDirectives, request)
     evidence.noted(reply.receipt, link.endpoint.vkey)
     return [Understood(about, recorded(each)) for each in reply.directives]

@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -128,9 +128,24 @@ ActorRole = Annotated[
         help="In which role they act; to ask, one that `broker agreement show` lists.",
     ),
 ]
+OperatorId = Annotated[
+    str,
+    typer.Option(
+        "--actor-id",
+        envvar="BROKER_ACTOR_ID",
+        metavar="ID",
+        show_default=False,
+        help="Who is at the keyboard. By default your login on this machine.",
+    ),
+]
+Reason = Annotated[str, typer.Option("--reason", metavar="CODE", help="Why you look, such as complaint.")]
 Named = Annotated[
     Assurance,
-    typer.Option(help="How surely your system knows you; a decision needs personal-login or signed-token."),
+    typer.Option(
+        "--assurance",
+        envvar="BROKER_ACTOR_ASSURANCE",
+        help="How surely your system knows you; a decision needs personal-login or signed-token, so say it.",
+    ),
 ]
 InPlaceOf = Annotated[
     str,
@@ -200,6 +215,24 @@ def acting(actor_id: str, role: str, assurance: Assurance) -> exchange_pb2.Actor
 
     level = exchange_pb2.Assurance.Value(f"ASSURANCE_{assurance.name.upper()}")
     return exchange_pb2.Actor(id=actor_id, role=role, assurance=level)
+
+
+def operating(actor_id: str, role: str) -> exchange_pb2.Actor:
+    """The operator at the keyboard, for the wire: who is logged in on this machine, where nobody is named."""
+    from getpass import getuser
+
+    try:
+        return acting(actor_id or getuser(), role, Assurance.asserted)
+    except (OSError, KeyError) as error:  # a user without a name, as in some containers
+        raise typer.BadParameter("give --actor-id: this machine has no login name for you") from error
+
+
+def looking(actor_id: str, role: str, reason: str, words: str = "") -> dict[str, Any]:
+    """Who looks and why, as every request of a look has it."""
+    from broker.v1 import exchange_pb2
+
+    why = exchange_pb2.ReasonCode(code=reason, words=words)
+    return {"actor": exchange_pb2.Actor(id=actor_id, role=role), "reason": why}
 
 
 def words(text: str) -> str:

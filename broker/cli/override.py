@@ -29,7 +29,11 @@ OverrideId = Annotated[str, typer.Argument(metavar="OVERRIDE_ID", help="As list 
 Reasoning = Annotated[
     str,
     typer.Option(
-        parser=inputs.words, metavar="TEXT", help="Why, in words; erasable. `-`: from standard input."
+        "--words",
+        "--reasoning",
+        parser=inputs.words,
+        metavar="TEXT",
+        help="Why, in words; erasable. `-`: from standard input.",
     ),
 ]
 _COLUMNS = (
@@ -59,19 +63,20 @@ class What(StrEnum):
 @remote(None)
 def list_(
     link: Link,
+    reason: inputs.Reason,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
+    words: inputs.Words = "",
     as_json: inputs.AsJson = False,
 ) -> None:
     """List overrides of what your agency holds, those to be reviewed first, and the restrictions in force.
 
     An overdue review names whom to tell.
     """
-    from broker.v1 import exchange_pb2
     from broker.v1 import override_pb2 as pb
     from broker.v1.override_pb2_grpc import OverrideServiceStub
 
-    request = pb.ListOverridesRequest(actor=exchange_pb2.Actor(id=actor_id, role=role))
+    request = pb.ListOverridesRequest(**inputs.looking(actor_id, role, reason, words))
     reply = link.call(OverrideServiceStub(link.channel).ListOverrides, request)
     noted = evidence.noted(reply.receipt, link.endpoint.vkey)
     used = [_described(each) for each in reply.overrides]
@@ -107,7 +112,7 @@ def review(
     reasoning: Reasoning,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
-    assurance: inputs.Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.asserted,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Review an override, once, as a named human of the owner. Both agencies read what it came to."""
@@ -142,7 +147,7 @@ def restrict(
         datetime | None,
         typer.Option(parser=inputs.moment, metavar="TIME", help="Until then; without it until it is lifted."),
     ] = None,
-    assurance: inputs.Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.asserted,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Let whoever used it use no further override of what your agency holds.
@@ -173,7 +178,7 @@ def lift(
     reasoning: Reasoning,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
-    assurance: inputs.Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.asserted,
     as_json: inputs.AsJson = False,
 ) -> None:
     """End a restriction at once."""

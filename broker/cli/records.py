@@ -17,6 +17,7 @@ from broker.errors import InvalidRequest, SetupError
 
 if TYPE_CHECKING:
     from broker.v1 import directory_pb2 as pb
+    from broker.v1 import exchange_pb2
 
 app = typer.Typer(
     help=(
@@ -99,6 +100,8 @@ def approve(
     shipped: Annotated[
         bool, typer.Option("--shipped", help="Instead: all record types that come with this software.")
     ] = False,
+    actor_id: inputs.OperatorId = "",
+    role: inputs.ActorRole = "operator",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Approve a record type, or a compatible new version of one; needs an operator.
@@ -111,10 +114,10 @@ def approve(
         raise typer.BadParameter("give either FILE or --shipped")
     if full_name is not None and file is None:
         raise typer.BadParameter("--type goes with FILE")
-    approved = []
+    approved, actor = [], inputs.operating(actor_id, role)
     try:
         for name, descriptor_set in _submitted(file, full_name):
-            approved.append(_approve(link, name, descriptor_set))
+            approved.append(_approve(link, name, descriptor_set, actor))
     finally:
         for each in approved if not as_json else ():
             each["entry"] = each["entry"] or "approved already"
@@ -130,11 +133,11 @@ def _types(link: Link, full_name: str) -> list[pb.RecordType]:
     return list(link.call(DirectoryServiceStub(link.channel).ListRecordTypes, request).record_types)
 
 
-def _approve(link: Link, full_name: str, descriptor_set: bytes) -> dict[str, object]:
+def _approve(link: Link, full_name: str, descriptor_set: bytes, actor: exchange_pb2.Actor) -> dict[str, object]:
     from broker.v1 import directory_pb2 as pb
     from broker.v1.directory_pb2_grpc import DirectoryServiceStub
 
-    request = pb.ApproveRecordTypeRequest(full_name=full_name, descriptor_set=descriptor_set)
+    request = pb.ApproveRecordTypeRequest(full_name=full_name, descriptor_set=descriptor_set, actor=actor)
     reply = link.call(DirectoryServiceStub(link.channel).ApproveRecordType, request)
     described = _described(reply.record_type)
     del described["approved_at"]  # the broker says it of what it lists

@@ -44,9 +44,10 @@ def ask(
     purpose: Annotated[str, typer.Option(metavar="CODE", help="Why (broker agreement purposes).")],
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
-    reason: Annotated[
+    words: Annotated[
         str,
         typer.Option(
+            "--words",
             parser=inputs.words,
             metavar="TEXT",
             help="Why a human should let it through, up to 500 characters. `-`: from standard input.",
@@ -55,7 +56,7 @@ def ask(
     assurance: Annotated[
         inputs.Assurance, typer.Option(help="How sure this system is of who is at the keyboard.")
     ] = inputs.Assurance.asserted,
-    reason_code: Annotated[str, typer.Option(metavar="CODE", help="A reason in a code.")] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="CODE", help="The reason as a code.")] = "",
     incident: Annotated[str, typer.Option(metavar="AGENCY/DATE/NUMBER", help="The incident it is for.")] = "",
     request_id: Annotated[str, typer.Option(metavar="UUID", help="Your own id; a fresh one if none.")] = "",
     as_json: inputs.AsJson = False,
@@ -63,7 +64,7 @@ def ask(
     """Put a request before a named human of the provider: no agreement foresaw it, or it was refused.
 
     Nothing about the person is looked at. Once it is granted, `broker request` with the very same options,
-    --reason among them, and `--retry-of` with the request id that is printed, gets the record.
+    --words among them, and `--retry-of` with the request id that is printed, gets the record.
     """
     from broker.client.asking import write_request
     from broker.core.model import Actor, Assurance, Reason
@@ -77,7 +78,7 @@ def ask(
         query=None,
         purpose=purpose,
         actor=Actor(actor_id, role, assurance=Assurance[assurance.name.upper()]),
-        reason=Reason(reason_code, reason),
+        reason=Reason(reason, words),
         override=None,
         incident=incident,
         place=None,
@@ -99,19 +100,20 @@ def ask(
 @remote(None)
 def list_(
     link: Link,
+    reason: inputs.Reason,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
+    words: inputs.Words = "",
     as_json: inputs.AsJson = False,
 ) -> None:
     """List what was referred to your agency: what is open first, and of that what is due first.
 
     What is overdue names whom to tell. Whom a request is about is shown by `show` alone.
     """
-    from broker.v1 import exchange_pb2
     from broker.v1 import referral_pb2 as pb
     from broker.v1.referral_pb2_grpc import ReferralServiceStub
 
-    request = pb.ListReferralsRequest(actor=exchange_pb2.Actor(id=actor_id, role=role))
+    request = pb.ListReferralsRequest(**inputs.looking(actor_id, role, reason, words))
     reply = link.call(ReferralServiceStub(link.channel).ListReferrals, request)
     noted = evidence.noted(reply.receipt, link.endpoint.vkey)
     found = [_described(each) for each in reply.referrals]
@@ -123,12 +125,14 @@ def list_(
 def show(
     link: Link,
     referral: Annotated[str, typer.Argument(metavar="REFERRAL_ID", help="As list prints it.")],
+    reason: inputs.Reason,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
+    words: inputs.Words = "",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Show one referral whole: who asks what about whom, why, and what stood in its way."""
-    found = shown(link, referral, inputs.acting(actor_id, role, inputs.Assurance.asserted))
+    found = shown(link, referral, **inputs.looking(actor_id, role, reason, words))
     asked = found.request
     person = f"{asked.subject.scheme}:{asked.subject.value}" if asked.HasField("subject") else "by traits"
     output.one(

@@ -52,7 +52,7 @@ def decide(
     ],
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
-    assurance: inputs.Named = inputs.Assurance.personal_login,
+    assurance: inputs.Named = inputs.Assurance.asserted,
     fields: Annotated[
         list[str] | None,
         typer.Option(
@@ -111,6 +111,7 @@ def decide(
     `--gateway`, `--confidentiality` and so on, with `--provider-...` where your own side stands on another. The
     codes are those of agreements; what the law does not bear is refused here with what would mend it.
     """
+    from broker.v1 import exchange_pb2
     from broker.v1 import referral_pb2 as pb
 
     actor = inputs.acting(actor_id, role, assurance)
@@ -125,7 +126,7 @@ def decide(
         told=told.value if told else "",
     )
     if granted:
-        found = shown(link, referral, actor)
+        found = shown(link, referral, actor, exchange_pb2.ReasonCode(code="to-decide"))
         request.permitted_paths.extend(fields or found.permitted_paths)
         if basis:
             own = pb.Stand(regime=regime, basis=basis, condition=condition, offence_condition=offence_condition)
@@ -207,12 +208,12 @@ def _signed(found: pb.Referral, request: pb.DecideReferralRequest, key: Path) ->
     return wire.grant(sign_grant(said, read_signing_key(key)))
 
 
-def shown(link: Link, referral: str, actor: exchange_pb2.Actor) -> pb.Referral:
+def shown(link: Link, referral: str, actor: exchange_pb2.Actor, reason: exchange_pb2.ReasonCode) -> pb.Referral:
     """One referral whole; the look is an entry."""
     from broker.v1 import referral_pb2 as pb
     from broker.v1.referral_pb2_grpc import ReferralServiceStub
 
-    request = pb.ShowReferralRequest(referral_id=referral, actor=actor)
+    request = pb.ShowReferralRequest(referral_id=referral, actor=actor, reason=reason)
     reply = link.call(ReferralServiceStub(link.channel).ShowReferral, request)
     evidence.noted(reply.receipt, link.endpoint.vkey)
     return reply.referral

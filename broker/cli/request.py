@@ -62,8 +62,10 @@ def request(
             help="How sure this system is of who is at the keyboard; agreements name the least that will do."
         ),
     ] = inputs.Assurance.asserted,
-    reason_code: Annotated[str, typer.Option(metavar="CODE", help="A reason in a code.")] = "",
-    reason: inputs.Words = "",
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="CODE", help="Why you ask, as a code; words go with --words.")
+    ] = "",
+    words: inputs.Words = "",
     override: Annotated[
         str,
         typer.Option(
@@ -159,7 +161,7 @@ def request(
                 place=Place(district=district, responsible_authority=authority)
                 if district or authority
                 else None,
-                reason=Reason(reason_code, reason) if reason_code or reason else None,
+                reason=Reason(reason, words) if reason or words else None,
                 override=Override(override, override_words, override_until) if override else None,
                 incident=incident,
                 timeout=seconds,

@@ -13,6 +13,7 @@ from broker.cli.connection import Link
 from broker.cli.remote import OPERATOR, remote
 
 if TYPE_CHECKING:
+    from broker.v1 import exchange_pb2
     from broker.v1 import routing_pb2 as pb
 
 app = typer.Typer(
@@ -37,9 +38,15 @@ def check(link: Link, file: File, as_json: inputs.AsJson = False) -> None:
 
 @app.command()
 @remote(OPERATOR)
-def apply(link: Link, file: File, as_json: inputs.AsJson = False) -> None:
+def apply(
+    link: Link,
+    file: File,
+    actor_id: inputs.OperatorId = "",
+    role: inputs.ActorRole = "operator",
+    as_json: inputs.AsJson = False,
+) -> None:
     """Apply a file: it takes the place of the one with its id, whole. Needs an operator, a higher version."""
-    _tell(_send(link, file, dry_run=False), as_json)
+    _tell(_send(link, file, dry_run=False, actor=inputs.operating(actor_id, role)), as_json)
 
 
 @app.command("list")
@@ -131,13 +138,15 @@ def ask(
         raise typer.Exit(1)
 
 
-def _send(link: Link, file: Path, *, dry_run: bool) -> pb.ApplyRoutesResponse:
+def _send(
+    link: Link, file: Path, *, dry_run: bool, actor: exchange_pb2.Actor | None = None
+) -> pb.ApplyRoutesResponse:
     from broker.core.routing import MAX_FILE
     from broker.v1 import routing_pb2
     from broker.v1.routing_pb2_grpc import RoutingServiceStub
 
     data = inputs.read_bounded(file, MAX_FILE, "a file of routes")
-    request = routing_pb2.ApplyRoutesRequest(file=data, dry_run=dry_run)
+    request = routing_pb2.ApplyRoutesRequest(file=data, dry_run=dry_run, actor=actor)
     reply: pb.ApplyRoutesResponse = link.call(RoutingServiceStub(link.channel).ApplyRoutes, request)
     return reply
 

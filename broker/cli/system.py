@@ -54,6 +54,18 @@ def enrol(
     ] = None,
     valid_from: inputs.From = None,
     valid_until: inputs.Until = None,
+    roles: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--may-act-as",
+            metavar="ROLE",
+            show_default=False,
+            help="Of an auditor's: a role in which it may look; repeat. By default auditor, "
+            "data-protection-officer and information-governance-lead; of one that is enrolled, as before.",
+        ),
+    ] = None,
+    actor_id: inputs.OperatorId = "",
+    role: inputs.ActorRole = "operator",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Enrol a system with a key, or add a key to one that is enrolled; needs an operator.
@@ -75,6 +87,8 @@ def enrol(
         key_digest=key_digest or "",
         valid_from=inputs.stamp(valid_from),
         valid_until=inputs.stamp(valid_until),
+        roles=roles or [],
+        actor=inputs.operating(actor_id, role),
     )
     made = link.call(DirectoryServiceStub(link.channel).EnrolSystem, request)
     output.one(
@@ -96,13 +110,17 @@ def suspend(
     system: System,
     reason: Annotated[str, typer.Option(help="Why, in up to 500 characters; auditors can read it.")],
     lift: Annotated[bool, typer.Option("--lift", help="Lift the suspension instead.")] = False,
+    actor_id: inputs.OperatorId = "",
+    role: inputs.ActorRole = "operator",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Suspend a system at once; needs an operator. Its open streams end within a second or two."""
     from broker.v1 import directory_pb2 as pb
     from broker.v1.directory_pb2_grpc import DirectoryServiceStub
 
-    request = pb.SuspendSystemRequest(agency=agency, system=system, reason=reason, lift=lift)
+    request = pb.SuspendSystemRequest(
+        agency=agency, system=system, reason=reason, lift=lift, actor=inputs.operating(actor_id, role)
+    )
     made = link.call(DirectoryServiceStub(link.channel).SuspendSystem, request)
     output.one({"system": f"{agency}/{system}", "suspended": not lift, "entry": made.event_id}, as_json)
 
@@ -124,6 +142,7 @@ def list_(
             "agency": each.agency,
             "system": each.system,
             "function": pb.SystemFunction.Name(each.function).removeprefix("SYSTEM_FUNCTION_").lower(),
+            "roles": list(each.roles),
             "suspended": each.suspended,
             "valid_from": output.when(each, "valid_from"),
             "valid_until": output.when(each, "valid_until"),
@@ -132,7 +151,7 @@ def list_(
         }
         for each in reply.systems
     ]
-    columns = ("agency", "system", "function", "suspended", "valid_from", "valid_until", "key_digests")
+    columns = ("agency", "system", "function", "roles", "suspended", "valid_from", "valid_until", "key_digests")
     output.listed("systems", found, columns, as_json, "no systems: enrol one with `broker system enrol`")
 
 

@@ -87,7 +87,8 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         stack.push_async_callback(asyncio.to_thread, tracing.close)
         kept_for = retention_policy(settings.retention)
         store = await open_store(settings, stack)
-        administration = Administration(store.log, clock)
+        limits = Limits(settings.agency_per_second)
+        administration = Administration(store.log, clock, limits.look)
         registry = Registry(administration, store.reference, clock)
         if settings.bootstrap_operator is not None:
             await enrol_first_operator(settings.bootstrap_operator, registry, store.reference, clock)
@@ -120,7 +121,6 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         workers = Workers(own, WorkerRows(store.database), links.attached)
         rotations = Rotations(administration, store.halves, workers.holding, clock)
         workers.held = rotations.held
-        limits = Limits(settings.agency_per_second)
 
         workers.changed = _told(links, limits)
         door = Door(identity, limits, settings.system_streams)

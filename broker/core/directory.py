@@ -7,6 +7,9 @@ from datetime import datetime
 
 from broker.core.model import Function
 
+# Where an auditor's enrolment names none.
+AUDITOR_ROLES = frozenset({"auditor", "data-protection-officer", "information-governance-lead"})
+
 
 @dataclass(frozen=True, slots=True)
 class Successor:
@@ -52,6 +55,8 @@ class System:
     # Whether it ends because its agency does, and when it would end by itself.
     ends_with_agency: bool = False
     own_end: datetime | None = None
+    # In which an auditor's may act; empty: AUDITOR_ROLES.
+    roles: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -62,6 +67,13 @@ class System:
 def valid(thing: Agency | System, now: datetime) -> bool:
     """Whether `now` lies inside its dates."""
     return thing.valid_from <= now and (thing.valid_until is None or now < thing.valid_until)
+
+
+def acts_in(system: System) -> frozenset[str]:
+    """The roles in which an auditor's system may act; of any other none, which is no limit."""
+    if system.function is not Function.AUDITOR:
+        return frozenset()
+    return system.roles or AUDITOR_ROLES
 
 
 def agency_key(agency: str) -> str:

@@ -84,6 +84,7 @@ def system_from(detail: dict[str, Any]) -> System:
         revoked=frozenset(detail["revoked"]),
         ends_with_agency=detail.get("ends_with_agency", False),
         own_end=_when(detail.get("own_end")),
+        roles=frozenset(detail.get("roles", ())),
     )
 
 
@@ -100,6 +101,7 @@ def system_detail(system: System) -> dict[str, Json]:
         "revoked": _sorted(system.revoked),
         "ends_with_agency": system.ends_with_agency,
         "own_end": system.own_end.isoformat() if system.own_end else None,
+        "roles": _sorted(system.roles),
     }
 
 

@@ -50,6 +50,8 @@ class Caller(Struct, frozen=True):
     key_digest: str
     # Of whom reads in another's place: districts that others took over. Never of who speaks for itself.
     but: frozenset[str] = frozenset()
+    # Of an auditor's system: in which it may act. Of others none: agreements say in which their people ask.
+    roles: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from broker.core.acting import Acting
 from broker.core.agreement import Agreement
-from broker.core.directory import Agency, System, valid
+from broker.core.directory import Agency, System, acts_in, valid
 from broker.core.flow import Flow, FlowKey, Heirs
 from broker.core.flowindex import FlowIndex
 from broker.core.lawfulness import Labels
@@ -132,4 +132,4 @@ class Reference:
             return None
         if known.suspended or not valid(known, now) or not valid(home, now):
             return None
-        return Caller(agency, system, known.function, key_digest)
+        return Caller(agency, system, known.function, key_digest, roles=acts_in(known))

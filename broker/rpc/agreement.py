@@ -8,7 +8,7 @@ from broker.agreements import Agreements, Listed
 from broker.core.model import Caller
 from broker.errors import InvalidRequest
 from broker.plans import Plans, Sample
-from broker.rpc import parse, plan, signed, wire
+from broker.rpc import parse, parse_agency, plan, signed, wire
 from broker.rpc.identity import Identity
 from broker.rpc.unary import heavy, streamed, unary
 from broker.suspensions import Suspensions
@@ -46,7 +46,8 @@ class AgreementServicer(agreement_pb2_grpc.AgreementServiceServicer):
         if len(request.signatures) > MAX_SIGNATURES:
             raise InvalidRequest("signatures", f"more than {MAX_SIGNATURES}")
         signatures = [signed.signature(s, f"signatures.{n}") for n, s in enumerate(request.signatures)]
-        listed, made = await self._agreements.apply(caller, request.file, signatures)
+        actor = parse_agency.somebody(request)
+        listed, made = await self._agreements.apply(caller, request.file, signatures, actor)
         return pb.ApplyAgreementResponse(agreement=_wire(listed), event_id=made.event_id)
 
     @heavy

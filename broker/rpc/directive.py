@@ -70,7 +70,8 @@ class DirectiveServicer(directive_pb2_grpc.DirectiveServiceServicer):
     ) -> pb.ListDirectivesResponse:
         """The caller's own agency's, about one subject."""
         subject = parse.subject(request.subject)
-        own, made = await self._directives.of_own(caller, subject, parse.actor(request.actor))
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        own, made = await self._directives.of_own(caller, subject, actor, reason)
         return pb.ListDirectivesResponse(
             directives=[wire.directive(d, subject) for d in own], receipt=wire.receipt(made.receipt)
         )

@@ -37,7 +37,8 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
     @unary
     async def AddAgency(self, request: pb.AddAgencyRequest, caller: Caller) -> pb.AddAgencyResponse:
         """Operators only."""
-        made = await self._registry.add_agency(caller, parse_agency.agency(request.agency, self._clock.now()))
+        agency = parse_agency.agency(request.agency, self._clock.now())
+        made = await self._registry.add_agency(caller, agency, parse_agency.somebody(request))
         return pb.AddAgencyResponse(event_id=made.event_id)
 
     @heavy
@@ -58,6 +59,8 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
             parse.key_digest("key_digest", request.key_digest),
             parse.when("valid_from", request, "valid_from"),
             parse.when("valid_until", request, "valid_until"),
+            parse_agency.somebody(request),
+            parse_agency.roles(request.roles),
         )
         return pb.EnrolSystemResponse(event_id=made.event_id)
 
@@ -70,6 +73,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
             parse.agency_id("system", request.system),
             parse.text("reason", request.reason, 500),
             request.lift,
+            parse_agency.somebody(request),
         )
         return pb.SuspendSystemResponse(event_id=made.event_id)
 
@@ -82,6 +86,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
             parse.agency_id("system", request.system),
             parse.key_digest("key_digest", request.key_digest),
             parse.text("reason", request.reason, 500),
+            parse_agency.somebody(request),
         )
         return pb.RevokeKeyResponse(event_id=made.event_id)
 
@@ -104,7 +109,9 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
         """Operators only."""
         if not request.descriptor_set:
             raise InvalidRequest("descriptor_set", "is required")
-        record_type, made = await self._registry.approve(caller, request.full_name, request.descriptor_set)
+        record_type, made = await self._registry.approve(
+            caller, request.full_name, request.descriptor_set, parse_agency.somebody(request)
+        )
         return pb.ApproveRecordTypeResponse(
             record_type=wire.record_type(record_type, None), event_id=made.event_id if made else ""
         )

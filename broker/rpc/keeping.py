@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 
 from broker.administration import Made
 from broker.core.model import Caller, SubjectRef
+from broker.core.retention import MAX_FILE
+from broker.core.retention import parse as parse_policy
 from broker.erasable import Erasable, What
 from broker.erasing import ErasurePlans
 from broker.erasureplans import ErasurePlan
@@ -67,7 +69,8 @@ class KeepingServicer(keeping_pb2_grpc.KeepingServiceServicer):
     @heavy
     async def ListHolds(self, request: pb.ListHoldsRequest, caller: Caller) -> pb.ListHoldsResponse:
         """Those of the caller's own agency."""
-        found, made = await self._holds.listed(caller, parse.actor(request.actor))
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        found, made = await self._holds.listed(caller, actor, reason)
         return pb.ListHoldsResponse(holds=[_hold(each) for each in found], receipt=wire.receipt(made.receipt))
 
     @heavy
@@ -112,7 +115,8 @@ class KeepingServicer(keeping_pb2_grpc.KeepingServiceServicer):
     @unary
     async def ListErasures(self, request: pb.ListErasuresRequest, caller: Caller) -> pb.ListErasuresResponse:
         """Those of the caller's own agency."""
-        found, made = await self._plans.listed(caller, parse.actor(request.actor))
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        found, made = await self._plans.listed(caller, actor, reason)
         return pb.ListErasuresResponse(
             plans=[_plan(each, self._plans) for each in found], receipt=wire.receipt(made.receipt)
         )
@@ -120,8 +124,12 @@ class KeepingServicer(keeping_pb2_grpc.KeepingServiceServicer):
     @heavy
     async def PlanRetention(self, request: pb.PlanRetentionRequest, caller: Caller) -> pb.PlanRetentionResponse:
         """Counts; nothing about anybody."""
-        items = await self._retention.plan(caller)
         policy = self._retention.policy
+        if request.policy:
+            if len(request.policy) > MAX_FILE:
+                raise InvalidRequest("policy", f"over {MAX_FILE // 1024} KiB")
+            policy = parse_policy(request.policy)
+        items = await self._retention.plan(caller, policy)
         return pb.PlanRetentionResponse(
             items=[_item(each) for each in items], policy_title=policy.title, policy_digest=policy.digest
         )

@@ -33,7 +33,9 @@ class OverrideServicer(override_pb2_grpc.OverrideServiceServicer):
     @heavy
     async def ListOverrides(self, request: pb.ListOverridesRequest, caller: Caller) -> pb.ListOverridesResponse:
         """Of what the caller's own agency holds."""
-        used, standing, made = await self._overrides.listed(caller, parse.actor(request.actor))
+        used, standing, made = await self._overrides.listed(
+            caller, parse.actor(request.actor), parse.reason(request.reason)
+        )
         return pb.ListOverridesResponse(
             overrides=_within(map(_used, used), MAX_LIST),
             restrictions=[_restriction(each) for each in standing],

@@ -1,16 +1,19 @@
-"""Agencies and what systems are enrolled as, from the wire's types to ours."""
+"""Agencies, what systems are enrolled as, and who operates, from the wire's types to ours."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from broker import law
 from broker.core.directory import Agency
-from broker.core.model import Function
+from broker.core.model import Actor, Function
 from broker.errors import InvalidRequest
-from broker.rpc.parse import agency_id, text, when
+from broker.rpc.parse import actor, agency_id, code, text, when
 from broker.v1 import directory_pb2
 
+_ROLES = 32
 _JURISDICTIONS = ("england", "wales", "scotland", "northern-ireland")
 _FUNCTIONS = {
     directory_pb2.SYSTEM_FUNCTION_PARTNER: Function.PARTNER,
@@ -43,6 +46,18 @@ def agency(message: directory_pb2.Agency, now: datetime) -> Agency:
         contact=text("agency.contact", message.contact),
         phone=text("agency.phone", message.phone, 32),
     )
+
+
+def somebody(request: Any) -> Actor | None:
+    """The actor of a request that names one: operators' software did not always."""
+    return actor(request.actor) if request.HasField("actor") else None
+
+
+def roles(given: Sequence[str]) -> frozenset[str]:
+    """The roles in which an auditor's system may act; none named: none given."""
+    if len(given) > _ROLES:
+        raise InvalidRequest("roles", f"more than {_ROLES}")
+    return frozenset(code(f"roles.{n}", each) for n, each in enumerate(given))
 
 
 def function(value: directory_pb2.SystemFunction.ValueType) -> Function:

@@ -64,7 +64,9 @@ class ReferralServicer(referral_pb2_grpc.ReferralServiceServicer):
     @heavy
     async def ListReferrals(self, request: pb.ListReferralsRequest, caller: Caller) -> pb.ListReferralsResponse:
         """The caller's own agency's."""
-        found, made = await self._referrals.listed(caller, parse.actor(request.actor))
+        found, made = await self._referrals.listed(
+            caller, parse.actor(request.actor), parse.reason(request.reason)
+        )
         return pb.ListReferralsResponse(
             referrals=[_listed(each) for each in found], receipt=wire.receipt(made.receipt)
         )
@@ -73,7 +75,8 @@ class ReferralServicer(referral_pb2_grpc.ReferralServiceServicer):
     async def ShowReferral(self, request: pb.ShowReferralRequest, caller: Caller) -> pb.ShowReferralResponse:
         """One of them, whole."""
         referral = parse.identifier("referral_id", request.referral_id)
-        shown, made = await self._referrals.shown(caller, referral, parse.actor(request.actor))
+        actor, reason = parse.actor(request.actor), parse.reason(request.reason)
+        shown, made = await self._referrals.shown(caller, referral, actor, reason)
         return pb.ShowReferralResponse(referral=_whole(shown), receipt=wire.receipt(made.receipt))
 
     @unary

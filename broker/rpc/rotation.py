@@ -6,7 +6,7 @@ from broker.core.model import Caller
 from broker.errors import InvalidRequest
 from broker.partitions import Partitions
 from broker.rotations import Planned, Rotations
-from broker.rpc import parse
+from broker.rpc import parse, parse_agency
 from broker.rpc.identity import Identity
 from broker.rpc.unary import unary
 from broker.telemetry import Telemetry
@@ -33,7 +33,9 @@ class RotationServicer(rotation_pb2_grpc.RotationServiceServicer):
         if request.dry_run:
             return _message(await self._rotations.plan(caller))
         log = parse.text("log", request.log, _NAME)
-        return _message(await self._rotations.rotate(caller, log, early=request.early))
+        actor, reason = parse_agency.somebody(request), parse.reason(request.reason)
+        done = await self._rotations.rotate(caller, log, early=request.early, actor=actor, reason=reason)
+        return _message(done)
 
     @unary
     async def Follow(self, request: pb.FollowRequest, caller: Caller) -> pb.FollowResponse:
@@ -62,6 +64,8 @@ class RotationServicer(rotation_pb2_grpc.RotationServiceServicer):
             request.partition,
             parse.text("digest", request.digest, 64),
             parse.text("place", request.place, 500),
+            parse_agency.somebody(request),
+            parse.reason(request.reason),
         )
         return pb.DropPartitionResponse(event_id=made.event_id)
 

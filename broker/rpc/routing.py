@@ -9,7 +9,7 @@ from broker.core.routing import MAX_FILE, Route, Routing
 from broker.errors import InvalidRequest
 from broker.ports import Clock, ReferenceSource
 from broker.routes import RouteBook, RoutePlan
-from broker.rpc import parse, wire
+from broker.rpc import parse, parse_agency, wire
 from broker.rpc.identity import Identity
 from broker.rpc.unary import heavy, unary
 from broker.telemetry import Telemetry
@@ -43,7 +43,7 @@ class RoutingServicer(routing_pb2_grpc.RoutingServiceServicer):
             raise InvalidRequest("file", f"over {MAX_FILE // 1024} KiB")
         if request.dry_run:
             return self._planned(await self._book.plan(caller, request.file), "")
-        plan, made = await self._book.apply(caller, request.file)
+        plan, made = await self._book.apply(caller, request.file, parse_agency.somebody(request))
         return self._planned(plan, made.event_id)
 
     @heavy

@@ -11,7 +11,7 @@ from broker.core.london import moment
 from broker.core.model import Caller
 from broker.errors import InvalidRequest
 from broker.ports import Clock
-from broker.rpc import parse, wire
+from broker.rpc import parse, parse_agency, wire
 from broker.rpc.identity import Identity
 from broker.rpc.unary import heavy, unary
 from broker.standing import Standing
@@ -34,7 +34,8 @@ class StandingServicer(standing_pb2_grpc.StandingServiceServicer):
     @unary
     async def Act(self, request: pb.ActRequest, caller: Caller) -> pb.ActResponse:
         """Operators only."""
-        acting, made = await self._standing.act(caller, _acting_from(request.acting, self._clock.now()))
+        wanted = _acting_from(request.acting, self._clock.now())
+        acting, made = await self._standing.act(caller, wanted, parse_agency.somebody(request))
         return pb.ActResponse(acting=_acting(acting, self._clock.now()), event_id=made.event_id)
 
     @heavy
@@ -47,7 +48,8 @@ class StandingServicer(standing_pb2_grpc.StandingServiceServicer):
     async def EndActing(self, request: pb.EndActingRequest, caller: Caller) -> pb.EndActingResponse:
         """Operators only."""
         identifier = parse.identifier("id", request.id)
-        _, made = await self._standing.end_acting(caller, identifier, parse.text("reason", request.reason, 500))
+        reason = parse.text("reason", request.reason, 500)
+        _, made = await self._standing.end_acting(caller, identifier, reason, parse_agency.somebody(request))
         return pb.EndActingResponse(event_id=made.event_id)
 
     @unary
@@ -63,7 +65,8 @@ class StandingServicer(standing_pb2_grpc.StandingServiceServicer):
         if request.dry_run:
             planned = await self._standing.succession(caller, agency, into, at, correct=correct)
             return pb.SucceedResponse(plan=_plan(planned))
-        ending, made = await self._standing.succeed(caller, agency, into, at, correct=correct)
+        actor = parse_agency.somebody(request)
+        ending, made = await self._standing.succeed(caller, agency, into, at, correct=correct, actor=actor)
         return pb.SucceedResponse(plan=_plan(ending), event_id=made.event_id)
 
     async def _take_back(self, request: pb.SucceedRequest, agency: str, caller: Caller) -> pb.SucceedResponse:
@@ -71,7 +74,7 @@ class StandingServicer(standing_pb2_grpc.StandingServiceServicer):
             raise InvalidRequest("take_back", "goes without into, on and correct")
         if request.dry_run:
             return pb.SucceedResponse(plan=_plan(await self._standing.taking_back(caller, agency)))
-        ending, made = await self._standing.take_back(caller, agency)
+        ending, made = await self._standing.take_back(caller, agency, parse_agency.somebody(request))
         return pb.SucceedResponse(plan=_plan(ending), event_id=made.event_id)
 
     @unary
@@ -81,7 +84,7 @@ class StandingServicer(standing_pb2_grpc.StandingServiceServicer):
         if request.dry_run:
             return pb.LeaveResponse(plan=_plan(await self._standing.leaving(caller, agency, at)))
         reason = parse.text("reason", request.reason, 500)
-        ending, made = await self._standing.leave(caller, agency, at, reason)
+        ending, made = await self._standing.leave(caller, agency, at, reason, parse_agency.somebody(request))
         return pb.LeaveResponse(plan=_plan(ending), event_id=made.event_id)
 
 

@@ -9,7 +9,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 from broker.core import agreement as agreements
 from broker.core import model
 from broker.core.directive import Directive
-from broker.core.directory import Agency, System
+from broker.core.directory import Agency, System, acts_in
 from broker.core.model import SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.recordtype import RecordType
@@ -164,6 +164,7 @@ def system(of: System) -> directory_pb2.System:
         valid_until=timestamp(of.valid_until),
         suspended=of.suspended,
         revoked_key_digests=sorted(of.revoked),
+        roles=sorted(acts_in(of)),
     )
 
 

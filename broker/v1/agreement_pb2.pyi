@@ -239,21 +239,27 @@ class ApplyAgreementRequest(_message.Message):
 
     FILE_FIELD_NUMBER: _builtins.int
     SIGNATURES_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     file: _builtins.bytes
     """The TOML file's exact bytes: what parties sign."""
     @_builtins.property
     def signatures(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgreementSignature]:
         """Exactly one of each party."""
 
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who is at the keyboard."""
+
     def __init__(
         self,
         *,
         file: _builtins.bytes = ...,
         signatures: _abc.Iterable[Global___AgreementSignature] | None = ...,
+        actor: _exchange_pb2.Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "signatures", b"signatures"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "file", b"file", "signatures", b"signatures"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

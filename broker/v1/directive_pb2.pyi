@@ -269,19 +269,25 @@ class ListDirectivesRequest(_message.Message):
 
     SUBJECT_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subject(self) -> _exchange_pb2.SubjectRef: ...
     @_builtins.property
     def actor(self) -> _exchange_pb2.Actor: ...
+    @_builtins.property
+    def reason(self) -> _exchange_pb2.ReasonCode:
+        """Why, as a code; required."""
+
     def __init__(
         self,
         *,
         subject: _exchange_pb2.SubjectRef | None = ...,
         actor: _exchange_pb2.Actor | None = ...,
+        reason: _exchange_pb2.ReasonCode | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -115,6 +115,7 @@ class System(_message.Message):
     VALID_UNTIL_FIELD_NUMBER: _builtins.int
     SUSPENDED_FIELD_NUMBER: _builtins.int
     REVOKED_KEY_DIGESTS_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     system: _builtins.str
     function: Global___SystemFunction.ValueType
@@ -131,6 +132,10 @@ class System(_message.Message):
     def revoked_key_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Keys that were revoked: none of them comes back."""
 
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of an auditor's: the roles it may act in."""
+
     def __init__(
         self,
         *,
@@ -142,10 +147,11 @@ class System(_message.Message):
         valid_until: _timestamp_pb2.Timestamp | None = ...,
         suspended: _builtins.bool = ...,
         revoked_key_digests: _abc.Iterable[_builtins.str] | None = ...,
+        roles: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "function", b"function", "key_digests", b"key_digests", "revoked_key_digests", b"revoked_key_digests", "suspended", b"suspended", "system", b"system", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "function", b"function", "key_digests", b"key_digests", "revoked_key_digests", b"revoked_key_digests", "roles", b"roles", "suspended", b"suspended", "system", b"system", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -156,16 +162,22 @@ class AddAgencyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AGENCY_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agency(self) -> Global___Agency: ...
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who is at the keyboard."""
+
     def __init__(
         self,
         *,
         agency: Global___Agency | None = ...,
+        actor: _exchange_pb2.Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agency", b"agency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agency", b"agency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -235,6 +247,8 @@ class EnrolSystemRequest(_message.Message):
     KEY_DIGEST_FIELD_NUMBER: _builtins.int
     VALID_FROM_FIELD_NUMBER: _builtins.int
     VALID_UNTIL_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     system: _builtins.str
     function: Global___SystemFunction.ValueType
@@ -244,6 +258,16 @@ class EnrolSystemRequest(_message.Message):
     def valid_from(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def valid_until(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who is at the keyboard."""
+
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of an auditor's system: the roles it may act in. Empty: as it was, and of a new one auditor and
+        data-protection-officer.
+        """
+
     def __init__(
         self,
         *,
@@ -253,10 +277,12 @@ class EnrolSystemRequest(_message.Message):
         key_digest: _builtins.str = ...,
         valid_from: _timestamp_pb2.Timestamp | None = ...,
         valid_until: _timestamp_pb2.Timestamp | None = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+        roles: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "function", b"function", "key_digest", b"key_digest", "system", b"system", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agency", b"agency", "function", b"function", "key_digest", b"key_digest", "roles", b"roles", "system", b"system", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -289,12 +315,17 @@ class SuspendSystemRequest(_message.Message):
     SYSTEM_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     LIFT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     system: _builtins.str
     reason: _builtins.str
     """Kept in the log's full view."""
     lift: _builtins.bool
     """Lift the suspension instead."""
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who is at the keyboard."""
+
     def __init__(
         self,
         *,
@@ -302,10 +333,11 @@ class SuspendSystemRequest(_message.Message):
         system: _builtins.str = ...,
         reason: _builtins.str = ...,
         lift: _builtins.bool = ...,
+        actor: _exchange_pb2.Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "lift", b"lift", "reason", b"reason", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agency", b"agency", "lift", b"lift", "reason", b"reason", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -451,18 +483,24 @@ class ApproveRecordTypeRequest(_message.Message):
 
     FULL_NAME_FIELD_NUMBER: _builtins.int
     DESCRIPTOR_SET_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     full_name: _builtins.str
     descriptor_set: _builtins.bytes
     """Serialised google.protobuf.FileDescriptorSet with everything it imports, at most 256 KiB."""
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who is at the keyboard."""
+
     def __init__(
         self,
         *,
         full_name: _builtins.str = ...,
         descriptor_set: _builtins.bytes = ...,
+        actor: _exchange_pb2.Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["descriptor_set", b"descriptor_set", "full_name", b"full_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "descriptor_set", b"descriptor_set", "full_name", b"full_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -539,12 +577,17 @@ class RevokeKeyRequest(_message.Message):
     SYSTEM_FIELD_NUMBER: _builtins.int
     KEY_DIGEST_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     system: _builtins.str
     key_digest: _builtins.str
     """Hex SHA-256 of the DER SubjectPublicKeyInfo. Never the key this very call is made with."""
     reason: _builtins.str
     """Kept in the log's full view."""
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who is at the keyboard."""
+
     def __init__(
         self,
         *,
@@ -552,10 +595,11 @@ class RevokeKeyRequest(_message.Message):
         system: _builtins.str = ...,
         key_digest: _builtins.str = ...,
         reason: _builtins.str = ...,
+        actor: _exchange_pb2.Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "key_digest", b"key_digest", "reason", b"reason", "system", b"system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agency", b"agency", "key_digest", b"key_digest", "reason", b"reason", "system", b"system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

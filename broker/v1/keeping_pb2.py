@@ -26,7 +26,7 @@ from broker.v1 import exchange_pb2 as broker_dot_v1_dot_exchange__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62roker/v1/keeping.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x01\n\x04Hold\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x61gency\x18\x02 \x01(\t\x12\x12\n\neverything\x18\x03 \x01(\x08\x12\x0c\n\x04what\x18\x04 \x01(\t\x12\x11\n\tagreement\x18\x05 \x01(\t\x12\x11\n\treference\x18\x06 \x01(\t\x12-\n\tplaced_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb9\x01\n\x10PlaceHoldRequest\x12%\n\x06person\x18\x01 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x10\n\x08incident\x18\x02 \x01(\t\x12\x11\n\tagreement\x18\x03 \x01(\t\x12\x11\n\treference\x18\x04 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x06 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"I\n\x11PlaceHoldResponse\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\"m\n\x12ReleaseHoldRequest\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x03 \x01(\x0b\x32\x15.broker.v1.ReasonCode\":\n\x13ReleaseHoldResponse\x12#\n\x07receipt\x18\x01 \x01(\x0b\x32\x12.broker.v1.Receipt\"3\n\x10ListHoldsRequest\x12\x1f\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x10.broker.v1.Actor\"X\n\x11ListHoldsResponse\x12\x1e\n\x05holds\x18\x01 \x03(\x0b\x32\x0f.broker.v1.Hold\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\"\xbd\x01\n\x12\x45rasePersonRequest\x12%\n\x06person\x18\x01 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x03 \x01(\x0b\x32\x15.broker.v1.ReasonCode\x12\x11\n\tconfirmed\x18\x04 \x01(\x08\x12\x11\n\tevent_ids\x18\x05 \x03(\t\x12\x12\n\nwords_only\x18\x06 \x01(\x08\"\xfa\x02\n\x13\x45rasePersonResponse\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\r\x12\r\n\x05words\x18\x02 \x01(\r\x12\x12\n\ndirectives\x18\x03 \x01(\r\x12\x0c\n\x04held\x18\x04 \x01(\r\x12\x0f\n\x07waiting\x18\x05 \x01(\r\x12\x10\n\x08standing\x18\x06 \x01(\r\x12:\n\x06others\x18\x07 \x03(\x0b\x32*.broker.v1.ErasePersonResponse.OthersEntry\x12=\n\x08known_by\x18\x08 \x03(\x0b\x32+.broker.v1.ErasePersonResponse.KnownByEntry\x12$\n\x08receipts\x18\t \x03(\x0b\x32\x12.broker.v1.Receipt\x1a-\n\x0bOthersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a.\n\x0cKnownByEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\xba\x01\n\x12PlanErasureRequest\x12%\n\x06person\x18\x01 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x11\n\tevent_ids\x18\x02 \x03(\t\x12\x12\n\nwords_only\x18\x03 \x01(\x08\x12\x0e\n\x06ground\x18\x04 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x06 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"\x80\x01\n\x13PlanErasureResponse\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x05would\x18\x03 \x01(\x0b\x32\x1e.broker.v1.ErasePersonResponse\"\x97\x01\n\x15\x43onfirmErasureRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12%\n\x06person\x18\x02 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x1f\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x04 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"\x7f\n\x11\x45ndErasureRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x11\n\texemption\x18\x02 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x04 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"9\n\x12\x45ndErasureResponse\x12#\n\x07receipt\x18\x01 \x01(\x0b\x32\x12.broker.v1.Receipt\"\xff\x01\n\x0b\x45rasurePlan\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x61gency\x18\x02 \x01(\t\x12\x0e\n\x06ground\x18\x03 \x01(\t\x12.\n\nplanned_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12\x0e\n\x06system\x18\x07 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x08 \x01(\r\x12\x12\n\ndirectives\x18\t \x01(\r\x12\x12\n\nwords_only\x18\n \x01(\x08\x12\x11\n\tby_person\x18\x0b \x01(\x08\"6\n\x13ListErasuresRequest\x12\x1f\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x10.broker.v1.Actor\"b\n\x14ListErasuresResponse\x12%\n\x05plans\x18\x01 \x03(\x0b\x32\x16.broker.v1.ErasurePlan\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\"\xb0\x01\n\rRetentionItem\x12\r\n\x05month\x18\x01 \x01(\t\x12\x17\n\x0fretention_class\x18\x02 \x01(\t\x12\'\n\x03\x64ue\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08schedule\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x06 \x01(\x04\x12\x0c\n\x04held\x18\x07 \x01(\x04\x12\x0e\n\x06in_use\x18\x08 \x01(\x04\"\x16\n\x14PlanRetentionRequest\"m\n\x15PlanRetentionResponse\x12\'\n\x05items\x18\x01 \x03(\x0b\x32\x18.broker.v1.RetentionItem\x12\x14\n\x0cpolicy_title\x18\x02 \x01(\t\x12\x15\n\rpolicy_digest\x18\x03 \x01(\t\"_\n\x15\x41pplyRetentionRequest\x12\x1f\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x02 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"v\n\x16\x41pplyRetentionResponse\x12\r\n\x05month\x18\x01 \x01(\t\x12\x17\n\x0fretention_class\x18\x02 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x04\x12\x11\n\tset_aside\x18\x05 \x01(\x04\"V\n\x0cScrubRequest\x12\x1f\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x02 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"M\n\rScrubResponse\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0f\n\x07problem\x18\x04 \x01(\t2\xe5\x06\n\x0eKeepingService\x12\x46\n\tPlaceHold\x12\x1b.broker.v1.PlaceHoldRequest\x1a\x1c.broker.v1.PlaceHoldResponse\x12L\n\x0bReleaseHold\x12\x1d.broker.v1.ReleaseHoldRequest\x1a\x1e.broker.v1.ReleaseHoldResponse\x12\x46\n\tListHolds\x12\x1b.broker.v1.ListHoldsRequest\x1a\x1c.broker.v1.ListHoldsResponse\x12L\n\x0b\x45rasePerson\x12\x1d.broker.v1.ErasePersonRequest\x1a\x1e.broker.v1.ErasePersonResponse\x12L\n\x0bPlanErasure\x12\x1d.broker.v1.PlanErasureRequest\x1a\x1e.broker.v1.PlanErasureResponse\x12R\n\x0e\x43onfirmErasure\x12 .broker.v1.ConfirmErasureRequest\x1a\x1e.broker.v1.ErasePersonResponse\x12I\n\nEndErasure\x12\x1c.broker.v1.EndErasureRequest\x1a\x1d.broker.v1.EndErasureResponse\x12O\n\x0cListErasures\x12\x1e.broker.v1.ListErasuresRequest\x1a\x1f.broker.v1.ListErasuresResponse\x12R\n\rPlanRetention\x12\x1f.broker.v1.PlanRetentionRequest\x1a .broker.v1.PlanRetentionResponse\x12W\n\x0e\x41pplyRetention\x12 .broker.v1.ApplyRetentionRequest\x1a!.broker.v1.ApplyRetentionResponse0\x01\x12<\n\x05Scrub\x12\x17.broker.v1.ScrubRequest\x1a\x18.broker.v1.ScrubResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62roker/v1/keeping.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x01\n\x04Hold\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x61gency\x18\x02 \x01(\t\x12\x12\n\neverything\x18\x03 \x01(\x08\x12\x0c\n\x04what\x18\x04 \x01(\t\x12\x11\n\tagreement\x18\x05 \x01(\t\x12\x11\n\treference\x18\x06 \x01(\t\x12-\n\tplaced_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb9\x01\n\x10PlaceHoldRequest\x12%\n\x06person\x18\x01 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x10\n\x08incident\x18\x02 \x01(\t\x12\x11\n\tagreement\x18\x03 \x01(\t\x12\x11\n\treference\x18\x04 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x06 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"I\n\x11PlaceHoldResponse\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\"m\n\x12ReleaseHoldRequest\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x03 \x01(\x0b\x32\x15.broker.v1.ReasonCode\":\n\x13ReleaseHoldResponse\x12#\n\x07receipt\x18\x01 \x01(\x0b\x32\x12.broker.v1.Receipt\"Z\n\x10ListHoldsRequest\x12\x1f\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x02 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"X\n\x11ListHoldsResponse\x12\x1e\n\x05holds\x18\x01 \x03(\x0b\x32\x0f.broker.v1.Hold\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\"\xbd\x01\n\x12\x45rasePersonRequest\x12%\n\x06person\x18\x01 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x03 \x01(\x0b\x32\x15.broker.v1.ReasonCode\x12\x11\n\tconfirmed\x18\x04 \x01(\x08\x12\x11\n\tevent_ids\x18\x05 \x03(\t\x12\x12\n\nwords_only\x18\x06 \x01(\x08\"\xfa\x02\n\x13\x45rasePersonResponse\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\r\x12\r\n\x05words\x18\x02 \x01(\r\x12\x12\n\ndirectives\x18\x03 \x01(\r\x12\x0c\n\x04held\x18\x04 \x01(\r\x12\x0f\n\x07waiting\x18\x05 \x01(\r\x12\x10\n\x08standing\x18\x06 \x01(\r\x12:\n\x06others\x18\x07 \x03(\x0b\x32*.broker.v1.ErasePersonResponse.OthersEntry\x12=\n\x08known_by\x18\x08 \x03(\x0b\x32+.broker.v1.ErasePersonResponse.KnownByEntry\x12$\n\x08receipts\x18\t \x03(\x0b\x32\x12.broker.v1.Receipt\x1a-\n\x0bOthersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a.\n\x0cKnownByEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\xba\x01\n\x12PlanErasureRequest\x12%\n\x06person\x18\x01 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x11\n\tevent_ids\x18\x02 \x03(\t\x12\x12\n\nwords_only\x18\x03 \x01(\x08\x12\x0e\n\x06ground\x18\x04 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x06 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"\x80\x01\n\x13PlanErasureResponse\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x05would\x18\x03 \x01(\x0b\x32\x1e.broker.v1.ErasePersonResponse\"\x97\x01\n\x15\x43onfirmErasureRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12%\n\x06person\x18\x02 \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x1f\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x04 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"\x7f\n\x11\x45ndErasureRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x11\n\texemption\x18\x02 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x04 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"9\n\x12\x45ndErasureResponse\x12#\n\x07receipt\x18\x01 \x01(\x0b\x32\x12.broker.v1.Receipt\"\xff\x01\n\x0b\x45rasurePlan\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x61gency\x18\x02 \x01(\t\x12\x0e\n\x06ground\x18\x03 \x01(\t\x12.\n\nplanned_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12\x0e\n\x06system\x18\x07 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x08 \x01(\r\x12\x12\n\ndirectives\x18\t \x01(\r\x12\x12\n\nwords_only\x18\n \x01(\x08\x12\x11\n\tby_person\x18\x0b \x01(\x08\"]\n\x13ListErasuresRequest\x12\x1f\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x02 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"b\n\x14ListErasuresResponse\x12%\n\x05plans\x18\x01 \x03(\x0b\x32\x16.broker.v1.ErasurePlan\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\"\xb0\x01\n\rRetentionItem\x12\r\n\x05month\x18\x01 \x01(\t\x12\x17\n\x0fretention_class\x18\x02 \x01(\t\x12\'\n\x03\x64ue\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08schedule\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x06 \x01(\x04\x12\x0c\n\x04held\x18\x07 \x01(\x04\x12\x0e\n\x06in_use\x18\x08 \x01(\x04\"&\n\x14PlanRetentionRequest\x12\x0e\n\x06policy\x18\x01 \x01(\x0c\"m\n\x15PlanRetentionResponse\x12\'\n\x05items\x18\x01 \x03(\x0b\x32\x18.broker.v1.RetentionItem\x12\x14\n\x0cpolicy_title\x18\x02 \x01(\t\x12\x15\n\rpolicy_digest\x18\x03 \x01(\t\"_\n\x15\x41pplyRetentionRequest\x12\x1f\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x02 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"v\n\x16\x41pplyRetentionResponse\x12\r\n\x05month\x18\x01 \x01(\t\x12\x17\n\x0fretention_class\x18\x02 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x04\x12\x11\n\tset_aside\x18\x05 \x01(\x04\"V\n\x0cScrubRequest\x12\x1f\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x02 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"M\n\rScrubResponse\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0f\n\x07problem\x18\x04 \x01(\t2\xe5\x06\n\x0eKeepingService\x12\x46\n\tPlaceHold\x12\x1b.broker.v1.PlaceHoldRequest\x1a\x1c.broker.v1.PlaceHoldResponse\x12L\n\x0bReleaseHold\x12\x1d.broker.v1.ReleaseHoldRequest\x1a\x1e.broker.v1.ReleaseHoldResponse\x12\x46\n\tListHolds\x12\x1b.broker.v1.ListHoldsRequest\x1a\x1c.broker.v1.ListHoldsResponse\x12L\n\x0b\x45rasePerson\x12\x1d.broker.v1.ErasePersonRequest\x1a\x1e.broker.v1.ErasePersonResponse\x12L\n\x0bPlanErasure\x12\x1d.broker.v1.PlanErasureRequest\x1a\x1e.broker.v1.PlanErasureResponse\x12R\n\x0e\x43onfirmErasure\x12 .broker.v1.ConfirmErasureRequest\x1a\x1e.broker.v1.ErasePersonResponse\x12I\n\nEndErasure\x12\x1c.broker.v1.EndErasureRequest\x1a\x1d.broker.v1.EndErasureResponse\x12O\n\x0cListErasures\x12\x1e.broker.v1.ListErasuresRequest\x1a\x1f.broker.v1.ListErasuresResponse\x12R\n\rPlanRetention\x12\x1f.broker.v1.PlanRetentionRequest\x1a .broker.v1.PlanRetentionResponse\x12W\n\x0e\x41pplyRetention\x12 .broker.v1.ApplyRetentionRequest\x1a!.broker.v1.ApplyRetentionResponse0\x01\x12<\n\x05Scrub\x12\x17.broker.v1.ScrubRequest\x1a\x18.broker.v1.ScrubResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,47 +48,47 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RELEASEHOLDRESPONSE']._serialized_start=627
   _globals['_RELEASEHOLDRESPONSE']._serialized_end=685
   _globals['_LISTHOLDSREQUEST']._serialized_start=687
-  _globals['_LISTHOLDSREQUEST']._serialized_end=738
-  _globals['_LISTHOLDSRESPONSE']._serialized_start=740
-  _globals['_LISTHOLDSRESPONSE']._serialized_end=828
-  _globals['_ERASEPERSONREQUEST']._serialized_start=831
-  _globals['_ERASEPERSONREQUEST']._serialized_end=1020
-  _globals['_ERASEPERSONRESPONSE']._serialized_start=1023
-  _globals['_ERASEPERSONRESPONSE']._serialized_end=1401
-  _globals['_ERASEPERSONRESPONSE_OTHERSENTRY']._serialized_start=1308
-  _globals['_ERASEPERSONRESPONSE_OTHERSENTRY']._serialized_end=1353
-  _globals['_ERASEPERSONRESPONSE_KNOWNBYENTRY']._serialized_start=1355
-  _globals['_ERASEPERSONRESPONSE_KNOWNBYENTRY']._serialized_end=1401
-  _globals['_PLANERASUREREQUEST']._serialized_start=1404
-  _globals['_PLANERASUREREQUEST']._serialized_end=1590
-  _globals['_PLANERASURERESPONSE']._serialized_start=1593
-  _globals['_PLANERASURERESPONSE']._serialized_end=1721
-  _globals['_CONFIRMERASUREREQUEST']._serialized_start=1724
-  _globals['_CONFIRMERASUREREQUEST']._serialized_end=1875
-  _globals['_ENDERASUREREQUEST']._serialized_start=1877
-  _globals['_ENDERASUREREQUEST']._serialized_end=2004
-  _globals['_ENDERASURERESPONSE']._serialized_start=2006
-  _globals['_ENDERASURERESPONSE']._serialized_end=2063
-  _globals['_ERASUREPLAN']._serialized_start=2066
-  _globals['_ERASUREPLAN']._serialized_end=2321
-  _globals['_LISTERASURESREQUEST']._serialized_start=2323
-  _globals['_LISTERASURESREQUEST']._serialized_end=2377
-  _globals['_LISTERASURESRESPONSE']._serialized_start=2379
-  _globals['_LISTERASURESRESPONSE']._serialized_end=2477
-  _globals['_RETENTIONITEM']._serialized_start=2480
-  _globals['_RETENTIONITEM']._serialized_end=2656
-  _globals['_PLANRETENTIONREQUEST']._serialized_start=2658
-  _globals['_PLANRETENTIONREQUEST']._serialized_end=2680
-  _globals['_PLANRETENTIONRESPONSE']._serialized_start=2682
-  _globals['_PLANRETENTIONRESPONSE']._serialized_end=2791
-  _globals['_APPLYRETENTIONREQUEST']._serialized_start=2793
-  _globals['_APPLYRETENTIONREQUEST']._serialized_end=2888
-  _globals['_APPLYRETENTIONRESPONSE']._serialized_start=2890
-  _globals['_APPLYRETENTIONRESPONSE']._serialized_end=3008
-  _globals['_SCRUBREQUEST']._serialized_start=3010
-  _globals['_SCRUBREQUEST']._serialized_end=3096
-  _globals['_SCRUBRESPONSE']._serialized_start=3098
-  _globals['_SCRUBRESPONSE']._serialized_end=3175
-  _globals['_KEEPINGSERVICE']._serialized_start=3178
-  _globals['_KEEPINGSERVICE']._serialized_end=4047
+  _globals['_LISTHOLDSREQUEST']._serialized_end=777
+  _globals['_LISTHOLDSRESPONSE']._serialized_start=779
+  _globals['_LISTHOLDSRESPONSE']._serialized_end=867
+  _globals['_ERASEPERSONREQUEST']._serialized_start=870
+  _globals['_ERASEPERSONREQUEST']._serialized_end=1059
+  _globals['_ERASEPERSONRESPONSE']._serialized_start=1062
+  _globals['_ERASEPERSONRESPONSE']._serialized_end=1440
+  _globals['_ERASEPERSONRESPONSE_OTHERSENTRY']._serialized_start=1347
+  _globals['_ERASEPERSONRESPONSE_OTHERSENTRY']._serialized_end=1392
+  _globals['_ERASEPERSONRESPONSE_KNOWNBYENTRY']._serialized_start=1394
+  _globals['_ERASEPERSONRESPONSE_KNOWNBYENTRY']._serialized_end=1440
+  _globals['_PLANERASUREREQUEST']._serialized_start=1443
+  _globals['_PLANERASUREREQUEST']._serialized_end=1629
+  _globals['_PLANERASURERESPONSE']._serialized_start=1632
+  _globals['_PLANERASURERESPONSE']._serialized_end=1760
+  _globals['_CONFIRMERASUREREQUEST']._serialized_start=1763
+  _globals['_CONFIRMERASUREREQUEST']._serialized_end=1914
+  _globals['_ENDERASUREREQUEST']._serialized_start=1916
+  _globals['_ENDERASUREREQUEST']._serialized_end=2043
+  _globals['_ENDERASURERESPONSE']._serialized_start=2045
+  _globals['_ENDERASURERESPONSE']._serialized_end=2102
+  _globals['_ERASUREPLAN']._serialized_start=2105
+  _globals['_ERASUREPLAN']._serialized_end=2360
+  _globals['_LISTERASURESREQUEST']._serialized_start=2362
+  _globals['_LISTERASURESREQUEST']._serialized_end=2455
+  _globals['_LISTERASURESRESPONSE']._serialized_start=2457
+  _globals['_LISTERASURESRESPONSE']._serialized_end=2555
+  _globals['_RETENTIONITEM']._serialized_start=2558
+  _globals['_RETENTIONITEM']._serialized_end=2734
+  _globals['_PLANRETENTIONREQUEST']._serialized_start=2736
+  _globals['_PLANRETENTIONREQUEST']._serialized_end=2774
+  _globals['_PLANRETENTIONRESPONSE']._serialized_start=2776
+  _globals['_PLANRETENTIONRESPONSE']._serialized_end=2885
+  _globals['_APPLYRETENTIONREQUEST']._serialized_start=2887
+  _globals['_APPLYRETENTIONREQUEST']._serialized_end=2982
+  _globals['_APPLYRETENTIONRESPONSE']._serialized_start=2984
+  _globals['_APPLYRETENTIONRESPONSE']._serialized_end=3102
+  _globals['_SCRUBREQUEST']._serialized_start=3104
+  _globals['_SCRUBREQUEST']._serialized_end=3190
+  _globals['_SCRUBRESPONSE']._serialized_start=3192
+  _globals['_SCRUBRESPONSE']._serialized_end=3269
+  _globals['_KEEPINGSERVICE']._serialized_start=3272
+  _globals['_KEEPINGSERVICE']._serialized_end=4141
 # @@protoc_insertion_point(module_scope)

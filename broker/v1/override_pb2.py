@@ -26,7 +26,7 @@ from broker.v1 import exchange_pb2 as broker_dot_v1_dot_exchange__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62roker/v1/override.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x03\n\x08Override\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\trequester\x18\x02 \x01(\t\x12\x0e\n\x06system\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\x12\r\n\x05words\x18\x06 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x07 \x01(\x0b\x32\x10.broker.v1.Actor\x12\x13\n\x0brecord_type\x18\x08 \x01(\t\x12\x0f\n\x07purpose\x18\t \x01(\t\x12&\n\x07subject\x18\n \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x11\n\tagreement\x18\x0b \x01(\t\x12\x0e\n\x06waived\x18\x0c \x03(\t\x12\r\n\x05given\x18\r \x03(\t\x12+\n\x07used_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x64ue_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06status\x18\x10 \x01(\t\x12\x0f\n\x07overdue\x18\x11 \x01(\x08\x12\x13\n\x0b\x65scalate_to\x18\x12 \x01(\t\x12/\n\x0breviewed_at\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08incident\x18\x14 \x01(\t\x12\x13\n\x0bin_place_of\x18\x15 \x01(\t\"\xcd\x01\n\x13OverrideRestriction\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0boverride_id\x18\x02 \x01(\t\x12\x11\n\trequester\x18\x03 \x01(\t\x12\x0c\n\x04what\x18\x04 \x01(\t\x12\x0b\n\x03who\x18\x05 \x01(\t\x12+\n\x07made_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07made_by\x18\x08 \x01(\t\"7\n\x14ListOverridesRequest\x12\x1f\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x10.broker.v1.Actor\"\x9a\x01\n\x15ListOverridesResponse\x12&\n\toverrides\x18\x01 \x03(\x0b\x32\x13.broker.v1.Override\x12\x34\n\x0crestrictions\x18\x02 \x03(\x0b\x32\x1e.broker.v1.OverrideRestriction\x12#\n\x07receipt\x18\x03 \x01(\x0b\x32\x12.broker.v1.Receipt\"q\n\x15ReviewOverrideRequest\x12\x13\n\x0boverride_id\x18\x01 \x01(\t\x12\x0f\n\x07verdict\x18\x02 \x01(\t\x12\x11\n\treasoning\x18\x03 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x10.broker.v1.Actor\"=\n\x16ReviewOverrideResponse\x12#\n\x07receipt\x18\x01 \x01(\x0b\x32\x12.broker.v1.Receipt\"\x9c\x01\n\x18RestrictOverridesRequest\x12\x13\n\x0boverride_id\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\treasoning\x18\x04 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x10.broker.v1.Actor\"X\n\x19RestrictOverridesResponse\x12\x16\n\x0erestriction_id\x18\x01 \x01(\t\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\"d\n\x16LiftRestrictionRequest\x12\x16\n\x0erestriction_id\x18\x01 \x01(\t\x12\x11\n\treasoning\x18\x02 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x10.broker.v1.Actor\">\n\x17LiftRestrictionResponse\x12#\n\x07receipt\x18\x01 \x01(\x0b\x32\x12.broker.v1.Receipt2\xf6\x02\n\x0fOverrideService\x12R\n\rListOverrides\x12\x1f.broker.v1.ListOverridesRequest\x1a .broker.v1.ListOverridesResponse\x12U\n\x0eReviewOverride\x12 .broker.v1.ReviewOverrideRequest\x1a!.broker.v1.ReviewOverrideResponse\x12^\n\x11RestrictOverrides\x12#.broker.v1.RestrictOverridesRequest\x1a$.broker.v1.RestrictOverridesResponse\x12X\n\x0fLiftRestriction\x12!.broker.v1.LiftRestrictionRequest\x1a\".broker.v1.LiftRestrictionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62roker/v1/override.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x03\n\x08Override\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\trequester\x18\x02 \x01(\t\x12\x0e\n\x06system\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\x12\r\n\x05words\x18\x06 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x07 \x01(\x0b\x32\x10.broker.v1.Actor\x12\x13\n\x0brecord_type\x18\x08 \x01(\t\x12\x0f\n\x07purpose\x18\t \x01(\t\x12&\n\x07subject\x18\n \x01(\x0b\x32\x15.broker.v1.SubjectRef\x12\x11\n\tagreement\x18\x0b \x01(\t\x12\x0e\n\x06waived\x18\x0c \x03(\t\x12\r\n\x05given\x18\r \x03(\t\x12+\n\x07used_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x64ue_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06status\x18\x10 \x01(\t\x12\x0f\n\x07overdue\x18\x11 \x01(\x08\x12\x13\n\x0b\x65scalate_to\x18\x12 \x01(\t\x12/\n\x0breviewed_at\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08incident\x18\x14 \x01(\t\x12\x13\n\x0bin_place_of\x18\x15 \x01(\t\"\xcd\x01\n\x13OverrideRestriction\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0boverride_id\x18\x02 \x01(\t\x12\x11\n\trequester\x18\x03 \x01(\t\x12\x0c\n\x04what\x18\x04 \x01(\t\x12\x0b\n\x03who\x18\x05 \x01(\t\x12+\n\x07made_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07made_by\x18\x08 \x01(\t\"^\n\x14ListOverridesRequest\x12\x1f\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x02 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"\x9a\x01\n\x15ListOverridesResponse\x12&\n\toverrides\x18\x01 \x03(\x0b\x32\x13.broker.v1.Override\x12\x34\n\x0crestrictions\x18\x02 \x03(\x0b\x32\x1e.broker.v1.OverrideRestriction\x12#\n\x07receipt\x18\x03 \x01(\x0b\x32\x12.broker.v1.Receipt\"q\n\x15ReviewOverrideRequest\x12\x13\n\x0boverride_id\x18\x01 \x01(\t\x12\x0f\n\x07verdict\x18\x02 \x01(\t\x12\x11\n\treasoning\x18\x03 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x10.broker.v1.Actor\"=\n\x16ReviewOverrideResponse\x12#\n\x07receipt\x18\x01 \x01(\x0b\x32\x12.broker.v1.Receipt\"\x9c\x01\n\x18RestrictOverridesRequest\x12\x13\n\x0boverride_id\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\treasoning\x18\x04 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x10.broker.v1.Actor\"X\n\x19RestrictOverridesResponse\x12\x16\n\x0erestriction_id\x18\x01 \x01(\t\x12#\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.broker.v1.Receipt\"d\n\x16LiftRestrictionRequest\x12\x16\n\x0erestriction_id\x18\x01 \x01(\t\x12\x11\n\treasoning\x18\x02 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x10.broker.v1.Actor\">\n\x17LiftRestrictionResponse\x12#\n\x07receipt\x18\x01 \x01(\x0b\x32\x12.broker.v1.Receipt2\xf6\x02\n\x0fOverrideService\x12R\n\rListOverrides\x12\x1f.broker.v1.ListOverridesRequest\x1a .broker.v1.ListOverridesResponse\x12U\n\x0eReviewOverride\x12 .broker.v1.ReviewOverrideRequest\x1a!.broker.v1.ReviewOverrideResponse\x12^\n\x11RestrictOverrides\x12#.broker.v1.RestrictOverridesRequest\x1a$.broker.v1.RestrictOverridesResponse\x12X\n\x0fLiftRestriction\x12!.broker.v1.LiftRestrictionRequest\x1a\".broker.v1.LiftRestrictionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,21 +38,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OVERRIDERESTRICTION']._serialized_start=600
   _globals['_OVERRIDERESTRICTION']._serialized_end=805
   _globals['_LISTOVERRIDESREQUEST']._serialized_start=807
-  _globals['_LISTOVERRIDESREQUEST']._serialized_end=862
-  _globals['_LISTOVERRIDESRESPONSE']._serialized_start=865
-  _globals['_LISTOVERRIDESRESPONSE']._serialized_end=1019
-  _globals['_REVIEWOVERRIDEREQUEST']._serialized_start=1021
-  _globals['_REVIEWOVERRIDEREQUEST']._serialized_end=1134
-  _globals['_REVIEWOVERRIDERESPONSE']._serialized_start=1136
-  _globals['_REVIEWOVERRIDERESPONSE']._serialized_end=1197
-  _globals['_RESTRICTOVERRIDESREQUEST']._serialized_start=1200
-  _globals['_RESTRICTOVERRIDESREQUEST']._serialized_end=1356
-  _globals['_RESTRICTOVERRIDESRESPONSE']._serialized_start=1358
-  _globals['_RESTRICTOVERRIDESRESPONSE']._serialized_end=1446
-  _globals['_LIFTRESTRICTIONREQUEST']._serialized_start=1448
-  _globals['_LIFTRESTRICTIONREQUEST']._serialized_end=1548
-  _globals['_LIFTRESTRICTIONRESPONSE']._serialized_start=1550
-  _globals['_LIFTRESTRICTIONRESPONSE']._serialized_end=1612
-  _globals['_OVERRIDESERVICE']._serialized_start=1615
-  _globals['_OVERRIDESERVICE']._serialized_end=1989
+  _globals['_LISTOVERRIDESREQUEST']._serialized_end=901
+  _globals['_LISTOVERRIDESRESPONSE']._serialized_start=904
+  _globals['_LISTOVERRIDESRESPONSE']._serialized_end=1058
+  _globals['_REVIEWOVERRIDEREQUEST']._serialized_start=1060
+  _globals['_REVIEWOVERRIDEREQUEST']._serialized_end=1173
+  _globals['_REVIEWOVERRIDERESPONSE']._serialized_start=1175
+  _globals['_REVIEWOVERRIDERESPONSE']._serialized_end=1236
+  _globals['_RESTRICTOVERRIDESREQUEST']._serialized_start=1239
+  _globals['_RESTRICTOVERRIDESREQUEST']._serialized_end=1395
+  _globals['_RESTRICTOVERRIDESRESPONSE']._serialized_start=1397
+  _globals['_RESTRICTOVERRIDESRESPONSE']._serialized_end=1485
+  _globals['_LIFTRESTRICTIONREQUEST']._serialized_start=1487
+  _globals['_LIFTRESTRICTIONREQUEST']._serialized_end=1587
+  _globals['_LIFTRESTRICTIONRESPONSE']._serialized_start=1589
+  _globals['_LIFTRESTRICTIONRESPONSE']._serialized_end=1651
+  _globals['_OVERRIDESERVICE']._serialized_start=1654
+  _globals['_OVERRIDESERVICE']._serialized_end=2028
 # @@protoc_insertion_point(module_scope)

@@ -171,16 +171,22 @@ class ListReferralsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def actor(self) -> _exchange_pb2.Actor: ...
+    @_builtins.property
+    def reason(self) -> _exchange_pb2.ReasonCode:
+        """Why, as a code; required."""
+
     def __init__(
         self,
         *,
         actor: _exchange_pb2.Actor | None = ...,
+        reason: _exchange_pb2.ReasonCode | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -216,18 +222,24 @@ class ShowReferralRequest(_message.Message):
 
     REFERRAL_ID_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     referral_id: _builtins.str
     @_builtins.property
     def actor(self) -> _exchange_pb2.Actor: ...
+    @_builtins.property
+    def reason(self) -> _exchange_pb2.ReasonCode:
+        """Why, as a code; required."""
+
     def __init__(
         self,
         *,
         referral_id: _builtins.str = ...,
         actor: _exchange_pb2.Actor | None = ...,
+        reason: _exchange_pb2.ReasonCode | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "referral_id", b"referral_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason", "referral_id", b"referral_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

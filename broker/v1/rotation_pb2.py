@@ -22,27 +22,28 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from broker.v1 import exchange_pb2 as broker_dot_v1_dot_exchange__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62roker/v1/rotation.proto\x12\tbroker.v1\"U\n\x14\x44ropPartitionRequest\x12\x0b\n\x03log\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\r\n\x05place\x18\x04 \x01(\t\")\n\x15\x44ropPartitionResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\"<\n\rRotateRequest\x12\x0b\n\x03log\x18\x01 \x01(\t\x12\r\n\x05\x65\x61rly\x18\x02 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"w\n\x0eRotateResponse\x12\x0b\n\x03log\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0b\n\x03\x64ue\x18\x03 \x01(\x08\x12\x0c\n\x04next\x18\x04 \x01(\t\x12\x0c\n\x04vkey\x18\x05 \x01(\t\x12\x0f\n\x07lacking\x18\x06 \x03(\t\x12\x10\n\x08\x65vent_id\x18\x07 \x01(\t\"*\n\rFollowRequest\x12\x0b\n\x03log\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\x88\x01\n\x0e\x46ollowResponse\x12\x0c\n\x04last\x18\x01 \x01(\x0c\x12\x12\n\nlast_proof\x18\x02 \x03(\x0c\x12\r\n\x05\x66inal\x18\x03 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x04 \x03(\x0c\x12\r\n\x05\x66irst\x18\x05 \x01(\x0c\x12\x13\n\x0b\x66irst_proof\x18\x06 \x03(\x0c\x12\x0c\n\x04head\x18\x07 \x01(\x0c\x32\xe3\x01\n\x0fRotationService\x12=\n\x06Rotate\x12\x18.broker.v1.RotateRequest\x1a\x19.broker.v1.RotateResponse\x12=\n\x06\x46ollow\x12\x18.broker.v1.FollowRequest\x1a\x19.broker.v1.FollowResponse\x12R\n\rDropPartition\x12\x1f.broker.v1.DropPartitionRequest\x1a .broker.v1.DropPartitionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62roker/v1/rotation.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\"\x9d\x01\n\x14\x44ropPartitionRequest\x12\x0b\n\x03log\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\r\n\x05place\x18\x04 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x06 \x01(\x0b\x32\x15.broker.v1.ReasonCode\")\n\x15\x44ropPartitionResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\"\x84\x01\n\rRotateRequest\x12\x0b\n\x03log\x18\x01 \x01(\t\x12\r\n\x05\x65\x61rly\x18\x02 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x1f\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x10.broker.v1.Actor\x12%\n\x06reason\x18\x05 \x01(\x0b\x32\x15.broker.v1.ReasonCode\"w\n\x0eRotateResponse\x12\x0b\n\x03log\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0b\n\x03\x64ue\x18\x03 \x01(\x08\x12\x0c\n\x04next\x18\x04 \x01(\t\x12\x0c\n\x04vkey\x18\x05 \x01(\t\x12\x0f\n\x07lacking\x18\x06 \x03(\t\x12\x10\n\x08\x65vent_id\x18\x07 \x01(\t\"*\n\rFollowRequest\x12\x0b\n\x03log\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\x88\x01\n\x0e\x46ollowResponse\x12\x0c\n\x04last\x18\x01 \x01(\x0c\x12\x12\n\nlast_proof\x18\x02 \x03(\x0c\x12\r\n\x05\x66inal\x18\x03 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x04 \x03(\x0c\x12\r\n\x05\x66irst\x18\x05 \x01(\x0c\x12\x13\n\x0b\x66irst_proof\x18\x06 \x03(\x0c\x12\x0c\n\x04head\x18\x07 \x01(\x0c\x32\xe3\x01\n\x0fRotationService\x12=\n\x06Rotate\x12\x18.broker.v1.RotateRequest\x1a\x19.broker.v1.RotateResponse\x12=\n\x06\x46ollow\x12\x18.broker.v1.FollowRequest\x1a\x19.broker.v1.FollowResponse\x12R\n\rDropPartition\x12\x1f.broker.v1.DropPartitionRequest\x1a .broker.v1.DropPartitionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'broker.v1.rotation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DROPPARTITIONREQUEST']._serialized_start=39
-  _globals['_DROPPARTITIONREQUEST']._serialized_end=124
-  _globals['_DROPPARTITIONRESPONSE']._serialized_start=126
-  _globals['_DROPPARTITIONRESPONSE']._serialized_end=167
-  _globals['_ROTATEREQUEST']._serialized_start=169
-  _globals['_ROTATEREQUEST']._serialized_end=229
-  _globals['_ROTATERESPONSE']._serialized_start=231
-  _globals['_ROTATERESPONSE']._serialized_end=350
-  _globals['_FOLLOWREQUEST']._serialized_start=352
-  _globals['_FOLLOWREQUEST']._serialized_end=394
-  _globals['_FOLLOWRESPONSE']._serialized_start=397
-  _globals['_FOLLOWRESPONSE']._serialized_end=533
-  _globals['_ROTATIONSERVICE']._serialized_start=536
-  _globals['_ROTATIONSERVICE']._serialized_end=763
+  _globals['_DROPPARTITIONREQUEST']._serialized_start=66
+  _globals['_DROPPARTITIONREQUEST']._serialized_end=223
+  _globals['_DROPPARTITIONRESPONSE']._serialized_start=225
+  _globals['_DROPPARTITIONRESPONSE']._serialized_end=266
+  _globals['_ROTATEREQUEST']._serialized_start=269
+  _globals['_ROTATEREQUEST']._serialized_end=401
+  _globals['_ROTATERESPONSE']._serialized_start=403
+  _globals['_ROTATERESPONSE']._serialized_end=522
+  _globals['_FOLLOWREQUEST']._serialized_start=524
+  _globals['_FOLLOWREQUEST']._serialized_end=566
+  _globals['_FOLLOWRESPONSE']._serialized_start=569
+  _globals['_FOLLOWRESPONSE']._serialized_end=705
+  _globals['_ROTATIONSERVICE']._serialized_start=708
+  _globals['_ROTATIONSERVICE']._serialized_end=935
 # @@protoc_insertion_point(module_scope)

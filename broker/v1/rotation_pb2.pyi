@@ -3,6 +3,7 @@
 isort:skip_file
 From the log of one half-year to the next: operators rotate, everybody can follow."""
 
+from broker.v1 import exchange_pb2 as _exchange_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -26,6 +27,8 @@ class DropPartitionRequest(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     PLACE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     log: _builtins.str
     """The log, by its origin."""
     partition: _builtins.int
@@ -34,6 +37,12 @@ class DropPartitionRequest(_message.Message):
     """Hex SHA-256 of its 256 entry bundles in their order, read again from the export."""
     place: _builtins.str
     """Where the export is, in words for whoever looks for an entry."""
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who is at the keyboard, and why."""
+
+    @_builtins.property
+    def reason(self) -> _exchange_pb2.ReasonCode: ...
     def __init__(
         self,
         *,
@@ -41,10 +50,12 @@ class DropPartitionRequest(_message.Message):
         partition: _builtins.int = ...,
         digest: _builtins.str = ...,
         place: _builtins.str = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+        reason: _exchange_pb2.ReasonCode | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "log", b"log", "partition", b"partition", "place", b"place"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "digest", b"digest", "log", b"log", "partition", b"partition", "place", b"place", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -77,6 +88,8 @@ class RotateRequest(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     EARLY_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     log: _builtins.str
     """The log that is to be closed, as the plan named it; not needed for a plan. Where another is current by now,
     nothing is done.
@@ -85,16 +98,24 @@ class RotateRequest(_message.Message):
     """Although its half-year has not ended."""
     dry_run: _builtins.bool
     """Only say what would be done."""
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who is at the keyboard, and why."""
+
+    @_builtins.property
+    def reason(self) -> _exchange_pb2.ReasonCode: ...
     def __init__(
         self,
         *,
         log: _builtins.str = ...,
         early: _builtins.bool = ...,
         dry_run: _builtins.bool = ...,
+        actor: _exchange_pb2.Actor | None = ...,
+        reason: _exchange_pb2.ReasonCode | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "early", b"early", "log", b"log"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "dry_run", b"dry_run", "early", b"early", "log", b"log", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

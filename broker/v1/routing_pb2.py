@@ -26,7 +26,7 @@ from broker.v1 import exchange_pb2 as broker_dot_v1_dot_exchange__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62roker/v1/routing.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"3\n\x12\x41pplyRoutesRequest\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x0c\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"\x90\x01\n\x13\x41pplyRoutesResponse\x12$\n\x06routes\x18\x01 \x01(\x0b\x32\x14.broker.v1.RouteFile\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x02 \x03(\t\x12\x0f\n\x07removed\x18\x03 \x03(\t\x12\x0f\n\x07\x63hanged\x18\x04 \x03(\t\x12\x10\n\x08warnings\x18\x05 \x03(\t\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\"\x1f\n\x11ListRoutesRequest\x12\n\n\x02id\x18\x01 \x01(\t\"9\n\x12ListRoutesResponse\x12#\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x14.broker.v1.RouteFile\"w\n\tRouteFile\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12 \n\x06routes\x18\x05 \x03(\x0b\x32\x10.broker.v1.Route\x12\x0c\n\x04\x66ile\x18\x06 \x01(\x0c\"\xed\x01\n\x05Route\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0brecord_type\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x11\n\tdistricts\x18\x04 \x03(\t\x12\r\n\x05hours\x18\x05 \x01(\t\x12\x11\n\ttimetable\x18\x06 \x01(\t\x12\x0e\n\x06holder\x18\x07 \x01(\t\x12\x0f\n\x07lineage\x18\x08 \x03(\t\x12.\n\nvalid_from\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x80\x01\n\x0f\x41skRouteRequest\x12\x13\n\x0brecord_type\x18\x01 \x01(\t\x12\x1f\n\x05place\x18\x02 \x01(\x0b\x32\x10.broker.v1.Place\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12&\n\x02\x61t\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9f\x01\n\x10\x41skRouteResponse\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x61nswered_by\x18\x04 \x03(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0f\n\x07\x63ontact\x18\x06 \x01(\t\x12\r\n\x05phone\x18\x07 \x01(\t2\xee\x01\n\x0eRoutingService\x12L\n\x0b\x41pplyRoutes\x12\x1d.broker.v1.ApplyRoutesRequest\x1a\x1e.broker.v1.ApplyRoutesResponse\x12I\n\nListRoutes\x12\x1c.broker.v1.ListRoutesRequest\x1a\x1d.broker.v1.ListRoutesResponse\x12\x43\n\x08\x41skRoute\x12\x1a.broker.v1.AskRouteRequest\x1a\x1b.broker.v1.AskRouteResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62roker/v1/routing.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"T\n\x12\x41pplyRoutesRequest\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x0c\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\x12\x1f\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x10.broker.v1.Actor\"\x90\x01\n\x13\x41pplyRoutesResponse\x12$\n\x06routes\x18\x01 \x01(\x0b\x32\x14.broker.v1.RouteFile\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x02 \x03(\t\x12\x0f\n\x07removed\x18\x03 \x03(\t\x12\x0f\n\x07\x63hanged\x18\x04 \x03(\t\x12\x10\n\x08warnings\x18\x05 \x03(\t\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\"\x1f\n\x11ListRoutesRequest\x12\n\n\x02id\x18\x01 \x01(\t\"9\n\x12ListRoutesResponse\x12#\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x14.broker.v1.RouteFile\"w\n\tRouteFile\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12 \n\x06routes\x18\x05 \x03(\x0b\x32\x10.broker.v1.Route\x12\x0c\n\x04\x66ile\x18\x06 \x01(\x0c\"\xed\x01\n\x05Route\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0brecord_type\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x11\n\tdistricts\x18\x04 \x03(\t\x12\r\n\x05hours\x18\x05 \x01(\t\x12\x11\n\ttimetable\x18\x06 \x01(\t\x12\x0e\n\x06holder\x18\x07 \x01(\t\x12\x0f\n\x07lineage\x18\x08 \x03(\t\x12.\n\nvalid_from\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x80\x01\n\x0f\x41skRouteRequest\x12\x13\n\x0brecord_type\x18\x01 \x01(\t\x12\x1f\n\x05place\x18\x02 \x01(\x0b\x32\x10.broker.v1.Place\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12&\n\x02\x61t\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9f\x01\n\x10\x41skRouteResponse\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x61nswered_by\x18\x04 \x03(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0f\n\x07\x63ontact\x18\x06 \x01(\t\x12\r\n\x05phone\x18\x07 \x01(\t2\xee\x01\n\x0eRoutingService\x12L\n\x0b\x41pplyRoutes\x12\x1d.broker.v1.ApplyRoutesRequest\x1a\x1e.broker.v1.ApplyRoutesResponse\x12I\n\nListRoutes\x12\x1c.broker.v1.ListRoutesRequest\x1a\x1d.broker.v1.ListRoutesResponse\x12\x43\n\x08\x41skRoute\x12\x1a.broker.v1.AskRouteRequest\x1a\x1b.broker.v1.AskRouteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,21 +34,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'broker.v1.routing_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_APPLYROUTESREQUEST']._serialized_start=97
-  _globals['_APPLYROUTESREQUEST']._serialized_end=148
-  _globals['_APPLYROUTESRESPONSE']._serialized_start=151
-  _globals['_APPLYROUTESRESPONSE']._serialized_end=295
-  _globals['_LISTROUTESREQUEST']._serialized_start=297
-  _globals['_LISTROUTESREQUEST']._serialized_end=328
-  _globals['_LISTROUTESRESPONSE']._serialized_start=330
-  _globals['_LISTROUTESRESPONSE']._serialized_end=387
-  _globals['_ROUTEFILE']._serialized_start=389
-  _globals['_ROUTEFILE']._serialized_end=508
-  _globals['_ROUTE']._serialized_start=511
-  _globals['_ROUTE']._serialized_end=748
-  _globals['_ASKROUTEREQUEST']._serialized_start=751
-  _globals['_ASKROUTEREQUEST']._serialized_end=879
-  _globals['_ASKROUTERESPONSE']._serialized_start=882
-  _globals['_ASKROUTERESPONSE']._serialized_end=1041
-  _globals['_ROUTINGSERVICE']._serialized_start=1044
-  _globals['_ROUTINGSERVICE']._serialized_end=1282
+  _globals['_APPLYROUTESREQUEST']._serialized_end=181
+  _globals['_APPLYROUTESRESPONSE']._serialized_start=184
+  _globals['_APPLYROUTESRESPONSE']._serialized_end=328
+  _globals['_LISTROUTESREQUEST']._serialized_start=330
+  _globals['_LISTROUTESREQUEST']._serialized_end=361
+  _globals['_LISTROUTESRESPONSE']._serialized_start=363
+  _globals['_LISTROUTESRESPONSE']._serialized_end=420
+  _globals['_ROUTEFILE']._serialized_start=422
+  _globals['_ROUTEFILE']._serialized_end=541
+  _globals['_ROUTE']._serialized_start=544
+  _globals['_ROUTE']._serialized_end=781
+  _globals['_ASKROUTEREQUEST']._serialized_start=784
+  _globals['_ASKROUTEREQUEST']._serialized_end=912
+  _globals['_ASKROUTERESPONSE']._serialized_start=915
+  _globals['_ASKROUTERESPONSE']._serialized_end=1074
+  _globals['_ROUTINGSERVICE']._serialized_start=1077
+  _globals['_ROUTINGSERVICE']._serialized_end=1315
 # @@protoc_insertion_point(module_scope)

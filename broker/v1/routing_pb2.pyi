@@ -26,19 +26,25 @@ class ApplyRoutesRequest(_message.Message):
 
     FILE_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     file: _builtins.bytes
     """The TOML file's exact bytes."""
     dry_run: _builtins.bool
     """Check it, say what would change, and change nothing."""
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who is at the keyboard."""
+
     def __init__(
         self,
         *,
         file: _builtins.bytes = ...,
         dry_run: _builtins.bool = ...,
+        actor: _exchange_pb2.Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "file", b"file"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "dry_run", b"dry_run", "file", b"file"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

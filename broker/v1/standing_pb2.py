@@ -22,42 +22,43 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from broker.v1 import exchange_pb2 as broker_dot_v1_dot_exchange__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62roker/v1/standing.proto\x12\tbroker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x01\n\x06\x41\x63ting\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tprocessor\x18\x02 \x01(\t\x12\x12\n\ncontroller\x18\x03 \x01(\t\x12\x10\n\x08\x63ontract\x18\x04 \x01(\t\x12\x14\n\x0crecord_types\x18\x05 \x03(\t\x12\x10\n\x08purposes\x18\x06 \x03(\t\x12\r\n\x05\x63rews\x18\x07 \x03(\t\x12.\n\nvalid_from\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06status\x18\n \x01(\t\"/\n\nActRequest\x12!\n\x06\x61\x63ting\x18\x01 \x01(\x0b\x32\x11.broker.v1.Acting\"B\n\x0b\x41\x63tResponse\x12!\n\x06\x61\x63ting\x18\x01 \x01(\x0b\x32\x11.broker.v1.Acting\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\" \n\x11ListActingRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\"7\n\x12ListActingResponse\x12!\n\x06\x61\x63ting\x18\x01 \x03(\x0b\x32\x11.broker.v1.Acting\".\n\x10\x45ndActingRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"%\n\x11\x45ndActingResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\".\n\tSuccessor\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x11\n\tdistricts\x18\x02 \x03(\t\"\x85\x01\n\x0eSucceedRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\"\n\x04into\x18\x02 \x03(\x0b\x32\x14.broker.v1.Successor\x12\n\n\x02on\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x0f\n\x07\x63orrect\x18\x05 \x01(\x08\x12\x11\n\ttake_back\x18\x06 \x01(\x08\"L\n\x0fSucceedResponse\x12\'\n\x04plan\x18\x01 \x01(\x0b\x32\x19.broker.v1.SuccessionPlan\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"\xb4\x01\n\x0eSuccessionPlan\x12+\n\x07\x65nds_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07systems\x18\x02 \x03(\t\x12\x12\n\nagreements\x18\x03 \x03(\t\x12\x0e\n\x06routes\x18\x04 \x03(\t\x12\x0e\n\x06\x61\x63ting\x18\x05 \x03(\t\x12\r\n\x05to_do\x18\x06 \x03(\t\x12\x0f\n\x07waiting\x18\x07 \x03(\t\x12\x10\n\x08warnings\x18\x08 \x03(\t\"K\n\x0cLeaveRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\n\n\x02on\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"J\n\rLeaveResponse\x12\'\n\x04plan\x18\x01 \x01(\x0b\x32\x19.broker.v1.SuccessionPlan\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t2\xd8\x02\n\x0fStandingService\x12\x34\n\x03\x41\x63t\x12\x15.broker.v1.ActRequest\x1a\x16.broker.v1.ActResponse\x12I\n\nListActing\x12\x1c.broker.v1.ListActingRequest\x1a\x1d.broker.v1.ListActingResponse\x12\x46\n\tEndActing\x12\x1b.broker.v1.EndActingRequest\x1a\x1c.broker.v1.EndActingResponse\x12@\n\x07Succeed\x12\x19.broker.v1.SucceedRequest\x1a\x1a.broker.v1.SucceedResponse\x12:\n\x05Leave\x12\x17.broker.v1.LeaveRequest\x1a\x18.broker.v1.LeaveResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62roker/v1/standing.proto\x12\tbroker.v1\x1a\x18\x62roker/v1/exchange.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x01\n\x06\x41\x63ting\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tprocessor\x18\x02 \x01(\t\x12\x12\n\ncontroller\x18\x03 \x01(\t\x12\x10\n\x08\x63ontract\x18\x04 \x01(\t\x12\x14\n\x0crecord_types\x18\x05 \x03(\t\x12\x10\n\x08purposes\x18\x06 \x03(\t\x12\r\n\x05\x63rews\x18\x07 \x03(\t\x12.\n\nvalid_from\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06status\x18\n \x01(\t\"P\n\nActRequest\x12!\n\x06\x61\x63ting\x18\x01 \x01(\x0b\x32\x11.broker.v1.Acting\x12\x1f\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x10.broker.v1.Actor\"B\n\x0b\x41\x63tResponse\x12!\n\x06\x61\x63ting\x18\x01 \x01(\x0b\x32\x11.broker.v1.Acting\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\" \n\x11ListActingRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\"7\n\x12ListActingResponse\x12!\n\x06\x61\x63ting\x18\x01 \x03(\x0b\x32\x11.broker.v1.Acting\"O\n\x10\x45ndActingRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x1f\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x10.broker.v1.Actor\"%\n\x11\x45ndActingResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\".\n\tSuccessor\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\x11\n\tdistricts\x18\x02 \x03(\t\"\xa6\x01\n\x0eSucceedRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\"\n\x04into\x18\x02 \x03(\x0b\x32\x14.broker.v1.Successor\x12\n\n\x02on\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x0f\n\x07\x63orrect\x18\x05 \x01(\x08\x12\x11\n\ttake_back\x18\x06 \x01(\x08\x12\x1f\n\x05\x61\x63tor\x18\x07 \x01(\x0b\x32\x10.broker.v1.Actor\"L\n\x0fSucceedResponse\x12\'\n\x04plan\x18\x01 \x01(\x0b\x32\x19.broker.v1.SuccessionPlan\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"\xb4\x01\n\x0eSuccessionPlan\x12+\n\x07\x65nds_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07systems\x18\x02 \x03(\t\x12\x12\n\nagreements\x18\x03 \x03(\t\x12\x0e\n\x06routes\x18\x04 \x03(\t\x12\x0e\n\x06\x61\x63ting\x18\x05 \x03(\t\x12\r\n\x05to_do\x18\x06 \x03(\t\x12\x0f\n\x07waiting\x18\x07 \x03(\t\x12\x10\n\x08warnings\x18\x08 \x03(\t\"l\n\x0cLeaveRequest\x12\x0e\n\x06\x61gency\x18\x01 \x01(\t\x12\n\n\x02on\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x1f\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x10.broker.v1.Actor\"J\n\rLeaveResponse\x12\'\n\x04plan\x18\x01 \x01(\x0b\x32\x19.broker.v1.SuccessionPlan\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t2\xd8\x02\n\x0fStandingService\x12\x34\n\x03\x41\x63t\x12\x15.broker.v1.ActRequest\x1a\x16.broker.v1.ActResponse\x12I\n\nListActing\x12\x1c.broker.v1.ListActingRequest\x1a\x1d.broker.v1.ListActingResponse\x12\x46\n\tEndActing\x12\x1b.broker.v1.EndActingRequest\x1a\x1c.broker.v1.EndActingResponse\x12@\n\x07Succeed\x12\x19.broker.v1.SucceedRequest\x1a\x1a.broker.v1.SucceedResponse\x12:\n\x05Leave\x12\x17.broker.v1.LeaveRequest\x1a\x18.broker.v1.LeaveResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'broker.v1.standing_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACTING']._serialized_start=73
-  _globals['_ACTING']._serialized_end=318
-  _globals['_ACTREQUEST']._serialized_start=320
-  _globals['_ACTREQUEST']._serialized_end=367
-  _globals['_ACTRESPONSE']._serialized_start=369
-  _globals['_ACTRESPONSE']._serialized_end=435
-  _globals['_LISTACTINGREQUEST']._serialized_start=437
-  _globals['_LISTACTINGREQUEST']._serialized_end=469
-  _globals['_LISTACTINGRESPONSE']._serialized_start=471
-  _globals['_LISTACTINGRESPONSE']._serialized_end=526
-  _globals['_ENDACTINGREQUEST']._serialized_start=528
-  _globals['_ENDACTINGREQUEST']._serialized_end=574
-  _globals['_ENDACTINGRESPONSE']._serialized_start=576
-  _globals['_ENDACTINGRESPONSE']._serialized_end=613
-  _globals['_SUCCESSOR']._serialized_start=615
-  _globals['_SUCCESSOR']._serialized_end=661
-  _globals['_SUCCEEDREQUEST']._serialized_start=664
-  _globals['_SUCCEEDREQUEST']._serialized_end=797
-  _globals['_SUCCEEDRESPONSE']._serialized_start=799
-  _globals['_SUCCEEDRESPONSE']._serialized_end=875
-  _globals['_SUCCESSIONPLAN']._serialized_start=878
-  _globals['_SUCCESSIONPLAN']._serialized_end=1058
-  _globals['_LEAVEREQUEST']._serialized_start=1060
-  _globals['_LEAVEREQUEST']._serialized_end=1135
-  _globals['_LEAVERESPONSE']._serialized_start=1137
-  _globals['_LEAVERESPONSE']._serialized_end=1211
-  _globals['_STANDINGSERVICE']._serialized_start=1214
-  _globals['_STANDINGSERVICE']._serialized_end=1558
+  _globals['_ACTING']._serialized_start=99
+  _globals['_ACTING']._serialized_end=344
+  _globals['_ACTREQUEST']._serialized_start=346
+  _globals['_ACTREQUEST']._serialized_end=426
+  _globals['_ACTRESPONSE']._serialized_start=428
+  _globals['_ACTRESPONSE']._serialized_end=494
+  _globals['_LISTACTINGREQUEST']._serialized_start=496
+  _globals['_LISTACTINGREQUEST']._serialized_end=528
+  _globals['_LISTACTINGRESPONSE']._serialized_start=530
+  _globals['_LISTACTINGRESPONSE']._serialized_end=585
+  _globals['_ENDACTINGREQUEST']._serialized_start=587
+  _globals['_ENDACTINGREQUEST']._serialized_end=666
+  _globals['_ENDACTINGRESPONSE']._serialized_start=668
+  _globals['_ENDACTINGRESPONSE']._serialized_end=705
+  _globals['_SUCCESSOR']._serialized_start=707
+  _globals['_SUCCESSOR']._serialized_end=753
+  _globals['_SUCCEEDREQUEST']._serialized_start=756
+  _globals['_SUCCEEDREQUEST']._serialized_end=922
+  _globals['_SUCCEEDRESPONSE']._serialized_start=924
+  _globals['_SUCCEEDRESPONSE']._serialized_end=1000
+  _globals['_SUCCESSIONPLAN']._serialized_start=1003
+  _globals['_SUCCESSIONPLAN']._serialized_end=1183
+  _globals['_LEAVEREQUEST']._serialized_start=1185
+  _globals['_LEAVEREQUEST']._serialized_end=1293
+  _globals['_LEAVERESPONSE']._serialized_start=1295
+  _globals['_LEAVERESPONSE']._serialized_end=1369
+  _globals['_STANDINGSERVICE']._serialized_start=1372
+  _globals['_STANDINGSERVICE']._serialized_end=1716
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 How agencies stand to each other: who acts for whom, who takes whose place, who leaves."""
 
+from broker.v1 import exchange_pb2 as _exchange_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -83,18 +84,24 @@ class ActRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACTING_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def acting(self) -> Global___Acting:
         """id and status are the broker's to give."""
+
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who is at the keyboard."""
 
     def __init__(
         self,
         *,
         acting: Global___Acting | None = ...,
+        actor: _exchange_pb2.Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acting", b"acting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acting", b"acting", "actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting", b"acting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting", b"acting", "actor", b"actor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -169,18 +176,24 @@ class EndActingRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     reason: _builtins.str
     """Kept in the log's full view."""
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who is at the keyboard."""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        actor: _exchange_pb2.Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "id", b"id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -240,6 +253,7 @@ class SucceedRequest(_message.Message):
     DRY_RUN_FIELD_NUMBER: _builtins.int
     CORRECT_FIELD_NUMBER: _builtins.int
     TAKE_BACK_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     on: _builtins.str
     """Day by the clock in the United Kingdom, such as "2023-04-01": the first without the old agency."""
@@ -250,6 +264,10 @@ class SucceedRequest(_message.Message):
     """Take back what was planned, until its day; without `into` and `on`."""
     @_builtins.property
     def into(self) -> _containers.RepeatedCompositeFieldContainer[Global___Successor]: ...
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who is at the keyboard."""
+
     def __init__(
         self,
         *,
@@ -259,10 +277,11 @@ class SucceedRequest(_message.Message):
         dry_run: _builtins.bool = ...,
         correct: _builtins.bool = ...,
         take_back: _builtins.bool = ...,
+        actor: _exchange_pb2.Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "correct", b"correct", "dry_run", b"dry_run", "into", b"into", "on", b"on", "take_back", b"take_back"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agency", b"agency", "correct", b"correct", "dry_run", b"dry_run", "into", b"into", "on", b"on", "take_back", b"take_back"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -362,11 +381,16 @@ class LeaveRequest(_message.Message):
     ON_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     on: _builtins.str
     reason: _builtins.str
     """Kept in the log's full view."""
     dry_run: _builtins.bool
+    @_builtins.property
+    def actor(self) -> _exchange_pb2.Actor:
+        """Who is at the keyboard."""
+
     def __init__(
         self,
         *,
@@ -374,10 +398,11 @@ class LeaveRequest(_message.Message):
         on: _builtins.str = ...,
         reason: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
+        actor: _exchange_pb2.Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "dry_run", b"dry_run", "on", b"on", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agency", b"agency", "dry_run", b"dry_run", "on", b"on", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -68,6 +68,8 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("STATE", "AS", "TARGET", "CLIENT_CA", "CLIENT_CERT", "CLIENT_KEY", "ACTOR_ID", "ACTOR_ROLE"):
         monkeypatch.delenv(f"BROKER_{name}", raising=False)
     monkeypatch.setenv("COLUMNS", "240")
+    # Who decides here is known; what becomes of somebody who is not is tried by itself.
+    monkeypatch.setenv("BROKER_ACTOR_ASSURANCE", "personal-login")
 
 
 @pytest.fixture

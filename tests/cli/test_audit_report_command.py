@@ -48,7 +48,9 @@ def test_a_request_for_access_from_beginning_to_answer(broker: Run, parties: Par
     assert begun.code == 0, begun.err
     access = begun.json["access"]
     assert begun.json["verified"] is True
-    listed = broker("audit", "report", "drafts", *WHO, "--json", "--as", parties.requester)
+    listed = broker(
+        "audit", "report", "drafts", "--reason", "to-check", *WHO, "--json", "--as", parties.requester
+    )
     assert access in {each["access"] for each in listed.json["accesses"]}
     seen: list[Result] = []
 
@@ -123,14 +125,14 @@ def test_reports_for_who_may_have_them(broker: Run, parties: Parties, auditor: s
     assert "not over" in broker(*month[:4], now, *month[5:]).err
     assert broker(*month[:4], "2026", *month[5:]).code == 2
     assert "of your own side" in broker(*month, "--as", parties.requester).err
-    none = broker("audit", "report", "breaches", *WHO, "--as", parties.requester)
+    none = broker("audit", "report", "breaches", "--reason", "to-check", *WHO, "--as", parties.requester)
     assert (none.code, "wrong person" in none.out) == (0, True)
 
 
 def test_signs_are_the_readers_to_set(broker: Run, auditor: str, tmp_path: Path) -> None:
     """Hours, purposes, how often, and a staff list from a file, which must name its columns."""
     staff = tmp_path / "staff.csv"
-    staff.write_text("\ufeffactor,name,postcode\nj.wilson,Jo Wilson,CA1 1AA\n", encoding="utf-8")
+    staff.write_text("\ufeffactor,agency,name,postcode\nj.wilson,clifire,Jo Wilson,CA1 1AA\n", encoding="utf-8")
     snooping = ("audit", "report", "snooping", *WHY, *WHO, "--as", auditor, "--json")
     options = ("--repeated", 3, "--hours", "fire-crew=08:00-18:00", "--expects-incident", "missing-person")
     facts = broker(*snooping, *options, "--staff", staff).json["facts"]
@@ -149,12 +151,12 @@ def test_a_complaint_by_commands(broker: Run, parties: Parties, auditor: str) ->
     made = broker("audit", "complaint", "add", "--reference", "C-17", "--words", "a visit", *as_, "--json").json
     complaint = made["complaint"]
     assert (made["entry"], made["verified"]) == (complaint, True)
-    assert complaint in broker("audit", "complaint", "list", *as_).out
+    assert complaint in broker("audit", "complaint", "list", "--reason", "to-check", *as_).out
     assert broker("audit", "complaint", "acknowledge", complaint, *as_).code == 0
     close = ("audit", "complaint", "close", complaint, "--outcome", "upheld", "--words", "sorry", *as_)
     assert broker(*close).code == 0
     assert "closed already" in broker(*close).err
-    listed = broker("audit", "complaint", "list", *as_, "--json").json["complaints"]
+    listed = broker("audit", "complaint", "list", "--reason", "to-check", *as_, "--json").json["complaints"]
     assert [each["outcome"] for each in listed if each["complaint"] == complaint] == ["upheld"]
     told = broker("audit", "report", "complaints", *WHY, *WHO, "--format", "csv", "--as", auditor).out
     assert "C-17" in told

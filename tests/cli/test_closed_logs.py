@@ -133,7 +133,7 @@ async def made(dsn: str, folder: Path, running: Fleet) -> Years:
     years.ids["access"] = done.json["access"]
     assert years.published("monitor", "--state", folder / "monitor").code == 0
     await fill(dsn, PARTITION + 300)
-    done = years.run("audit", "rotate", "--early", "--yes", "--json")
+    done = years.run("audit", "rotate", "--early", "--reason", "key-lost", "--yes", "--json")
     assert done.code == 0, done.err
     years.old, years.new = done.json["log"], done.json["next"]
     years.size = await value(dsn, "select entries from log where closed_at is not null")
@@ -348,7 +348,7 @@ def test_a_request_for_access_that_was_begun_before_the_rotation_is_answered(ove
         draft = over.run("audit", "report", "draft", access, "--reason", "access", *words, *who, "--json")
         assert draft.code == 0, draft.err
         assert over.ids["told"] in draft.out
-        listed = over.run("audit", "report", "drafts", *words, *who)
+        listed = over.run("audit", "report", "drafts", "--reason", "to-check", *words, *who)
         assert (listed.code, access in listed.out) == (0, over.state == "closed"), listed.err
         if over.state == "closed":
             cleared = over.run("audit", "report", "clear", access, "--all", *words, *who)

@@ -45,7 +45,19 @@ def test_an_identity_that_is_not_there(running_broker: RunningBroker) -> None:
     says(1, "holds no identity of that name (--as): there are", *state, "--as", "cfrs-none")
     says(1, "operator-cli", *state, "--as", "cfrs-none")
     says(1, "holds no identity of that name", *state, "--as", "../certs/operator-cli")
-    result = run("directive", "list", "--subject", "uprn:1", "--actor-id", "a", "--role", "b", *state)
+    result = run(
+        "directive",
+        "list",
+        "--reason",
+        "to-check",
+        "--subject",
+        "uprn:1",
+        "--actor-id",
+        "a",
+        "--role",
+        "b",
+        *state,
+    )
     assert result.code == 2
     assert "say which system speaks: --as NAME" in result.err
 

@@ -23,7 +23,9 @@ def test_what_was_said_is_recorded_listed_and_withdrawn(broker: Run, parties: Pa
     assert added.json["verified"] is True
     assert broker("directive", "add", "consent", "--subject", PERSON, *us).code == 0
 
-    found = broker("directive", "list", "--subject", "-", *us, "--json", stdin=f"{PERSON}\n")
+    found = broker(
+        "directive", "list", "--reason", "to-check", "--subject", "-", *us, "--json", stdin=f"{PERSON}\n"
+    )
     assert NUMBER not in found.out
     objection = next(each for each in found.rows if each["kind"] == "objection")
     recorded = datetime.fromisoformat(objection.pop("recorded_at"))
@@ -53,21 +55,26 @@ def test_what_was_said_is_recorded_listed_and_withdrawn(broker: Run, parties: Pa
         "reconsider_at": None,
         "actors": [],
     }
-    assert "objection" in broker("directive", "list", "--subject", PERSON, *us).out
+    assert "objection" in broker("directive", "list", "--reason", "to-check", "--subject", PERSON, *us).out
 
     others = ("--as", parties.provider, *ACTOR)
-    assert broker("directive", "list", "--subject", PERSON, *others, "--json").rows == []
-    assert "nothing in force" in broker("directive", "list", "--subject", PERSON, *others).out
+    assert (
+        broker("directive", "list", "--reason", "to-check", "--subject", PERSON, *others, "--json").rows == []
+    )
+    assert (
+        "nothing in force"
+        in broker("directive", "list", "--reason", "to-check", "--subject", PERSON, *others).out
+    )
     denied = broker("directive", "withdraw", added.json["directive"], *others)
     assert denied.code == 1
     assert "no such directive that your agency may withdraw" in denied.err
 
     ended = broker("directive", "withdraw", "--subject", PERSON, *others, "--json").json
     assert ended["withdrawn"] == [], "whether somebody else had recorded one is not theirs to learn"
-    left = broker("directive", "list", "--subject", PERSON, *us, "--json").rows
+    left = broker("directive", "list", "--reason", "to-check", "--subject", PERSON, *us, "--json").rows
     assert [each["kind"] for each in left] == ["objection"]
     assert broker("directive", "withdraw", added.json["directive"], *us).code == 0
-    assert broker("directive", "list", "--subject", PERSON, *us, "--json").rows == []
+    assert broker("directive", "list", "--reason", "to-check", "--subject", PERSON, *us, "--json").rows == []
     again = broker("directive", "withdraw", "--subject", PERSON, *us)
     assert (again.code, again.out.splitlines()[0]) == (
         0,
@@ -109,8 +116,8 @@ def test_an_identifier_is_never_repeated(broker: Run, parties: Parties) -> None:
         ("9912003888", 2, "--subject is SCHEME:VALUE"),
     ):
         for result in (
-            broker("directive", "list", "--subject", subject, *us),
-            broker("directive", "list", "--subject", "-", *us, stdin=subject),
+            broker("directive", "list", "--reason", "to-check", "--subject", subject, *us),
+            broker("directive", "list", "--reason", "to-check", "--subject", "-", *us, stdin=subject),
         ):
             assert (result.code, result.out) == (code, "")
             assert says in result.err
@@ -134,10 +141,15 @@ def test_wrong_uses(broker: Run, parties: Parties) -> None:
     assert broker("directive", "withdraw", "x", "--subject", PERSON, *us).code == 2
     assert broker("directive", "withdraw", "x", "--purpose", "audit", *us).code == 2
     assert "not a UUID" in broker("directive", "withdraw", "x", *us).err
-    operator = broker("directive", "list", "--subject", PERSON, "--as", "operator-cli", *ACTOR)
+    operator = broker(
+        "directive", "list", "--reason", "to-check", "--subject", PERSON, "--as", "operator-cli", *ACTOR
+    )
     assert operator.code == 1
     assert "only a system enrolled as partner" in operator.err
-    assert broker("directive", "list", "--subject", PERSON, "--as", parties.requester).code == 2
+    assert (
+        broker("directive", "list", "--reason", "to-check", "--subject", PERSON, "--as", parties.requester).code
+        == 2
+    )
 
 
 CHILD = "nhs-number:9912003896"
@@ -178,7 +190,7 @@ def test_who_spoke_and_how_it_was_taken(broker: Run, parties: Parties) -> None:
     assert added.json["lacks"] == "was given for a visit, which is not consent to share"
     assert "warning: this consent does not stand: it was given for a visit" in added.err
     assert added.json["counts_under"] == []
-    (listed,) = broker("directive", "list", "--subject", CHILD, *us, "--json").rows
+    (listed,) = broker("directive", "list", "--reason", "to-check", "--subject", CHILD, *us, "--json").rows
     assert {name: listed[name] for name in ("standing", "speaker", "authority", "taken_by", "explained")} == {
         "standing": "parental-responsibility",
         "speaker": "mother",
@@ -212,7 +224,7 @@ def test_a_childs_birth_date_need_not_stand_on_the_command_line(broker: Run, par
     added = broker(*add, stdin="mother\n2012-07-10\n")
     assert added.code == 0, added.err
     assert added.json["reconsider_at"] == "2028-07-09T23:00:00Z"
-    listed = broker("directive", "list", "--subject", CHILD, *us, "--json").rows
+    listed = broker("directive", "list", "--reason", "to-check", "--subject", CHILD, *us, "--json").rows
     assert "mother" in {each["speaker"] for each in listed}
     assert "a day is 2011-05-09" in broker(*add, stdin="mother\n10 July\n").err
 
@@ -237,7 +249,11 @@ def test_what_shields_somebody_is_recorded_and_lifted_by_its_recorder(broker: Ru
     add = ("directive", "add", "staff-conflict", "--subject", CHILD, *us)
     assert "directive.actors: is required" in broker(*add).err
     conflict = broker(*add, "--conflict", "a.hill", "--conflict", "b.dale", "--json").json["directive"]
-    (shown,) = (e for e in broker("directive", "list", "--subject", CHILD, *us, "--json").rows if e["actors"])
+    (shown,) = (
+        e
+        for e in broker("directive", "list", "--reason", "to-check", "--subject", CHILD, *us, "--json").rows
+        if e["actors"]
+    )
     assert (shown["id"], shown["actors"]) == (conflict, ["a.hill", "b.dale"])
     safe = broker("directive", "add", "safe-contact", "--subject", CHILD, *us, "--json").json["directive"]
     wrong = broker("directive", "add", "safe-contact", "--subject", CHILD, *us, "--standing", "gillick-child")

@@ -72,7 +72,7 @@ def test_consents_are_recorded_and_written_again(broker: Run, parties: Parties, 
     checked = broker("directive", "import", file, *us, *KNOWN, "--check", "--json")
     assert checked.code == 0, checked.err
     assert [row["kind"] for row in checked.rows] == ["consent", "refusal"]
-    assert broker("directive", "list", *about, *us, "--json").rows == []
+    assert broker("directive", "list", "--reason", "to-check", *about, *us, "--json").rows == []
 
     done = broker("directive", "import", file, *us, *KNOWN, "--json")
     assert done.code == 0, done.err
@@ -81,11 +81,11 @@ def test_consents_are_recorded_and_written_again(broker: Run, parties: Parties, 
     assert done.rows[0]["verified"] is True
     assert {tuple(row["policies"]) for row in done.rows} == {("http://example.org/policy",)}
     assert "warning: no agreement in force requires this consent" in done.err
-    listed = broker("directive", "list", *about, *us, "--json").rows
+    listed = broker("directive", "list", "--reason", "to-check", *about, *us, "--json").rows
     assert [each["id"] for each in listed] == [each["directive"] for each in done.rows]
 
     out = tmp_path / "out.json"
-    assert broker("directive", "export", *about, *us, "-o", out).code == 0
+    assert broker("directive", "export", "--reason", "to-check", *about, *us, "-o", out).code == 0
     assert out.stat().st_mode & 0o777 == 0o600
     made = json.loads(out.read_text())
     assert fhirkit.validate(made) == []
@@ -99,12 +99,14 @@ def test_consents_are_recorded_and_written_again(broker: Run, parties: Parties, 
     assert "Consent.organization[0]: is clifire, whose it is to import; you are clinhs" in theirs.err
 
     broker("directive", "add", "objection", *about, *us)
-    iso = broker("directive", "export", *about, *us, "--format", "iso27560", "-o", "-")
+    iso = broker("directive", "export", "--reason", "to-check", *about, *us, "--format", "iso27560", "-o", "-")
     assert "warning: 1 left out" in iso.err
     nodes = jsonld.expand(json.loads(iso.out), {"documentLoader": None})
     kinds = [node["@type"][0].rpartition("#")[2] for node in nodes]
     assert kinds == ["ConsentRecord", "ConsentRecord", "LegalEntity"]
-    assert broker("directive", "export", *about, *us, "-o", out).code == 1, "never overwritten"
+    assert broker("directive", "export", "--reason", "to-check", *about, *us, "-o", out).code == 1, (
+        "never overwritten"
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_nothing_is_recorded_unless_all_is_understood(
     assert result.code == 1
     assert says in result.err
     assert "nothing was recorded" in result.out
-    assert broker("directive", "list", *about, *us, "--json").rows == []
+    assert broker("directive", "list", "--reason", "to-check", *about, *us, "--json").rows == []
     partly = broker("directive", "import", file, *us, *KNOWN, "--partly", "--json")
     assert partly.code == 1
     assert [row["kind"] for row in partly.rows] == ["refusal"]

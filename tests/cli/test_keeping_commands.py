@@ -51,7 +51,7 @@ def test_a_person_is_held_released_and_erased(broker: Run, parties: Parties) -> 
     hold = placed.json["hold"]
     assert placed.json["verified"]
     look = ("--actor-id", "p.moss", "--role", "records")
-    listed = broker("audit", "hold", "list", *look, *mine, "--json")
+    listed = broker("audit", "hold", "list", "--reason", "to-check", *look, *mine, "--json")
     assert [each["reference"] for each in listed.rows if each["id"] == hold] == ["CASE-7"]
     other = broker("audit", "hold", "release", hold, *WHO, "--as", parties.provider)
     assert (other.code, "no such hold that your agency may release" in other.err) == (1, True)
@@ -82,7 +82,7 @@ def test_two_people_on_two_systems_erase(broker: Run, parties: Parties, second_s
         alone = broker(*confirm, "--yes", *who, stdin=PERSON)
         assert (alone.code, "an erasure takes two people" in alone.err) == (1, True), alone.err
     look = ("--actor-id", "p.moss", "--role", "records")
-    listed = broker("audit", "erasure", "list", *look, *theirs, "--json")
+    listed = broker("audit", "erasure", "list", "--reason", "to-check", *look, *theirs, "--json")
     (waiting,) = [each for each in listed.json["plans"] if each["plan"] == plan.json["plan"]]
     assert (waiting["planned_by"], waiting["ground"], waiting["about"]) == ("p.moss", "objection", "a person")
     complaint = broker(
@@ -135,7 +135,8 @@ def test_what_cannot_be_asked_is_said(broker: Run, parties: Parties) -> None:
     assert broker("audit", "hold", "add", "--incident", "x", "--agreement", "y", *mine).code == 2
     refused = broker("audit", "erasure", "look", *WHO, "--as", "operator-cli", stdin=PERSON)
     assert (refused.code, "only a system enrolled as partner or auditor" in refused.err) == (1, True)
-    assert broker("audit", "retention", "apply", *WHO).code == 2
+    planned = broker("audit", "retention", "apply", *WHO)
+    assert (planned.code, "Nothing was done" in planned.err) == (0, True), planned.err
     assert broker("audit", "scrub", *WHO).code == 2
     planned = broker("audit", "retention", "plan", "--as", parties.requester)
     assert (planned.code, "only a system enrolled as operator" in planned.err) == (1, True)
@@ -149,6 +150,18 @@ def test_without_a_policy_nothing_ends(broker: Run, parties: Parties) -> None:
     assert " changes " in plan.out
     applied = broker("audit", "retention", "apply", "--yes", *WHO)
     assert (applied.code, applied.out) == (0, "nothing was due\n"), applied.err
+
+
+def test_a_policy_can_be_tried_before_any_node_has_it(broker: Run, parties: Parties, tmp_path: Path) -> None:
+    """What it would end and when; the deployment's own stays; what is no policy is refused."""
+    file = tmp_path / "next.toml"
+    file.write_text(POLICY)
+    tried = broker("audit", "retention", "plan", "--policy", file, "--json").json
+    assert (tried["policy"], len(tried["digest"])) == ("Joint schedule", 64)
+    assert broker("audit", "retention", "plan", "--json").json["policy"] is None
+    file.write_text(POLICY.replace("84", "0"))
+    refused = broker("audit", "retention", "plan", "--policy", file)
+    assert (refused.code, "class.0.months" in refused.err) == (1, True), refused.err
 
 
 def test_a_scrub_says_what_it_did(broker: Run, parties: Parties) -> None:

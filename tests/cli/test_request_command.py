@@ -95,7 +95,7 @@ def test_a_released_record_is_shown_saved_and_verifies(
     """Permitted fields with their values, the others withheld, and four files that verify offline; exit 0."""
     digest = broker("records", "show", TYPE, "--json").json["digest"]
     with attached(running_broker, parties.provider, digest, summary) as asks:
-        told = ask("--save", tmp_path / "kept", "--reason", "fire in the flat", "--reason-code", "attending")
+        told = ask("--save", tmp_path / "kept", "--words", "fire in the flat", "--reason", "attending")
         machine = ask("--json")
     assert told.returncode == 0, told.stderr
     rows = {row[0]: row[1] for line in told.stdout.splitlines() if len(row := line.split("│")) == 2}

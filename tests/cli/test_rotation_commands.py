@@ -61,11 +61,11 @@ async def test_a_rotation_from_all_sides(own: RunningBroker, tmp_path: Path) -> 
     given.write_bytes((own.state / "log.vkey").read_bytes())
     assert run("audit", "prove", "0", "-o", tmp_path / "old", *state, *AS_OPERATOR).code == 0
 
-    rotated = run("audit", "rotate", "--early", "--yes", "--json", *state)
+    rotated = run("audit", "rotate", "--early", "--reason", "key-lost", "--yes", "--json", *state)
     assert (rotated.code, rotated.json["rotated"], rotated.json["next"]) == (0, True, new), rotated.err
     vkey = rotated.json["vkey"]
     assert (own.state / "log.vkey").read_text() == f"{vkey}\n{own.vkey}\n"
-    again = run("audit", "rotate", "--early", "--yes", *state)
+    again = run("audit", "rotate", "--early", "--reason", "key-lost", "--yes", *state)
     assert again.code == 1
     assert "ahead of its time" in again.err
 

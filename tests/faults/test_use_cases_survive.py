@@ -30,7 +30,7 @@ from broker.ports import Asked, Disclosed, NotFound, ProviderFailed
 from tests.support.faults import Plan
 from tests.support.postgres import open_folder
 from tests.support.stage import COUNCIL, SINCE, Stage, memory_stage, postgres_stage
-from tests.support.world import ACTOR, OPERATOR, WATCHED
+from tests.support.world import ACTOR, LOOKING, OPERATOR, WATCHED
 
 IMPLEMENTATIONS = ["memory", "postgres", pytest.param("external_postgres", marks=pytest.mark.long)]
 FAILED = ProviderFailed(ProviderUnavailable("the provider's system could not answer"), "why, for auditors")
@@ -241,7 +241,7 @@ async def _added(stage: Stage, agency: Agency) -> bool:
 
 
 async def _look(stage: Stage, subject: SubjectRef) -> object:
-    return await stage.said.of_own(COUNCIL, subject, ACTOR)
+    return await stage.said.of_own(COUNCIL, subject, ACTOR, LOOKING)
 
 
 async def _looked(stage: Stage, subject: SubjectRef) -> bool:

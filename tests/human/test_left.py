@@ -20,7 +20,7 @@ from tests.keeping.conftest import caught_up, entry_of
 from tests.support.cumbria import CARLISLE, EDEN
 from tests.support.stage import Stage
 from tests.support.values import replace
-from tests.support.world import ACTOR, OPERATOR, caller
+from tests.support.world import ACTOR, LOOKING, OPERATOR, caller
 
 __all__ = ["stage"]
 WHY = Reason("subject-access", "they ask who saw what")
@@ -103,8 +103,8 @@ async def test_a_request_for_access_is_answered_for_the_one_that_ended(stage: St
     await succeed(stage)
     access, _, _ = await stage.access.start(WEST, Wanted((subject,)), DPO, WHY)
     await caught_up(stage)
-    assert [left for row, left in (await stage.access.listed(WEST, DPO))[0] if row.id == access] == [1]
-    assert [left for row, left in (await stage.access.listed(EAST, DPO))[0] if row.id == access] == [0]
+    assert [left for row, left in (await stage.access.listed(WEST, DPO, LOOKING))[0] if row.id == access] == [1]
+    assert [left for row, left in (await stage.access.listed(EAST, DPO, LOOKING))[0] if row.id == access] == [0]
     with pytest.raises(NotAllowed, match="no such entry that your agency may clear"):
         await stage.access.clear(WEST, access, [entry], Ruling(), DPO)
     with pytest.raises(NotAllowed, match="no such entry that your agency may clear"):
@@ -137,13 +137,13 @@ async def test_breaches_and_complaints_are_left_too(stage: Stage) -> None:
     await stage.overrides.review(OWNER, entry, "wrong-person", "it was somebody else", GUARDIAN)
     complaint, _, _ = await stage.complaints.add(OWNER, "C-1", None, "rude", ACTOR, request.subject)
     for who in (WEST, EAST):
-        assert (await stage.reports.breaches(who, ACTOR))[0] == []
-        assert (await stage.complaints.listed(who, ACTOR))[0] == []
+        assert (await stage.reports.breaches(who, ACTOR, LOOKING))[0] == []
+        assert (await stage.complaints.listed(who, ACTOR, LOOKING))[0] == []
     await succeed(stage)
-    assert [row.id for row in (await stage.reports.breaches(WEST, ACTOR))[0]] == [entry]
-    assert (await stage.reports.breaches(EAST, ACTOR))[0] == []
+    assert [row.id for row in (await stage.reports.breaches(WEST, ACTOR, LOOKING))[0]] == [entry]
+    assert (await stage.reports.breaches(EAST, ACTOR, LOOKING))[0] == []
     for who in (WEST, EAST):
-        assert [row.id for row in (await stage.complaints.listed(who, ACTOR))[0]] == [complaint]
+        assert [row.id for row in (await stage.complaints.listed(who, ACTOR, LOOKING))[0]] == [complaint]
     await stage.complaints.acknowledge(EAST, complaint, ACTOR)
     with pytest.raises(InvalidRequest, match="was acknowledged already"):
         await stage.complaints.acknowledge(WEST, complaint, ACTOR)

@@ -16,7 +16,7 @@ from broker.queues import StoredOverride
 from tests.human.conftest import ASSERTED, GUARDIAN, OVERRIDDEN, OWNER, SILENT_OVERRIDDEN, later, soon
 from tests.support.stage import COUNCIL, Stage
 from tests.support.values import replace
-from tests.support.world import OPERATOR, caller, said
+from tests.support.world import LOOKING, OPERATOR, caller, said
 
 WORDS = "the father is at the door with a knife"
 BREAK_GLASS = Override("life-at-risk", WORDS)
@@ -45,7 +45,7 @@ async def used(stage: Stage, request: Request | None = None) -> tuple[Disclosed,
 
 async def row_of(stage: Stage, request: Request) -> StoredOverride:
     """Its row."""
-    found, _, _ = await stage.overrides.listed(OWNER, GUARDIAN)
+    found, _, _ = await stage.overrides.listed(OWNER, GUARDIAN, LOOKING)
     (row,) = [each.row for each in found if each.row.request == request.request_id]
     return row
 
@@ -76,7 +76,7 @@ async def test_without_need_nothing_is_overridden(stage: Stage) -> None:
     disclosed = await stage.exchange.answer(request)
     assert disclosed.decision.override == ""
     assert len(disclosed.decision.permitted) > 3
-    found, _, _ = await stage.overrides.listed(OWNER, GUARDIAN)
+    found, _, _ = await stage.overrides.listed(OWNER, GUARDIAN, LOOKING)
     assert request.request_id not in {each.row.request for each in found}
 
 
@@ -107,9 +107,11 @@ async def test_only_the_owner_sees_them_and_a_named_human_reviews_once(stage: St
         for wanted in (row.id, str(uuid.uuid4())):
             with pytest.raises(NotAllowed, match="no such override that your agency may review"):
                 await stage.overrides.review(other, wanted, "justified", "why not", GUARDIAN)
-        assert row.id not in {each.row.id for each in (await stage.overrides.listed(other, GUARDIAN))[0]}
+        assert row.id not in {
+            each.row.id for each in (await stage.overrides.listed(other, GUARDIAN, LOOKING))[0]
+        }
     with pytest.raises(NotAllowed):
-        await stage.overrides.listed(OPERATOR, GUARDIAN)
+        await stage.overrides.listed(OPERATOR, GUARDIAN, LOOKING)
     for verdict, words, actor, field in (
         ("fine", "words", GUARDIAN, "verdict"),
         ("justified", "", GUARDIAN, "reasoning"),
@@ -150,7 +152,7 @@ async def test_a_list_says_in_its_entry_which_overrides_were_shown(stage: Stage)
     """Each is shown with its person and actor, so whose was looked at can be found from the log."""
     _, row = await used(stage)
     start = await stage.size()
-    found, standing, _ = await stage.overrides.listed(OWNER, GUARDIAN)
+    found, standing, _ = await stage.overrides.listed(OWNER, GUARDIAN, LOOKING)
     (full,) = await stage.since(start)
     assert full["event"] == "overrides-viewed"
     assert row.id in full["detail"]["overrides"]
@@ -179,7 +181,7 @@ async def test_an_overdue_review_is_escalated(stage: Stage) -> None:
     """To the Caldicott guardian whom the agreement names."""
     _, row = await used(stage)
     for hours, overdue in ((71, False), (73, True)):
-        found, _, _ = await later(stage, hours=hours)[1].listed(OWNER, GUARDIAN)
+        found, _, _ = await later(stage, hours=hours)[1].listed(OWNER, GUARDIAN, LOOKING)
         (seen,) = [each for each in found if each.row.id == row.id]
         assert (seen.overdue, seen.escalate_to) == (overdue, "Ada Guardian")
 
@@ -212,7 +214,7 @@ async def test_who_was_not_justified_may_be_restricted_and_others_not(
     assert f"restricted overrides by this {what}" in full["rules"][-1]
     if others is not None:
         await used(stage, replace(request, request_id=str(uuid.uuid4()), **others))
-    _, standing, _ = await stage.overrides.listed(OWNER, GUARDIAN)
+    _, standing, _ = await stage.overrides.listed(OWNER, GUARDIAN, LOOKING)
     assert [each.what for each in standing if each.id == restriction] == [what]
     await stage.overrides.lift(OWNER, restriction, "trained since", GUARDIAN)
     await used(stage, replace(request, request_id=str(uuid.uuid4())))
@@ -253,7 +255,7 @@ async def test_an_overdue_review_may_restrict_and_a_restriction_ends_by_itself(s
     request = await objected(stage, breaks_glass(stage))
     with pytest.raises(Denied):
         await stage.exchange.answer(request)
-    _, standing, _ = await later(stage, hours=75)[1].listed(OWNER, GUARDIAN)
+    _, standing, _ = await later(stage, hours=75)[1].listed(OWNER, GUARDIAN, LOOKING)
     assert restriction not in {each.id for each in standing}
     await stage.overrides.lift(OWNER, restriction, "over", GUARDIAN)
 
@@ -277,7 +279,7 @@ async def test_an_override_never_reaches_a_protected_identity(stage: Stage) -> N
         await stage.said.add(COUNCIL, request.subject, said(kind, **more), GUARDIAN)
         with pytest.raises(Denied):
             await stage.exchange.answer(request)
-        found, _, _ = await stage.overrides.listed(OWNER, GUARDIAN)
+        found, _, _ = await stage.overrides.listed(OWNER, GUARDIAN, LOOKING)
         assert request.request_id not in {each.row.request for each in found}
 
 

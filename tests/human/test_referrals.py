@@ -22,7 +22,7 @@ from records.fire.v1 import premises_risk_pb2
 from tests.human.conftest import ASSERTED, GUARDIAN, JUDGED, OWNER, SILENT, later, soon
 from tests.support.stage import COUNCIL, Stage
 from tests.support.values import replace
-from tests.support.world import OPERATOR, PERMITTED, caller, said
+from tests.support.world import LOOKING, OPERATOR, PERMITTED, caller, said
 
 WORDS = "the neighbour rang about Mr Tyson"
 STAND = Stand("uk-gdpr", "art6-1-e", "art9-2-g-sch1-para18")
@@ -44,7 +44,7 @@ async def refer(stage: Stage, request: Request) -> StoredReferral:
 
 async def waiting(stage: Stage, request: Request) -> StoredReferral:
     """The row of a request in the owner's queue."""
-    found, _ = await stage.referrals.listed(OWNER, GUARDIAN)
+    found, _ = await stage.referrals.listed(OWNER, GUARDIAN, LOOKING)
     (row,) = [each.row for each in found if each.row.request == request.request_id]
     return row
 
@@ -72,7 +72,7 @@ async def test_a_referral_is_queued_with_its_entry_and_holds_the_request_as_aske
     assert (full["event"], full["outcome"], full["code"]) == ("refusal", "refer", "referred")
     assert (row.requester, row.system, row.provider) == ("nwas", "nwas/cad", "cfrs")
     assert row.due_at - row.opened_at == timedelta(hours=8)
-    shown, _ = await stage.referrals.shown(OWNER, row.id, GUARDIAN)
+    shown, _ = await stage.referrals.shown(OWNER, row.id, GUARDIAN, LOOKING)
     assert shown.row.asked["request"]["subject"]["value"] == request.subject.value  # type: ignore[index,call-overload,union-attr]
     assert shown.row.words == WORDS
     assert WORDS not in json.dumps(shown.row.asked)
@@ -89,7 +89,7 @@ async def test_what_the_person_said_is_noted_for_the_human_and_not_for_the_reque
     assert request.subject is not None
     await stage.said.add(COUNCIL, request.subject, stage.objection(), GUARDIAN)
     row = await refer(stage, request)
-    shown, _ = await stage.referrals.shown(OWNER, row.id, GUARDIAN)
+    shown, _ = await stage.referrals.shown(OWNER, row.id, GUARDIAN, LOOKING)
     noted, judgement = shown.row.asked["why"]  # type: ignore[misc]
     assert noted == "person.not-against noted"
     assert str(judgement).endswith("Would otherwise be refused by: person.not-against.")
@@ -123,7 +123,7 @@ async def test_while_it_waits_a_repeat_is_referred_and_not_queued_again(stage: S
     for _ in range(2):
         with pytest.raises(Referred):
             await stage.exchange.answer(again(request))
-    found, _ = await stage.referrals.listed(OWNER, GUARDIAN)
+    found, _ = await stage.referrals.listed(OWNER, GUARDIAN, LOOKING)
     mine = [each for each in found if each.row.asked["request"]["subject"]["value"] == request.subject.value]  # type: ignore[index,call-overload,union-attr]
     assert [each.row.id for each in mine] == [row.id]
 
@@ -173,7 +173,7 @@ async def test_a_grant_that_has_run_out_is_none(stage: Stage) -> None:
     await stage.clock.until(stage.clock.loop_time() + 3)
     with pytest.raises(Referred):
         await stage.exchange.answer(again(request))
-    shown, _ = await stage.referrals.shown(OWNER, row.id, GUARDIAN)
+    shown, _ = await stage.referrals.shown(OWNER, row.id, GUARDIAN, LOOKING)
     assert shown.status == "expired"
 
 
@@ -183,15 +183,17 @@ async def test_only_the_owners_own_system_sees_or_decides_and_every_look_is_an_e
     for other in (caller(), COUNCIL):
         for wanted in (row.id, str(uuid.uuid4())):
             with pytest.raises(NotAllowed, match="there is no such referral that your agency may decide"):
-                await stage.referrals.shown(other, wanted, GUARDIAN)
+                await stage.referrals.shown(other, wanted, GUARDIAN, LOOKING)
             with pytest.raises(NotAllowed, match="there is no such referral that your agency may decide"):
                 await stage.referrals.decide(other, wanted, NO, GUARDIAN)
-        assert row.id not in {each.row.id for each in (await stage.referrals.listed(other, GUARDIAN))[0]}
+        assert row.id not in {
+            each.row.id for each in (await stage.referrals.listed(other, GUARDIAN, LOOKING))[0]
+        }
     with pytest.raises(NotAllowed):
-        await stage.referrals.listed(OPERATOR, GUARDIAN)
+        await stage.referrals.listed(OPERATOR, GUARDIAN, LOOKING)
     start = await stage.size()
-    await stage.referrals.listed(OWNER, GUARDIAN)
-    await stage.referrals.shown(OWNER, row.id, GUARDIAN)
+    await stage.referrals.listed(OWNER, GUARDIAN, LOOKING)
+    await stage.referrals.shown(OWNER, row.id, GUARDIAN, LOOKING)
     seen = await stage.since(start)
     assert [(each["event"], each["actor"]["id"]) for each in seen] == [
         ("referrals-viewed", "p.moss"),
@@ -250,7 +252,7 @@ async def test_past_its_deadline_it_is_overdue_and_escalated(stage: Stage) -> No
     """The list names the Caldicott guardian of the provider, as the agreement does."""
     row = await refer(stage, judged(stage))
     for hours, overdue in ((7, False), (9, True)):
-        found, _ = await later(stage, hours=hours)[0].listed(OWNER, GUARDIAN)
+        found, _ = await later(stage, hours=hours)[0].listed(OWNER, GUARDIAN, LOOKING)
         (seen,) = [each for each in found if each.row.id == row.id]
         assert (seen.overdue, seen.escalate_to, seen.status) == (overdue, "Ada Guardian", "open")
 
@@ -403,7 +405,7 @@ async def test_who_takes_no_part_is_refused_with_evidence(stage: Stage) -> None:
     with pytest.raises(Denied) as repeated:
         await stage.referring.ask(request)
     assert repeated.value.replayed
-    found, _ = await stage.referrals.listed(OWNER, GUARDIAN)
+    found, _ = await stage.referrals.listed(OWNER, GUARDIAN, LOOKING)
     assert request.request_id not in {each.row.request for each in found}
 
 

@@ -24,7 +24,7 @@ from tests.human.test_notices import receiving, sending
 from tests.support.cumbria import CARLISLE, CHANGE, EDEN
 from tests.support.stage import Stage, memory_stage, postgres_stage
 from tests.support.values import replace
-from tests.support.world import ACTOR, OPERATOR, PERMITTED, caller, flow
+from tests.support.world import ACTOR, LOOKING, OPERATOR, PERMITTED, caller, flow
 
 WEST, EAST = caller("west-fire"), caller("east-fire")
 INTO = (Successor("west-fire", frozenset({CARLISLE})), Successor("east-fire", frozenset({EDEN})))
@@ -73,7 +73,7 @@ async def refer(stage: Stage, request: Request) -> str:
     """Ask and be referred; the id under which it waits."""
     with pytest.raises(Referred):
         await stage.exchange.answer(request)
-    found, _ = await stage.referrals.listed(OWNER, GUARDIAN)
+    found, _ = await stage.referrals.listed(OWNER, GUARDIAN, LOOKING)
     (row,) = [each.row for each in found if each.row.request == request.request_id]
     return row.id
 
@@ -90,7 +90,7 @@ def again(request: Request) -> Request:
 
 async def seen(stage: Stage, by: Caller) -> set[str]:
     """Referrals that somebody's list shows."""
-    return {each.row.id for each in (await stage.referrals.listed(by, GUARDIAN))[0]}
+    return {each.row.id for each in (await stage.referrals.listed(by, GUARDIAN, LOOKING))[0]}
 
 
 async def test_who_has_the_district_sees_what_waits_from_the_day_on(stage: Stage) -> None:
@@ -105,23 +105,23 @@ async def test_who_has_the_district_sees_what_waits_from_the_day_on(stage: Stage
         await stage.referrals.decide(WEST, west, NO, GUARDIAN)
     after, _ = later(stage, hours=2)
     for who, own, others in ((WEST, west, east), (EAST, east, west)):
-        found, made = await after.listed(who, GUARDIAN)
+        found, made = await after.listed(who, GUARDIAN, LOOKING)
         assert {each.row.id for each in found} == {own, named, away}
         assert {(each.agency, each.escalate_to) for each in found} == {
             (who.agency, f"the Caldicott guardian or SIRO of {who.agency}")
         }
         _, full = await stage.view.receipt(made.event_id, "requester")
         assert full["detail"]["in_place_of"] == ["cfrs"]  # type: ignore[index,call-overload]
-        await after.shown(who, named, GUARDIAN)
+        await after.shown(who, named, GUARDIAN, LOOKING)
         with pytest.raises(NotAllowed, match="there is no such referral"):
-            await after.shown(who, others, GUARDIAN)
+            await after.shown(who, others, GUARDIAN, LOOKING)
     # The old agency is no more.
-    assert (await after.listed(OWNER, GUARDIAN))[0] == []
+    assert (await after.listed(OWNER, GUARDIAN, LOOKING))[0] == []
     with pytest.raises(NotAllowed):
         await after.decide(OWNER, west, NO, GUARDIAN)
-    assert not any(each.overdue for each in (await after.listed(WEST, GUARDIAN))[0])
+    assert not any(each.overdue for each in (await after.listed(WEST, GUARDIAN, LOOKING))[0])
     late, _ = later(stage, hours=9)
-    assert all(each.overdue for each in (await late.listed(WEST, GUARDIAN))[0])
+    assert all(each.overdue for each in (await late.listed(WEST, GUARDIAN, LOOKING))[0])
 
 
 async def test_the_first_successor_to_decide_counts_and_the_entry_names_both(stage: Stage) -> None:
@@ -154,7 +154,7 @@ async def test_a_grant_by_the_successor_is_fetched_where_no_provider_was_named(s
     referral = await refer(stage, request)
     await stage.may_sign("west-fire")
     await succeed(stage)
-    shown, _ = await stage.referrals.shown(WEST, referral, GUARDIAN)
+    shown, _ = await stage.referrals.shown(WEST, referral, GUARDIAN, LOOKING)
     ruling = grants()
     assert ruling.until is not None
     word = {}
@@ -202,7 +202,7 @@ async def test_what_named_the_old_agency_is_asked_anew(stage: Stage) -> None:
     anew = judged(stage, provider="west-fire", subject=request.subject)
     with pytest.raises(Referred):
         await stage.exchange.answer(anew)
-    found, _ = await stage.referrals.listed(WEST, GUARDIAN)
+    found, _ = await stage.referrals.listed(WEST, GUARDIAN, LOOKING)
     (row,) = [each.row for each in found if each.row.provider == "west-fire"]
     await stage.referrals.decide(WEST, row.id, grants(), GUARDIAN)
     stage.finds(anew)
@@ -218,12 +218,12 @@ async def test_what_the_old_agency_asked_for_itself_lapses(stage: Stage) -> None
     plan = await stage.standing.succession(OPERATOR, "nwas", (Successor("new-amb"),), stage.clock.now())
     assert plan.waiting == ("referrals that it asked for, waiting elsewhere: 1, which lapse, unfetched",)
     await stage.standing.succeed(OPERATOR, "nwas", (Successor("new-amb"),), stage.clock.now())
-    found, _ = await later(stage, days=9)[0].listed(OWNER, GUARDIAN)
+    found, _ = await later(stage, days=9)[0].listed(OWNER, GUARDIAN, LOOKING)
     assert {(each.row.id, each.status, each.overdue) for each in found} == {
         (referral, "lapsed", False),
         (granted, "expired", False),
     }
-    shown, _ = await stage.referrals.shown(OWNER, granted, GUARDIAN)
+    shown, _ = await stage.referrals.shown(OWNER, granted, GUARDIAN, LOOKING)
     assert shown.status == "lapsed"
     with pytest.raises(InvalidRequest, match="nwas/cad has ended, so nobody could fetch it: refuse it"):
         await stage.referrals.decide(OWNER, referral, grants(), GUARDIAN)
@@ -244,7 +244,7 @@ async def test_a_humans_word_is_on_their_own_agencys_records(stage: Stage) -> No
     await stage.route_book.apply(OPERATOR, moved.encode())
     with pytest.raises(Referred):
         await stage.exchange.answer(again(request))
-    (row,) = [each.row for each in (await stage.referrals.listed(WEST, GUARDIAN))[0]]
+    (row,) = [each.row for each in (await stage.referrals.listed(WEST, GUARDIAN, LOOKING))[0]]
     assert (row.provider, row.id != referral) == ("west-fire", True)
     for full in (await stage.since(0))[-3:]:
         assert full.get("event") != "disclosure"
@@ -265,7 +265,7 @@ async def use(stage: Stage, district: str = "") -> str:
     request = breaks_glass(stage, district)
     stage.finds(request)
     await stage.exchange.answer(request)
-    found, _, _ = await stage.overrides.listed(OWNER, GUARDIAN)
+    found, _, _ = await stage.overrides.listed(OWNER, GUARDIAN, LOOKING)
     (row,) = [each.row for each in found if each.row.request == request.request_id]
     return row.id
 
@@ -276,9 +276,9 @@ async def test_a_successor_reviews_what_was_overridden(stage: Stage) -> None:
     await succeed(stage, stage.clock.now() + timedelta(hours=1))
     with pytest.raises(NotAllowed):
         await stage.overrides.review(WEST, west, "justified", "needed", GUARDIAN)
-    assert (await stage.overrides.listed(WEST, GUARDIAN))[0] == []
+    assert (await stage.overrides.listed(WEST, GUARDIAN, LOOKING))[0] == []
     _, after = later(stage, hours=2)
-    found, _, made = await after.listed(WEST, GUARDIAN)
+    found, _, made = await after.listed(WEST, GUARDIAN, LOOKING)
     assert {each.row.id for each in found} == {west, anywhere}
     assert {each.agency for each in found} == {"west-fire"}
     _, full = await stage.view.receipt(made.event_id, "requester")
@@ -296,8 +296,10 @@ async def test_a_successor_reviews_what_was_overridden(stage: Stage) -> None:
     assert breach is not None
     assert breach.provider == "east-fire"
     restriction, _ = await after.restrict(WEST, anywhere, "actor", None, "never again", GUARDIAN)
-    assert [(e.id, e.provider) for e in (await after.listed(WEST, GUARDIAN))[1]] == [(restriction, "west-fire")]
-    assert (await after.listed(EAST, GUARDIAN))[1] == []
+    assert [(e.id, e.provider) for e in (await after.listed(WEST, GUARDIAN, LOOKING))[1]] == [
+        (restriction, "west-fire")
+    ]
+    assert (await after.listed(EAST, GUARDIAN, LOOKING))[1] == []
 
 
 async def test_a_restriction_of_the_old_agencys_is_its_successors_to_lift(stage: Stage) -> None:
@@ -307,7 +309,7 @@ async def test_a_restriction_of_the_old_agencys_is_its_successors_to_lift(stage:
     made, _ = await stage.overrides.restrict(OWNER, west, "actor", None, "never again", GUARDIAN)
     await succeed(stage)
     for who in (WEST, EAST):
-        _, standing, _ = await stage.overrides.listed(who, GUARDIAN)
+        _, standing, _ = await stage.overrides.listed(who, GUARDIAN, LOOKING)
         assert [(each.id, each.provider) for each in standing] == [(made, "cfrs")]
     with pytest.raises(InvalidRequest, match="this actor is restricted"):
         await stage.overrides.restrict(WEST, west, "actor", None, "never again", GUARDIAN)

@@ -30,7 +30,7 @@ from tests.keeping.conftest import (
 from tests.keeping.test_left_alone import overrides
 from tests.support.stage import Stage
 from tests.support.values import replace
-from tests.support.world import ACTOR, OPERATOR, caller
+from tests.support.world import ACTOR, LOOKING, OPERATOR, caller
 
 RECORDS = caller("nwas", "records")
 SECOND = replace(OFFICER, id="a.okafor", name="Ada Okafor")
@@ -118,7 +118,7 @@ async def test_both_are_named_humans_of_the_agency(stage: Stage) -> None:
             await confirms(stage, plan, subject, other)
         with pytest.raises(NotAllowed, match="no such plan"):
             await stage.erasing.end(other, plan, "", SECOND, WHY)
-        assert plan not in [each.id for each in (await stage.erasing.listed(other, ACTOR))[0]]
+        assert plan not in [each.id for each in (await stage.erasing.listed(other, ACTOR, LOOKING))[0]]
     with pytest.raises(NotAllowed, match="only a system enrolled as"):
         await planned(stage, subject, OPERATOR)
 
@@ -181,8 +181,8 @@ async def test_a_plan_lapses(stage: Stage) -> None:
     )
     with pytest.raises(InvalidRequest, match="lapsed"):
         await later.confirm(RECORDS, plan, subject, SECOND, WHY)
-    assert plan not in [each.id for each in (await later.listed(NWAS, ACTOR))[0]]
-    assert plan in [each.id for each in (await stage.erasing.listed(NWAS, ACTOR))[0]]
+    assert plan not in [each.id for each in (await later.listed(NWAS, ACTOR, LOOKING))[0]]
+    assert plan in [each.id for each in (await stage.erasing.listed(NWAS, ACTOR, LOOKING))[0]]
     await later.plan(NWAS, stage.person(), GROUND, OFFICER, WHY)
     assert await stage.erasure_plans.planned({"nwas"}, plan) == []
 
@@ -368,6 +368,6 @@ async def test_an_agencys_plans_are_bounded(stage: Stage, monkeypatch: pytest.Mo
     plans = [await planned(stage, stage.person(), own) for _ in range(2)]
     with pytest.raises(InvalidRequest, match="has 2 that wait"):
         await planned(stage, stage.person(), own)
-    found, made = await stage.erasing.listed(own, ACTOR)
+    found, made = await stage.erasing.listed(own, ACTOR, LOOKING)
     assert [each.id for each in found] == plans
-    assert (await full_of(stage, made.event_id))["detail"] == {"plans": plans}
+    assert (await full_of(stage, made.event_id))["detail"] == {"plans": plans, "reason": "to-check"}

@@ -38,7 +38,7 @@ from tests.support.memory import ORIGIN
 from tests.support.postgres import ask
 from tests.support.stage import Stage
 from tests.support.values import replace
-from tests.support.world import ACTOR
+from tests.support.world import ACTOR, LOOKING
 
 NEXT, AFTER = "blue-light.test/log/2027h1", "blue-light.test/log/2027h2"
 
@@ -237,7 +237,7 @@ async def test_an_override_and_a_complaint_of_the_old_half_year_end_in_the_new(d
     document, _ = await stage.reports.make(OWNER, Report("overrides"), ACTOR, WHY)
     assert row.id in str(document.tables)
     assert "wrong-person" in str(document.tables)
-    (breach,), _ = await stage.reports.breaches(OWNER, ACTOR)
+    (breach,), _ = await stage.reports.breaches(OWNER, ACTOR, LOOKING)
     document, _ = await stage.reports.make(OWNER, Report("breach", breach=breach.id, people=True), ACTOR, WHY)
     assert ("Log before", ORIGIN) in [(name, value.partition(":")[0]) for name, value in document.facts]
     assert row.id in str(document.tables)
@@ -255,7 +255,7 @@ async def test_a_request_for_access_is_answered_from_the_logs_before_it(durable_
     await rotate(stage, NEXT, AFTER)
     await thin_out(stage.dsn, ORIGIN)
     for who in (NWAS, CFRS):
-        found, _ = await stage.access.listed(who, ACTOR)
+        found, _ = await stage.access.listed(who, ACTOR, LOOKING)
         assert [undecided for row, undecided in found if row.id == access] == [1]
         draft, _ = await stage.access.draft(who, access, OFFICER, WHY)
         assert first in str(draft.tables)

@@ -26,7 +26,7 @@ from tests.keeping.conftest import (
 )
 from tests.support.stage import Stage
 from tests.support.values import replace
-from tests.support.world import ACTOR, OPERATOR, caller, said
+from tests.support.world import ACTOR, LOOKING, OPERATOR, caller, said
 
 CLAIM = Reason("litigation", "a claim was made")
 
@@ -73,7 +73,7 @@ async def test_a_look_at_holds_names_those_that_were_shown(stage: Stage) -> None
     """By id; another agency's are not among them."""
     own = await holds_person(stage, NWAS, stage.person())
     other = await holds_person(stage, CFRS, stage.person())
-    found, made = await stage.holds.listed(NWAS, OFFICER)
+    found, made = await stage.holds.listed(NWAS, OFFICER, LOOKING)
     shown = [each.id for each in found]
     assert own in shown
     assert other not in shown
@@ -124,12 +124,15 @@ async def test_only_the_controller_sees_and_releases_it(stage: Stage) -> None:
     for who, which in ((CFRS, hold), (NWAS, str(uuid.uuid4())), (AUDITOR, hold)):
         with pytest.raises(NotAllowed, match="no such hold that your agency may release"):
             await stage.holds.release(who, which, OFFICER, CLAIM)
-    for each in (stage.holds.listed(OPERATOR, ACTOR), stage.holds.release(OPERATOR, hold, OFFICER, CLAIM)):
+    for each in (
+        stage.holds.listed(OPERATOR, ACTOR, LOOKING),
+        stage.holds.release(OPERATOR, hold, OFFICER, CLAIM),
+    ):
         with pytest.raises(NotAllowed, match="only a system enrolled as partner or auditor"):
             await each
-    mine, _ = await stage.holds.listed(NWAS, ACTOR)
+    mine, _ = await stage.holds.listed(NWAS, ACTOR, LOOKING)
     assert hold in {each.id for each in mine}
-    theirs, _ = await stage.holds.listed(CFRS, ACTOR)
+    theirs, _ = await stage.holds.listed(CFRS, ACTOR, LOOKING)
     assert hold not in {each.id for each in theirs}
     await stage.holds.release(NWAS, hold, OFFICER, CLAIM)
     with pytest.raises(InvalidRequest, match="was released already"):

@@ -18,7 +18,7 @@ from tests.reports.conftest import WHY, asked, from_now, indexed, rows, text
 from tests.support import postgres
 from tests.support.stage import COUNCIL, SINCE, Stage
 from tests.support.values import replace
-from tests.support.world import ACTOR, AUDITOR, OPERATOR, RISK, caller, key_of
+from tests.support.world import ACTOR, AUDITOR, LOOKING, OPERATOR, RISK, caller, key_of
 
 NWAS = caller("nwas")
 STOLEN = "ab" * 32
@@ -100,10 +100,10 @@ async def test_a_wrong_person_review_begins_a_breach(stage: Stage) -> None:
     changes = {"purpose": OVERRIDDEN, "override": override, "reason": Reason("urgent", "words")}
     used, fine = [await asked(stage, person, **changes) for _ in range(2)]
     await stage.overrides.review(OWNER, fine, "justified", "it was", GUARDIAN)
-    assert fine not in {each.id for each in (await stage.reports.breaches(OWNER, GUARDIAN))[0]}
+    assert fine not in {each.id for each in (await stage.reports.breaches(OWNER, GUARDIAN, LOOKING))[0]}
     await stage.overrides.review(OWNER, used, "wrong-person", "another family", GUARDIAN)
     for who, sees in ((OWNER, True), (NWAS, True), (AUDITOR, True), (COUNCIL, False)):
-        found, _ = await stage.reports.breaches(who, GUARDIAN)
+        found, _ = await stage.reports.breaches(who, GUARDIAN, LOOKING)
         assert (used in {each.id for each in found}) is sees, who.agency
     row = await stage.breaches.by_id(used)
     assert row is not None
@@ -126,7 +126,7 @@ async def test_who_asked_hears_of_no_review_under_neither_confirm_nor_deny(stage
     await stage.overrides.review(OWNER, used, "wrong-person", "another family", GUARDIAN)
     await indexed(stage)
     for who, sees in ((OWNER, True), (AUDITOR, True), (NWAS, False)):
-        found, _ = await stage.reports.breaches(who, GUARDIAN)
+        found, _ = await stage.reports.breaches(who, GUARDIAN, LOOKING)
         assert (used in {each.id for each in found}) is sees, who.agency
         document, _ = await stage.reports.make(who, Wanted("overrides", since), GUARDIAN, WHY)
         assert (used in text(document)) is sees, who.agency

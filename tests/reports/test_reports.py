@@ -24,7 +24,7 @@ from tests.reports.conftest import WHY, asked, from_now, indexed, rows, text
 from tests.support.memory import MemorySearch
 from tests.support.stage import COUNCIL, Stage
 from tests.support.values import replace
-from tests.support.world import ACTOR, AUDITOR, OPERATOR, RISK, World, caller
+from tests.support.world import ACTOR, AUDITOR, LOOKING, OPERATOR, RISK, World, caller
 
 NWAS = caller("nwas")
 UK, PART_3 = "uk-gdpr", "dpa-2018-part-3"
@@ -234,7 +234,7 @@ async def test_a_complaint_has_its_clock_and_each_step_is_an_entry(stage: Stage)
     for call in (
         lambda: stage.complaints.acknowledge(OWNER, complaint, ACTOR),
         lambda: stage.complaints.close(OWNER, complaint, "upheld", "sorry", ACTOR),
-        lambda: stage.complaints.listed(OPERATOR, ACTOR),
+        lambda: stage.complaints.listed(OPERATOR, ACTOR, LOOKING),
     ):
         with pytest.raises(NotAllowed):
             await call()
@@ -248,10 +248,10 @@ async def test_a_complaint_has_its_clock_and_each_step_is_an_entry(stage: Stage)
     await stage.complaints.close(NWAS, complaint, "upheld", "sorry", ACTOR)
     with pytest.raises(InvalidRequest, match="closed already: upheld"):
         await stage.complaints.close(NWAS, complaint, "upheld", "sorry", ACTOR)
-    (row,) = [each for each in (await stage.complaints.listed(NWAS, ACTOR))[0] if each.id == complaint]
+    (row,) = [each for each in (await stage.complaints.listed(NWAS, ACTOR, LOOKING))[0] if each.id == complaint]
     assert (row.outcome, row.detail["reference"]) == ("upheld", "C-17")
     assert due - row.received_at == timedelta(days=30)
-    assert (await stage.complaints.listed(OWNER, ACTOR))[0] == []
+    assert (await stage.complaints.listed(OWNER, ACTOR, LOOKING))[0] == []
     fulls = await stage.since(start)
     assert [each["event"] for each in fulls[:3]] == [
         "complaint-received",

@@ -28,7 +28,7 @@ from tests.reports.conftest import WHY, asked, entries, indexed, text
 from tests.support import postgres
 from tests.support.stage import COUNCIL, Stage
 from tests.support.values import replace
-from tests.support.world import ACTOR, AUDITOR, HOME, OPERATOR, World, ask, caller, record_of
+from tests.support.world import ACTOR, AUDITOR, HOME, LOOKING, OPERATOR, World, ask, caller, record_of
 
 NWAS, NCIC = caller("nwas"), caller("ncic")
 PART_3 = "dpa-2018-part-3"
@@ -56,7 +56,9 @@ async def drafted(stage: Stage, who: Caller, access: str) -> Document:
 
 async def left(stage: Stage, access: str) -> dict[str, int]:
     """How many entries each agency has yet to decide, as it is told."""
-    listed = {who.agency: (await stage.access.listed(who, GUARDIAN))[0] for who in (NWAS, OWNER, COUNCIL)}
+    listed = {
+        who.agency: (await stage.access.listed(who, GUARDIAN, LOOKING))[0] for who in (NWAS, OWNER, COUNCIL)
+    }
     return {agency: {row.id: n for row, n in found}[access] for agency, found in listed.items()}
 
 
@@ -158,7 +160,7 @@ async def test_nothing_is_cleared_after_the_answer(stage: Stage) -> None:
     with pytest.raises(InvalidRequest, match="was answered already"):
         await stage.access.clear(NWAS, access, [entry], LEFT_OUT, GUARDIAN)
     assert await issued(stage, access) == first
-    assert access not in {each.id for each, _ in (await stage.access.listed(NWAS, GUARDIAN))[0]}
+    assert access not in {each.id for each, _ in (await stage.access.listed(NWAS, GUARDIAN, LOOKING))[0]}
 
 
 async def test_what_became_of_a_request_goes_with_it(stage: Stage) -> None:

@@ -18,7 +18,7 @@ from broker.offline.export.manifest import Manifest
 from broker.offline.export.row import Row, Said, said, unverified
 from tests.support import world as worlds
 from tests.support.values import replace
-from tests.support.world import ACTOR, AUDITOR, World, ask, caller
+from tests.support.world import ACTOR, AUDITOR, LOOKING, World, ask, caller
 
 WHY = Reason("complaint")
 PERSON = SubjectRef("nhs-number", "9434765919")
@@ -39,7 +39,7 @@ async def world_of_kinds() -> World:
     with suppress(BrokerError):
         await world.exchange.answer(ask(traceparent=trace))
     council = caller("cumberland")
-    await world.directives.of_own(council, PERSON, ACTOR)
+    await world.directives.of_own(council, PERSON, ACTOR, LOOKING)
     await world.searches.page(AUDITOR, Question(person=PERSON), ACTOR, WHY)
     await world.registry.suspend(caller("operator", "cli", Function.OPERATOR), "ncic", "cad", "a check", False)
     return world

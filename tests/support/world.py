@@ -20,7 +20,7 @@ from broker.catalogue import standard_record_types
 from broker.core.directive import Directive
 from broker.core.directory import Agency, System
 from broker.core.forms import agency_detail, directive_detail, signing_key_detail, system_detail
-from broker.core.model import Actor, Assurance, Caller, Function, Request, SubjectRef
+from broker.core.model import Actor, Assurance, Caller, Function, Reason, Request, SubjectRef
 from broker.core.record import Record
 from broker.core.recordtype import RecordType
 from broker.directives import Directives
@@ -318,6 +318,7 @@ def caller(agency: str = "nwas", system: str = "cad", function: Function = Funct
 
 OPERATOR = caller("operator", "cli", Function.OPERATOR)
 AUDITOR = caller("cumberland", "audit", Function.AUDITOR)
+LOOKING = Reason("to-check")
 
 
 def ask(**changes: Any) -> Request:

@@ -13,7 +13,7 @@ from broker.core.directive import KINDS as DIRECTIVE_KINDS
 from broker.core.model import Actor, Caller
 from broker.directives import MAX_ABOUT_ONE
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
-from tests.support.world import AUDITOR, HOME, OPERATOR, OTHER_HOME, World, caller, said
+from tests.support.world import AUDITOR, HOME, LOOKING, OPERATOR, OTHER_HOME, World, caller, said
 
 ACTOR = Actor("o.fell", "operator")
 NWAS, COUNCIL = caller("nwas"), caller("cumberland")
@@ -42,7 +42,7 @@ async def test_only_partners_hold_what_people_say(world: World, who: Caller) -> 
     await refused(use.add(who, HOME, said("consent"), ACTOR), NotAllowed)
     await refused(use.withdraw_one(who, str(uuid.uuid4()), ACTOR), NotAllowed)
     await refused(use.withdraw_consents(who, HOME, "", ACTOR), NotAllowed)
-    await refused(use.of_own(who, HOME, ACTOR), NotAllowed)
+    await refused(use.of_own(who, HOME, ACTOR, LOOKING), NotAllowed)
     assert world.store.entries == []
 
 
@@ -141,12 +141,12 @@ async def test_an_agency_sees_its_own_records_and_the_look_is_an_entry(world: Wo
     """Not what others have recorded; and when the entry fails, nothing is shown."""
     own = world.say(HOME, said("consent", "nwas"))
     world.say(HOME, said("objection", "cumberland"))
-    seen, _ = await world.directives.of_own(NWAS, HOME, ACTOR)
+    seen, _ = await world.directives.of_own(NWAS, HOME, ACTOR, LOOKING)
     assert [(each.directive, each.recorded_at) for each in seen] == [(own, world.clock.now())]
     assert world.store.events == ["directives-viewed"]
     world.store.log.fail = 1
     with pytest.raises(BrokerError):
-        await world.directives.of_own(NWAS, HOME, ACTOR)
+        await world.directives.of_own(NWAS, HOME, ACTOR, LOOKING)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ RECORDED = {
     },
     "refused at the door": {"calls-refused"},
 }
+# Somebody reads here too, on the way to a record or a decision, whose own reason stands there.
+ON_THE_WAY = {"intent", "referral-tried"}
 _FILES = (
     *(adapter_pb2, agreement_pb2, audit_pb2, directive_pb2, directory_pb2, exchange_pb2, keeping_pb2),
     *(override_pb2, referral_pb2, report_pb2, rotation_pb2, routing_pb2, standing_pb2),
@@ -62,7 +64,7 @@ _FILES = (
 
 def trees() -> dict[str, ast.Module]:
     """Every module of the broker that serves: not what is generated, and not what only reads entries."""
-    others = {"v1", "client", "offline"}
+    others = {"v1", "client", "offline", "reports"}
     paths = [path for path in PACKAGE.rglob("*.py") if not others & set(path.relative_to(PACKAGE).parts)]
     return {str(path.relative_to(PACKAGE)): ast.parse(path.read_text()) for path in paths}
 
@@ -135,6 +137,9 @@ def written() -> Iterator[tuple[str, str]]:
                 called = f"{name}:{called}" if called.startswith("_") else called
                 if called not in taking or called in reading:
                     continue
+                # Not of an entry: the places that were acknowledged.
+                if getattr(getattr(call.func, "value", None), "attr", "") == "acknowledged":
+                    continue
                 named = [each.value for each in call.keywords if each.arg == "event"]
                 values = named or call.args[taking[called] : taking[called] + 1]
                 for value in values:
@@ -156,6 +161,20 @@ def table(heading: str) -> dict[str, list[str]]:
     return {
         name: [cell.strip() for cell in row[1:]] for row in rows for name in re.findall("`([^`]+)`", row[0])
     }
+
+
+def looks() -> set[str]:
+    """Every kind of entry that `Administration.note_look` is asked for: by whoever says who looks, and why."""
+    found = set[str]()
+    for tree in trees().values():
+        for call in ast.walk(tree):
+            if (
+                isinstance(call, ast.Call)
+                and getattr(call.func, "attr", "") == "note_look"
+                and len(call.args) > 2
+            ):
+                found |= constants(call.args[1], tree, tree) or set()
+    return found
 
 
 def test_every_kind_that_the_code_can_write_is_in_the_table() -> None:
@@ -202,3 +221,35 @@ def test_every_call_says_whether_it_is_a_look() -> None:
         made = set(re.findall("`([^`]+)`", told))
         assert made <= kinds, call
         assert made or told.startswith("none: "), call
+
+
+def test_whoever_looks_says_who_and_why_in_one_way() -> None:
+    """Each kind that is a consultation and nothing else goes by `note_look`, which asks for both.
+
+    Not by it, and with a reason of their own: what is read on the way to a record or to a decision, and what
+    begins or repeats an answer to a person, which is a change.
+    """
+    consulted = {kind for kind, (told, *_) in table("### Kinds of entry").items() if told == "consultation"}
+    assert looks() <= consulted
+    assert consulted - looks() == ON_THE_WAY | {"access-started", "access-answer-viewed"}
+
+
+def test_every_call_that_is_a_look_asks_who_and_why() -> None:
+    """A new one cannot be without: its request has an actor and a reason."""
+    consulted = {kind for kind, (told, *_) in table("### Kinds of entry").items() if told == "consultation"}
+    calls = {
+        call
+        for call, (told, *_) in table("### Calls and their entries").items()
+        if (consulted - ON_THE_WAY) & set(re.findall("`([^`]+)`", told))
+    }
+    assert len(calls) > 20
+    inputs = {
+        f"{service.name}.{method.name}": method.input_type
+        for file in _FILES
+        for service in file.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    }
+    for call in calls:
+        of = {field.name: field.message_type.full_name for field in inputs[call].fields if field.message_type}
+        assert of.get("actor") == "broker.v1.Actor", call
+        assert of.get("reason") == "broker.v1.ReasonCode", call

@@ -10,7 +10,7 @@ import pytest
 from broker.core.model import Caller, Reason
 from broker.core.searchterms import Question
 from broker.errors import AuditUnavailable
-from tests.support.world import ACTOR, AUDITOR, HOME, World, ask, caller
+from tests.support.world import ACTOR, AUDITOR, HOME, LOOKING, World, ask, caller
 
 NWAS, CFRS = caller("nwas"), caller("cfrs")
 WHY = Reason("complaint", "somebody asked")
@@ -34,9 +34,9 @@ LOOKS: dict[str, tuple[Caller, Look]] = {
     "log-searched": (NWAS, lambda w: w.searches.page(NWAS, Question((), HOME), ACTOR, WHY)),
     "explained": (AUDITOR, lambda w: w.why.explanations.of_entry(AUDITOR, first(w), ACTOR, WHY)),
     "log-replayed": (AUDITOR, replayed),
-    "referrals-viewed": (CFRS, lambda w: w.referrals.listed(CFRS, ACTOR)),
-    "overrides-viewed": (CFRS, lambda w: w.overrides.listed(CFRS, ACTOR)),
-    "directives-viewed": (CFRS, lambda w: w.directives.of_own(CFRS, HOME, ACTOR)),
+    "referrals-viewed": (CFRS, lambda w: w.referrals.listed(CFRS, ACTOR, LOOKING)),
+    "overrides-viewed": (CFRS, lambda w: w.overrides.listed(CFRS, ACTOR, LOOKING)),
+    "directives-viewed": (CFRS, lambda w: w.directives.of_own(CFRS, HOME, ACTOR, LOOKING)),
 }
 
 

@@ -30,7 +30,7 @@ from tests.support.cumbria import CARLISLE, CHANGE, CHILD, EDEN, INTO, child_pla
 from tests.support.memory import FakeClock
 from tests.support.stage import Stage, memory_stage, postgres_stage
 from tests.support.values import replace
-from tests.support.world import ACTOR, HOME, OPERATOR, RISK, World, ask, caller, flow, key_of, said
+from tests.support.world import ACTOR, HOME, LOOKING, OPERATOR, RISK, World, ask, caller, flow, key_of, said
 
 TYPE = RecordType.submitted(child_plan(), CHILD)
 PATHS = ["plan.state", "plan.as_at", "plan.type"]
@@ -597,7 +597,7 @@ async def test_what_a_predecessor_recorded_is_the_successors_to_lift(world: Worl
     with pytest.raises(NotAllowed):
         await world.directives.withdraw_one(caller("cumberland"), objection.id, ACTOR)
     world.put_agency(dated(county, valid_until=CHANGE, successors=INTO))
-    listed, _ = await world.directives.of_own(caller("cumberland"), HOME, ACTOR)
+    listed, _ = await world.directives.of_own(caller("cumberland"), HOME, ACTOR, LOOKING)
     assert [each.directive.id for each in listed] == [objection.id]
     with pytest.raises(NotAllowed):
         await world.directives.withdraw_one(caller("cfrs"), objection.id, ACTOR)
@@ -618,7 +618,7 @@ async def test_what_a_predecessor_restricted_holds_for_its_successor(stage: Stag
     used = stage.asks(**asks)
     stage.finds(used)
     await stage.exchange.answer(used)
-    (row,) = (each.row for each in (await stage.overrides.listed(caller("cfrs"), ACTOR))[0])
+    (row,) = (each.row for each in (await stage.overrides.listed(caller("cfrs"), ACTOR, LOOKING))[0])
     await stage.overrides.review(caller("cfrs"), row.id, "not-justified", "no need", ACTOR)
     await stage.overrides.restrict(caller("cfrs"), row.id, "actor", None, "never again", ACTOR)
     await stage.registry.add_agency(OPERATOR, Agency("fire-two", "Two", "fire", "england", CHANGE))

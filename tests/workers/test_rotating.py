@@ -78,7 +78,7 @@ async def test_a_rotation_under_load_loses_nothing(postgres: Server, tmp_path: P
             planned = await rotate(running, "--early")
             assert (planned["rotated"], planned["lacking"]) == (False, running_ids(planned))
             killing = asyncio.create_task(kill_soon(running))
-            told = await rotate(running, "--early", "--yes")
+            told = await rotate(running, "--early", "--reason", "key-lost", "--yes")
             await killing
             enough = len(ledger.answers) + 300
             await becomes(lambda: len(ledger.answers) > enough, 60)
