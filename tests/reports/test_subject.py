@@ -338,7 +338,7 @@ async def test_one_that_is_too_large_hides_no_other_in_the_list(
     await asked(stage, many)
     await asked(stage, few)
     large, small = await begun(stage, many), await begun(stage, few)
-    listed = {row.id: n for row, n in (await stage.access.listed(NWAS, GUARDIAN))[0]}
+    listed = {row.id: n for row, n in (await stage.access.listed(NWAS, GUARDIAN, LOOKING))[0]}
     assert (listed[large], listed[small]) == (None, 1)
     with pytest.raises(InvalidRequest, match="begin one for a shorter time"):
         await stage.access.draft(NWAS, large, GUARDIAN, WHY)
