@@ -18,7 +18,8 @@ from broker.core.model import Caller, SubjectRef
 from broker.core.receipt import Audience
 from broker.core.recorded import is_decision
 from broker.core.searchterms import person, terms_of
-from broker.errors import IndexBehind, NotAllowed
+from broker.core.vocabulary import KEPT
+from broker.errors import IndexBehind, InvalidRequest, NotAllowed
 from broker.heritage import district_of
 from broker.holds import Holds
 from broker.keeping import Keeping
@@ -81,7 +82,10 @@ class Finder:
         if isinstance(what, SubjectRef):
             return await self._sorted(await self._about(caller, own, what), own, what)
         but = await self._holds.left_to_others(caller)
-        found = await self._sorted([await self._by_id(own, but, each) for each in what], own, None)
+        hits = [await self._by_id(own, but, each) for each in what]
+        if not words_only:
+            _refuse_kept(hits)
+        found = await self._sorted(hits, own, None)
         if not words_only:
             return found
         only = Erasable(0, found.erasable.words, 0, found.erasable.held, found.erasable.waiting, 0)
@@ -182,6 +186,17 @@ class Finder:
             if not page.older:
                 return None
             log = page.older
+
+
+def _refuse_kept(hits: list[Hit]) -> None:
+    """What was done to the evidence, and to what decisions read, is no evidence about a person, and stays."""
+    for hit in hits:
+        if (event := str(hit.full.get("event"))) in KEPT:
+            raise InvalidRequest(
+                "event_ids",
+                f"{hit.id} says what was done here ({event}), and about no person: it stays. Words in it go by "
+                "themselves (words_only)",
+            )
 
 
 def _is_own(hit: Hit, own: frozenset[str], asked: frozenset[str]) -> bool:

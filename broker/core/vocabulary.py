@@ -95,6 +95,17 @@ EVENTS = frozenset(
         "undelivered",
     }
 )
+# What was done to the evidence, and to what decisions read: erased as a whole, it would hide what else was.
+KEPT = frozenset(
+    each
+    for each in EVENTS
+    if each.startswith(("erasure", "agency-", "system-", "agreement-", "acting-", "figures-"))
+    or each
+    in {
+        *("retention", "scrubbed", "log-rotated", "partition-dropped", "calls-refused", "escalated"),
+        *("key-revoked", "suspension-lifted", "routes-applied", "record-type-approved"),
+    }
+)
 # Of a decision, of a named human's, and of what was shared while the broker was down.
 OUTCOMES = frozenset({"permit", "refuse", "refer", "granted", "refused", NOT_EVIDENCE})
 CODES = frozenset(

@@ -260,3 +260,15 @@ async def test_what_is_named_wrongly(stage: Stage, what: Any, only: bool, field:
     """Nothing, an entry twice, and the words of a person."""
     with pytest.raises(InvalidRequest, match=field):
         await stage.erasures.erase(NWAS, what, OFFICER, WHY, words_only=only)
+
+
+async def test_that_something_was_erased_is_not_erased(stage: Stage) -> None:
+    """Its entry stays, or nobody would know what else is gone; why it was done, in words, may go."""
+    subject = stage.person()
+    await asks(stage, subject)
+    _, (made,) = await erases(stage, NWAS, subject)
+    with pytest.raises(InvalidRequest, match="it stays"):
+        await stage.erasures.erase(NWAS, (made.event_id,), OFFICER, WHY)
+    told, _ = await stage.erasures.erase(NWAS, (made.event_id,), OFFICER, WHY, words_only=True)
+    assert told.entries == 0
+    assert (await full_of(stage, made.event_id))["event"] == "erasure"
