@@ -47,7 +47,7 @@ def test_an_entry_explained_to_an_auditor(broker: Run, refused: tuple[str, str])
 
 def test_ones_own_request_explained(broker: Run, refused: tuple[str, str], parties: Parties) -> None:
     """By its request id, in stages; to another system there is no such request."""
-    line = ("explain", "--request-id", refused[0], *ACTOR)
+    line = ("explain", "--request-id", refused[0], "--reason", "complaint", *ACTOR)
     told = broker(*line, "--as", parties.requester, "--json").json
     assert [rule["rule"] for rule in told["rules"]] == ["party", "purpose", "agreement", "role"]
     assert (told["event_id"], told["inputs"]) == (refused[1], [])
