@@ -140,6 +140,7 @@ def test_the_entry_of_a_look_says_who_and_why(
     assert views[0]["detail"]["reason"] == "to-check"
 
 
+@pytest.mark.long
 def test_nobody_fills_the_log_by_looking(running_broker: RunningBroker, parties: Parties) -> None:
     """Past so many at once an agency is told to come later, and when; others look on."""
     greedy = running_broker.join("clilooks", "cad", "ambulance")

@@ -208,7 +208,12 @@ def _copied(sound: Path, to: Path) -> Path:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{' '.join(case.line.split()[:2])} {case.file}")
+@pytest.mark.parametrize(
+    "case",
+    # A database that is not there is waited for, for each kind of rubbish.
+    [pytest.param(each, marks=pytest.mark.long if each.line == DATABASE else ()) for each in CASES],
+    ids=lambda case: f"{' '.join(case.line.split()[:2])} {case.file}",
+)
 def test_rubbish_is_told_in_a_sentence_and_with_its_exit(
     command: click.Command, sound: Path, taken: int, tmp_path: Path, case: Case
 ) -> None:

@@ -181,6 +181,7 @@ def test_a_refusal_says_what_to_do(ask, options: tuple[str, ...], code: str) -> 
     )
 
 
+@pytest.mark.long
 def test_a_wrong_request_is_not_sent(ask, running_broker: RunningBroker) -> None:
     """A field the broker would refuse is named; the subject's value stays out of the text."""
     for options, stdin, says in (

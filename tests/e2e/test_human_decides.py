@@ -109,6 +109,7 @@ def test_a_one_off_is_let_through_by_a_named_human_with_the_agencys_own_word(
     assert "address" not in released["record"]
 
 
+@pytest.mark.long
 def test_wrong_uses_say_what_to_do(broker: Any) -> None:
     """Another agency, an actor who is not known in person, a grant without law or end, an unknown id."""
     referral, _ = ask_human(broker)

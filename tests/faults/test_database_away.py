@@ -76,7 +76,7 @@ async def server() -> AsyncIterator[TcpPostgres]:
 @pytest.mark.parametrize(
     ("away", "seconds"),
     [
-        pytest.param(unresponsive, 6.0),
+        pytest.param(unresponsive, 6.0, marks=pytest.mark.long),
         pytest.param(gone, 6.0, marks=pytest.mark.long),
         pytest.param(unresponsive, 30.0, marks=pytest.mark.long),
         pytest.param(gone, 30.0, marks=pytest.mark.long),

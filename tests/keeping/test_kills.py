@@ -145,6 +145,7 @@ async def _retention(server: Server, folder: Path, *, few: bool) -> int:
     return reached
 
 
+@pytest.mark.long
 async def test_retention_killed_now_and_then(postgres: Server, folder: Path) -> None:
     """At some of its steps: entry first, and the next run ends what was begun."""
     assert await _retention(postgres, folder, few=True) >= 20

@@ -210,6 +210,7 @@ def _bundles(body: Iterator[bytes]) -> Callable[[ssl.SSLSocket, str], None]:
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.long
 def test_an_address_that_gives_rubbish_for_ever_keeps_nobody_busy(server: Files, tmp_path: Path) -> None:
     """Under a signed size that nobody could read: after so much of it on end, it stops and says so."""
     note = sign_checkpoint(Checkpoint(SIGNER.name, 1 << 60, bytes(32)), SIGNER)

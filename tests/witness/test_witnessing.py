@@ -121,6 +121,7 @@ async def test_every_worker_sees_it_and_a_restart_keeps_it(one: tuple[str, Node]
     await client.close()
 
 
+@pytest.mark.long
 async def test_a_sender_that_goes_is_replaced_at_once_and_one_that_dies_soon(
     one: tuple[str, Node], three: Quorum
 ) -> None:
@@ -140,6 +141,7 @@ async def test_a_sender_that_goes_is_replaced_at_once_and_one_that_dies_soon(
         assert await last.witnessed(receipt, soon(made)) is not None
 
 
+@pytest.mark.long
 async def test_without_a_quorum_nothing_is_witnessed(one: tuple[str, Node], three: Quorum) -> None:
     """One of three cosigns: stage two never comes, the log is published all the same, until another is back."""
     made = one[1]
@@ -332,6 +334,7 @@ async def test_a_flaw_in_asking_one_witness_ends_nothing(one: tuple[str, Node], 
         assert await witnessing.witnessed(await made.append(), soon(made)) is not None
 
 
+@pytest.mark.long
 async def test_the_rounds_go_over_a_rotation(one: tuple[str, Node], tmp_path: Path) -> None:
     """The old log is witnessed to its end, the new one from its first entry; each receipt in its own log."""
     made, next_log = one[1], "blue-light.test/log/2027h1"
