@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from broker.cli import audit_export_receive
@@ -227,4 +228,11 @@ def grow(running: RunningBroker, parties: Parties, entries: int) -> None:
     with running.channel(parties.requester) as channel:
         stub = AuditServiceStub(channel)
         for _ in range(entries):
-            list(stub.Export(request, timeout=10))
+            while True:
+                try:
+                    list(stub.Export(request, timeout=10))
+                    break
+                except grpc.RpcError as e:  # looks are counted: ten a second
+                    if e.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                        raise
+                    time.sleep(0.2)
