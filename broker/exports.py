@@ -22,7 +22,7 @@ from broker.core.receipt import Audience
 from broker.core.rotation import split_origin
 from broker.core.searchterms import Question
 from broker.entryrows import SLACK, EntryRow, EntryRows, Half, Wanted
-from broker.errors import IntegrityError, InvalidRequest, NotAllowed
+from broker.errors import IntegrityError, InvalidRequest
 from broker.heritage import Heritage
 from broker.incidents import Incidents
 from broker.ports import Clock, LogView
@@ -88,15 +88,15 @@ class Exports:
         log: LogView,
         entries: EntryRows,
         incidents: Incidents,
+        heritage: Heritage,
         clock: Clock,
-        heritage: Heritage | None = None,
     ) -> None:
         self._administration = administration
         self._incidents = incidents
         self._log = log
         self._entries = entries
-        self._clock = clock
         self._heritage = heritage
+        self._clock = clock
         self._seats = Seats(AT_ONCE, "exports")
 
     async def export(
@@ -123,7 +123,7 @@ class Exports:
         halves = await self._entries.halves()
         own = _named(halves, within.log)
         _fits(within, own)
-        eyes = await self._eyes(caller, in_place_of)
+        eyes = await self._heritage.eyes(caller, in_place_of)
         with self._seats.one(caller.name):
             noted = await self._note(caller, question, within, actor, reason, form, resumes, in_place_of)
             head = await self._head(caller, question, replace(within, log=own.origin), noted, halves)
@@ -132,13 +132,6 @@ class Exports:
             yield replace(head, incidents=question.incidents)
             async for part in self._parts(eyes, question, head, archived):
                 yield part
-
-    async def _eyes(self, caller: Caller, in_place_of: str) -> Caller:
-        if not in_place_of:
-            return caller
-        if self._heritage is None:
-            raise NotAllowed("nobody reads in another's place here")
-        return await self._heritage.eyes(caller, in_place_of)
 
     async def _note(
         self,

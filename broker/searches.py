@@ -19,7 +19,7 @@ from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Audience
 from broker.core.searchterms import CALLS_REFUSED, Question, term, terms_of, together
-from broker.errors import InvalidRequest, NotAllowed
+from broker.errors import InvalidRequest
 from broker.heritage import Heritage, district_of
 from broker.incidents import Incidents
 from broker.ports import Hit, Hits, LogSearch, Remains
@@ -63,12 +63,10 @@ class Page(Struct, frozen=True):
 class Searches:
     """Searches the log for people."""
 
-    def __init__(
-        self, administration: Administration, index: LogSearch, heritage: Heritage | None = None
-    ) -> None:
+    def __init__(self, administration: Administration, index: LogSearch, heritage: Heritage) -> None:
         self._administration = administration
-        self._heritage = heritage
         self._index = index
+        self._heritage = heritage
         self.incidents = Incidents(administration, index)
         self._looks = asyncio.Semaphore(_LOOKS)
 
@@ -110,10 +108,6 @@ class Searches:
 
     async def eyes(self, caller: Caller, in_place_of: str) -> Caller:
         """As whom a look is made in another's place: for `on`. Raises NotAllowed."""
-        if not in_place_of:
-            return caller
-        if self._heritage is None:
-            raise NotAllowed("nobody reads in another's place here")
         return await self._heritage.eyes(caller, in_place_of)
 
     async def stays(
