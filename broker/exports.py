@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator
 from msgspec import Struct
 from msgspec.structs import replace
 
-from broker.administration import Administration, Made, subject_detail
+from broker.administration import Administration, Made
+from broker.audience import audience_of, seen
 from broker.core.canonical import Json
 from broker.core.checkpoint import Checkpoint
 from broker.core.entry import Entry, Opening, parse_entry
@@ -26,8 +27,7 @@ from broker.errors import IntegrityError, InvalidRequest
 from broker.heritage import Heritage
 from broker.incidents import Incidents
 from broker.ports import Clock, LogView
-from broker.questioning import check
-from broker.searches import audience_of, seen
+from broker.questioning import check, question_detail
 from broker.seats import Seats
 
 AT_ONCE = 2  # exports of one system at a worker: a broken one may still be ending when it is resumed
@@ -145,10 +145,7 @@ class Exports:
         in_place_of: str,
     ) -> Made:
         detail: dict[str, Json] = {
-            "facts": [f"{kind} {value}" for kind, value in question.facts],
-            "subject": subject_detail(question.person) if question.person else None,
-            "since": question.since.isoformat() if question.since else None,
-            "until": question.until.isoformat() if question.until else None,
+            **question_detail(question),
             "first": within.first,
             "before": within.before or None,
             "size": within.size or None,

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.administration import Administration
+from broker.audience import Seen, audience_of
 from broker.core.canonical import Json
 from broker.core.merkle import leaf_hash, verify_inclusion
 from broker.core.model import Actor, Function, Reason, SubjectRef
@@ -24,7 +25,7 @@ from broker.errors import IntegrityError
 from broker.exports import Exports, Part, Range
 from broker.heritage import Heritage
 from broker.incidents import Incidents
-from broker.searches import Searches, Seen, audience_of
+from broker.searches import Searches
 from broker.store import entryrows
 from broker.store.entryrows import PostgresEntryRows
 from broker.store.search import SearchIndex
