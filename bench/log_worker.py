@@ -35,6 +35,7 @@ from broker.core.searchterms import Question
 from broker.core.tiles import TILE_WIDTH, tiles_of
 from broker.drafts import draft
 from broker.errors import AuditUnavailable, Saturated
+from broker.heritage import Heritage
 from broker.ids import entry_id
 from broker.keys import FolderKeys
 from broker.ports import Appended, Claim, Draft, Found, Reads, Release
@@ -45,6 +46,7 @@ from broker.store.log import PostgresLog
 from broker.store.notary import Notary
 from broker.store.pool import Database
 from broker.store.reader import LogReader
+from broker.store.reference import ReferenceReader
 from broker.store.seal import Seals
 from broker.store.search import SearchIndex
 
@@ -59,6 +61,7 @@ IN_FLIGHT = 512
 class Store:
     """What is measured."""
 
+    database: Database
     log: PostgresLog
     index: SearchIndex
     reader: LogReader
@@ -82,7 +85,9 @@ async def store(dsn: str, folder: Path) -> AsyncIterator[Store]:
             await blind.check(connection)
         log = PostgresLog(database, seals, blind, notary, reader, SystemClock())
         await stack.enter_async_context(log.appends)
-        yield Store(log, SearchIndex(database, seals, ring.index_key(), reader.log), reader, notary.vkey)
+        yield Store(
+            database, log, SearchIndex(database, seals, ring.index_key(), reader.log), reader, notary.vkey
+        )
 
 
 async def _opened(reader: LogReader) -> None:
@@ -192,11 +197,13 @@ async def fill(index: SearchIndex) -> dict[str, Any]:
     return {"entries": taken, "seconds": seconds, "cpu_us": (time.process_time() - cpu) / max(1, taken) * 1e6}
 
 
-async def search(log: PostgresLog, index: SearchIndex, times: int) -> dict[str, Any]:
+async def search(made: Store, times: int) -> dict[str, Any]:
     """First pages by person as an auditor asks for them, each of somebody else: milliseconds, from the entry
     that says so to the last view that was looked at, and how many entries were found."""
     took, found, chosen = list[float](), list[int](), random.Random(7)
-    searches = Searches(Administration(log, SystemClock()), index)
+    clock, index = SystemClock(), made.index
+    heritage = Heritage(ReferenceReader(made.database), clock)
+    searches = Searches(Administration(made.log, clock), index, heritage)
     auditor = Caller("cumberland", "audit", Function.AUDITOR, REQUEST.key_digest)
     await index.fill()  # notes how far it reaches, as a worker's upkeep does twice a second
     for _ in range(times):
@@ -238,7 +245,7 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
             "append": lambda: append(log, args.total, args.begin),
             "paced": lambda: paced(log, args.total, args.per_second, args.begin),
             "fill": lambda: fill(index),
-            "search": lambda: search(log, index, args.total),
+            "search": lambda: search(made, args.total),
             "mirror": lambda: mirror(made, args.folder / "mirror"),
         }
         told = await doing[args.what]()

@@ -14,6 +14,7 @@ from datetime import datetime
 from broker.accesswanted import Wanted, check, may, need
 from broker.administration import Administration, Made, Plan, named, subject_detail
 from broker.answers import Answers, Stands, lock
+from broker.audience import Seen
 from broker.cases import AccessStore, StoredAccess
 from broker.clearing import Holdings, Ruling, TooMany, check_ruling
 from broker.core.canonical import Json
@@ -26,7 +27,7 @@ from broker.heritage import Heritage, as_left
 from broker.ids import entry_id
 from broker.law import exemptions
 from broker.ports import Asked, Change, Clock, FactsSource, LogView, Reads, ReferenceSource
-from broker.searches import Searches, Seen
+from broker.searches import Searches
 from broker.seats import Seats
 
 OPEN = 100  # that are listed

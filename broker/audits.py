@@ -33,17 +33,17 @@ class Audits:
         self,
         administration: Administration,
         log: LogView,
+        heritage: Heritage,
         clock: Clock,
         witnesses: Witnesses | None = None,
         timestamps: TimeStamps | None = None,
-        heritage: Heritage | None = None,
     ) -> None:
         self._administration = administration
         self._log = log
+        self._heritage = heritage
         self._clock = clock
         self._witnesses = witnesses
         self._timestamps = timestamps
-        self._heritage = heritage
 
     async def at(self, index: int, log: str = "") -> str:
         """The id of the entry at a place of a log, from 0: every entry's bytes are anybody's to read.
@@ -118,7 +118,7 @@ class Audits:
             return "requester", ""
         if caller.function is Function.PARTNER and caller.agency == provider:
             return "provider", ""
-        for share in await self._heritage.left_to(caller) if self._heritage else ():
+        for share in await self._heritage.left_to(caller):
             if share.of in (requester, provider):
                 _, full = await self._log.receipt(event_id, "full")
                 if district_of(full) not in share.but:

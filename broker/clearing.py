@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from broker import law
+from broker.audience import Seen
 from broker.cases import StoredAccess
 from broker.core import canonical
 from broker.core.canonical import Json
@@ -26,7 +27,7 @@ from broker.core.searchterms import Question
 from broker.errors import InvalidRequest, NotAllowed
 from broker.law import exemptions
 from broker.ports import ReferenceSource
-from broker.searches import Searches, Seen
+from broker.searches import Searches
 
 
 class TooMany(InvalidRequest):

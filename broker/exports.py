@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator
 from msgspec import Struct
 from msgspec.structs import replace
 
-from broker.administration import Administration, Made, subject_detail
+from broker.administration import Administration, Made
+from broker.audience import audience_of, seen
 from broker.core.canonical import Json
 from broker.core.checkpoint import Checkpoint
 from broker.core.entry import Entry, Opening, parse_entry
@@ -22,12 +23,11 @@ from broker.core.receipt import Audience
 from broker.core.rotation import split_origin
 from broker.core.searchterms import Question
 from broker.entryrows import SLACK, EntryRow, EntryRows, Half, Wanted
-from broker.errors import IntegrityError, InvalidRequest, NotAllowed
+from broker.errors import IntegrityError, InvalidRequest
 from broker.heritage import Heritage
 from broker.incidents import Incidents
 from broker.ports import Clock, LogView
-from broker.questioning import check
-from broker.searches import audience_of, seen
+from broker.questioning import check, question_detail
 from broker.seats import Seats
 
 AT_ONCE = 2  # exports of one system at a worker: a broken one may still be ending when it is resumed
@@ -88,15 +88,15 @@ class Exports:
         log: LogView,
         entries: EntryRows,
         incidents: Incidents,
+        heritage: Heritage,
         clock: Clock,
-        heritage: Heritage | None = None,
     ) -> None:
         self._administration = administration
         self._incidents = incidents
         self._log = log
         self._entries = entries
-        self._clock = clock
         self._heritage = heritage
+        self._clock = clock
         self._seats = Seats(AT_ONCE, "exports")
 
     async def export(
@@ -123,7 +123,7 @@ class Exports:
         halves = await self._entries.halves()
         own = _named(halves, within.log)
         _fits(within, own)
-        eyes = await self._eyes(caller, in_place_of)
+        eyes = await self._heritage.eyes(caller, in_place_of)
         with self._seats.one(caller.name):
             noted = await self._note(caller, question, within, actor, reason, form, resumes, in_place_of)
             head = await self._head(caller, question, replace(within, log=own.origin), noted, halves)
@@ -132,13 +132,6 @@ class Exports:
             yield replace(head, incidents=question.incidents)
             async for part in self._parts(eyes, question, head, archived):
                 yield part
-
-    async def _eyes(self, caller: Caller, in_place_of: str) -> Caller:
-        if not in_place_of:
-            return caller
-        if self._heritage is None:
-            raise NotAllowed("nobody reads in another's place here")
-        return await self._heritage.eyes(caller, in_place_of)
 
     async def _note(
         self,
@@ -152,10 +145,7 @@ class Exports:
         in_place_of: str,
     ) -> Made:
         detail: dict[str, Json] = {
-            "facts": [f"{kind} {value}" for kind, value in question.facts],
-            "subject": subject_detail(question.person) if question.person else None,
-            "since": question.since.isoformat() if question.since else None,
-            "until": question.until.isoformat() if question.until else None,
+            **question_detail(question),
             "first": within.first,
             "before": within.before or None,
             "size": within.size or None,

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from broker.administration import Administration, Made
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
-from broker.core.searchterms import INCIDENT_ALIAS, Question, term
+from broker.core.searchterms import INCIDENT_ALIAS, NEWEST, Question, term
 from broker.errors import InvalidRequest
 from broker.ports import Hit, LogSearch
 from broker.registry import require
@@ -24,7 +24,6 @@ from broker.registry import require
 # Numbers of one incident, and what was said of one of them, that are looked at.
 MOST = 32
 _SAID = 200
-_NEWEST = (1 << 63) - 1
 
 
 class Incidents:
@@ -53,9 +52,7 @@ class Incidents:
         detail: dict[str, Json] = {"incidents": [incident, also], "same": same, "reason": reason.code or None}
         return await self._administration.note(caller, INCIDENT_ALIAS, detail, actor, words=reason.words)
 
-    async def widened(
-        self, caller: Caller, question: Question, log: str = "", below: int = _NEWEST
-    ) -> Question:
+    async def widened(self, caller: Caller, question: Question, log: str = "", below: int = NEWEST) -> Question:
         """The question with the other numbers of the incident that it names, if it does: by what was said below
         that place of the log of that name (empty: the current one), and in the logs before it. At most MOST."""
         if not question.incident:
@@ -92,7 +89,7 @@ class Incidents:
                 if hit.full:  # else its view is gone with the key of its month
                     yield hit
             left -= len(hits.found)
-            log, below = hits.older, _NEWEST
+            log, below = hits.older, NEWEST
             if not log:
                 return
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from broker.administration import Made
+from broker.audience import Seen
 from broker.cases import StoredBreach
 from broker.core import canonical
 from broker.core.checkpoint import Checkpoint
@@ -25,7 +26,7 @@ from broker.core.searchterms import Question
 from broker.erased import missing
 from broker.errors import AuditUnavailable
 from broker.ports import Hit
-from broker.searches import PAGE, Page, Searches, Seen
+from broker.searches import PAGE, Page, Searches
 
 _BREATH = 0.005  # seconds
 

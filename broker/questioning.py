@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from broker.administration import subject_detail
 from broker.core import vocabulary
+from broker.core.canonical import Json
 from broker.core.model import Caller, Function, Reason
 from broker.core.searchterms import CALLS_REFUSED, KINDS, Question
 from broker.errors import InvalidRequest, NotAllowed
@@ -31,3 +33,13 @@ def check(caller: Caller, question: Question, reason: Reason) -> None:
         )
     if question.since and question.until and question.until <= question.since:
         raise InvalidRequest("until", "is not after since")
+
+
+def question_detail(question: Question) -> dict[str, Json]:
+    """A question as it stands in the full view of the entry of a look."""
+    return {
+        "facts": [f"{kind} {value}" for kind, value in question.facts],
+        "subject": subject_detail(question.person) if question.person else None,
+        "since": question.since.isoformat() if question.since else None,
+        "until": question.until.isoformat() if question.until else None,
+    }

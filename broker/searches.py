@@ -1,8 +1,7 @@
-"""Use case of searching the log: who may find what, and every search an entry.
+"""Use case of searching the log: a page at a time, and every search an entry.
 
-An agency finds entries that it is party to, by what stands in its own view or what it said itself; auditors
-find all; operators what was refused at the door, which is about nobody's record. Nobody learns how many there
-are that they may not see: a page holds what may be seen, and where to go on.
+Nobody learns how many entries there are that they may not see: a page holds what may be seen, and where to go
+on.
 """
 
 from __future__ import annotations
@@ -13,35 +12,25 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from broker.administration import Administration, Made, subject_detail
-from broker.core import canonical
+from broker.administration import Administration, Made
+from broker.audience import Seen, seen
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
-from broker.core.receipt import Audience
-from broker.core.searchterms import CALLS_REFUSED, Question, term, terms_of, together
-from broker.errors import InvalidRequest, NotAllowed
-from broker.heritage import Heritage, district_of
+from broker.core.searchterms import NEWEST, Question, term, together
+from broker.errors import InvalidRequest
+from broker.heritage import Heritage
 from broker.incidents import Incidents
 from broker.ports import Hit, Hits, LogSearch, Remains
-from broker.questioning import check
+from broker.questioning import check, question_detail
 
 PAGE = 200
 _CHUNK = 200
 # Entries looked at for one page; where few of them may be seen, the page says where to go on.
 _MOST = 4000
-NEWEST = (1 << 63) - 1
 # Seconds: a party's page leaves at a multiple of it after it was asked for.
 BUCKET = 0.025
 # Looks into the index at a time: each may read far, and requests for records come first.
 _LOOKS = 2
-
-
-class Seen(Struct, frozen=True):
-    """An entry that was found, as the caller may see it: `view` are the bytes of the view of that audience."""
-
-    hit: Hit
-    audience: Audience
-    view: bytes
 
 
 class Page(Struct, frozen=True):
@@ -63,12 +52,10 @@ class Page(Struct, frozen=True):
 class Searches:
     """Searches the log for people."""
 
-    def __init__(
-        self, administration: Administration, index: LogSearch, heritage: Heritage | None = None
-    ) -> None:
+    def __init__(self, administration: Administration, index: LogSearch, heritage: Heritage) -> None:
         self._administration = administration
-        self._heritage = heritage
         self._index = index
+        self._heritage = heritage
         self.incidents = Incidents(administration, index)
         self._looks = asyncio.Semaphore(_LOOKS)
 
@@ -110,10 +97,6 @@ class Searches:
 
     async def eyes(self, caller: Caller, in_place_of: str) -> Caller:
         """As whom a look is made in another's place: for `on`. Raises NotAllowed."""
-        if not in_place_of:
-            return caller
-        if self._heritage is None:
-            raise NotAllowed("nobody reads in another's place here")
         return await self._heritage.eyes(caller, in_place_of)
 
     async def stays(
@@ -160,8 +143,8 @@ class Searches:
         while True:
             page = await self._read(caller, question, PAGE, at, True, log)
             read(page)
-            for seen in page.found:
-                yield seen
+            for each in page.found:
+                yield each
             if page.beyond is not None:
                 at, log = page.beyond, page.log
             elif page.older:
@@ -255,10 +238,7 @@ class Searches:
         in_place_of: str = "",
     ) -> Made:
         detail: dict[str, Json] = {
-            "facts": [f"{kind} {value}" for kind, value in question.facts],
-            "subject": subject_detail(question.person) if question.person else None,
-            "since": question.since.isoformat() if question.since else None,
-            "until": question.until.isoformat() if question.until else None,
+            **question_detail(question),
             "beyond": beyond,
             "log": log or None,
             "limit": wanted,
@@ -285,35 +265,3 @@ async def _evenly(caller: Caller, begun: float) -> None:
 
 def _index(hit: Hit) -> int:
     return hit.index
-
-
-def seen(caller: Caller, question: Question, hit: Hit) -> Seen | None:
-    """The entry as this caller may see it, if it may and if it is really what was asked for."""
-    audience = audience_of(caller, hit)
-    if audience is None or (view := hit.views.get(audience.value)) is None:
-        return None
-    ways = question.ways()
-    if ways == (frozenset(),):
-        return Seen(hit, audience, view)
-    own = None if audience is Audience.FULL else canonical.decode_object(view)
-    known = terms_of(hit.full, audience, own)
-    if audience is not Audience.FULL:  # a view does not name the requester, and its parties know each other
-        known |= {term("agency", hit.requester)}
-    if not any(way <= known for way in ways):
-        return None
-    return Seen(hit, audience, view)
-
-
-def audience_of(caller: Caller, hit: Hit) -> Audience | None:
-    """Whose view of an entry the caller may see, by who its parties are; None: nobody's."""
-    if caller.function is Function.AUDITOR:
-        return Audience.FULL
-    if caller.function is Function.OPERATOR and hit.full.get("event") == CALLS_REFUSED:
-        return Audience.FULL
-    if caller.function is not Function.PARTNER:
-        return None
-    if caller.but and district_of(hit.full) in caller.but:
-        return None
-    if caller.agency == hit.requester:
-        return Audience.REQUESTER
-    return Audience.PROVIDER if caller.agency == hit.provider else None

@@ -106,7 +106,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         stack.push_async_callback(refusals.drain)
         exchange = _exchange(store, facts(store.facts), links, clock, tracing, witnessing)
         heritage = Heritage(store.reference, clock)
-        audits = Audits(administration, store.reader, clock, witnessing, anchoring, heritage)
+        audits = Audits(administration, store.reader, heritage, clock, witnessing, anchoring)
         notices = Notices(
             store.rows.overrides,
             settings.override_webhook,
@@ -124,7 +124,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
 
         workers.changed = _told(links, limits)
         door = Door(identity, limits, settings.system_streams)
-        ground = Ground(settings, store, administration, clock, telemetry, identity, limits, kept_for)
+        ground = Ground(settings, store, administration, heritage, clock, telemetry, identity, limits, kept_for)
         served = Served(ground, registry, exchange, acknowledgements, door, audits, rotations, links, workers)
 
         _watch(telemetry, store, links, rotations)

@@ -93,6 +93,7 @@ class Ground:
     settings: Settings
     store: Stored
     administration: Administration
+    heritage: Heritage
     clock: Clock
     telemetry: Telemetry
     identity: Identity
@@ -122,7 +123,7 @@ class Served:
         self._workers = workers
         store, administration, clock = ground.store, ground.administration, ground.clock
         self._audits = audits
-        self._searches = Searches(administration, store.index, Heritage(store.reference, clock))
+        self._searches = Searches(administration, store.index, ground.heritage)
         self._replays = Replays(administration, store.past)
         self._explanations = Explanations(
             administration,
@@ -214,9 +215,7 @@ class Served:
             g.telemetry.took,
         )
         accesses = Accesses(g.administration, rows.accesses, self._searches, store.reader, *on)
-        complaints = Complaints(
-            g.administration, rows.complaints, store.facts, g.clock, Heritage(store.reference, g.clock)
-        )
+        complaints = Complaints(g.administration, rows.complaints, store.facts, g.clock, g.heritage)
         report_pb2_grpc.add_ReportServiceServicer_to_server(
             ReportServicer(reports, accesses, complaints, g.clock, g.identity, g.telemetry), server
         )
@@ -244,8 +243,8 @@ class Served:
             store.reader,
             store.entries,
             self._searches.incidents,
+            g.heritage,
             g.clock,
-            Heritage(store.reference, g.clock),
         )
         late = LateRecords(store.log, store.facts, store.reference, g.clock, store.blind.said)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(

@@ -46,6 +46,8 @@ _COMMON = frozenset(
 CALLS_REFUSED = "calls-refused"
 # Somebody said that two numbers are of one incident, or no longer.
 INCIDENT_ALIAS = "incident-alias"
+# Below it is every entry of a log: where a look at the newest begins.
+NEWEST = (1 << 63) - 1
 
 
 class Question(Struct, frozen=True):

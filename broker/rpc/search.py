@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from broker.core.model import Caller
-from broker.core.searchterms import Question
+from broker.core.searchterms import NEWEST, Question
 from broker.errors import InvalidRequest
 from broker.rpc import parse, wire
-from broker.searches import NEWEST, PAGE, Page, Searches
+from broker.searches import PAGE, Page, Searches
 from broker.v1 import audit_pb2 as pb
 
 MOST = 10_000

@@ -202,7 +202,7 @@ async def test_a_reason_and_a_named_human(stage: Stage) -> None:
 
 async def test_a_search_shows_no_party_what_it_gave_up(stage: Stage) -> None:
     """The provider finds it still, and the requester finds it no more."""
-    searches = Searches(stage.administration, stage.search)
+    searches = Searches(stage.administration, stage.search, stage.heritage)
     subject = stage.person()
     await asks(stage, subject)
     await erases(stage, NWAS, subject)

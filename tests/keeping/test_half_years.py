@@ -151,7 +151,9 @@ async def test_an_export_is_of_one_log_and_names_the_others(durable_stage: Stage
     """Each of three has its own; of what was dropped the caller has the bytes, or is told where they are."""
     stage, subject = durable_stage, durable_stage.person()
     entries = await three_logs(stage, subject)
-    exports = Exports(stage.administration, stage.view, stage.entries, stage.searches.incidents, stage.clock)
+    exports = Exports(
+        stage.administration, stage.view, stage.entries, stage.searches.incidents, stage.heritage, stage.clock
+    )
     question = Question((("event", "disclosure"),), subject)
     halves = {each.origin: each for each in await stage.entries.halves()}
     assert list(halves) == [AFTER, NEXT, ORIGIN]
@@ -186,7 +188,7 @@ async def test_who_follows_is_shown_what_came_last_in_a_log_that_was_closed(
     """Appended between the last look and the rotation; then what comes in the next log."""
     stage, subject = durable_stage, durable_stage.person()
     monkeypatch.setattr(rpc, "FOLLOW", 0.01)
-    searches = Searches(stage.administration, stage.search)
+    searches = Searches(stage.administration, stage.search, stage.heritage)
     request = audit_pb2.SearchRequest(
         facts=[audit_pb2.SearchFact(kind="event", value="disclosure")],
         person=exchange_pb2.SubjectRef(scheme=subject.scheme, value=subject.value),

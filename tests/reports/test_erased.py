@@ -200,7 +200,7 @@ async def test_figures_are_not_published_while_the_index_is_behind() -> None:
     published = Figures(world.administration, cases.figures, world.store.facts, world.clock)
     reports = Reports(
         world.administration,
-        Searches(world.administration, index),
+        Searches(world.administration, index, world.heritage),
         world.store.queues.overrides,
         cases.breaches,
         cases.complaints,

@@ -348,7 +348,7 @@ async def test_a_large_log_is_read_a_page_at_a_time_and_told_how_far() -> None:
 
     index = MemorySearch(world.store)
     index.find = counted  # type: ignore[method-assign]
-    searches, progress = Searches(world.administration, index), Progress()
+    searches, progress = Searches(world.administration, index, world.heritage), Progress()
     made = await world.administration.note(AUDITOR, "report-made", {}, ACTOR)
     wanted = Wanted("agency")
     async for each in Look(

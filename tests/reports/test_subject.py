@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from broker import law
 from broker.access import BUCKET, Accesses
 from broker.accesswanted import Wanted
+from broker.audience import Seen
 from broker.clearing import Holdings, Ruling
 from broker.core.directory import Agency
 from broker.core.model import Caller, Override, Reason, SubjectRef
@@ -22,7 +23,6 @@ from broker.core.searchterms import Question
 from broker.errors import AuditUnavailable, Denied, InvalidRequest, NotAllowed
 from broker.law import exemptions
 from broker.ports import Found, Hit, NotFound
-from broker.searches import Seen
 from tests.human.conftest import ASSERTED, GUARDIAN, OVERRIDDEN, OWNER, SILENT, SILENT_OVERRIDDEN
 from tests.reports.conftest import WHY, asked, entries, indexed, text
 from tests.support import postgres

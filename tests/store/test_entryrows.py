@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.administration import Administration
+from broker.audience import Seen, audience_of
 from broker.core.canonical import Json
 from broker.core.merkle import leaf_hash, verify_inclusion
 from broker.core.model import Actor, Function, Reason, SubjectRef
@@ -22,8 +23,9 @@ from broker.core.tiles import TILE_WIDTH
 from broker.entryrows import MOST, EntryRow, Wanted
 from broker.errors import IntegrityError
 from broker.exports import Exports, Part, Range
+from broker.heritage import Heritage
 from broker.incidents import Incidents
-from broker.searches import Searches, Seen, audience_of
+from broker.searches import Searches
 from broker.store import entryrows
 from broker.store.entryrows import PostgresEntryRows
 from broker.store.search import SearchIndex
@@ -38,6 +40,11 @@ BY_ACTOR = Wanted((frozenset({term("actor", "a.hill")}),))
 def index_of(worker: Node) -> SearchIndex:
     """The index as a broker has it."""
     return SearchIndex(worker.database, worker.seals, worker.ring.index_key(), worker.reader.log)
+
+
+def heritage_of(worker: Node) -> Heritage:
+    """What is left to whom, by this worker's directory."""
+    return Heritage(worker.reference, worker.clock)
 
 
 def rows_of(worker: Node) -> PostgresEntryRows:
@@ -251,7 +258,7 @@ async def test_an_export_is_what_a_search_shows(local: Node, indexed: bool) -> N
         await filled(local)
     administration = Administration(local.log, local.clock)
     incidents = Incidents(administration, index_of(local))
-    exports = Exports(administration, local.reader, rows_of(local), incidents, local.clock)
+    exports = Exports(administration, local.reader, rows_of(local), incidents, heritage_of(local), local.clock)
     every = list(itertools.product(LOOKERS, enumerate(QUESTIONS)))
     taken: dict[tuple[str, int], list[tuple[int, bytes]]] = {}
     for who, (n, question) in every:
@@ -259,7 +266,7 @@ async def test_an_export_is_what_a_search_shows(local: Node, indexed: bool) -> N
         rows = [row for part in given[1:] if isinstance(part, Part) for row in part.rows]
         taken[who.name, n] = [(row.index, row.opening.view if row.opening else b"") for row in rows]
     await filled(local)
-    searches = Searches(administration, index_of(local))
+    searches = Searches(administration, index_of(local), heritage_of(local))
     found: dict[tuple[str, int], list[tuple[int, bytes]]] = {}
     for who, (n, question) in every:
         page = await searches.page(who, question, WHO, Reason("x"))
@@ -290,7 +297,7 @@ async def test_search_gives_everybody_what_is_theirs_and_nothing_else(local: Nod
     """Random callers, roles, questions and page sizes against the real index: every view is of the caller's own
     side, what pages give together is what one page gives, and nothing that the caller may see is left out."""
     administration = Administration(local.log, local.clock)
-    searches = Searches(administration, index_of(local))
+    searches = Searches(administration, index_of(local), heritage_of(local))
     for n, draft in enumerate(ENTRIES):
         await local.append(a_draft(**draft))  # type: ignore[arg-type]
         if n == 7:
@@ -350,7 +357,9 @@ async def test_an_incident_is_exported_by_every_number_that_it_is_said_to_have(l
         for again in (False, True):
             if again:
                 await filled(local)
-            exports = Exports(administration, local.reader, rows_of(local), incidents, local.clock)
+            exports = Exports(
+                administration, local.reader, rows_of(local), incidents, heritage_of(local), local.clock
+            )
             given = [
                 each async for each in exports.export(AUDITOR, question, Range(0, before), WHO, Reason("x"))
             ]

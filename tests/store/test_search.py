@@ -9,7 +9,7 @@ import pytest
 
 from broker.core.model import SubjectRef
 from broker.core.receipt import Audience
-from broker.core.searchterms import person, term
+from broker.core.searchterms import NEWEST, person, term
 from broker.ports import Hits
 from broker.store.indexing import BATCH
 from broker.store.keeping import KeepingRows
@@ -17,7 +17,6 @@ from broker.store.search import SearchIndex
 from tests.support.evidence import ORIGIN, Node
 
 SOMEBODY = SubjectRef("nhs-number", "9434765919")
-NEWEST = (1 << 63) - 1
 
 
 def index_of(worker: Node) -> SearchIndex:

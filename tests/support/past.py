@@ -15,6 +15,7 @@ from broker.core.merkle import EMPTY_RANGE, leaf_hash
 from broker.core.model import SubjectRef
 from broker.core.reference import Reference
 from broker.explanations import Explanations
+from broker.heritage import Heritage
 from broker.past import MOST, Leaf, Past
 from broker.plans import Plans
 from broker.ports import Asked, Clock, FactsSource, LogView, ReferenceSource
@@ -108,7 +109,7 @@ class Why:
     ) -> Why:
         """As the composition root puts them together."""
         replays = Replays(administration, past)
-        audits = Audits(administration, log, clock)
+        audits = Audits(administration, log, Heritage(reference, clock), clock)
         return cls(
             replays,
             Explanations(administration, audits, log, facts, reference, past, replays, clock),

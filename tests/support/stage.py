@@ -174,7 +174,7 @@ class Stage:
         self.escalations = Escalations(self.log, self.late, desks, *queues)
         self.heritage = Heritage(self.reference, self.clock)
         self.searches = Searches(self.administration, self.search, self.heritage)
-        self.audits = Audits(self.administration, self.view, self.clock, heritage=self.heritage)
+        self.audits = Audits(self.administration, self.view, self.heritage, self.clock)
         self.access = Accesses(
             self.administration, self.accesses, self.searches, self.view, *queues, bucket=0.01
         )

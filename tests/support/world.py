@@ -26,6 +26,7 @@ from broker.core.recordtype import RecordType
 from broker.directives import Directives
 from broker.exchange import Exchange
 from broker.exports import Exports
+from broker.heritage import Heritage
 from broker.late import LateRecords
 from broker.links import Links
 from broker.overrides import Overrides
@@ -212,11 +213,12 @@ class World:
         self.overrides = Overrides(
             self.administration, queues.overrides, self.store.facts, reference, self.clock
         )
-        self.audits = Audits(self.administration, self.store.log, self.clock, self.witnesses)
-        self.searches = Searches(self.administration, MemorySearch(self.store))
+        self.heritage = Heritage(reference, self.clock)
+        self.audits = Audits(self.administration, self.store.log, self.heritage, self.clock, self.witnesses)
+        self.searches = Searches(self.administration, MemorySearch(self.store), self.heritage)
         self.rows = MemoryRows(self.store)
         self.exports = Exports(
-            self.administration, self.store.log, self.rows, self.searches.incidents, self.clock
+            self.administration, self.store.log, self.rows, self.searches.incidents, self.heritage, self.clock
         )
         self.late = LateRecords(self.store.log, self.store.facts, reference, self.clock, self.store.said)
         self.past = MemoryPast(self.store)

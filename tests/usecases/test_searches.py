@@ -228,7 +228,7 @@ async def test_searches_take_two_of_the_stores_connections_at_most() -> None:
     """However many come together, requests for records find the others."""
     world = await furnished()
     slow = _Slow(MemorySearch(world.store))
-    searches = Searches(world.administration, slow)
+    searches = Searches(world.administration, slow, world.heritage)
     question = Question((("event", "disclosure"),))
     await asyncio.gather(
         *(searches.page(NWAS, question, ACTOR, Reason("complaint")) for _ in range(8)),

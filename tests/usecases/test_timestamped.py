@@ -31,7 +31,7 @@ async def asked(size: int | None) -> Opened:
     """The receipt of entry 7 of a log that is dated so far; None: not at all."""
     made = World()
     stamps = None if size is None else Scripted(size)
-    audits = Audits(made.administration, made.store.log, made.clock, timestamps=stamps)
+    audits = Audits(made.administration, made.store.log, made.heritage, made.clock, timestamps=stamps)
     return await audits.timestamped(Opened(RECEIPT, "full"))
 
 
