@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from broker.core.acted import LATE
 from broker.core.canonical import Json
-from broker.core.late import EVENT, Late, check, content, outside, views
+from broker.core.late import Late, check, content, outside, views
 from broker.core.model import Actor, Caller, Function
 from broker.core.receipt import Receipt
 from broker.core.reference import Reference
@@ -109,7 +110,7 @@ class LateRecords:
             raise AuditUnavailable("the entry of an earlier try cannot be read at the moment") from e
         except KeptElsewhere as e:
             raise e.asked_as(f"records.{n}.id", "was recorded before, and stands: ") from e
-        if full and full.get("event") != EVENT:
+        if full and full.get("event") != LATE:
             raise InvalidRequest(f"records.{n}.id", "was used before for a request; give this one a fresh id")
         return Recorded(claim.request_id, known.entry, receipt, replayed=True)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from broker.core.acted import LATE
 from broker.core.agreement import Agreement
 from broker.core.canonical import Json
 from broker.core.directory import Agency
@@ -22,7 +23,6 @@ from broker.core.reference import Reference
 from broker.core.views import ProviderView, RequesterView
 from broker.errors import InvalidRequest
 
-EVENT = "recorded-late"
 # Where other entries say whether a record was permitted.
 NOT_EVIDENCE = "not-before-release"
 CHANNELS = ("telephone", "radio", "in-person", "paper", "email", "other")
@@ -166,7 +166,7 @@ def views(
         "incident": late.incident or None,
     }
     requester = RequesterView(
-        EVENT,
+        LATE,
         request_id=late.id,
         outcome=NOT_EVIDENCE,
         record_type=late.record_type,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from broker.core.acted import acted_for
 from broker.core.canonical import encode
 from broker.core.late import CHANNELS, NOT_EVIDENCE, Late, Side
 from broker.core.model import Caller, Reason, SubjectRef
@@ -83,6 +84,10 @@ async def test_who_gave_it_may_record_it_too(world: World) -> None:
     assert (view["told"]["recorded_by"], view["provider"]) == ("cfrs", "cfrs")
     (full,) = await found(world, AUDITOR, HOME)
     assert (full["requester"], full["system"]) == ("nwas", None)
+    assert {acted_for(each) for each in (view, full)} == {"cfrs"}, "its actor and its words are theirs"
+    question = Question((("event", "recorded-late"), ("actor", ACTOR.id)))
+    by = [len((await world.searches.page(who, question, ACTOR, WHY)).found) for who in (CFRS, NWAS)]
+    assert by == [1, 0], "who of the giver's wrote it down is no fact of whoever took it"
 
 
 async def test_the_receipt_holds(world: World) -> None:

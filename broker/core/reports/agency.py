@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from broker.core.acted import LATE
 from broker.core.reports.document import Document, Table, columns
-from broker.core.reports.line import LATE, Line
+from broker.core.reports.line import Line
 from broker.core.reports.tally import Tally
 
 _ABOUT = (

@@ -16,8 +16,6 @@ from broker.core.model import SubjectRef
 from broker.core.receipt import Audience
 
 RELEASED = "disclosure"
-# Shared by telephone while the broker was down, and written down afterwards.
-LATE = "recorded-late"
 # How the asking of a record ends.
 ASKED = frozenset({RELEASED, "refusal", "not-found", "provider-failure", "referral-asked"})
 _LAW = ("basis", "condition", "gateway")

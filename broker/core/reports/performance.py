@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import date, datetime, time
 
+from broker.core.acted import LATE
 from broker.core.london import moment
 from broker.core.reports.document import Cell, Document, Table, columns
-from broker.core.reports.line import LATE, Line
+from broker.core.reports.line import Line
 from broker.core.reports.suppression import LEAST, Counted, Published, publish
 from broker.law import Law
 

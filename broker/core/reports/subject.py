@@ -12,11 +12,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from broker.core.acted import DECIDED, acted_for
+from broker.core.acted import DECIDED, LATE, acted_for
 from broker.core.directory import Agency
 from broker.core.reports import words
 from broker.core.reports.document import Cell, Document, Table, spoken
-from broker.core.reports.line import LATE, RELEASED
+from broker.core.reports.line import RELEASED
 from broker.core.reports.times import in_words
 from broker.law import Law
 
@@ -111,7 +111,8 @@ def told(
     if event == LATE and isinstance(late, Mapping):
         at, actor, fields = datetime.fromisoformat(late["occurred"]), late["took"], late["fields"]
     # A human's decision on a request is its provider's.
-    by, provider = acted_for(full), "" if event in DECIDED else str(view.get("provider") or "")
+    by = str(full.get("requester") or "") if event == LATE else acted_for(full)
+    provider = "" if event in DECIDED else str(view.get("provider") or "")
     cells: tuple[Cell, ...] = (
         in_words(at),
         _what(event, view, full, overridden=overridden and released),

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from broker.core.reports.line import LATE
+from broker.core.acted import LATE
 
 EVENTS = {
     "access-answer-viewed": "An answer to a request for access was given again",
