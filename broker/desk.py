@@ -78,6 +78,12 @@ def silent(asked: dict[str, Json], reference: Reference) -> bool:
     return any(flow.agreement.ncnd for flow in flows)
 
 
+def hidden(row: StoredOverride, reference: Reference) -> bool:
+    """Whether the requester may not learn of the review of an override: as agreements have it, or, once what
+    was asked is erased, as it was when the review was made."""
+    return silent(row.used, reference) if row.used else not row.told
+
+
 def ended(row: StoredReferral, reference: Reference, now: datetime) -> str:
     """Who of those that asked has ended, so that nobody could fetch what is granted; empty where none has."""
     system = reference.systems.get(row.system)

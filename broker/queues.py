@@ -58,7 +58,7 @@ class ReferralStore(Protocol):
 
 
 class StoredOverride(Struct, frozen=True):
-    """An override that was used, and what its review said."""
+    """An override that was used, and what its review said. `used` is empty where it, or its key, is gone."""
 
     id: str
     provider: str
@@ -77,6 +77,8 @@ class StoredOverride(Struct, frozen=True):
     district: str = ""
     # The agency whose human reviewed it: the provider, or who has taken its place.
     reviewed_by: str = ""
+    # Whether the requester was told of the review.
+    told: bool = False
 
 
 class StoredRestriction(Struct, frozen=True):

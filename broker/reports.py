@@ -27,7 +27,7 @@ from broker.core.reports.performance import Month, bounds
 from broker.core.reports.snooping import Names, Signs, Watched
 from broker.core.reports.times import day
 from broker.core.searchterms import Question
-from broker.desk import silent
+from broker.desk import hidden
 from broker.errors import InvalidRequest, NotAllowed
 from broker.figures import Figures
 from broker.heritage import Heritage
@@ -126,9 +126,9 @@ class Reports:
         shares = await self._heritage.left_to(caller)
         if any(each.holds(row.provider, district) for each in shares):
             return True
-        hidden = used is None or silent(used.used, await self._reference.refresh())
+        unknown = used is None or hidden(used, await self._reference.refresh())
         asked = caller.agency == row.requester or any(each.holds(row.requester, district) for each in shares)
-        return asked and not hidden
+        return asked and not unknown
 
     def _checked(self, caller: Caller, wanted: Wanted, reason: Reason, own: frozenset[str]) -> Wanted:
         if wanted.report not in NAMES:
@@ -207,7 +207,7 @@ class Reports:
                 continue
             row = await self._overrides.by_id(each.id)
             asker = each.audience is Audience.REQUESTER
-            if row is not None and not (asker and silent(row.used, self._reference.current)):
+            if row is not None and not (asker and hidden(row, self._reference.current)):
                 used.add(each, Review(row.due_at, row.status, row.reviewed_at))
         return used.document(await look.facts())
 

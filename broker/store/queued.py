@@ -224,4 +224,5 @@ class OverrideRows:
             review,
             row["district"],
             row["reviewed_by"] or "",
+            bool(row["told"]),
         )

@@ -136,9 +136,10 @@ class MemoryKeeping:
             if entry in detail["entries"]:
                 if self.held(kept):
                     raise AssertionError("under legal hold")
-                for rows in (referrals, used):
-                    if entry in rows and rows[entry].provider in own:
-                        del rows[entry]  # type: ignore[attr-defined]
+                if entry in referrals and referrals[entry].provider in own:
+                    del referrals[entry]
+                if entry in used and used[entry].provider in own:
+                    used[entry] = replace(used[entry], used={}, words="", review={})
                 for cases in (store.cases.accesses.rows, store.cases.complaints.rows):
                     if entry in cases and cases[entry].agency in own:  # type: ignore[attr-defined]
                         del cases[entry]  # type: ignore[attr-defined]
@@ -153,6 +154,7 @@ class MemoryKeeping:
                     object.__setattr__(gone, "full", None)
                     kept.sealed = gone
                     self.erased[entry] = detail["id"]
+                    used.pop(entry, None)
             kept.draft = draft
         for each in detail["directives"]:
             del store.directives[each]

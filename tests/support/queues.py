@@ -185,8 +185,9 @@ class MemoryQueues:
             rows[row] = replace(rows[row], status=status, decided_at=at, until=until, decision=sealed)
         elif change.kind == "override-review":
             used = self.overrides.rows
+            by, told = detail["by"], detail["told"]
             used[row] = replace(
-                used[row], status=detail["status"], reviewed_at=at, review=sealed, reviewed_by=detail["by"]
+                used[row], status=detail["status"], reviewed_at=at, review=sealed, reviewed_by=by, told=told
             )
         elif change.kind == "override-restriction":
             who = (detail["override"], detail["provider"], detail["requester"], detail["what"])

@@ -45,11 +45,15 @@ create table override_use (
     status        text not null default 'open'
                   check (status in ('open', 'justified', 'not-justified', 'wrong-person')),
     key           smallint not null,
-    used          bytea not null,
+    -- Null once the owner has erased what was asked: that it was used, and the verdict, stand for as long as anybody
+    -- keeps the entry.
+    used          bytea,
     words         bytea,
     reviewed_at   timestamptz,
     -- The agency whose human reviewed it: the provider, or who has taken its place.
     reviewed_by   text,
+    -- Whether the requester was told of the review.
+    told          boolean,
     review_key    smallint,
     review        bytea,
     -- The owner's own software is told of it (BROKER_OVERRIDE_WEBHOOK): when next, how often so far, and done.
@@ -119,7 +123,7 @@ begin
         where id = v_id;
     when 'override-review' then
         update override_use set status = p_change ->> 'status', reviewed_at = v_at, review = p_blob,
-            review_key = p_key, reviewed_by = p_change ->> 'by'
+            review_key = p_key, reviewed_by = p_change ->> 'by', told = (p_change ->> 'told')::boolean
         where id = v_id;
     when 'override-restriction' then
         insert into override_restriction (id, override, provider, district, requester, what, subject, made_at,

@@ -207,7 +207,7 @@ create trigger hold_guard_change before update on referral for each row
           or new.decision_key = old.decision_key and new.decision <> old.decision)
     execute function queue_guard();
 create trigger hold_guard_change before update on override_use for each row
-    when (new.key = old.key and (new.used <> old.used or new.words is distinct from old.words)
+    when (new.key = old.key and (new.used is distinct from old.used or new.words is distinct from old.words)
           or new.review_key = old.review_key and new.review <> old.review)
     execute function queue_guard();
 
@@ -270,7 +270,9 @@ begin
     update referral set words = null where id = any (v_words) and status <> 'open';
     update override_use set words = null where id = any (v_words) and status <> 'open';
     delete from referral where id = any (v_entries) and provider = any (v_agencies);
-    delete from override_use where id = any (v_entries) and provider = any (v_agencies);
+    -- Who used it and what for goes; what the review found does not while the other party keeps its part.
+    update override_use set used = null, words = null, review = null, review_key = null
+    where id = any (v_entries) and provider = any (v_agencies) and status <> 'open';
     -- Made by 0013: what an agency answered, and a complaint that is closed.
     delete from access_request where id = any (v_entries) and agency = any (v_agencies) and issued_at is not null;
     delete from complaint where id = any (v_entries) and agency = any (v_agencies) and closed_at is not null;
@@ -292,6 +294,7 @@ begin
     update search s set terms = '{}', rare = '{}'
     from unnest(v_logs, v_places) g(log, idx) where s.log = g.log and s.idx = g.idx;
     insert into erased (item, by) select id, v_by from unnest(v_gone) g(id) on conflict do nothing;
+    delete from override_use where id = any (v_gone) and status <> 'open';
     -- Made by 0015: the plan that this carries out, once it is carried out whole.
     delete from erasure_plan where id = (p_change ->> 'plan_done')::uuid;
 
