@@ -173,13 +173,13 @@ class Answers:
         return agreed
 
     async def _standing(self, entry: str) -> Hit | None:
-        """An entry whose views are still there, as its requester knows them; what the requester has given up is
-        nobody's to tell in other words."""
+        """An entry that some party keeps, and that its requester was told of: it is told in those words,
+        whether or not the requester keeps them."""
         try:
             hit = await self._searches.entry(entry)
         except KeyError:
             return None
-        return hit if hit.full and hit.requester and "requester" in hit.views else None
+        return hit if "requester" in hit.views else None
 
     async def _told(self, entry: str) -> Told | None:
         """What is told of an entry; None where it has been erased since."""

@@ -20,6 +20,7 @@ from broker.core import canonical
 from broker.core.canonical import Json
 from broker.core.directory import Agency
 from broker.core.model import Caller, Function, SubjectRef
+from broker.core.receipt import Audience
 from broker.core.reports import subject
 from broker.core.reports.document import MOST
 from broker.core.reports.subject import Told
@@ -62,7 +63,8 @@ class Holdings:
         async def find(question: Question) -> None:
             async for seen in self._searches.every(as_party, question, row.log, row.index):
                 # What its requester must not learn of is told to nobody: the requester may read the answer.
-                if not seen.hit.requester:
+                # What it has given up is its provider's to tell all the same.
+                if Audience.REQUESTER.value not in seen.hit.views:
                     continue
                 found[seen.hit.id] = seen
                 if len(found) > MOST:

@@ -243,8 +243,7 @@ class MemorySearch:
     def _hit(self, kept: Kept) -> Hit:
         sealed, draft = kept.sealed, kept.draft
         openings = {"requester": sealed.requester, "provider": sealed.provider, "full": sealed.full}
-        parties = {"requester": draft.requester_agency, "provider": draft.provider_agency, "full": "all"}
-        views = {n: opening.view for n, opening in openings.items() if opening is not None and parties[n]}
+        views = {n: opening.view for n, opening in openings.items() if opening is not None}
         sides = draft.requester_agency, draft.provider_agency
         return Hit(kept.index, draft.id, draft.at, *sides, views, draft.full, ORIGIN)
 
