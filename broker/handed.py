@@ -64,6 +64,7 @@ def referred(case: Case) -> Queued:
     why = [f"{r.rule} {r.verdict}{r.detail and f': {r.detail}'}" for r in decision.rules if r.verdict != "pass"]
     sealed: dict[str, Json] = {
         "request": request_detail(request),
+        "learnt": _learnt(case),
         "agreement": case.agreement,
         "asked_of": case.asked_of or None,
         "why": [*why],
@@ -76,12 +77,30 @@ def _overridden(case: Case) -> Queued:
     override = request.override or Override("", "")
     sealed: dict[str, Json] = {
         "request": request_detail(request),
+        "learnt": _learnt(case),
         "agreement": case.agreement,
         "waived": [*decision.waived],
         "given": [*decision.permitted],
         "until": override.until.isoformat() if override.until else None,
     }
     return _queued("override", case, decision.override_due or case.now, sealed, override.words, override.code)
+
+
+def _learnt(case: Case) -> list[Json]:
+    """Under which identifiers the provider knows whom it is about, beside the one asked by."""
+    return [{"scheme": each.scheme, "value": each.value} for each in case.learnt]
+
+
+def about(sealed: dict[str, Json]) -> tuple[SubjectRef | None, tuple[tuple[str, str], ...]]:
+    """Whom such a row is about: the identifier that was asked by, if there was one, and all (scheme, value)
+    that its provider may find it by. None where it has been erased."""
+    if not sealed:
+        return None, ()
+    detail: Any = sealed
+    subject = detail["request"]["subject"]
+    asked = SubjectRef(**subject) if subject else None
+    known = {SubjectRef(**each) for each in detail["learnt"]} | ({asked} if asked else set())
+    return asked, tuple((each.scheme, each.value) for each in sorted(known))
 
 
 def _queued(

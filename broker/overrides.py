@@ -19,9 +19,9 @@ from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.reference import Reference
 from broker.core.succession import shares, takers
 from broker.core.views import ProviderView, RequesterView
-from broker.desk import escalation, lock_of, may_decide, said_in_place, silent, standing_key
+from broker.desk import escalation, hidden, lock_of, may_decide, said_in_place, standing_key
 from broker.errors import InvalidRequest, NotAllowed
-from broker.handed import request_from
+from broker.handed import about, request_from
 from broker.ids import entry_id
 from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSource
 from broker.queues import OverrideStore, StoredOverride, StoredRestriction
@@ -98,7 +98,10 @@ class Overrides:
             if row.status != "open":
                 raise InvalidRequest("override_id", f"was reviewed already: {row.status}")
             at = self._clock.now().isoformat()
+            # That there was something to review says that the provider was asked.
+            untold = hidden(row, reference)
             stored: dict[str, Json] = {"id": row.id, "status": verdict, "at": at, "by": caller.agency}
+            stored["told"] = not untold
             by: dict[str, Json] = {"id": actor.id, "role": actor.role, "name": actor.name}
             change = Change(
                 "override-review", stored, lock_of(row), reference=False, sealed={"reviewed_by": by}
@@ -106,11 +109,10 @@ class Overrides:
             agency, instead = caller.agency, said_in_place(row, caller.agency)
             view = RequesterView("override-reviewed", row.request, verdict, provider=agency, controller=agency)
             by_whom = {"id": actor.id, "role": actor.role, **instead}
-            provider = ProviderView(view, by_whom, override=row.code, requester=row.requester)
+            asked_by, known = about(row.used)
+            provider = ProviderView(view, by_whom, known, override=row.code, requester=row.requester)
             detail = {**stored, "reviewed_by": by, "code": row.code, **instead}
-            # That there was something to review says that the provider was asked.
-            hidden = silent(row.used, reference)
-            parties = Parties(row.requester, None if hidden else view, agency, provider)
+            parties = Parties(row.requester, None if untold else view, agency, provider, asked_by)
             reads = Reads(policy, lock_of(row) | standing_key(row, agency))
             return Plan("override-reviewed", detail, change, reads, reasoning, parties)
 

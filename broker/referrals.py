@@ -33,6 +33,7 @@ from broker.desk import (
     standing_key,
 )
 from broker.errors import InvalidRequest, NotAllowed
+from broker.handed import about
 from broker.ids import entry_id
 from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSource
 from broker.queues import ReferralStore, StoredReferral
@@ -281,5 +282,6 @@ def _parties(row: StoredReferral, agency: str, outcome: str, actor: Actor, *, hi
         controller=agency,
     )
     by = {"id": actor.id, "role": actor.role, **said_in_place(row, agency)}
-    provider = ProviderView(view, by, requester=row.requester)
-    return Parties(row.requester, None if hidden else view, agency, provider)
+    asked_by, known = about(row.asked)
+    provider = ProviderView(view, by, known, requester=row.requester)
+    return Parties(row.requester, None if hidden else view, agency, provider, asked_by)

@@ -95,7 +95,8 @@ EVENTS = frozenset(
         "undelivered",
     }
 )
-# What was done to the evidence, and to what decisions read: erased as a whole, it would hide what else was.
+# What was done to the evidence, what was found of it, and what was done to what decisions read: erased for its
+# own sake, it would hide what else was.
 KEPT = frozenset(
     each
     for each in EVENTS
@@ -103,6 +104,7 @@ KEPT = frozenset(
     or each
     in {
         *("retention", "scrubbed", "log-rotated", "partition-dropped", "calls-refused", "escalated"),
+        *("override-reviewed", "hold-released"),
         *("key-revoked", "suspension-lifted", "routes-applied", "record-type-approved"),
     }
 )
