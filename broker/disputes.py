@@ -1,7 +1,7 @@
 """What must not be erased now, whoever wants it: evidence in an open matter, above all the eraser's own.
 
 Refuses an erasure of an override under review or found at fault, of a restriction in force, of a breach; while
-a complaint or a request for access by the person is open; and by whoever asked for one of the records.
+a complaint or a request for access by the person is open; and by whoever made one of the entries.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections import Counter
 from broker.cases import AccessStore
 from broker.core.canonical import Json
 from broker.core.model import Actor, SubjectRef
-from broker.desk import silent
-from broker.erasable import Found
+from broker.desk import hidden
 from broker.erasureplans import Disputed, ErasurePlanStore
 from broker.errors import InvalidRequest
+from broker.givenup import Found
 from broker.ports import Clock, ReferenceSource
 from broker.queues import OverrideStore
 
@@ -52,11 +52,12 @@ class Disputes:
 
     async def check(self, found: Found, own: frozenset[str], actor: Actor) -> None:
         """InvalidRequest where these agencies' part of what was found must stay, or not this actor ends it."""
-        asked = {each.strip().casefold() for each in found.askers}
-        if actor.id.strip().casefold() in asked:
+        makers = {each.strip().casefold() for each in found.makers}
+        if actor.id.strip().casefold() in makers:
             raise InvalidRequest(
                 "actor",
-                "you asked for some of these records yourself: others of your agency must have them erased",
+                "you made some of these entries yourself (asked, looked, recorded or decided): others of your "
+                "agency must have them erased",
             )
         against = await self._against(found, own)
         for row in await self._accesses.open(_ACCESSES):
@@ -80,7 +81,7 @@ class Disputes:
         if each.kind == "complaint" or each.provider in own:
             return False
         used = await self._overrides.by_id(each.entry)
-        return used is None or silent(used.used, await self._reference.refresh())
+        return used is None or hidden(used, await self._reference.refresh())
 
 
 def _people(asked: dict[str, Json]) -> set[SubjectRef]:

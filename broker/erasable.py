@@ -6,20 +6,19 @@ agency that could find by another would learn whose it is. Refuses to look while
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.core import canonical
+from broker.core.acted import acted_for
 from broker.core.canonical import Json
 from broker.core.model import Caller, SubjectRef
 from broker.core.receipt import Audience
-from broker.core.recorded import is_decision
-from broker.core.searchterms import person, terms_of
+from broker.core.searchterms import people, person, terms_of
 from broker.core.vocabulary import KEPT
 from broker.errors import IndexBehind, InvalidRequest, NotAllowed
+from broker.givenup import Erasable, Found, Part, What, counts
 from broker.heritage import district_of
 from broker.holds import Holds
 from broker.keeping import Keeping
@@ -31,41 +30,6 @@ _CHUNK = 500  # entries looked at in one statement
 _PATIENCE = 10.0  # seconds that the index has to reach the head
 _PAUSE = 0.2
 _NONE = "there is no such entry that your agency may erase"
-# A person by an identifier, or entries by id.
-What = SubjectRef | tuple[str, ...]
-
-
-class Erasable(Struct, frozen=True):
-    """What one controller's erasure of a person would do, or did, in counts: `entries` of which its part goes,
-    `words` of those, `directives`; left alone are what is `held`, what is `waiting` for its own humans, and
-    directives that are `standing`. `others` are the agencies that may keep their own part of how many, as the
-    caller's view names them: whether a provider was told of a request is not for the requester to see here.
-    `known_by` are other schemes under which the person is known in how many that the caller provided.
-    """
-
-    entries: int
-    words: int
-    directives: int
-    held: int
-    waiting: int
-    standing: int
-    others: dict[str, int] = {}
-    known_by: dict[str, int] = {}
-
-
-class Found(Struct, frozen=True):
-    """What may be erased now. `words` are of those entries whose words the caller's own people wrote, `worded`
-    those that have any. `askers` are who asked for a record in them on the caller's side, `about` the
-    identifiers that they are about."""
-
-    entries: tuple[str, ...]
-    words: tuple[str, ...]
-    directives: tuple[str, ...]
-    rulings: frozenset[tuple[str, str]]
-    erasable: Erasable
-    worded: frozenset[str] = frozenset()
-    askers: frozenset[str] = frozenset()
-    about: frozenset[SubjectRef] = frozenset()
 
 
 class Finder:
@@ -138,27 +102,29 @@ class Finder:
         standing = set(attached.standing) | set(attached.held_directives)
         waiting |= {hit.id for hit in hits if _recorded(hit) in standing} - held
         free = [hit for hit in hits if hit.id not in held and hit.id not in waiting]
-        written = [hit for hit in free if hit.full.get("requester") in own]
+        # A human's decision on a request is its provider's: whoever asked has no say over those words.
+        written = [hit for hit in free if acted_for(hit.full) in own]
         worded = frozenset(hit.id for hit in written if hit.full.get("words"))
-        others = Counter(each for hit in free for each in _named_beside(hit, own))
+        parts = {hit.id: _part(hit, own, subject) for hit in free}
         return Found(
-            tuple(hit.id for hit in free),
+            tuple(parts),
             tuple(hit.id for hit in written),
             attached.directives,
             frozenset(rulings),
             Erasable(
-                len(free),
+                len(parts),
                 len(worded),
                 len(attached.directives),
                 len(held) + len(attached.held_directives),
                 len(waiting),
                 len(attached.standing),
-                dict(sorted(others.items())),
-                _schemes(free, own, subject),
+                counts(each.others for each in parts.values()),
+                counts(each.schemes for each in parts.values()),
             ),
             worded,
-            frozenset(_asker(hit.full) for hit in written if is_decision(hit.full)),
-            frozenset({subject}) if subject else frozenset(each for hit in free for each in _about(hit.full)),
+            parts,
+            frozenset({subject} if subject else ()),
+            frozenset(held | waiting | set(attached.held_directives)),
         )
 
     async def _whole(self) -> None:
@@ -192,25 +158,27 @@ class Finder:
 
 
 def _refuse_kept(hits: list[Hit]) -> None:
-    """What was done to the evidence, and to what decisions read, is no evidence about a person, and stays."""
+    """What was done to the evidence, and to what decisions read, is erased by nobody for its own sake."""
     for hit in hits:
         if (event := str(hit.full.get("event"))) in KEPT:
             raise InvalidRequest(
                 "event_ids",
-                f"{hit.id} says what was done here ({event}), and about no person: it stays. Words in it go by "
-                "themselves (words_only)",
+                f"{hit.id} says what was done here ({event}): by itself it stays. Words in it go by themselves "
+                "(words_only)",
             )
 
 
 def _is_own(hit: Hit, own: frozenset[str], asked: frozenset[str]) -> bool:
     """Whether an agency among these is party to the entry, and finds it by these terms in its own view."""
+    return any(asked <= known for known in _known(hit, own))
+
+
+def _known(hit: Hit, own: frozenset[str]) -> Iterator[frozenset[str]]:
+    """The terms by which agencies among these find the entry, each in its own view."""
     for agency, audience in ((hit.requester, Audience.REQUESTER), (hit.provider, Audience.PROVIDER)):
         view = hit.views.get(audience.value)
         if agency in own and view is not None:
-            known = terms_of(hit.full, audience, canonical.decode_object(view))
-            if asked <= known:
-                return True
-    return False
+            yield terms_of(hit.full, audience, canonical.decode_object(view))
 
 
 def _of_others(hit: Hit, but: Mapping[str, frozenset[str]]) -> bool:
@@ -219,25 +187,21 @@ def _of_others(hit: Hit, but: Mapping[str, frozenset[str]]) -> bool:
     return bool(parties) and all(district_of(hit.full) in but[each] for each in parties)
 
 
-def _named_beside(hit: Hit, own: frozenset[str]) -> set[str]:
-    """The other agencies that an entry names, told of it or not."""
-    return {str(each) for each in (hit.full.get("requester"), hit.full.get("provider")) if each} - own
+def _part(hit: Hit, own: frozenset[str], subject: SubjectRef | None) -> Part:
+    """What these agencies give up of an entry; `subject` is the identifier that it was found by, if any."""
+    full = hit.full
+    others = {str(each) for each in (full.get("requester"), full.get("provider")) if each} - own
+    return Part(
+        frozenset().union(*map(people, _known(hit, own))),
+        _actor(full) if acted_for(full) in own else "",
+        frozenset(others),  # told of it or not
+        _schemes(hit, own, subject),
+    )
 
 
-def _asker(full: dict[str, Json]) -> str:
+def _actor(full: dict[str, Json]) -> str:
     actor = full.get("actor")
     return str(actor.get("id", "")) if isinstance(actor, dict) else ""
-
-
-def _about(full: dict[str, Json]) -> set[SubjectRef]:
-    """The identifiers that an entry was asked by, and matched."""
-    asked, known = full.get("asked_by"), full.get("identifiers")
-    each = [asked, *(known if isinstance(known, list) else ())]
-    return {
-        SubjectRef(str(one["scheme"]), str(one["value"]))
-        for one in each
-        if isinstance(one, dict) and "scheme" in one
-    }
 
 
 def _recorded(hit: Hit) -> str:
@@ -247,20 +211,10 @@ def _recorded(hit: Hit) -> str:
     return str(detail.get("id", "")) if recorded and isinstance(detail, dict) else ""
 
 
-def _schemes(hits: list[Hit], own: frozenset[str], subject: SubjectRef | None) -> dict[str, int]:
+def _schemes(hit: Hit, own: frozenset[str], subject: SubjectRef | None) -> frozenset[str]:
     """Under which other schemes the provider knows the person: for it alone to see, and to decide on."""
-    found: Counter[str] = Counter()
-    if subject is None:
-        return {}
-    for hit in hits:
-        known = hit.full.get("identifiers")
-        if hit.provider in own and isinstance(known, list):
-            found.update(
-                {
-                    str(each["scheme"])
-                    for each in known
-                    if isinstance(each, dict)
-                    and (each["scheme"], each["value"]) != (subject.scheme, subject.value)
-                }
-            )
-    return dict(sorted(found.items()))
+    known = hit.full.get("identifiers")
+    if subject is None or hit.provider not in own or not isinstance(known, list):
+        return frozenset()
+    found = {(str(each["scheme"]), each["value"]) for each in known if isinstance(each, dict)}
+    return frozenset(scheme for scheme, value in found if (scheme, value) != (subject.scheme, subject.value))

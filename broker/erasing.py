@@ -15,10 +15,11 @@ from broker.complaints import complaints_key
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.disputes import Disputes
-from broker.erasable import Erasable, Finder, Found, What
+from broker.erasable import Finder
 from broker.erasureplans import ErasurePlan, ErasurePlanStore
 from broker.erasures import Erasures, Under, check, plan_key
 from broker.errors import InvalidRequest, NotAllowed
+from broker.givenup import Erasable, Found, What
 from broker.holds import Holds
 from broker.ids import entry_id
 from broker.law import erasure as law

@@ -16,14 +16,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from broker.administration import Administration, Made, Plan, named
 from broker.core.canonical import Json
 from broker.core.granting import ruling_key
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
-from broker.erasable import Erasable, Finder, Found, What
+from broker.erasable import Finder
 from broker.errors import InvalidRequest
+from broker.givenup import Erasable, Found, What, together
 from broker.holds import Holds
 from broker.ids import entry_id
 from broker.keeping import HOLDS
@@ -47,16 +47,11 @@ class Under(Struct, frozen=True):
 
     def narrowed(self, found: Found) -> Found:
         """What was found and planned: what has come since stays."""
-        entries = tuple(each for each in found.entries if each in self.entries)
-        words = tuple(each for each in found.words if each in self.entries)
-        directives = tuple(each for each in found.directives if each in self.directives)
-        told = replace(
-            found.erasable,
-            entries=len(entries) if found.entries else 0,
-            words=len(found.worded.intersection(words)),
-            directives=len(directives),
-        )
-        return replace(found, entries=entries, words=words, directives=directives, erasable=told)
+        return found.only(self.entries, self.directives)
+
+    def done(self, found: Found) -> bool:
+        """Whether nothing that was planned is kept: what is held now may be confirmed again later."""
+        return found.kept.isdisjoint(self.entries | self.directives)
 
 
 class Erasures:
@@ -95,58 +90,66 @@ class Erasures:
         under: Under | None = None,
     ) -> tuple[Erasable, tuple[Made, ...]]:
         """Erase what is about a person, or entries by id, or of those only the words that the caller's own
-        people wrote; at most MOST entries for each entry that says so, of which at least one is made.
+        people wrote; at most MOST entries for each entry that says so, of which at least one is made. What was
+        taken is told, by all of them, and what was left at the last.
 
-        Nobody outside is served without `under`, which ends with the last of them.
+        Nobody outside is served without `under`, which ends with the last of them if nothing of it is kept.
 
         Raises InvalidRequest, NotAllowed, IndexBehind, AuditUnavailable.
         """
         check(caller, what, reason, words_only)
         named(actor)
-        done: list[Made] = []
-        first: Erasable | None = None
+        done, told = list[Made](), list[Erasable]()
         while True:
-            taken: list[Found] = []
+            taken: list[tuple[Found, bool]] = []
 
-            async def plan(taken: list[Found] = taken) -> Plan:
+            async def plan(taken: list[tuple[Found, bool]] = taken) -> Plan:
                 policy = (await self._facts.read(Asked((), caller.name, ()))).policy
                 found = await self._finder.find(caller, what, words_only)
                 if under is not None:
                     found = under.narrowed(found)
                     await under.check(found)
-                taken[:] = [found]
-                return await self._plan(caller, what, found, reason, policy, under)
+                now, last = _some(found)
+                taken[:] = [(now, last)]
+                return await self._plan(caller, what, now, reason, policy, under, last=last)
 
             done.append(await self._administration.make(caller, plan, actor))
-            first = first or taken[0].erasable
-            if _is_last(taken[0]):
-                return first, tuple(done)
+            ((now, last),) = taken
+            told.append(now.erasable)
+            if last:
+                return together(told), tuple(done)
 
     async def _plan(
-        self, caller: Caller, what: What, found: Found, reason: Reason, policy: int, under: Under | None
+        self,
+        caller: Caller,
+        what: What,
+        found: Found,
+        reason: Reason,
+        policy: int,
+        under: Under | None,
+        *,
+        last: bool,
     ) -> Plan:
         own, new = sorted(await self._holds.own(caller)), entry_id()
-        entries, directives = found.entries[:MOST], found.directives[:MOST]
-        words = [each for each in found.words if each in set(entries)] if entries else found.words
         stored: dict[str, Json] = {
             "id": new,
             "agencies": [*own],
-            "entries": [*entries],
-            "words": [*words],
-            "directives": [*directives],
+            "entries": [*found.entries],
+            "words": [*found.words],
+            "directives": [*found.directives],
         }
         writes = frozenset({EVENT, *(ruling_key(system, request) for system, request in found.rulings)})
         reads = writes - {EVENT} | {HOLDS}
         if under is not None:
             reads |= under.reads
             writes |= {plan_key(under.plan)}
-            stored["plan_done"] = under.plan if _is_last(found) else None
+            stored["plan_done"] = under.plan if last and under.done(found) else None
         subject = what if isinstance(what, SubjectRef) else None
         change = Change(EVENT, stored, writes, reference=False, subject=subject)
         detail: dict[str, Json] = {
-            "entries": [*entries],
-            "words": [*words],
-            "directives": [*directives],
+            "entries": [*found.entries],
+            "words": [*found.words],
+            "directives": [*found.directives],
             "reason": reason.code,
             **(under.told if under is not None else {}),
         }
@@ -158,8 +161,14 @@ def plan_key(plan: str) -> str:
     return f"erasure-plan:{plan}"
 
 
-def _is_last(found: Found) -> bool:
-    return len(found.entries) <= MOST
+def _some(found: Found) -> tuple[Found, bool]:
+    """As many as one entry may name, and whether these are all."""
+    entries, directives = (found.entries or found.words)[:MOST], found.directives[:MOST]
+    some = found.only(set(entries), set(directives))
+    return some, (len(entries), len(directives)) == (
+        len(found.entries or found.words),
+        len(found.directives),
+    )
 
 
 def check(caller: Caller, what: What, reason: Reason, words_only: bool) -> None:

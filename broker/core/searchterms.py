@@ -93,6 +93,11 @@ def person(subject: SubjectRef) -> str:
     return f"person|{subject.scheme}|{subject.value}"
 
 
+def people(terms: frozenset[str]) -> frozenset[SubjectRef]:
+    """The identifiers among them."""
+    return frozenset(SubjectRef(*each.split("|", 2)[1:]) for each in terms if each.startswith("person|"))
+
+
 def selective(terms: frozenset[str]) -> bool:
     """Whether few entries have all of these."""
     return any(map(rare, terms))

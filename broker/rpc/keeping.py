@@ -8,11 +8,11 @@ from broker.administration import Made
 from broker.core.model import Caller, SubjectRef
 from broker.core.retention import MAX_FILE
 from broker.core.retention import parse as parse_policy
-from broker.erasable import Erasable, What
 from broker.erasing import ErasurePlans
 from broker.erasureplans import ErasurePlan
 from broker.erasures import Erasures
 from broker.errors import InvalidRequest
+from broker.givenup import Erasable, What
 from broker.holds import Holds
 from broker.keeping import Hold
 from broker.retention import Due, Retention

@@ -228,10 +228,10 @@ async def test_nobody_erases_what_they_asked_themselves(stage: Stage) -> None:
     """Who asked for one of the records neither plans nor confirms: the trace is of what they did."""
     subject = stage.person()
     await asks(stage, subject, actor=replace(ACTOR, id="p.moss"))
-    with pytest.raises(InvalidRequest, match="you asked for some of these records yourself"):
+    with pytest.raises(InvalidRequest, match="you made some of these entries yourself"):
         await planned(stage, subject)
     plan = await planned(stage, subject, actor=replace(OFFICER, id="c.reid"))
-    with pytest.raises(InvalidRequest, match="you asked for some of these records yourself"):
+    with pytest.raises(InvalidRequest, match="you made some of these entries yourself"):
         await confirms(stage, plan, subject, actor=OFFICER)
     assert (await confirms(stage, plan, subject))[0].entries == 1
 

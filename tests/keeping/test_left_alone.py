@@ -59,7 +59,7 @@ async def test_what_waits_for_a_human_is_left(stage: Stage) -> None:
     await stage.referrals.decide(OWNER, row.id, NO, OFFICER)
     await caught_up(stage)
     told, _ = await erases(stage, OWNER, request.subject)
-    assert (told.entries, told.waiting) == (1, 0)
+    assert (told.entries, told.waiting) == (2, 0), "the request, and what was decided of it"
     assert await stage.referred.by_id(row.id) is None
 
 
@@ -75,14 +75,14 @@ async def overrides(stage: Stage) -> tuple[SubjectRef, str]:
 
 
 async def test_an_override_goes_once_it_was_reviewed(stage: Stage) -> None:
-    """The requester's part takes its words from the owner's row; the owner's takes the row."""
+    """The requester's part takes its words from the owner's row; with the owner's, the last, the row goes."""
     subject, entry = await overrides(stage)
     told, _ = await plans(stage, OWNER, subject, OFFICER, WHY)
     assert (told.entries, told.waiting) == (0, 1)
     await stage.overrides.review(OWNER, entry, "justified", "a life was at risk", OFFICER)
     await caught_up(stage)
     told, _ = await erases(stage, NWAS, subject)
-    assert (told.entries, told.waiting) == (1, 0)
+    assert (told.entries, told.waiting) == (2, 0), "the request, and its review"
     row = await stage.overridden.by_id(entry)
     assert row is not None
     assert row.words == ""
