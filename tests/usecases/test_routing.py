@@ -25,7 +25,7 @@ from broker.errors import Denied, InvalidRequest, NotAllowed, ProviderUnavailabl
 from broker.limits import Limits
 from broker.links import Link, Links
 from broker.ports import Found, NotFound, ProviderFailed, Question
-from broker.replays import Verdict
+from broker.verdicts import Verdict
 from tests.support.cumbria import CARLISLE, CHANGE, CHILD, EDEN, INTO, child_plan, council, routes
 from tests.support.memory import FakeClock
 from tests.support.stage import Stage, memory_stage, postgres_stage
