@@ -31,8 +31,9 @@ from broker.readiness import Readiness
 from broker.release import CatalogueReleases
 from broker.rotations import Rotations
 from broker.rpc.identity import Identity
+from broker.scraped import LogCounts
 from broker.store.workers import WorkerRows
-from broker.telemetry import LogCounts, Telemetry
+from broker.telemetry import Telemetry
 from broker.tracing import Tracing, from_environment
 from broker.upkeep import Upkeep
 from broker.witnesschain import WitnessChain
