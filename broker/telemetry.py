@@ -1,8 +1,8 @@
 """What the broker counts, for Prometheus: who asked for how much, how it ended, how long it took.
 
-Owns one registry, and the metrics' names with `scraped`. Labels are agencies, record types, outcomes and names of our own;
-refuses anything about a person, a request or an actor, and refuses to grow: a record type counts under its
-name only once it is approved, and past a bound every new label value is `other`.
+Owns one registry, and with `scraped` every metric's name. Labels are agencies, record types, outcomes and names
+of our own; refuses anything about a person, a request or an actor, and refuses to grow: a record type counts
+under its name only once it is approved, and past a bound every new label value is `other`.
 """
 
 from __future__ import annotations
