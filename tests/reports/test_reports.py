@@ -20,7 +20,7 @@ from broker.looks import By, Look, Progress, Wanted
 from broker.reports import Reports
 from broker.searches import PAGE, Searches
 from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER, Later
-from tests.reports.conftest import WHY, asked, from_now, indexed, rows, text
+from tests.reports.conftest import WHY, asked, from_now, indexed, reports_later, rows, text
 from tests.support.memory import MemorySearch
 from tests.support.stage import COUNCIL, Stage
 from tests.support.values import replace
@@ -203,17 +203,7 @@ async def test_performance_counts_what_operators_may_not_read(stage: Stage) -> N
     for _ in range(12):
         await asked(stage, person)
     await indexed(stage)
-    later = Reports(
-        stage.administration,
-        stage.searches,
-        stage.overridden,
-        stage.breaches,
-        stage.complained,
-        stage.reference,
-        Later(timedelta(days=40)),
-        stage.figures,
-        lambda: (("half", "5 ms"),),
-    )
+    later = reports_later(stage, days=40)
     since, _ = bounds(stage.clock.now().date())
     document, _ = await later.make(OPERATOR, Wanted("performance", since), GUARDIAN, WHY)
     total = document.tables[0].rows[0][1]

@@ -13,6 +13,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from broker.access import Accesses
 from broker.administration import Administration
 from broker.agreements import Agreements, Listed
@@ -71,7 +73,7 @@ from tests.support.exported import MemoryRows
 from tests.support.faults import Faulted, Faults, FaultyDatabase, FaultyGuard
 from tests.support.memory import MemorySearch, MemoryStore, ScriptedProviders
 from tests.support.past import MemoryPast, Why
-from tests.support.postgres import Server
+from tests.support.postgres import Server, open_folder
 from tests.support.signing import Signatory
 from tests.support.world import (
     ACTOR,
@@ -367,6 +369,18 @@ async def postgres_stage(server: Server, folder: Path) -> AsyncIterator[Stage]:
     """Over an empty database of a server."""
     async with server.fresh() as dsn, stage_on(dsn, folder) as stage:
         yield stage
+
+
+@asynccontextmanager
+async def stage_of(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    """Over the store that a fixture's parameter names: `memory`, or the fixture of a server."""
+    if request.param == "memory":
+        async with memory_stage() as stage:
+            yield stage
+        return
+    with open_folder() as folder:
+        async with postgres_stage(request.getfixturevalue(request.param), folder) as stage:
+            yield stage
 
 
 @asynccontextmanager
