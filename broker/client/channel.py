@@ -13,7 +13,7 @@ import grpc
 
 from broker.client.asking import MAX_TIMEOUT
 from broker.client.failures import Failure, printable, read_call
-from broker.client.watch import Proof
+from broker.client.trail import Proof
 from broker.core.rotation import Link
 from broker.errors import CannotConnect
 from broker.pki.explain import explain_tls
