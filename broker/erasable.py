@@ -23,6 +23,7 @@ from broker.errors import IndexBehind, InvalidRequest, NotAllowed
 from broker.heritage import district_of
 from broker.holds import Holds
 from broker.keeping import Keeping
+from broker.lanes import by_steps
 from broker.ports import Clock, Hit, Hits, LogSearch
 
 _PAGE = 200
@@ -100,7 +101,9 @@ class Finder:
             page = await self._index.find(
                 asked, beyond, _PAGE, newest_first=False, since=None, until=None, log=log
             )
-            hits += [hit for hit in page.found if _is_own(hit, own, asked) and not _of_others(hit, but)]
+            async for hit in by_steps(page.found):
+                if _is_own(hit, own, asked) and not _of_others(hit, but):
+                    hits.append(hit)
             log = page.log  # should it be rotated meanwhile, the next page is of the same
             if len(page.found) == _PAGE:
                 beyond = page.found[-1].index

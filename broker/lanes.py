@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import chain
 from typing import Generic, TypeVar
 
@@ -11,11 +12,23 @@ Item = TypeVar("Item")
 
 IN_USE = 1.0  # seconds since something urgent came
 SMALL = 32  # items: a few milliseconds of work
+STEP = 4  # items of long work, each some tenths of a millisecond
 
 
 def reserve(most: int) -> int:
     """How much of or beside `most` is kept for what is urgent: an eighth."""
     return most // 8
+
+
+async def by_steps(items: Iterable[Item]) -> AsyncIterator[Item]:
+    """The items of long work (pages of searches), a few at a time: between them the event loop goes on.
+
+    A request takes some dozen turns of the loop, and may find a step in each.
+    """
+    for n, item in enumerate(items):
+        if n and n % STEP == 0:
+            await asyncio.sleep(0)
+        yield item
 
 
 class Pace:

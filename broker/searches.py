@@ -20,6 +20,7 @@ from broker.core.searchterms import NEWEST, Question, term, together
 from broker.errors import InvalidRequest
 from broker.heritage import Heritage
 from broker.incidents import Incidents
+from broker.lanes import by_steps
 from broker.ports import Hit, Hits, LogSearch, Remains
 from broker.questioning import check, question_detail
 
@@ -186,7 +187,7 @@ class Searches:
         while True:
             hits, more = await self._find(question, party, at, newest_first, log)
             log = hits.log  # should it be rotated meanwhile, this page stays in one
-            for hit in hits.found:
+            async for hit in by_steps(hits.found):
                 at = hit.index
                 if (shown := seen(caller, question, hit)) is not None:
                     found.append(shown)

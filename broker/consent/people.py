@@ -68,7 +68,7 @@ def read(consent: Element, subject: SubjectRef, contained: dict[str, Element], *
 def _is_patient(performer: Element, patient: Any, subject: SubjectRef) -> bool:
     """Whether all that it says of who spoke says that it was the patient."""
     *_, kind, _ = ["Patient", *str(performer.value.get("reference", "")).split("/")]
-    if {kind, performer.value.get("type", "Patient")} != {"Patient"}:
+    if kind != "Patient" or performer.value.get("type", "Patient") != "Patient":
         return False
     if performer.has("identifier") or performer.has("extension"):
         return _names(performer, subject)

@@ -7,7 +7,6 @@ not come so far, or has lost a row. Takes a connection of the pool for each stat
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,6 +19,7 @@ from broker.core.searchterms import selective, together
 from broker.core.tiles import TILE_WIDTH, Tile, inclusion_proof, tile_in, tiles_for_inclusion
 from broker.entryrows import MOST, SLACK, EntryRow, Half, Looked, Wanted
 from broker.errors import IndexBehind, IntegrityError, KeyDestroyed
+from broker.lanes import by_steps
 from broker.ports import Hit
 from broker.store.indexing import NO_TIME, made_at
 from broker.store.packed import Openings, unpack
@@ -30,8 +30,6 @@ from broker.store.tiles import TileReader
 
 # Places over which the index is first asked whether it has a row for each.
 WINDOW = 1 << 16
-# Views opened between two looks at whether somebody waits for a record.
-STEP = 8
 _TILES, _KNOWN = 64, 8192
 _Tree = tuple[int, int]  # a log's number, and of how many of its entries
 
@@ -172,12 +170,7 @@ class PostgresEntryRows:
         return start
 
     async def _opened_all(self, rows: Sequence[asyncpg.Record]) -> tuple[EntryRow, ...]:
-        made: list[EntryRow] = []
-        for n, row in enumerate(rows):
-            if n % STEP == STEP - 1:
-                await asyncio.sleep(0)
-            made.append(await self._row(row))
-        return tuple(made)
+        return tuple([await self._row(row) async for row in by_steps(rows)])
 
     async def _row(self, row: asyncpg.Record) -> EntryRow:
         opened = await self._opened(row)

@@ -17,6 +17,7 @@ import asyncpg
 
 from broker.core.receipt import Audience
 from broker.errors import BrokerError, IndexBehind, IntegrityError
+from broker.lanes import by_steps
 from broker.ports import Hit, Hits, Remains
 from broker.store.indexing import NO_TIME, Indexing, made_at, reach
 from broker.store.packed import Openings, unpack
@@ -146,8 +147,8 @@ class SearchIndex:
                 raise KeyError(log)
             rows = await connection.fetch(sql, which["id"], common, beyond, since, until, limit, few)
             sure = (await reach(connection, which["id"])).sure
-        found = tuple([await self._hit(row, which["origin"]) for row in rows])
-        return Hits(found, sure, which["size"], which["origin"], which["older"] or "")
+        found = [await self._hit(row, which["origin"]) async for row in by_steps(rows)]
+        return Hits(tuple(found), sure, which["size"], which["origin"], which["older"] or "")
 
     async def entry(self, entry: str) -> Hit:
         """As `LogSearch.entry`."""
@@ -205,6 +206,7 @@ class SearchIndex:
 def _opened(unsealed: bytes | None) -> Openings | None:
     """The views; None where they, or the key of their month, are gone."""
     try:
-        return unpack(unsealed) if unsealed else None
+        # Only `pack` can have written what a seal of ours opens; whoever proves an entry looks at its form.
+        return unpack(unsealed, committed=True) if unsealed else None
     except IntegrityError:
         return None

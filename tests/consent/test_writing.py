@@ -166,3 +166,14 @@ def test_a_damaged_consent_is_refused_or_means_no_more(one: Understood, data: st
         return
     for each in understood:
         assert (each.directive.kind == "consent") == (one.directive.kind == "consent")
+
+
+@pytest.mark.parametrize("kind", [[], {}, 1, None], ids=["list", "object", "number", "null"])
+def test_who_spoke_is_of_a_type_that_is_a_word(kind: Any) -> None:
+    """Else nobody knows that it was the patient: refused by the field."""
+    one = Understood(SubjectRef("uprn", "1"), said("objection"))
+    resource = json.loads(json.dumps(write(one, AGENCIES, LAW)))
+    resource["performer"][0]["type"] = kind
+    with pytest.raises(InvalidRequest) as caught:
+        read(resource, HERE)
+    assert caught.value.field == "Consent.performer[0]"
