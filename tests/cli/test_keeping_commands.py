@@ -15,6 +15,8 @@ from tests.support.running import RunningBroker, serving
 NUMBER = "9000000009"
 PERSON = f"nhs-number:{NUMBER}"
 OTHER = ("--reason", "complaint", "--actor-id", "a.okafor", "--role", "dpo")
+# Makes entries about the person, and so has no say in their end.
+CLERK = ("--actor-id", "c.reid", "--role", "clerk")
 WHO = ("--reason", "complaint", "--actor-id", "p.moss", "--role", "records")
 POLICY = """\
 version = 1
@@ -35,7 +37,7 @@ def second_seat(running_broker: RunningBroker, parties: Parties) -> str:
 
 def _said(broker: Run, who: str) -> None:
     """Something is said about PERSON, so that there is something to hold and to erase."""
-    how = ("--standing", "self", "--manner", "verbal", "--actor-id", "p.moss", "--role", "clerk")
+    how = ("--standing", "self", "--manner", "verbal", *CLERK)
     done = broker("directive", "add", "objection", "--subject", "-", *how, "--as", who, stdin=f"{PERSON}\n")
     assert done.code == 0, done.err
 
@@ -44,9 +46,8 @@ def test_a_person_is_held_released_and_erased(broker: Run, parties: Parties) -> 
     """By the agency's own system, from standard input; nothing printed names the person."""
     _said(broker, parties.requester)
     mine = ("--as", parties.requester)
-    placed = broker(
-        "audit", "hold", "add", "--person", "-", "--reference", "CASE-7", *WHO, *mine, "--json", stdin=PERSON
-    )
+    case = ("--reference", "CASE-7", "--reason", "complaint", *CLERK)
+    placed = broker("audit", "hold", "add", "--person", "-", *case, *mine, "--json", stdin=PERSON)
     assert placed.code == 0, placed.err
     hold = placed.json["hold"]
     assert placed.json["verified"]
@@ -86,7 +87,17 @@ def test_two_people_on_two_systems_erase(broker: Run, parties: Parties, second_s
     (waiting,) = [each for each in listed.json["plans"] if each["plan"] == plan.json["plan"]]
     assert (waiting["planned_by"], waiting["ground"], waiting["about"]) == ("p.moss", "objection", "a person")
     complaint = broker(
-        "audit", "complaint", "add", "--reference", "C-5", "--person", "-", *look, *mine, "--json", stdin=PERSON
+        "audit",
+        "complaint",
+        "add",
+        "--reference",
+        "C-5",
+        "--person",
+        "-",
+        *CLERK,
+        *mine,
+        "--json",
+        stdin=PERSON,
     )
     assert complaint.code == 0, complaint.err
     disputed = broker(*confirm, "--yes", *OTHER, *theirs, stdin=PERSON)
