@@ -21,6 +21,10 @@ BACKUPS = (
     "Backups hold what was erased until they are deleted themselves: 30 days at most. Until `broker audit "
     "scrub` has run, bytes of it lie in the database's own files."
 )
+HELD = (
+    "What is under hold was left alone. Where it was planned, the plan stays for it (`broker audit erasure "
+    "list`), to be confirmed again once it is released."
+)
 app = typer.Typer(
     help=(
         "Erasure of what your agency holds about one person here: views, words, rows of your queues, "
@@ -157,7 +161,7 @@ def confirm(
 ) -> None:
     """Carry out what somebody else of your agency planned; you name the person again. Interrupted, do it again.
 
-    Neither who planned it nor who asked for one of the records may confirm it.
+    Neither who planned it nor who made one of the entries may confirm it.
     """
     from broker.v1 import exchange_pb2, keeping_pb2
     from broker.v1.keeping_pb2_grpc import KeepingServiceStub
@@ -172,7 +176,8 @@ def confirm(
     if not by_entry:
         request.person.CopyFrom(inputs.wire_subject(inputs.person_of(person or "-")))
     reply = link.call(KeepingServiceStub(link.channel).ConfirmErasure, request)
-    _show(link, {"plan": plan, "erased": True}, reply, as_json, BACKUPS)
+    then = f"{HELD}\n{BACKUPS}" if reply.held else BACKUPS
+    _show(link, {"plan": plan, "erased": True}, reply, as_json, then)
 
 
 @app.command()
