@@ -7,7 +7,7 @@ append, it is decided again.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -26,15 +26,15 @@ TRIES = 3
 class Parties:
     """Whose entry a human's decision on a request is, beside the auditor's: both agencies read what came of it.
 
-    `requester` is None where they must not learn that there was anything to decide. `asked_by` is the
-    identifier that the request was about: holds, searches and erasures go by it as they do for the request.
+    `requester` is None where they must not learn that there was anything to decide. `asked` is what the full
+    view has of the request: holds, searches and erasures go by it as they do for the request.
     """
 
     requester_agency: str
     requester: RequesterView | None
     provider_agency: str
     provider: ProviderView
-    asked_by: SubjectRef | None = None
+    asked: Mapping[str, Json]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +170,11 @@ def _shared(draft: Draft, plan: Plan) -> Draft:
     parties = plan.parties
     if parties is None:
         return draft
-    asked_by = subject_detail(parties.asked_by) if parties.asked_by else None
     return replace(
         draft,
         requester=parties.requester,
         provider=parties.provider,
-        full={**draft.full, **parties.provider.as_json(), "asked_by": asked_by},
+        full={**draft.full, **parties.provider.as_json(), **parties.asked},
         requester_agency=parties.requester_agency if parties.requester else "",
         provider_agency=parties.provider_agency,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.case import Case
@@ -91,16 +92,28 @@ def _learnt(case: Case) -> list[Json]:
     return [{"scheme": each.scheme, "value": each.value} for each in case.learnt]
 
 
-def about(sealed: dict[str, Json]) -> tuple[SubjectRef | None, tuple[tuple[str, str], ...]]:
-    """Whom such a row is about: the identifier that was asked by, if there was one, and all (scheme, value)
-    that its provider may find it by. None where it has been erased."""
+class About(Struct, frozen=True):
+    """What such a row is about: the identifier asked by, the incident and the agreement as a full view has
+    them, and all (scheme, value) that the provider may find it by. Empty where it has been erased."""
+
+    asked: dict[str, Json] = {}
+    known: tuple[tuple[str, str], ...] = ()
+
+
+def about(sealed: dict[str, Json]) -> About:
+    """Whom and what a row was about, for the entry of what a human decided on it."""
     if not sealed:
-        return None, ()
+        return About()
     detail: Any = sealed
-    subject = detail["request"]["subject"]
-    asked = SubjectRef(**subject) if subject else None
-    known = {SubjectRef(**each) for each in detail["learnt"]} | ({asked} if asked else set())
-    return asked, tuple((each.scheme, each.value) for each in sorted(known))
+    request = detail["request"]
+    subject = [request["subject"]] if request["subject"] else []
+    known = {SubjectRef(**each) for each in (*detail["learnt"], *subject)}
+    asked: dict[str, Json] = {
+        "asked_by": request["subject"],
+        "incident": request["incident"] or None,
+        "agreement": detail["agreement"] or None,
+    }
+    return About(asked, tuple((each.scheme, each.value) for each in sorted(known)))
 
 
 def _queued(

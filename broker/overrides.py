@@ -107,12 +107,12 @@ class Overrides:
                 "override-review", stored, lock_of(row), reference=False, sealed={"reviewed_by": by}
             )
             agency, instead = caller.agency, said_in_place(row, caller.agency)
+            used = about(row.used)
             view = RequesterView("override-reviewed", row.request, verdict, provider=agency, controller=agency)
             by_whom = {"id": actor.id, "role": actor.role, **instead}
-            asked_by, known = about(row.used)
-            provider = ProviderView(view, by_whom, known, override=row.code, requester=row.requester)
+            provider = ProviderView(view, by_whom, used.known, override=row.code, requester=row.requester)
             detail = {**stored, "reviewed_by": by, "code": row.code, **instead}
-            parties = Parties(row.requester, None if untold else view, agency, provider, asked_by)
+            parties = Parties(row.requester, None if untold else view, agency, provider, used.asked)
             reads = Reads(policy, lock_of(row) | standing_key(row, agency))
             return Plan("override-reviewed", detail, change, reads, reasoning, parties)
 

@@ -274,6 +274,7 @@ def _ruled(
 
 def _parties(row: StoredReferral, agency: str, outcome: str, actor: Actor, *, hidden: bool) -> Parties:
     """The requester reads what came of it, no more; where it may not learn that there was anything, nothing."""
+    request = about(row.asked)
     view = RequesterView(
         "referral-decided",
         request_id=row.request,
@@ -282,6 +283,5 @@ def _parties(row: StoredReferral, agency: str, outcome: str, actor: Actor, *, hi
         controller=agency,
     )
     by = {"id": actor.id, "role": actor.role, **said_in_place(row, agency)}
-    asked_by, known = about(row.asked)
-    provider = ProviderView(view, by, known, requester=row.requester)
-    return Parties(row.requester, None if hidden else view, agency, provider, asked_by)
+    provider = ProviderView(view, by, request.known, requester=row.requester)
+    return Parties(row.requester, None if hidden else view, agency, provider, request.asked)

@@ -15,6 +15,7 @@ from broker.core.searchterms import Question
 from broker.errors import InvalidRequest
 from broker.late import LateRecords
 from tests.human.conftest import OWNER
+from tests.human.test_overrides import breaks_glass, objected
 from tests.human.test_referrals import NO, judged, refer
 from tests.keeping.conftest import (
     AUDITOR,
@@ -202,6 +203,26 @@ async def test_what_was_found_goes_with_the_person_and_never_by_itself(stage: St
     told, _ = await stage.erasures.planned(OWNER, request.subject, OFFICER, WHY)
     assert (told.entries, told.held) == (0, 2), "the request, and what was decided of it"
     await stage.holds.release(AUDITOR, hold, OFFICER, WHY)
+
+
+@pytest.mark.parametrize("what", ["incident", "agreement"])
+async def test_a_hold_covers_the_review_with_what_it_is_of(stage: Stage, what: str) -> None:
+    """By incident or agreement too: its full view has of the request what holds go by."""
+    incident = f"nwas/2026-11-22/{uuid.uuid4().int % 10**6}"
+    request = await objected(stage, breaks_glass(stage, incident=incident))
+    stage.finds(request)
+    await stage.exchange.answer(request)
+    entry = await entry_of(stage, request)
+    review = (await stage.overrides.review(OWNER, entry, "justified", REASONS, OFFICER)).event_id
+    used, found = await full_of(stage, entry), await full_of(stage, review)
+    for key in ("asked_by", "identifiers", "incident", "agreement"):
+        assert (key, found[key]) == (key, used[key])
+    hold, _ = await stage.holds.place(NWAS, (what, str(used[what])), "CASE-7", OFFICER, Reason("litigation"))
+    await caught_up(stage)
+    assert request.subject is not None
+    told, _ = await stage.erasures.planned(NWAS, request.subject, OFFICER, WHY)
+    assert (told.entries, told.held) == (0, 2)
+    await stage.holds.release(NWAS, hold, OFFICER, WHY)
 
 
 async def test_nobody_erases_the_trace_of_their_own_look(stage: Stage) -> None:
