@@ -15,7 +15,7 @@ from broker import __version__
 from broker.acknowledge import Acknowledgements
 from broker.administration import Administration
 from broker.audits import Audits
-from broker.bootstrap import enrol_first_operator
+from broker.bootstrap import enrol_first_operator, enrol_second_operator
 from broker.clock import SystemClock
 from broker.compose.jobs import REFRESH, Job, begin, kept, remind
 from broker.compose.served import Ground, Served
@@ -92,6 +92,8 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         registry = Registry(administration, store.reference, clock)
         if settings.bootstrap_operator is not None:
             await enrol_first_operator(settings.bootstrap_operator, registry, store.reference, clock)
+        if settings.second_operator is not None:
+            await enrol_second_operator(settings.second_operator, registry, store.reference, clock)
         await store.reference.refresh()
 
         telemetry = Telemetry(__version__, lambda name: name in store.reference.current.record_types)

@@ -154,7 +154,14 @@ class Served:
         add_adapter(
             server,
             AdapterServicer(
-                self._links, store.reference, g.identity, g.telemetry, uri, self._workers, self.exchange.door
+                self._links,
+                store.reference,
+                g.identity,
+                g.telemetry,
+                uri,
+                self._workers,
+                self.exchange.door,
+                self._registry,
             ),
         )
         signing = SigningKeys(g.administration, store.reference, g.clock)
