@@ -88,9 +88,7 @@ def agreed(
         return replace(known, awaited=said), None
     if said["how"] == "two people":
         return founded(new, asked.key_digest), said
-    # Again by one person, it stays whose it was.
-    own = new.hands.get(asked.key_digest) or reference.hand(caller.name, caller.key_digest)
-    return _of_hand(new, asked.key_digest, own), said
+    return _of_hand(new, asked.key_digest, reference.hand(caller.name, caller.key_digest)), said
 
 
 def founded(new: System, key_digest: str) -> System:
