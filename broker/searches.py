@@ -57,7 +57,7 @@ class Searches:
         self._administration = administration
         self._index = index
         self._heritage = heritage
-        self.incidents = Incidents(administration, index)
+        self.incidents = Incidents(administration, index, heritage.agencies)
         self._looks = asyncio.Semaphore(_LOOKS)
 
     async def page(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -12,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker import searches as searches_module
+from broker.administration import Administration
 from broker.core.model import Caller, Function, Override, Reason, SubjectRef
 from broker.core.receipt import Audience
 from broker.core.searchterms import Question, together
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
+from broker.incidents import EACH, MOST, Incidents
 from broker.ports import LogSearch, NotFound
 from broker.searches import BUCKET, Page, Searches
 from tests.support.memory import MemorySearch
@@ -431,12 +434,54 @@ async def test_one_incident_is_asked_for_at_a_time() -> None:
         await look(world, AUDITOR, ("incident", OURS), ("incident", THEIRS))
 
 
-async def test_numbers_of_an_incident_are_bounded() -> None:
-    """However many an agency says that it has."""
+@pytest.mark.parametrize("speakers", [1, 5])
+async def test_numbers_of_an_incident_are_bounded(speakers: int) -> None:
+    """However many one agency says that it has, or several; and it is told where there are more."""
     world = await furnished()
-    for n in range(40):
-        await alias(world, NWAS, f"nwas/2026-11-21/{n:04}", THEIRS)
-    assert len((await look(world, AUDITOR, ("incident", THEIRS))).question.incidents) == 32
+    for who in ("nwas", "cumbria", "ncic", "cumberland", "wf")[:speakers]:
+        for n in range(EACH):
+            await alias(world, caller(who), f"{who}/2026-11-21/{n:04}", THEIRS)
+    asked = (await look(world, AUDITOR, ("incident", THEIRS))).question
+    assert (len(asked.incidents), asked.cut) == ((1 + EACH, False) if speakers == 1 else (MOST, True))
+    await alias(world, NWAS, "nwas/2026-11-21/9999", THEIRS)
+    asked = (await look(world, AUDITOR, ("incident", THEIRS))).question
+    assert asked.cut
+    assert Counter(each.partition("/")[0] for each in asked.aliases)["nwas"] <= EACH
+
+
+@pytest.mark.parametrize("numbers", [40, 1])
+async def test_nobodys_many_words_hide_the_word_of_whoever_gave_the_number(numbers: int) -> None:
+    """Hundreds of another's about it, of many numbers or of one again and again, said afterwards: whoever may
+    be led by its own word or a third's still is, from either side, and is told that there is more only where
+    there is more for them."""
+    world = await furnished()
+    await alias(world, NWAS, OURS, POLICE)
+    await alias(world, CFRS, THEIRS, OURS)
+    flooding = caller("ncic")
+    for n in range(240):
+        await alias(world, flooding, f"ncic/2026-11-21/{n % numbers}", OURS, same=numbers == 40 or bool(n % 2))
+    for who, number, others in (
+        (AUDITOR, OURS, {POLICE, THEIRS}),
+        (AUDITOR, POLICE, {OURS, THEIRS}),
+        (AUDITOR, THEIRS, {OURS, POLICE}),
+        (NWAS, OURS, {POLICE, THEIRS}),
+        (CFRS, OURS, {THEIRS}),
+    ):
+        asked = (await look(world, who, ("incident", number))).question
+        assert others <= set(asked.aliases), (who, number)
+        # Fifty of its words of the number are read, where there are so many.
+        assert asked.cut is (who is not CFRS)
+        theirs = {each for each in asked.aliases if each.startswith("ncic/")}
+        assert len(theirs) == (0 if who is CFRS else EACH if numbers == 40 else 1)
+
+
+async def test_saying_that_an_incident_has_another_number_counts_as_a_look() -> None:
+    """Each is an entry of everybody's log."""
+    world, counted = World(), list[str]()
+    administration = Administration(world.store.log, world.clock, lambda agency, _: counted.append(agency))
+    incidents = Incidents(administration, MemorySearch(world.store), frozenset)
+    await incidents.say(NWAS, OURS, THEIRS, True, ACTOR, WHY)
+    assert counted == ["nwas"]
 
 
 @settings(max_examples=60, deadline=None)
