@@ -6,9 +6,8 @@ from datetime import datetime
 
 from broker.escalations import Escalated, Item
 from broker.store.pool import Database
+from broker.store.untold import Untold
 
-MAX_NOTICES = 12  # tries to tell the owner's software of one
-_FORGET = "72 hours"
 # In rounds of one of each queue and of each agency that made it wait: the many of one delay nobody's few.
 _LATE = """
 select queue, item from (
@@ -23,19 +22,6 @@ select queue, item from (
 where not exists (select from escalation e where e.queue = late.queue and e.item = late.item)
 order by row_number() over (partition by queue, made_by order by due_at), due_at limit $2
 """
-_CLAIM = f"""
-update escalation e
-set notices = e.notices + 1,
-    notice_at = clock_timestamp() + $2::float8 * least(power(2, e.notices), 512) * interval '1 s'
-from (
-    select id from escalation
-    where noticed_at is null and notice_at <= clock_timestamp() and notices < {MAX_NOTICES}
-      and at > clock_timestamp() - interval '{_FORGET}'
-    order by notice_at limit $1 for update skip locked
-) due
-where e.id = due.id
-returning e.*
-"""  # noqa: S608 - ours
 
 
 class EscalationRows:
@@ -43,6 +29,7 @@ class EscalationRows:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._untold = Untold(database, "escalation", "at")
 
     async def late(self, now: datetime, most: int) -> list[Item]:
         """As `EscalationTable.late`."""
@@ -60,19 +47,14 @@ class EscalationRows:
 
     async def claim(self, most: int, again_after: float) -> list[Escalated]:
         """As `EscalationTable.claim`."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(_CLAIM, most, again_after)
         return [
             Escalated(
                 *(str(r["id"]), Item(r["queue"], str(r["item"])), r["provider"], r["requester"], r["district"]),
                 *(r["due_at"], r["at"]),
             )
-            for r in rows
+            for r in await self._untold.claim(most, again_after)
         ]
 
     async def told(self, escalation: str) -> None:
         """As `EscalationTable.told`."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                "update escalation set noticed_at = clock_timestamp() where id = $1", escalation
-            )
+        await self._untold.told(escalation)
