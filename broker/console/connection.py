@@ -27,8 +27,11 @@ MAX_CONNECTIONS, MAX_OF_ONE = 448, 64
 # Without a certificate there is little to ask for: probes, mostly. Past this many the oldest makes room, so
 # that strangers who hold connections open can keep neither partners nor the next probe out.
 MAX_STRANGERS = 64
+# Whoever is turned away is told so late, so that one who comes again at once does not keep us at handshakes; so
+# many wait for that.
+TURNED_SECONDS, MAX_TURNED = 5.0, 256
 HEAD_SECONDS = 10.0
-_STRANGER = ""
+_STRANGER, _TURNED = "no certificate", "turned away"
 
 
 class BoundedProtocol(PeerCertificateProtocol):
@@ -38,6 +41,7 @@ class BoundedProtocol(PeerCertificateProtocol):
     max_connections = MAX_CONNECTIONS
     max_of_one = MAX_OF_ONE
     max_strangers = MAX_STRANGERS
+    turned_seconds = TURNED_SECONDS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -49,37 +53,57 @@ class BoundedProtocol(PeerCertificateProtocol):
         super().connection_made(transport)
         tls = cast("ssl.SSLObject | None", transport.get_extra_info("ssl_object"))
         self._key = _key_of(tls.getpeercert(binary_form=True) if tls is not None else None)
-        own = self._open().setdefault(self._key, [])
-        own.append(self)
+        own = self._enter()
+        self._await_head()
         if self._key == _STRANGER:
             if len(own) > self.max_strangers:
                 own[0].leave()
         elif len(own) > self.max_of_one:
-            self.leave()
+            self._turn_away()
         else:
             self._make_room()
-        if not transport.is_closing():
-            self._await_head()
 
     def leave(self) -> None:
         """End at once, and count no more."""
-        own = self._open().get(self._key, [])
-        if self in own:
-            own.remove(self)
-            if not own:
-                del self._open()[self._key]
+        if self._count_no_more():
             self.transport.abort()
+
+    def _turn_away(self) -> None:
+        """End without reading anything: in a while, or at once where many wait for that."""
+        self._count_no_more()
+        self._key = _TURNED
+        if len(self._enter()) > MAX_TURNED:
+            self.leave()
+        else:
+            self.transport.pause_reading()
+            self._await(self.turned_seconds)
 
     def _make_room(self) -> None:
         """Where too many have certificates, one ends: of the key that has most the oldest, or, where that is
         this one's, this one."""
-        known = {key: held for key, held in self._open().items() if key != _STRANGER}
+        known = {key: held for key, held in self._open().items() if key not in (_STRANGER, _TURNED)}
         if sum(map(len, known.values())) > self.max_connections:
             most = max(map(len, known.values()))
             if len(known[self._key]) == most:
-                self.leave()
+                self._turn_away()
             else:
                 next(held for held in known.values() if len(held) == most)[0].leave()
+
+    def _enter(self) -> list[BoundedProtocol]:
+        """Count it among those of its key: these."""
+        own = self._open().setdefault(self._key, [])
+        own.append(self)
+        return own
+
+    def _count_no_more(self) -> bool:
+        """Whether it was counted until now."""
+        own = self._open().get(self._key, [])
+        if self not in own:
+            return False
+        own.remove(self)
+        if not own:
+            del self._open()[self._key]
+        return True
 
     def _open(self) -> dict[str, list[BoundedProtocol]]:
         """This server's connections by key, oldest first."""
@@ -112,9 +136,12 @@ class BoundedProtocol(PeerCertificateProtocol):
         return cycle is not None and not cycle.response_complete
 
     def _await_head(self) -> None:
+        self._await(self.head_seconds)
+
+    def _await(self, seconds: float) -> None:
         self._stop_waiting()
         # abort, not close: closing TLS waits for the peer, which has shown that it does not answer.
-        self._limit = self.loop.call_later(self.head_seconds, self.transport.abort)
+        self._limit = self.loop.call_later(seconds, self.transport.abort)
 
     def _stop_waiting(self) -> None:
         if self._limit is not None:
