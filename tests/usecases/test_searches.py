@@ -16,12 +16,12 @@ from broker import searches as searches_module
 from broker.administration import Administration
 from broker.core.model import Caller, Function, Override, Reason, SubjectRef
 from broker.core.receipt import Audience
-from broker.core.searchterms import Question, together
+from broker.core.searchterms import Question, term, together
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
 from broker.incidents import EACH, MOST, Incidents
-from broker.ports import LogSearch, NotFound
+from broker.ports import Hits, LogSearch, NotFound
 from broker.searches import BUCKET, Page, Searches
-from tests.support.memory import MemorySearch
+from tests.support.memory import MemorySearch, MemoryStore
 from tests.support.values import replace
 from tests.support.world import ACTOR, AUDITOR, HOME, OPERATOR, OTHER_HOME, World, ask, caller, flow, said
 
@@ -228,15 +228,16 @@ class _Slow:
 
 
 async def test_searches_take_two_of_the_stores_connections_at_most() -> None:
-    """However many come together, requests for records find the others."""
+    """However many come together, requests for records find the others; those of one agency take one."""
     world = await furnished()
     slow = _Slow(MemorySearch(world.store))
     searches = Searches(world.administration, slow, world.heritage)
     question = Question((("event", "disclosure"),))
-    await asyncio.gather(
-        *(searches.page(NWAS, question, ACTOR, Reason("complaint")) for _ in range(8)),
-    )
-    assert slow.most == 2
+    for callers, most in ((2 * [NWAS], 1), ([NWAS, CFRS, AUDITOR], 2)):
+        slow.most = 0
+        looks = (searches.page(who, question, ACTOR, Reason("complaint")) for who in callers * 4)
+        await asyncio.gather(*looks)
+        assert slow.most == most
 
 
 async def test_what_may_not_be_seen_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,6 +354,35 @@ async def test_nobody_finds_a_view_that_is_not_theirs(
         }[seen.audience]
         assert opening is not None
         assert seen.view == opening.view
+
+
+class Slow(MemorySearch):
+    """An index in which looks of one agency last until they may end."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.may_end = asyncio.Event()
+
+    async def find(self, terms: frozenset[str], *place: Any, **times: Any) -> Hits:
+        """As it is, once it may."""
+        if term("agency", "nwas") in terms:
+            await self.may_end.wait()
+        return await super().find(terms, *place, **times)
+
+
+async def test_one_agencys_slow_looks_hold_up_no_other() -> None:
+    """However many it takes at once; each of its own has its turn."""
+    world = await furnished()
+    await asked(world)
+    slow = Slow(world.store)
+    searches = Searches(world.administration, slow, world.heritage)
+    theirs = [asyncio.create_task(searches.page(NWAS, Question((), HOME), ACTOR, WHY)) for _ in range(6)]
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        for who in (CFRS, AUDITOR, CFRS):
+            assert (await searches.page(who, Question((), HOME), ACTOR, WHY)).found
+    slow.may_end.set()
+    assert all(page.found for page in await asyncio.gather(*theirs))
 
 
 OURS, THEIRS, POLICE = "nwas/2026-11-21/0042", "cfrs/2026-11-21/17", "cumbria/2026-11-21/LOG-9"
