@@ -7,6 +7,8 @@ for nothing.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from broker.core.model import Caller, Function
 
@@ -24,3 +26,13 @@ async def evenly(caller: Caller, asked: float) -> None:
     if caller.function is Function.PARTNER:
         spent = asked_at() - asked
         await asyncio.sleep(STEP * (int(spent / STEP) + 1) - spent)
+
+
+@asynccontextmanager
+async def answered_evenly(caller: Caller) -> AsyncIterator[None]:
+    """What is answered in here leaves at such a moment, also where it is refused."""
+    asked = asked_at()
+    try:
+        yield
+    finally:
+        await evenly(caller, asked)

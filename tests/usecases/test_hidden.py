@@ -20,10 +20,11 @@ from broker.core.views import ProviderView, RequesterView
 from broker.evenly import STEP
 from broker.exports import Exports, Head, Part
 from broker.incidents import Incidents
-from broker.ports import Appended, Draft, Hit, Hits, LogSearch
+from broker.ports import Appended, Draft
 from broker.ranges import Range
 from broker.searches import Searches
 from tests.support.stage import Stage
+from tests.support.watched import Watched
 from tests.support.world import ACTOR, caller
 
 WHY = Reason("complaint")
@@ -243,27 +244,28 @@ async def test_what_a_party_may_not_open_is_not_even_read_for_it(stage: Stage, b
     ]
 
 
-class _Watched:
-    """The search index, with what was read of it."""
-
-    def __init__(self, index: LogSearch) -> None:
-        self._index = index
-        self.read: list[Hit] = []
-
-    async def find(self, *args: Any, **named: Any) -> Hits:
-        """Look, and keep what came."""
-        hits = await self._index.find(*args, **named)
-        self.read += hits.found
-        return hits
-
-
 async def test_a_search_reads_for_a_party_what_is_its_own(stage: Stage) -> None:
     """So it takes no longer for what others did."""
     person = stage.person()
     mine = Made("nwas", "cfrs", True, True, True)
     others = [Made("cfrs", "ncic", True, True, True), Made("cfrs", "nwas", True, False, True)]
     start = await appended(stage, [*others, mine, *others], person)
-    watched: Any = _Watched(stage.search)
+    watched: Any = Watched(stage.search)
     searches = Searches(stage.administration, watched, stage.heritage)
     page = await searches.page(caller("nwas"), Question(person=person), ACTOR, WHY)
     assert [hit.index for hit in watched.read] == [start + 2] == [seen.hit.index for seen in page.found]
+
+
+async def test_every_page_leaves_a_party_at_fixed_moments(stage: Stage) -> None:
+    """The first of a search, those after it, and what comes while it is followed."""
+    person, who = stage.person(), caller("nwas")
+    start = await appended(stage, [Made("nwas", "cfrs", True, True, True)] * 2, person)
+    loop, question = asyncio.get_running_loop(), Question(person=person)
+    for page in (
+        lambda: stage.searches.page(who, question, ACTOR, WHY, limit=1),
+        lambda: stage.searches.on(who, question, start + 1, 1, newest_first=True),
+        lambda: stage.searches.on(who, question, start, newest_first=False),
+    ):
+        begun = loop.time()
+        assert (await page()).found
+        assert loop.time() - begun >= STEP
