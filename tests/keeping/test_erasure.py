@@ -15,8 +15,8 @@ from broker.core.searchterms import Question, person
 from broker.erasable import Finder
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
 from broker.ports import Asked
-from broker.replays import Verdict
 from broker.searches import Searches
+from broker.verdicts import Verdict
 from tests.keeping.conftest import (
     CFRS,
     COUNCIL,
