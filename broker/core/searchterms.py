@@ -95,6 +95,12 @@ def person(subject: SubjectRef) -> str:
     return f"person|{subject.scheme}|{subject.value}"
 
 
+def people(terms: frozenset[str]) -> frozenset[SubjectRef]:
+    """The identifiers among these terms."""
+    parts = (each.split("|", 2) for each in terms)
+    return frozenset(SubjectRef(part[1], part[2]) for part in parts if part[0] == "person")
+
+
 def selective(terms: frozenset[str]) -> bool:
     """Whether few entries have all of these."""
     return any(map(rare, terms))
