@@ -94,7 +94,14 @@ class Accesses:
             "at": now.isoformat(),
             "due": due.isoformat(),
         }
-        change = Change("access-start", stored, lock(access) | {ACCESSES}, reference=False, sealed=asked)
+        change = Change(
+            "access-start",
+            stored,
+            lock(access) | {ACCESSES},
+            reference=False,
+            sealed=asked,
+            subjects=wanted.subjects,
+        )
         detail: dict[str, Json] = {
             **stored,
             **asked,

@@ -6,7 +6,7 @@ agency that could find by another would learn whose it is. Refuses to look while
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from msgspec.structs import replace
 
@@ -26,6 +26,7 @@ from broker.lanes import by_steps
 from broker.ports import Clock, Hit, Hits, LogSearch
 
 _PAGE = 200
+MOST_FOUND = 10_000  # entries that one look finds; more are erased by their ids
 _CHUNK = 500  # entries looked at in one statement
 _PATIENCE = 10.0  # seconds that the index has to reach the head
 _PAUSE = 0.2
@@ -60,21 +61,35 @@ class Finder:
         """All that these agencies are party to, and find by this identifier, in every half-year's log."""
         await self._whole()
         but = await self._holds.left_to_others(caller)
-        asked, log, beyond, hits = frozenset({person(subject)}), "", -1, list[Hit]()
+        found = dict[str, Hit]()
+        for party in sorted(own):
+            async for hit in self._of_party(party, subject):
+                if subject in _known(hit, own) and not _of_others(hit, but):
+                    found[hit.id] = hit
+                if len(found) > MOST_FOUND:
+                    raise InvalidRequest(
+                        "person",
+                        f"your agency has over {MOST_FOUND} entries by this identifier: have them erased by "
+                        "their ids, in several plans",
+                    )
+        return [*found.values()]
+
+    async def _of_party(self, party: str, subject: SubjectRef) -> AsyncIterator[Hit]:
+        """What it is party to and may be about somebody, in every half-year's log; others' is not read."""
+        asked, log, beyond = frozenset({person(subject)}), "", -1
         while True:
             page = await self._index.find(
-                asked, beyond, _PAGE, newest_first=False, since=None, until=None, log=log
+                asked, beyond, _PAGE, newest_first=False, since=None, until=None, log=log, party=party
             )
             async for hit in by_steps(page.found):
-                if _is_own(hit, own, asked) and not _of_others(hit, but):
-                    hits.append(hit)
+                yield hit
             log = page.log  # should it be rotated meanwhile, the next page is of the same
             if len(page.found) == _PAGE:
                 beyond = page.found[-1].index
             elif page.older:
                 log, beyond = page.older, -1
             else:
-                return hits
+                return
 
     async def _by_id(self, own: frozenset[str], but: Mapping[str, frozenset[str]], entry: str) -> Hit:
         """An entry that one of these agencies is party to. Raises NotAllowed, in the same words for none."""
@@ -168,17 +183,14 @@ def _refuse_kept(hits: list[Hit]) -> None:
             )
 
 
-def _is_own(hit: Hit, own: frozenset[str], asked: frozenset[str]) -> bool:
-    """Whether an agency among these is party to the entry, and finds it by these terms in its own view."""
-    return any(asked <= known for known in _known(hit, own))
-
-
-def _known(hit: Hit, own: frozenset[str]) -> Iterator[frozenset[str]]:
-    """The terms by which agencies among these find the entry, each in its own view."""
+def _known(hit: Hit, own: frozenset[str]) -> frozenset[SubjectRef]:
+    """The identifiers by which agencies among these, as its parties, find the entry in their own views."""
+    known = frozenset[SubjectRef]()
     for agency, audience in ((hit.requester, Audience.REQUESTER), (hit.provider, Audience.PROVIDER)):
         view = hit.views.get(audience.value)
         if agency in own and view is not None:
-            yield terms_of(hit.full, audience, canonical.decode_object(view))
+            known |= people(terms_of(hit.full, audience, canonical.decode_object(view)))
+    return known
 
 
 def _of_others(hit: Hit, but: Mapping[str, frozenset[str]]) -> bool:
@@ -192,7 +204,7 @@ def _part(hit: Hit, own: frozenset[str], subject: SubjectRef | None) -> Part:
     full = hit.full
     others = {str(each) for each in (full.get("requester"), full.get("provider")) if each} - own
     return Part(
-        frozenset().union(*map(people, _known(hit, own))),
+        _known(hit, own),
         _actor(full) if acted_for(full) in own else "",
         frozenset(others),  # told of it or not
         _schemes(hit, own, subject),

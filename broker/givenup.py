@@ -68,6 +68,11 @@ class Found(Struct, frozen=True):
         return frozenset(each.maker for each in self.parts.values() if each.maker)
 
     @property
+    def known(self) -> dict[str, frozenset[SubjectRef]]:
+        """The identifiers by which the caller finds each of them."""
+        return {entry: part.people for entry, part in self.parts.items()}
+
+    @property
     def about(self) -> frozenset[SubjectRef]:
         """Everybody whom they are about, as far as the caller may know."""
         return self.named.union(*(each.people for each in self.parts.values()))

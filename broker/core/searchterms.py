@@ -96,8 +96,9 @@ def person(subject: SubjectRef) -> str:
 
 
 def people(terms: frozenset[str]) -> frozenset[SubjectRef]:
-    """The identifiers among them."""
-    return frozenset(SubjectRef(*each.split("|", 2)[1:]) for each in terms if each.startswith("person|"))
+    """The identifiers among these terms."""
+    parts = (each.split("|", 2) for each in terms)
+    return frozenset(SubjectRef(part[1], part[2]) for part in parts if part[0] == "person")
 
 
 def selective(terms: frozenset[str]) -> bool:

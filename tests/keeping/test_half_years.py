@@ -13,8 +13,9 @@ from broker.clearing import Ruling
 from broker.core.model import SubjectRef
 from broker.core.searchterms import Question
 from broker.errors import IndexBehind, InvalidRequest, KeptElsewhere
-from broker.exports import Exports, Head, Part, Range
+from broker.exports import Exports, Head, Part
 from broker.looks import Wanted as Report
+from broker.ranges import Range
 from broker.rpc import search as rpc
 from broker.searches import Searches
 from broker.store.indexing import Indexing

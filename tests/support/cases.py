@@ -30,6 +30,8 @@ class MemoryAccesses:
     rows: dict[str, StoredAccess] = field(default_factory=dict)
     clearings: dict[tuple[str, str, str], StoredClearing] = field(default_factory=dict)
     held: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # Whom each is about.
+    about: dict[str, tuple[SubjectRef, ...]] = field(default_factory=dict)
 
     async def open(self, most: int) -> list[StoredAccess]:
         """Those not answered."""
@@ -72,6 +74,7 @@ class MemoryAccesses:
             due = datetime.fromisoformat(detail["due"])
             row = StoredAccess(detail["id"], detail["agency"], at, due, ORIGIN, -1, change.sealed or {})
             self.rows[row.id] = row
+            self.about[row.id] = change.subjects
         elif change.kind == "access-clearing":
             for entry in detail["entries"]:
                 by = detail["agency"]

@@ -236,7 +236,7 @@ def _are_planned(stage: Stage, made: tuple[str, SubjectRef], result: Any, __: bo
 
 
 async def _disputed(stage: Stage, made: Draft) -> Any:
-    return await stage.erasure_plans.disputed([made.id], (), (), datetime.now(UTC))
+    return await stage.erasure_plans.disputed({made.id: ()}, (), (), datetime.now(UTC))
 
 
 def _is_disputed(_: Stage, made: Draft, result: Any, __: bool) -> None:

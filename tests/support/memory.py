@@ -207,13 +207,15 @@ class MemorySearch:
         since: datetime | None,
         until: datetime | None,
         log: str = "",
+        party: str = "",
     ) -> Hits:
         if log not in ("", ORIGIN):
             raise KeyError(log)
         found = [
             self._hit(kept)
             for kept in self._store.entries
-            if terms
+            if party in ("", kept.draft.requester_agency, kept.draft.provider_agency)
+            and terms
             <= terms_of(kept.draft.full) | parties(kept.draft.requester_agency, kept.draft.provider_agency)
             and (kept.index < beyond if newest_first else kept.index > beyond)
             and (since is None or kept.draft.at >= since)

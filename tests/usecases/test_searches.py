@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker import searches as searches_module
 from broker.administration import Administration
 from broker.core.model import Caller, Function, Override, Reason, SubjectRef
 from broker.core.receipt import Audience
 from broker.core.searchterms import Question, term, together
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
+from broker.evenly import STEP, evenly
 from broker.incidents import EACH, MOST, Incidents
 from broker.ports import Hits, LogSearch, NotFound
-from broker.searches import BUCKET, Page, Searches
+from broker.searches import Page, Searches
 from tests.support.memory import MemorySearch, MemoryStore
 from tests.support.values import replace
 from tests.support.world import ACTOR, AUDITOR, HOME, OPERATOR, OTHER_HOME, World, ask, caller, flow, said
@@ -249,17 +249,17 @@ async def test_what_may_not_be_seen_takes_no_time(monkeypatch: pytest.MonkeyPatc
 
     async def slept(seconds: float, *rest: Any) -> None:
         waits.append(seconds)
-        await sleep(0 if seconds < BUCKET else seconds, *rest)
+        await sleep(0 if seconds < STEP else seconds, *rest)
 
     loop = asyncio.get_running_loop()
     for person in (LINKED, OTHER_HOME):
         begun = loop.time()
         await look(world, NWAS, person=person)
-        assert loop.time() - begun >= BUCKET
+        assert loop.time() - begun >= STEP
     monkeypatch.setattr(asyncio, "sleep", slept)
     for spent in (0.001, 0.024, 0.026):
-        await searches_module._evenly(NWAS, loop.time() - spent)
-    assert [round(each / BUCKET, 1) for each in waits] == [1.0, 0.0, 1.0]
+        await evenly(NWAS, loop.time() - spent)
+    assert [round(each / STEP, 1) for each in waits] == [1.0, 0.0, 1.0]
     await look(world, AUDITOR, person=LINKED)
     assert len(waits) == 3, "an auditor may see all, and waits for nothing"
 
