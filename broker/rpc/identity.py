@@ -34,13 +34,14 @@ PAGED = 8
 # Calls that read much for one answer (lists, plans), of one system at a time at this worker; and of all that
 # are worked on: each may keep the loop for some milliseconds and a database connection for longer.
 HEAVY, HEAVY_AT_ONCE = 8, 1
-# And of one system a second, and in one go.
+# And of one system a second, and in one go. It bounds work: many lists are no entry. `limits.LOOKS` bounds what
+# an agency adds to everybody's log, and most looks read little. A list that is a look counts as both.
 READS, READS_AT_ONCE = 5.0, 200.0
 # All other calls of one system at a time: each waits for the database.
 WAITING = 128
 # Of those, so many of one agency may be refused for their number in a second before it is told of it later.
 REFUSALS = 20.0
-_MAX_HELD = 2048  # that wait for that
+_MAX_HELD = 4096  # that wait for that
 _LONGEST = 10.0  # seconds
 RECHECK = 1.0  # seconds between looks at whether the other end of an open stream may still speak
 
@@ -140,11 +141,12 @@ class Identity:
 
     async def watch(self, context: Context) -> NoReturn:
         """Wait until the other end of an open stream may no longer speak. Raises UnknownSystem then."""
+        peer = self.peer(context)
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(RECHECK):
                     await self._reviewed.wait()
-            self.of(context)
+            self.check(peer)
 
     def review(self) -> None:
         """The snapshot has changed: every open stream is looked at now, silent or not."""
