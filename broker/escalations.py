@@ -9,6 +9,7 @@ between has done all of it or nothing. Owns no decision: what is late stays open
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,7 +57,8 @@ class EscalationTable(Protocol):
     """What is late, and what was told on. All raise AuditUnavailable."""
 
     async def late(self, now: datetime, most: int) -> list[Item]:
-        """What is open and due by now and has not been escalated, what was due first."""
+        """What is open and due by now and has not been escalated: in rounds of one of each queue and of each
+        agency that asked or was complained to, what was due first."""
 
     async def stands(self, item: Item) -> bool:
         """Whether it has been escalated."""
@@ -99,17 +101,19 @@ class Escalations:
     async def run(self) -> NoReturn:
         """For as long as the worker lives."""
         while True:
-            done = 0
+            more = False
             with suppress(BrokerError):  # readiness says why
-                done = await self.look()
-            await asyncio.sleep(0 if done == MOST else EVERY)
+                found = await self._table.late(self._clock.now(), MOST)
+                # Other workers do some of them; where nobody gets on, there is time until the next look.
+                more = await self._each(found) > 0 and len(found) == MOST
+            await asyncio.sleep(0 if more else EVERY)
 
     async def look(self) -> int:
         """Escalate what is late now; how many of it this worker did. Raises AuditUnavailable."""
-        done = 0
-        for item in await self._table.late(self._clock.now(), MOST):
-            done += await self._escalate(item)
-        return done
+        return await self._each(await self._table.late(self._clock.now(), MOST))
+
+    async def _each(self, items: Sequence[Item]) -> int:
+        return sum([await self._escalate(item) for item in items])
 
     async def _escalate(self, item: Item) -> bool:
         """Whether it was ours to do: decided meanwhile, or told on by another worker, it is not."""

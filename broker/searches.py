@@ -23,6 +23,7 @@ from broker.incidents import Incidents
 from broker.lanes import by_steps
 from broker.ports import Hit, Hits, LogSearch, Remains
 from broker.questioning import check, question_detail
+from broker.turns import Turns
 
 PAGE = 200
 _CHUNK = 200
@@ -30,7 +31,7 @@ _CHUNK = 200
 _MOST = 4000
 # Seconds: a party's page leaves at a multiple of it after it was asked for.
 BUCKET = 0.025
-# Looks into the index at a time: each may read far, and requests for records come first.
+# Looks into the index at a time, one of an agency: each may read far, and requests for records come first.
 _LOOKS = 2
 
 
@@ -57,8 +58,8 @@ class Searches:
         self._administration = administration
         self._index = index
         self._heritage = heritage
-        self.incidents = Incidents(administration, index)
-        self._looks = asyncio.Semaphore(_LOOKS)
+        self.incidents = Incidents(administration, index, heritage.agencies)
+        self._looks = Turns(_LOOKS)
 
     async def page(
         self,
@@ -185,7 +186,7 @@ class Searches:
         looked, found = 0, list[Seen]()
         party = frozenset({term("agency", caller.agency)} if caller.function is Function.PARTNER else ())
         while True:
-            hits, more = await self._find(question, party, at, newest_first, log)
+            hits, more = await self._find(caller.agency, question, party, at, newest_first, log)
             log = hits.log  # should it be rotated meanwhile, this page stays in one
             async for hit in by_steps(hits.found):
                 at = hit.index
@@ -200,12 +201,12 @@ class Searches:
                 return _page(found, at, hits, question)
 
     async def _find(
-        self, question: Question, party: frozenset[str], at: int, newest_first: bool, log: str
+        self, agency: str, question: Question, party: frozenset[str], at: int, newest_first: bool, log: str
     ) -> tuple[Hits, bool]:
         """The next of them, of one log, and whether there are more. Raises InvalidRequest."""
         looks: list[Hits] = []
         for way in question.ways():
-            async with self._looks:
+            async with self._looks.one(agency):
                 try:
                     hits = await self._index.find(
                         way | party,

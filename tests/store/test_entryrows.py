@@ -257,7 +257,7 @@ async def test_an_export_is_what_a_search_shows(local: Node, indexed: bool) -> N
     if indexed:
         await filled(local)
     administration = Administration(local.log, local.clock)
-    incidents = Incidents(administration, index_of(local))
+    incidents = Incidents(administration, index_of(local), heritage_of(local).agencies)
     exports = Exports(administration, local.reader, rows_of(local), incidents, heritage_of(local), local.clock)
     every = list(itertools.product(LOOKERS, enumerate(QUESTIONS)))
     taken: dict[tuple[str, int], list[tuple[int, bytes]]] = {}
@@ -347,7 +347,7 @@ async def test_an_incident_is_exported_by_every_number_that_it_is_said_to_have(l
     """With what was said before the range ends and not what came after it; by the index and without it."""
     ours, theirs = "nwas/2026-11-21/0042", "cfrs/2026-11-21/17"
     administration = Administration(local.log, local.clock)
-    incidents = Incidents(administration, index_of(local))
+    incidents = Incidents(administration, index_of(local), heritage_of(local).agencies)
     for number in (ours, theirs, ours):
         await local.append(a_draft(incident=number))
     await incidents.say(caller("cfrs"), theirs, ours, True, WHO, Reason("radio"))

@@ -39,6 +39,10 @@ class MemoryAccesses:
         ordered = sorted(zip(rounds, waiting, strict=True), key=lambda pair: (pair[0], pair[1].due_at))
         return [each for _, each in ordered][:most]
 
+    async def waiting(self, agency: str) -> int:
+        """One controller's that are not answered."""
+        return sum(each.agency == agency and each.issued_at is None for each in self.rows.values())
+
     async def by_id(self, access: str) -> StoredAccess | None:
         """One of them."""
         row = self.rows.get(access)
@@ -122,6 +126,10 @@ class MemoryComplaints:
         ]
         return sorted(own, key=lambda each: each.received_at, reverse=True)[:most]
 
+    async def waiting(self, agency: str) -> int:
+        """One controller's that are not closed."""
+        return sum(each.agency == agency and each.closed_at is None for each in self.rows.values())
+
     async def by_id(self, complaint: str) -> StoredComplaint | None:
         """One of them."""
         return self.rows.get(complaint)
@@ -173,10 +181,10 @@ class MemoryCases:
         self.complaints = MemoryComplaints()
         self.figures = MemoryFigures()
 
-    def unacknowledged(self) -> list[tuple[Item, datetime]]:
-        """Complaints that nobody has acknowledged, and until when there is time."""
+    def unacknowledged(self) -> list[tuple[Item, datetime, str]]:
+        """Complaints that nobody has acknowledged, until when there is time, and to whom."""
         return [
-            (Item("complaint", row.id), row.due_at)
+            (Item("complaint", row.id), row.due_at, row.agency)
             for row in self.complaints.rows.values()
             if row.acknowledged_at is None and row.closed_at is None
         ]

@@ -451,11 +451,13 @@ class MemoryReference:
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
+        self.refreshed = 0
         self._parsed: dict[bytes, Agreement] = {}
         self.catalogue = Catalogue.load(())
         self.current = Reference.build(-1, load(), (), (), (), {})
 
     async def refresh(self) -> Reference:
+        self.refreshed += 1
         store = self._store
         newest: dict[str, Agreement] = {}
         for identifier, _, file in store.files:
