@@ -18,7 +18,7 @@ from broker.core.receipt import Audience
 from broker.core.searchterms import people, person, terms_of
 from broker.core.vocabulary import KEPT
 from broker.errors import IndexBehind, InvalidRequest, NotAllowed
-from broker.givenup import Erasable, Found, Part, What, counts
+from broker.givenup import SIDES, Erasable, Found, Part, What, counts
 from broker.heritage import district_of
 from broker.holds import Holds
 from broker.keeping import Keeping
@@ -208,7 +208,15 @@ def _part(hit: Hit, own: frozenset[str], subject: SubjectRef | None) -> Part:
         _actor(full) if acted_for(full) in own else "",
         frozenset(others),  # told of it or not
         _schemes(hit, own, subject),
+        _only(hit, own),
     )
+
+
+def _only(hit: Hit, own: frozenset[str]) -> str:
+    """The side of an entry whose part alone these agencies give up; empty where no other has one."""
+    parties = {side for side in SIDES if side in hit.views and hit.full.get(side)}
+    kept = {side for side, agency in zip(SIDES, (hit.requester, hit.provider), strict=True) if agency in own}
+    return kept.pop() if len(kept) == 1 and parties - kept else ""
 
 
 def _actor(full: dict[str, Json]) -> str:

@@ -13,7 +13,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.core.model import SubjectRef
+from broker.core.receipt import Audience
 
+SIDES = (Audience.REQUESTER.value, Audience.PROVIDER.value)
 # A person by an identifier, or entries by id.
 What = SubjectRef | tuple[str, ...]
 
@@ -38,13 +40,16 @@ class Erasable(Struct, frozen=True):
 
 class Part(Struct, frozen=True):
     """The caller's part of one entry: `people` are the identifiers by which the caller finds it, `maker` is who
-    of the caller's agency made it (empty: nobody of theirs), `others` are the other agencies that it names, and
-    `schemes` those under which the caller knows the person beside the one asked by."""
+    of the caller's agency made it (empty: nobody of theirs), `others` are the other agencies that it names,
+    `schemes` those under which the caller knows the person beside the one asked by, and `side` the one of the
+    two that alone goes, the other's being another agency's, given up or not (empty: all of it is the
+    caller's)."""
 
     people: frozenset[SubjectRef]
     maker: str
     others: frozenset[str]
     schemes: frozenset[str]
+    side: str
 
 
 class Found(Struct, frozen=True):
@@ -66,6 +71,11 @@ class Found(Struct, frozen=True):
     def makers(self) -> frozenset[str]:
         """Who of the caller's agency made any of them: asked, looked, recorded or decided."""
         return frozenset(each.maker for each in self.parts.values() if each.maker)
+
+    @property
+    def one_sided(self) -> dict[str, list[str]]:
+        """By its side, the entries of which one party's part alone goes."""
+        return {side: [each for each in self.entries if self.parts[each].side == side] for side in SIDES}
 
     @property
     def known(self) -> dict[str, frozenset[SubjectRef]]:

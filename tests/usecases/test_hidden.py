@@ -118,7 +118,7 @@ async def appended(stage: Stage, entries: Sequence[Made], person: SubjectRef) ->
 
 def exports_of(stage: Stage) -> Exports:
     """As a broker has them."""
-    incidents = Incidents(stage.administration, stage.search)
+    incidents = Incidents(stage.administration, stage.search, stage.heritage.agencies)
     return Exports(stage.administration, stage.view, stage.entries, incidents, stage.heritage, stage.clock)
 
 
