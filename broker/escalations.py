@@ -4,6 +4,7 @@ Referrals that nobody has decided, overrides that nobody has reviewed, complaint
 Every worker looks; each escalation is one entry all the same, because it reads and writes a key of its own, so
 that the second to be appended is given back. Its row is made in the same statement: a worker that dies in
 between has done all of it or nothing. Owns no decision: what is late stays open, and blocks nobody's request.
+What cannot be read keeps nothing else from being told on, and is said.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from broker.core.reference import Reference
 from broker.core.succession import takers
 from broker.core.views import ProviderView, RequesterView
 from broker.desk import Row, escalation, lock_of
-from broker.errors import BrokerError
+from broker.errors import AuditUnavailable, IntegrityError, KeyMissing
 from broker.ids import entry_id
 from broker.ports import Appended, Asked, Change, Clock, Draft, FactsSource, Log, Reads, ReferenceSource
 from broker.queues import OverrideStore, ReferralStore, StoredOverride
@@ -95,20 +96,32 @@ class Escalations:
         self._facts = facts
         self._reference = reference
         self._clock = clock
+        # Items that could not be read at the last look: they take nobody's place in the next.
+        self._unread = 0
 
     async def run(self) -> NoReturn:
-        """For as long as the worker lives."""
+        """For as long as the worker lives, or until something does not hold. Raises IntegrityError."""
         while True:
             done = 0
-            with suppress(BrokerError):  # readiness says why
+            with suppress(AuditUnavailable):  # readiness says why
                 done = await self.look()
             await asyncio.sleep(0 if done == MOST else EVERY)
 
     async def look(self) -> int:
-        """Escalate what is late now; how many of it this worker did. Raises AuditUnavailable."""
-        done = 0
-        for item in await self._table.late(self._clock.now(), MOST):
-            done += await self._escalate(item)
+        """Escalate what is late now; how many of it this worker did.
+
+        Raises AuditUnavailable; and, once all else is done, IntegrityError or KeyMissing of what could not be
+        read.
+        """
+        done, unread = 0, list[IntegrityError | KeyMissing]()
+        for item in await self._table.late(self._clock.now(), MOST + self._unread):
+            try:
+                done += await self._escalate(item)
+            except (IntegrityError, KeyMissing) as e:
+                unread.append(e)
+        self._unread = len(unread)
+        if unread:
+            raise unread[0]
         return done
 
     async def _escalate(self, item: Item) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import asyncpg
 
 from broker.core.receipt import Audience
-from broker.errors import BrokerError, IndexBehind, IntegrityError
+from broker.errors import AuditUnavailable, IndexBehind, IntegrityError
 from broker.lanes import by_steps
 from broker.ports import Hit, Hits, Remains
 from broker.store.indexing import NO_TIME, Indexing, made_at, reach
@@ -32,7 +32,7 @@ _REST = 9.0  # times as long as a batch took
 _BEHIND = """
 select l.id from log l
 left join head h on h.log = l.id left join search_progress p on p.log = l.id
-where coalesce(p.done, 0) < coalesce(l.entries, h.size) or p.again is not null order by l.id limit 1
+where coalesce(p.done, 0) < coalesce(l.entries, h.size) or p.again is not null order by l.id
 """
 _WHICH = """
 select l.id, l.origin, o.origin as older, coalesce(l.entries, h.size) as size from log l
@@ -97,20 +97,28 @@ class SearchIndex:
         self.filling = Indexing(database, seals, self.terms, log)
 
     async def fill(self) -> int:
-        """Take in the next entries of the oldest log that has any, as `Indexing.step`."""
+        """Take in the next entries of the oldest log that has any, as `Indexing.step`. What is damaged in one
+        keeps no other back."""
         async with self._database.connection() as connection:
-            behind: int | None = await connection.fetchval(_BEHIND)
-        if behind is None:
-            return 0
-        return await Indexing(self._database, self._seals, self.terms, behind).step()
+            behind = [row["id"] for row in await connection.fetch(_BEHIND)]
+        damaged: IntegrityError | None = None
+        for log in behind:
+            try:
+                if taken := await Indexing(self._database, self._seals, self.terms, log).step():
+                    return taken
+            except IntegrityError as e:
+                damaged = damaged or e
+        if damaged is not None:
+            raise damaged
+        return 0
 
     async def watch(self) -> NoReturn:
         """Take in what comes, a little at a time and for a tenth of the time: requests go first, and a search
-        says how far it reaches."""
+        says how far it reaches. Until something does not hold: raises IntegrityError."""
         loop = asyncio.get_running_loop()
         while True:
             taken, begun = 0, loop.time()
-            with suppress(BrokerError):  # readiness says why
+            with suppress(AuditUnavailable):  # readiness says why
                 taken = await self.fill()
             await asyncio.sleep(max(_BREATH, _REST * (loop.time() - begun)) if taken else _IDLE)
 
