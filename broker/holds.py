@@ -11,6 +11,7 @@ from __future__ import annotations
 import uuid
 
 from broker.administration import Administration, Made, Plan, named, subject_detail
+from broker.core import vocabulary
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.core.searchterms import person, term
@@ -57,6 +58,7 @@ class Holds:
         if not reference:
             raise InvalidRequest("reference", "give your own reference of the case; it must name nobody")
         own = sorted(await self.own(caller))
+        await self._check(what)
         hold = str(uuid.uuid4())
         kind, value, terms = _named(what)
         common, few = self._keeping.blind(terms)
@@ -136,9 +138,31 @@ class Holds:
         found = shares(reference.agencies, caller.agency, self._clock.now())
         return {each.of: each.but for each in found}
 
+    async def _check(self, what: SubjectRef | tuple[str, str]) -> None:
+        """That there can be such a thing: a slip of the hand would hold nothing, and look as if it held. Raises
+        InvalidRequest."""
+        if isinstance(what, SubjectRef):
+            return
+        kind, value = what
+        if kind not in ("incident", "agreement") or not value:
+            raise InvalidRequest("what", "name a person, an incident or an agreement, one of them")
+        vocabulary.check(kind, value, kind)
+        if kind == "agreement":
+            agreement, slash, version = value.partition("/")
+            known = (await self._reference.refresh()).agreements.get(agreement)
+            if known is None or (slash and not _is_one_of(known.version, version)):
+                raise InvalidRequest(
+                    "agreement", "there is and was none of this name: `broker agreement list` has them"
+                )
+
     def _sees(self, caller: Caller, own: frozenset[str], hold: Hold) -> bool:
         """An auditor's hold covers more than its agency's own, so a partner's system is not enough for it."""
         return hold.agency in own and (caller.function is Function.AUDITOR or not hold.everything)
+
+
+def _is_one_of(versions: int, text: str) -> bool:
+    """Whether this is the number of one of so many versions, as labels have it."""
+    return text.isdecimal() and text == str(int(text)) and 1 <= int(text) <= versions
 
 
 def _named(what: SubjectRef | tuple[str, str]) -> tuple[str, str, frozenset[str]]:
@@ -146,6 +170,4 @@ def _named(what: SubjectRef | tuple[str, str]) -> tuple[str, str, frozenset[str]
     if isinstance(what, SubjectRef):
         return "person", "", frozenset({person(what)})
     kind, value = what
-    if kind not in ("incident", "agreement") or not value:
-        raise InvalidRequest("what", "name a person, an incident or an agreement, one of them")
     return kind, value, frozenset({term(kind, value)})

@@ -176,6 +176,34 @@ async def test_a_hold_needs_a_case_a_reason_and_a_named_human(stage: Stage) -> N
             await stage.holds.place(NWAS, what, case, actor, reason)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("incident", "NWAS 2026-11-21 0042"),
+        ("incident", "nwas/2026-02-30/0042"),
+        ("incident", "nwas/2026-11-21"),
+        ("agreement", "no-such-agreement"),
+        ("agreement", "kept-long/2"),
+        ("agreement", "kept-long/0"),
+        ("agreement", "kept-long/01"),
+        ("agreement", "kept-long/"),
+    ],
+)
+async def test_a_hold_on_what_no_entry_can_have_is_refused(stage: Stage, what: str, value: str) -> None:
+    """It would keep nothing, and read as if it did; nothing is written."""
+    start = await stage.size()
+    with pytest.raises(InvalidRequest, match=f"^{what}: "):
+        await stage.holds.place(CFRS, (what, value), "CASE-8", OFFICER, CLAIM)
+    assert await stage.since(start) == []
+
+
+@pytest.mark.parametrize("value", ["kept-long", "kept-long/1"])
+async def test_a_hold_is_by_an_agreement_or_by_one_version_of_it(stage: Stage, value: str) -> None:
+    """As entries name it."""
+    hold, _ = await stage.holds.place(CFRS, ("agreement", value), "CASE-8", OFFICER, CLAIM)
+    await stage.holds.release(CFRS, hold, OFFICER, CLAIM)
+
+
 async def test_a_directive_that_is_over_is_held_too(stage: Stage) -> None:
     """By its recorder's hold about the person."""
     subject = stage.person()
