@@ -26,7 +26,7 @@ STEP = 8
 _REST = 0.002  # seconds
 # Of one agency: a call that waits to be refused keeps its place on its connection, so that no other comes in
 # it.
-_MAX_HELD = 2048
+_MAX_HELD = 4096
 
 
 class Door:

@@ -40,7 +40,7 @@ READS, READS_AT_ONCE = 5.0, 200.0
 WAITING = 128
 # Of those, so many of one agency may be refused for their number in a second before it is told of it later.
 REFUSALS = 20.0
-_MAX_HELD = 2048  # that wait for that
+_MAX_HELD = 4096  # that wait for that
 _LONGEST = 10.0  # seconds
 RECHECK = 1.0  # seconds between looks at whether the other end of an open stream may still speak
 
@@ -140,11 +140,12 @@ class Identity:
 
     async def watch(self, context: Context) -> NoReturn:
         """Wait until the other end of an open stream may no longer speak. Raises UnknownSystem then."""
+        peer = self.peer(context)
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(RECHECK):
                     await self._reviewed.wait()
-            self.of(context)
+            self.check(peer)
 
     def review(self) -> None:
         """The snapshot has changed: every open stream is looked at now, silent or not."""

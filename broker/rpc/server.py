@@ -60,9 +60,10 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
     # A message that has begun is read whole before anybody is asked who sends it: so many of them at a time,
-    # and so many streams that are opened in one go, for which all others wait. A client's library keeps what
-    # is more until there is room, and sends again what went out before it had heard of the bound.
-    ("grpc.max_concurrent_streams", 32),
+    # and so many streams that are opened in one go, for which all others wait. gRPC also counts those that have
+    # ended and are not yet put away, as many again at most, and refuses a call beyond: a client of half as many
+    # calls at a time never meets that.
+    ("grpc.max_concurrent_streams", 64),
     # What a client has sent and we have not read: so much of each stream, and no window that grows by itself.
     ("grpc.http2.lookahead_bytes", UNREAD),
     ("grpc.http2.bdp_probe", 0),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import socket
 import ssl
+from collections import Counter
 from datetime import UTC, datetime
 
 import grpc
@@ -18,9 +20,11 @@ from broker.cli.workers.ports import reserved
 from broker.errors import SetupError
 from broker.pki.folder import CertificateFolder
 from broker.pki.selfcheck import refuse_tls12
-from broker.v1 import adapter_pb2, adapter_pb2_grpc, directory_pb2, directory_pb2_grpc
+from broker.v1 import adapter_pb2, adapter_pb2_grpc, directory_pb2, directory_pb2_grpc, exchange_pb2_grpc
+from tests.faults.flood import request
 from tests.support.fleet import Fleet, Risks, ask, attached, becomes
 
+ASKS = "nwas-cad"
 PATIENT = "records.nhs.v1.PatientSummary"
 
 
@@ -39,6 +43,28 @@ async def test_a_workers_own_port_refuses_tls_1_2(pair: Fleet) -> None:
     for target in (pair.target, pair.direct(0), pair.direct(1)):
         host, port = target.split(":")
         await asyncio.to_thread(refuse_tls12, host, int(port))
+
+
+async def test_a_client_makes_32_calls_at_a_time_on_one_connection(pair: Fleet) -> None:
+    """None is refused for those that have ended and are not yet put away."""
+    ends: Counter[str] = Counter()
+    takes = itertools.cycle(n / 1000 for n in (1, 20, 3, 9, 0, 14, 6))
+
+    async def calls(stub: exchange_pb2_grpc.ExchangeServiceStub) -> None:
+        for _ in range(25):
+            try:
+                await stub.Request(request(), timeout=20)
+                ends["answered"] += 1
+            except grpc.aio.AioRpcError as e:
+                ends[f"{e.code().name} {e.details()}"] += 1
+
+    async with (
+        attached(pair, Risks(takes=lambda _: next(takes))),
+        pair.channel(ASKS, pair.direct(0)) as channel,
+    ):
+        stub = exchange_pb2_grpc.ExchangeServiceStub(channel)
+        await asyncio.gather(*(calls(stub) for _ in range(32)))
+    assert ends == {"answered": 32 * 25}
 
 
 async def test_an_adapter_has_a_link_to_each_worker(pair: Fleet) -> None:
