@@ -242,7 +242,7 @@ class Served:
             g.administration,
             store.reader,
             store.entries,
-            self._searches.incidents,
+            self._searches,
             g.heritage,
             g.clock,
         )

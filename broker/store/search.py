@@ -66,10 +66,10 @@ left join search s on (s.log, s.idx) = (e.log, e.idx) left join view v on (v.log
 where e.id = $1
 """
 _REMAINS = """
-select e.idx, e.id, e.leaf, s.at,
+select e.idx, e.id, e.leaf, s.at, l.origin,
        exists (select from view v join view_key k on k.id = v.key
                where (v.log, v.idx) = (e.log, e.idx) and k.wrapped is not null) as kept
-from entry e left join search s on (s.log, s.idx) = (e.log, e.idx)
+from entry e join log l on l.id = e.log left join search s on (s.log, s.idx) = (e.log, e.idx)
 where e.id = any ($1::uuid[])
 """
 # One statement, so one moment: a rebuild takes away rows and the count of them together.
@@ -153,8 +153,9 @@ class SearchIndex:
             which = await connection.fetchrow(_WHICH, log)
             if which is None:
                 raise KeyError(log)
-            rows = await connection.fetch(sql, which["id"], common, beyond, since, until, limit, few)
+            # Asked before: what another worker takes in meanwhile may be found, and is not promised.
             sure = (await reach(connection, which["id"])).sure
+            rows = await connection.fetch(sql, which["id"], common, beyond, since, until, limit, few)
         found = [await self._hit(row, which["origin"]) async for row in by_steps(rows)]
         return Hits(tuple(found), sure, which["size"], which["origin"], which["older"] or "")
 
@@ -179,7 +180,7 @@ class SearchIndex:
         for row in rows:
             if (at := row["at"] or made_at(row["leaf"], None)) is None:
                 raise IndexBehind(NO_TIME.format(row["idx"]))
-            found[str(row["id"])] = Remains(at, row["kept"])
+            found[str(row["id"])] = Remains(at, row["kept"], row["origin"], row["idx"])
         return found
 
     async def within(
@@ -189,8 +190,8 @@ class SearchIndex:
         not sure of every one of these places. Of the log of that number."""
         async with self._database.connection() as connection:
             common, few = self.terms.split(terms)
-            row = await connection.fetchrow(_WITHIN, log, common, start, end, limit, few)
             sure = (await reach(connection, log)).sure
+            row = await connection.fetchrow(_WITHIN, log, common, start, end, limit, few)
         if row is None or sure < end or row["rows"] != end - start:
             return None
         return list(row["found"])

@@ -225,7 +225,8 @@ async def campaign(running: Fleet, others: Sequence[str], bystander: str) -> Asy
 
         # Two connections to each: up to four backlogs of changes are under way, and one carries 32 without fail.
         channels = [
-            await stack.enter_async_context(running.channel("cumberland-mash", target)) for target in targets * 2
+            await stack.enter_async_context(running.channel("cumberland-mash", target))
+            for target in targets * 2
         ]
         stubs = [directive_pb2_grpc.DirectiveServiceStub(channel) for channel in channels]
         asked = {True: await clients("cfrs-mdt"), False: await clients("nwas-cad")}
