@@ -123,6 +123,28 @@ async def test_a_request_for_access_is_answered_for_the_one_that_ended(stage: St
     assert entry in str(answer)
 
 
+async def test_of_what_is_left_to_several_the_first_decides(stage: Stage) -> None:
+    """It alone changes it; what the old agency had decided itself any of them may, once."""
+    subject = stage.person()
+    _, entry = await disclosed(stage, "", subject)
+    _, theirs = await disclosed(stage, "", subject)
+    access, _, _ = await stage.access.start(NWAS, Wanted((subject,)), DPO, WHY)
+    await caught_up(stage)
+    await stage.access.clear(OWNER, access, [theirs], Ruling(), DPO)
+    await succeed(stage)
+    left_out = Ruling("third-party", "the neighbour is named")
+    await stage.access.clear(WEST, access, [entry], left_out, DPO, OLD)
+    with pytest.raises(InvalidRequest, match=r"entries\.0: west-fire, which took the place of cfrs as well"):
+        await stage.access.clear(EAST, access, [entry], Ruling(), DPO, OLD)
+    await stage.access.clear(EAST, access, [theirs], left_out, DPO, OLD)
+    with pytest.raises(InvalidRequest, match=r"entries\.1: east-fire"):
+        await stage.access.clear(WEST, access, [entry, theirs], Ruling(), DPO, OLD)
+    await stage.access.clear(NWAS, access, [], Ruling(), DPO)
+    answer, _ = await stage.access.issue(NWAS, access, DPO, WHY)
+    assert not {entry, theirs} & {str(cell) for table in answer.tables for row in table.rows for cell in row}
+    assert entry not in str(answer)
+
+
 async def test_breaches_and_complaints_are_left_too(stage: Stage) -> None:
     """A suspected breach to whoever has its district; a complaint to any, and the first that acts counts."""
     request = stage.asks(

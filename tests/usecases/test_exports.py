@@ -106,7 +106,7 @@ async def test_the_same_range_and_size_give_the_same_rows() -> None:
 
 
 async def test_views_that_are_gone_are_rows_of_a_whole_range_only() -> None:
-    """There without an opening, since the entry itself is anybody's; elsewhere they may not have been asked for."""
+    """There without an opening, since the entry itself is anybody's; elsewhere they are not counted."""
     world = await furnished()
     for _ in range(3):
         await asked(world)
