@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.core import canonical
+from broker.core.acted import acted_for
 from broker.core.canonical import Json
 from broker.core.model import Caller, SubjectRef
 from broker.core.receipt import Audience
@@ -138,7 +139,7 @@ class Finder:
         standing = set(attached.standing) | set(attached.held_directives)
         waiting |= {hit.id for hit in hits if _recorded(hit) in standing} - held
         free = [hit for hit in hits if hit.id not in held and hit.id not in waiting]
-        written = [hit for hit in free if hit.full.get("requester") in own]
+        written = [hit for hit in free if acted_for(hit.full) in own]
         worded = frozenset(hit.id for hit in written if hit.full.get("words"))
         others = Counter(each for hit in free for each in _named_beside(hit, own))
         return Found(

@@ -165,6 +165,8 @@ class Look:
 
     def period(self) -> str:
         """The time that it is of, in words."""
+        if self.breach is not None:
+            return f"the request of {in_words(self.breach.used_at)} alone"
         since, until = self.wanted.since, self.wanted.until
         begins = in_words(since) if since else "the beginning of the log"
         return f"from {begins} to {f'before {in_words(until)}' if until else 'this report'}"

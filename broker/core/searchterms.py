@@ -131,8 +131,9 @@ def terms_of(
         # A provider's view says what for, and whether somebody's refusal was gone past.
         found |= {term(kind, str(full[kind])) for kind in ("purpose", "override") if full.get(kind)}
     else:
-        # Who decided on a request is the provider's to know.
-        found |= set(_own(full)) | (set() if full.get("event") in DECIDED else set(_spoken(full)))
+        # Who decided on a request, or wrote down what they gave, is the provider's to know.
+        spoke = acted_for(full) == full.get("requester")
+        found |= set(_own(full)) | (set(_spoken(full)) if spoke else set())
     return frozenset(found)
 
 

@@ -29,6 +29,7 @@ from broker.pki.tls import TlsFiles, channel_credentials
 from broker.v1 import directory_pb2 as directory
 from broker.v1.directory_pb2_grpc import DirectoryServiceStub
 from tests.support.postgres import Server
+from tests.support.values import AT_THE_DESK
 
 OPERATOR = "operator-cli"
 READY_WITHIN = 60.0
@@ -94,12 +95,13 @@ class RunningBroker:
             }
             if agency not in known:
                 added = directory.Agency(id=agency, name=f"Agency {agency}", kind=kind)
-                stub.AddAgency(directory.AddAgencyRequest(agency=added), timeout=10)
+                stub.AddAgency(directory.AddAgencyRequest(agency=added, actor=AT_THE_DESK), timeout=10)
             enrol = directory.EnrolSystemRequest(
                 agency=agency,
                 system=system,
                 function=directory.SystemFunction.Value(f"SYSTEM_FUNCTION_{function.upper()}"),
                 key_digest=digest,
+                actor=AT_THE_DESK,
             )
             stub.EnrolSystem(enrol, timeout=10)
         return name

@@ -111,7 +111,8 @@ def told(
     if event == LATE and isinstance(late, Mapping):
         at, actor, fields = datetime.fromisoformat(late["occurred"]), late["took"], late["fields"]
     # A human's decision on a request is its provider's.
-    by, provider = acted_for(full), "" if event in DECIDED else str(view.get("provider") or "")
+    by = str(full.get("requester") or "") if event == LATE else acted_for(full)
+    provider = "" if event in DECIDED else str(view.get("provider") or "")
     cells: tuple[Cell, ...] = (
         in_words(at),
         _what(event, view, full, overridden=overridden and released),
