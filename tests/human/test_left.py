@@ -187,6 +187,16 @@ async def test_a_report_is_made_of_the_one_that_ended(stage: Stage) -> None:
         await stage.reports.make(WEST, Report("agency", agency="nwas"), ACTOR, WHY)
 
 
+async def test_a_report_in_anothers_place_says_what_its_maker_has_erased(stage: Stage) -> None:
+    """The erasure is the maker's own entry, and what it took is missing from the old agency's report."""
+    _, entry = await disclosed(stage, CARLISLE)
+    await succeed(stage)
+    await stage.erasures.erase(WEST, (entry,), DPO, WHY)
+    await caught_up(stage)
+    document, _ = await stage.reports.make(WEST, Report("agency", agency=OLD), ACTOR, WHY)
+    assert dict(document.facts)["Erased since"].startswith("1 entry of this time, which your agency has erased")
+
+
 async def test_nobody_erases_what_was_left_to_another(stage: Stage) -> None:
     """Each successor gives up the old one's part of its own districts alone, by person and by id."""
     subject = stage.person()
