@@ -131,8 +131,8 @@ def terms_of(
         # A provider's view says what for, and whether somebody's refusal was gone past.
         found |= {term(kind, str(full[kind])) for kind in ("purpose", "override") if full.get(kind)}
     else:
-        # Who decided on a request, or wrote down what they gave, is the provider's to know.
-        spoke = acted_for(full) == full.get("requester")
+        # Who decided on a request is the provider's to know, and who wrote down what they gave by telephone.
+        spoke = acted_for(full) == str(full.get("requester") or "")
         found |= set(_own(full)) | (set(_spoken(full)) if spoke else set())
     return frozenset(found)
 

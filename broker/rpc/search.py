@@ -82,7 +82,7 @@ async def search(searches: Searches, request: pb.SearchRequest, caller: Caller) 
         await asyncio.sleep(0 if more else FOLLOW)
         if asyncio.get_running_loop().time() - noted >= AGAIN:
             await searches.stays(caller, asked, actor, reason, look, in_place_of)
-            await searches.eyes(caller, in_place_of)
+            eyes = await searches.eyes(caller, in_place_of)
             noted = asyncio.get_running_loop().time()
         # Asked before the look: what was appended to a log until it was closed is found by a look after that.
         then = current if log else await searches.current()

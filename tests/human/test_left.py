@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,8 +14,12 @@ from broker.clearing import Ruling
 from broker.core.model import Caller, Function, Place, Reason, Request, SubjectRef
 from broker.core.searchterms import Question
 from broker.errors import InvalidRequest, NotAllowed
+from broker.heritage import Heritage
 from broker.looks import Wanted as Report
-from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER
+from broker.rpc import search as rpc
+from broker.searches import Searches
+from broker.v1 import audit_pb2, exchange_pb2
+from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER, Later
 from tests.human.test_overrides import BREAK_GLASS
 from tests.human.test_succeeded import EAST, ELSEWHERE, WEST, stage, succeed
 from tests.keeping.conftest import caught_up, entry_of
@@ -67,6 +73,31 @@ async def test_each_reads_what_was_left_to_it(stage: Stage) -> None:
     assert await search(stage, WEST, subject, "") == [], "its own alone"
     with pytest.raises(NotAllowed, match="nwas has not taken the place of cfrs"):
         await search(stage, NWAS, subject)
+
+
+async def test_who_follows_in_anothers_place_is_asked_again_each_hour(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is not in that place any more is shown nothing further."""
+    monkeypatch.setattr(rpc, "FOLLOW", 0.01)
+    monkeypatch.setattr(rpc, "AGAIN", 0.2)
+    await succeed(stage)
+    clock = Later(timedelta())
+    searches = Searches(stage.administration, stage.search, Heritage(stage.reference, clock))
+    request = audit_pb2.SearchRequest(
+        facts=[audit_pb2.SearchFact(kind="event", value="disclosure")],
+        actor=exchange_pb2.Actor(id="ann", role="auditor"),
+        reason=exchange_pb2.ReasonCode(code="x"),
+        in_place_of=OLD,
+        follow=True,
+    )
+
+    async def follow() -> None:
+        async for _ in rpc.search(searches, request, WEST):
+            clock.by = timedelta(days=-1)
+
+    with pytest.raises(NotAllowed, match="has not taken the place of cfrs, or not yet"):
+        await asyncio.wait_for(follow(), 10)
 
 
 async def test_one_entry_is_opened_in_the_providers_view(stage: Stage) -> None:

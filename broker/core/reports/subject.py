@@ -12,11 +12,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from broker.core.acted import DECIDED, acted_for
+from broker.core.acted import DECIDED, LATE, acted_for
 from broker.core.directory import Agency
 from broker.core.reports import words
 from broker.core.reports.document import Cell, Document, Table, spoken
-from broker.core.reports.line import LATE, RELEASED
+from broker.core.reports.line import RELEASED
 from broker.core.reports.times import in_words
 from broker.law import Law
 
