@@ -32,8 +32,9 @@ from broker.inputs import Input, inputs_of
 from broker.past import Leaf, Past
 from broker.ports import Asked, Clock, FactsSource, LogView, ReferenceSource
 from broker.registry import require
-from broker.replays import Replayed, Replays, opened
+from broker.replays import Replays
 from broker.seats import Seats
+from broker.verdicts import Replayed, opened
 
 # Of one agency: each may make everything anew that decisions read on a day long past.
 AT_ONCE = 4

@@ -46,7 +46,16 @@ def _common(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
     known = _known.get(key)
     if known is not None:
         return known[2]
-    made: dict[str, Json] = {
+    made = _alike(case, said, consulted, answered_by)
+    if len(_known) >= _MOST:
+        _known.clear()
+    _known[key] = (decision.rules, decision.permitted, made)
+    return made
+
+
+def _alike(case: Case, said: Said, consulted: bool, answered_by: str) -> dict[str, Json]:
+    request, decision = case.request, case.decision
+    return {
         "v": VERSION,
         "event": said.event,
         "outcome": said.outcome or None,
@@ -91,10 +100,6 @@ def _common(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:
         "as_at": None,
         "traits_agreed": [],
     }
-    if len(_known) >= _MOST:
-        _known.clear()
-    _known[key] = (decision.rules, decision.permitted, made)
-    return made
 
 
 def _own(case: Case, said: Said, answer: Answer | None) -> dict[str, Json]:

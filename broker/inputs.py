@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from broker.core.directory import Agency, System
 from broker.core.recorded import Recorded
-from broker.replays import Replayed
+from broker.verdicts import Replayed
 
 
 class Input(Struct, frozen=True):

@@ -38,8 +38,9 @@ from broker.errors import IntegrityError, InvalidRequest, KeptElsewhere
 from broker.past import Leaf, Past
 from broker.ports import Clock, ReferenceSource
 from broker.registry import require
-from broker.replays import PAGE, STEP, Opened, Said, again, opened
+from broker.replays import PAGE, STEP
 from broker.seats import Seats
+from broker.verdicts import Opened, Said, again, opened
 
 ENTRIES, MOST_ENTRIES = 10_000, 100_000
 DAYS, MOST_DAYS = 30, 3660

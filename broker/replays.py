@@ -1,82 +1,41 @@
 """Recorded decisions made again, on what was true when they were made: does the log say what the rules say?
 
-Owns the verdict on each. Refuses to pretend: where law files have changed, or what a decision read has lawfully
-been erased since, it says so, and calls nothing a mismatch that it cannot judge.
+Owns how much of a log is read and decided at a time; the verdict on each is for `verdicts`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from enum import StrEnum
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.administration import Administration, why
-from broker.core import canonical
 from broker.core.canonical import Json
-from broker.core.decision import decide
-from broker.core.directive import Directive
-from broker.core.entry import Rotation, parse_entry
 from broker.core.merkle import EMPTY_RANGE, CompactRange, leaf_hash
-from broker.core.model import Actor, Caller, Decision, Function, Reason, SubjectRef
-from broker.core.recorded import Recorded, Ruling, is_decision
-from broker.core.reference import Reference
+from broker.core.model import Actor, Caller, Function, Reason
+from broker.core.recorded import Recorded
 from broker.errors import IntegrityError, InvalidRequest, KeptElsewhere
 from broker.past import MOST, Leaf, Past
 from broker.registry import require
 from broker.seats import Seats
+from broker.verdicts import (
+    MISMATCHES,
+    Opened,
+    Replayed,
+    Said,
+    Verdict,
+    judged,
+    opened,
+    recorded_at,
+    recorded_in,
+)
 
 PAGE = 200
 # Decisions made between two looks at whether somebody waits for a record.
 STEP = 8
-_DIRECTIVE = "directive "
-_VIEWS = "what the entry says"
-
-
-class Verdict(StrEnum):
-    """What came of making a decision again."""
-
-    SAME = "same"
-    DIFFERS = "differs"
-    # The law files are others than those it was made under, and it would be made otherwise under ours.
-    LAW_DIFFERS = "law-differs"
-    # Something that it read has been erased since.
-    ERASED = "erased"
-    # The stored view is not the one that the entry commits to.
-    TAMPERED = "tampered"
-    # No decision: a change, a look, an acknowledgement.
-    NONE = "none"
-
-
-MISMATCHES = frozenset({Verdict.DIFFERS, Verdict.TAMPERED})
-
-
-class Replayed(Struct, frozen=True):
-    """One entry's replay. `differences` name what differs, recorded first; `erased` what is gone since, and
-    `erased_by` the entries that say so; `law_differs` that our law files are others than those it was decided
-    under, whatever came of it."""
-
-    verdict: Verdict
-    differences: tuple[str, ...] = ()
-    erased: tuple[str, ...] = ()
-    law_differs: bool = False
-    decision: Decision | None = None
-    reference: Reference | None = None
-    said: tuple[Directive, ...] = ()
-    erased_by: tuple[str, ...] = ()
-
-    @property
-    def known(self) -> bool:
-        """Whether it can be told that this is a decision, or is none: not where its views are gone."""
-        return _VIEWS not in self.erased
-
-    @property
-    def erased_directives(self) -> tuple[str, ...]:
-        """The ids of directives among what was erased."""
-        return tuple(each.removeprefix(_DIRECTIVE) for each in self.erased if each.startswith(_DIRECTIVE))
 
 
 class Found(Struct, frozen=True):
@@ -101,36 +60,6 @@ class Progress(Struct, frozen=True):
     found: tuple[Found, ...]
 
 
-class Opened(Struct, frozen=True):
-    """A leaf, its id, and its full view: None where that was erased, or is `wrong`."""
-
-    index: int
-    entry: str
-    full: dict[str, Json] | None
-    wrong: str = ""
-    at: datetime | None = None
-
-
-def opened(leaf: Leaf) -> Opened:
-    """The full view of a leaf, held against what the entry commits to."""
-    try:
-        entry = parse_entry(leaf.entry)
-    except IntegrityError as e:
-        return Opened(leaf.index, "", None, str(e))
-    if isinstance(entry, Rotation):
-        return Opened(leaf.index, entry.id, {})
-    if leaf.wrong or leaf.opening is None:
-        return Opened(leaf.index, entry.id, None, leaf.wrong, entry.at)
-    if not leaf.opening.opens(entry.full):
-        return Opened(
-            leaf.index, entry.id, None, "the stored full view is not the one that the entry commits to"
-        )
-    try:
-        return Opened(leaf.index, entry.id, canonical.decode_object(leaf.opening.view))
-    except IntegrityError as e:
-        return Opened(leaf.index, entry.id, None, str(e))
-
-
 class Replays:
     """Makes decisions of the past again."""
 
@@ -141,12 +70,9 @@ class Replays:
 
     async def one(self, full: dict[str, Json]) -> Replayed:
         """The decision of a full view that has been verified."""
-        if not is_decision(full):
-            return Replayed(Verdict.NONE)
-        try:
-            recorded = Recorded.of(full)
-        except IntegrityError as e:
-            return Replayed(Verdict.DIFFERS, (str(e),))
+        recorded = recorded_in(full)
+        if isinstance(recorded, Replayed):
+            return recorded
         said = await self._past.directives([(s, recorded.policy) for s in recorded.subjects])
         return await self._named(await self._again(recorded, said))
 
@@ -225,7 +151,7 @@ class Replays:
 
     async def _replayed(self, pages: Sequence[Opened]) -> AsyncIterator[tuple[Opened, Replayed]]:
         """Each entry's replay; what had been said is read for all of them together."""
-        parsed: list[tuple[Opened, Recorded | Replayed]] = [(each, _parsed(each)) for each in pages]
+        parsed: list[tuple[Opened, Recorded | Replayed]] = [(each, recorded_at(each)) for each in pages]
         asked = [(s, made.policy) for _, made in parsed if isinstance(made, Recorded) for s in made.subjects]
         said = await self._past.directives(asked) if asked else {}
         for n, (each, made) in enumerate(parsed):
@@ -250,23 +176,7 @@ class Replays:
         except InvalidRequest as e:
             # An agreement was parsed when it was applied: only our law files can have changed since.
             return Replayed(Verdict.LAW_DIFFERS, (f"an agreement of then: {e}",), law_differs=True)
-        heard = {s: said.get((s, recorded.policy), ()) for s in recorded.subjects}
-        decision = again(recorded, reference, heard)
-        known = {d.id for each in heard.values() for d in each}
-        erased = tuple(f"{_DIRECTIVE}{each}" for each in sorted(recorded.said - known))
-        added = tuple(f"{_DIRECTIVE}{each}: was not there then" for each in sorted(known - recorded.said))
-        differences = recorded.ruling.differs_from(Ruling.of(decision)) + added
-        law_differs = recorded.law != reference.law.digest
-        if added:
-            verdict = Verdict.DIFFERS
-        elif erased:
-            verdict = Verdict.ERASED
-        elif not differences:
-            verdict = Verdict.SAME
-        else:
-            verdict = Verdict.LAW_DIFFERS if law_differs else Verdict.DIFFERS
-        heard_all = tuple(d for each in heard.values() for d in each)
-        return Replayed(verdict, differences, erased, law_differs, decision, reference, heard_all)
+        return judged(recorded, reference, said)
 
 
 def _not_the_tree(progress: Progress) -> Progress:
@@ -274,30 +184,3 @@ def _not_the_tree(progress: Progress) -> Progress:
     why = Replayed(Verdict.TAMPERED, ("the entries from the first to the last do not make the log's root",))
     found = Found(progress.size, "", why)
     return replace(progress, mismatches=progress.mismatches + 1, found=(*progress.found, found))
-
-
-Said = Mapping[tuple[SubjectRef, int], tuple[Directive, ...]]
-
-
-def again(
-    recorded: Recorded, reference: Reference, said: Mapping[SubjectRef, tuple[Directive, ...]]
-) -> Decision:
-    """The recorded request, decided at its own moment on these inputs."""
-    subject = recorded.request.subject
-    own = said.get(subject, ()) if subject else ()
-    linked = [d for s in recorded.learnt for d in said.get(s, ())]
-    return decide(recorded.asked, reference, own, recorded.now, linked, recorded.grant, recorded.restricted)
-
-
-def _parsed(each: Opened) -> Recorded | Replayed:
-    """The decision to make again, or why there is none."""
-    if each.full is None:
-        if each.wrong:
-            return Replayed(Verdict.TAMPERED, (each.wrong,))
-        return Replayed(Verdict.ERASED, erased=(_VIEWS,))
-    if not is_decision(each.full):
-        return Replayed(Verdict.NONE)
-    try:
-        return Recorded.of(each.full)
-    except IntegrityError as e:
-        return Replayed(Verdict.DIFFERS, (str(e),))

@@ -1,33 +1,28 @@
 """What the broker counts, for Prometheus: who asked for how much, how it ended, how long it took.
 
-Owns one registry and every metric's name. Labels are agencies, record types, outcomes and names of our own;
-refuses anything about a person, a request or an actor, and refuses to grow: a record type counts under its
-name only once it is approved, and past a bound every new label value is `other`.
+Owns one registry, and with `scraped` every metric's name. Labels are agencies, record types, outcomes and names
+of our own; refuses anything about a person, a request or an actor, and refuses to grow: a record type counts
+under its name only once it is approved, and past a bound every new label value is `other`.
 """
 
 from __future__ import annotations
 
 from collections import Counter as Counts
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from broker.refused import Refused, RefusedCalls
+from broker.scraped import OTHER, AnchorCounts, Bounded, LogCounts, Watched, WitnessCounts
 
-OTHER = "other"
 OUTCOMES = frozenset({"permit", "refuse", "refer", "not-found", "ambiguous", "failed", "replayed", "error"})
 MAX_AGENCIES = 256
 MAX_RECORD_TYPES = 128
 
 # Seconds. Fine below the 5 ms that an answer usually takes, up to the 30 s that a request may ask for.
 _BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-
-
 _SHARES = (("half", 0.5), ("95 %", 0.95), ("99 %", 0.99))
 _FEWEST = 10
 
@@ -37,38 +32,6 @@ class Edge(StrEnum):
 
     GRPC = "grpc"
     HTTPS = "https"
-
-
-@dataclass(frozen=True, slots=True)
-class LogCounts:
-    """What one process has done to the log since it started."""
-
-    appends: int
-    batches: int
-    signatures: int
-    fact_reads: int
-    # Whether the log's half-year is over.
-    rotation_due: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class WitnessCounts:
-    """Sizes of the newest witnessed and of the published checkpoint, and of each witness's by name with whether
-    it cosigned when it was asked last."""
-
-    witnessed: int
-    published: int
-    witnesses: Mapping[str, tuple[int, bool]]
-
-
-@dataclass(frozen=True, slots=True)
-class AnchorCounts:
-    """Entries of the newest time-stamped checkpoint, when it was stamped (POSIX seconds, 0: never), and whether
-    the last try succeeded."""
-
-    size: int
-    stamped_at: float
-    up: bool
 
 
 class Telemetry:
@@ -83,9 +46,9 @@ class Telemetry:
         # The same refusals by system and method: what the log is told of them.
         self.refused = RefusedCalls()
         self._approved = approved
-        self._agencies = _Bounded(MAX_AGENCIES)
-        self._record_types = _Bounded(MAX_RECORD_TYPES)
-        self._watched = _Watched(self._agencies)
+        self._agencies = Bounded(MAX_AGENCIES)
+        self._record_types = Bounded(MAX_RECORD_TYPES)
+        self._watched = Watched(self._agencies)
         self.registry.register(self._watched)
         ProcessCollector(registry=self.registry)
         build = Gauge("broker_build_info", "Version that runs.", ["version"], registry=self.registry)
@@ -221,82 +184,3 @@ def _within(counts: Mapping[float, int], so_many: float) -> str:
     """The first bound below which there are so many."""
     bound = min(le for le, count in counts.items() if count >= so_many)
     return f"more than {_BUCKETS[-1]} s" if bound == float("inf") else f"{bound * 1000:g} ms"
-
-
-class _Bounded:
-    """The first so many values by their own name, every later one as `other`."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._known: set[str] = set()
-
-    def __call__(self, value: str) -> str:
-        if value not in self._known:
-            if len(self._known) >= self._most:
-                return OTHER
-            self._known.add(value)
-        return value
-
-
-class _Watched(Collector):
-    """Metrics that other parts hold and that are read when scraped."""
-
-    def __init__(self, agencies: _Bounded) -> None:
-        self.log: Callable[[], LogCounts] | None = None
-        self.links: Callable[[], Mapping[str, int]] | None = None
-        self.witnesses: Callable[[], WitnessCounts] | None = None
-        self.anchors: Callable[[], AnchorCounts] | None = None
-        self.queues: dict[str, Callable[[], int]] = {}
-        self._agencies = agencies
-
-    def collect(self) -> Iterator[Metric]:
-        """The families, as they are now."""
-        if self.log is not None:
-            counts = self.log()
-            yield CounterMetricFamily("broker_log_appends", "Entries given to the log.", counts.appends)
-            yield CounterMetricFamily("broker_log_batches", "Statements that appended them.", counts.batches)
-            yield CounterMetricFamily("broker_log_signatures", "Checkpoints signed.", counts.signatures)
-            yield CounterMetricFamily("broker_fact_reads", "Queries of facts.", counts.fact_reads)
-            due = float(counts.rotation_due)
-            yield GaugeMetricFamily("broker_log_rotation_due", "Whether the log's half-year is over.", due)
-        if self.links is not None:
-            attached: dict[str, int] = {}
-            for agency, count in self.links().items():
-                name = self._agencies(agency)
-                attached[name] = attached.get(name, 0) + count
-            links = GaugeMetricFamily("broker_links", "Adapters attached.", labels=["agency"])
-            for name, count in attached.items():
-                links.add_metric([name], count)
-            yield links
-        if self.witnesses is not None:
-            yield from _witness_families(self.witnesses())
-        if self.anchors is not None:
-            yield from _anchor_families(self.anchors())
-        waiting = GaugeMetricFamily("broker_queue_waiting", "Items that wait.", labels=["queue"])
-        for queue, read in self.queues.items():
-            waiting.add_metric([queue], read())
-        yield waiting
-
-
-def _anchor_families(counts: AnchorCounts) -> Iterator[Metric]:
-    yield GaugeMetricFamily(
-        "broker_timestamp_size", "Entries of the newest time-stamped checkpoint.", counts.size
-    )
-    yield GaugeMetricFamily(
-        "broker_timestamp_at", "When it was time-stamped, POSIX seconds.", counts.stamped_at
-    )
-    yield GaugeMetricFamily("broker_timestamp_up", "1 if the last time stamp asked for came.", int(counts.up))
-
-
-def _witness_families(counts: WitnessCounts) -> Iterator[Metric]:
-    yield GaugeMetricFamily("broker_log_witnessed", "Entries that the quorum has cosigned.", counts.witnessed)
-    yield GaugeMetricFamily("broker_log_published", "Entries of the published checkpoint.", counts.published)
-    sizes = GaugeMetricFamily(
-        "broker_witness_size", "Entries that a witness cosigned last.", labels=["witness"]
-    )
-    up = GaugeMetricFamily("broker_witness_up", "1 if it cosigned when asked last.", labels=["witness"])
-    for name, (size, cosigned) in counts.witnesses.items():
-        sizes.add_metric([name], size)
-        up.add_metric([name], int(cosigned))
-    yield sizes
-    yield up

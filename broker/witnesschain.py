@@ -13,7 +13,7 @@ from typing import Protocol
 
 from broker.core.receipt import Receipt
 from broker.errors import BrokerError
-from broker.telemetry import WitnessCounts
+from broker.scraped import WitnessCounts
 from broker.witnessing import EVERY, Witnessing
 
 

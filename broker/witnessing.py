@@ -20,7 +20,7 @@ from broker.core.receipt import Receipt
 from broker.core.witness import Submission
 from broker.errors import BrokerError, IntegrityError
 from broker.ports import Clock
-from broker.telemetry import WitnessCounts
+from broker.scraped import WitnessCounts
 from broker.witnessed import (
     Asker,
     Cosigned,

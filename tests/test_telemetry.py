@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import generate_latest
 
-from broker.telemetry import MAX_AGENCIES, Edge, LogCounts, Telemetry
+from broker.scraped import LogCounts
+from broker.telemetry import MAX_AGENCIES, Edge, Telemetry
 
 APPROVED = "records.fire.v1.PremisesRisk"
 

@@ -18,7 +18,7 @@ from broker.anchor.authority import NotStamped
 from broker.anchor.token import Stamp
 from broker.core.receipt import Receipt
 from broker.errors import BrokerError
-from broker.telemetry import AnchorCounts
+from broker.scraped import AnchorCounts
 
 EVERY = 3600.0  # seconds
 POLL = 2.0  # seconds between looks at whether it is time

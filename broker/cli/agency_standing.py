@@ -175,12 +175,7 @@ def succeed(
         raise typer.BadParameter("--take-back goes alone: it names nobody and no day")
     if not take_back and not (into and on):
         raise typer.BadParameter("give --into NEW and --on DATE, or --take-back")
-    successors = []
-    for each in into or ():
-        new, _, districts = each.partition("=")
-        if bool(districts) is not (by == "district"):
-            raise typer.BadParameter("--by district and --into NEW=DISTRICT,... go together")
-        successors.append(pb.Successor(agency=new, districts=districts.split(",") if districts else ()))
+    successors = _successors(into or (), by)
     request = pb.SucceedRequest(
         agency=old,
         into=successors,
@@ -196,6 +191,18 @@ def succeed(
     undo = "Until its day it can be put right (--correct) or taken back (--take-back), and not from then on."
     undo = "" if take_back else undo
     _tell(old, told.plan, told.event_id, as_json, undo, places)
+
+
+def _successors(into: Sequence[str], by: str) -> list[pb.Successor]:
+    from broker.v1 import standing_pb2 as pb
+
+    found = []
+    for each in into:
+        new, _, districts = each.partition("=")
+        if bool(districts) is not (by == "district"):
+            raise typer.BadParameter("--by district and --into NEW=DISTRICT,... go together")
+        found.append(pb.Successor(agency=new, districts=districts.split(",") if districts else ()))
+    return found
 
 
 @remote(OPERATOR)

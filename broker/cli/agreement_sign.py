@@ -25,58 +25,70 @@ _LARGEST = 64 * 1024 * 1024
 _PANEL = "Signed on paper"
 
 
+AgreementFile = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="The agreement's TOML file.", exists=True, dir_okay=False),
+]
+Signing = Annotated[str, typer.Option(metavar="AGENCY", help="Which party signs, such as cfrs.")]
+SigningKey = Annotated[
+    Path,
+    typer.Option(
+        metavar="SIGNING-KEY",
+        exists=True,
+        dir_okay=False,
+        help="Its private signing key, from `broker agency key new`.",
+    ),
+]
+Signatory = Annotated[str, typer.Option(metavar="NAME", help="Who signs, or signed on paper, for it.")]
+Post = Annotated[str, typer.Option(metavar="POST", help="Their post, such as Caldicott Guardian.")]
+On = Annotated[
+    date | None,
+    typer.Option("--date", parser=agency_key.day, metavar="DAY", help="Day (UTC); by default today."),
+]
+Scan = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="SCAN.pdf",
+        exists=True,
+        dir_okay=False,
+        rich_help_panel=_PANEL,
+        help="The scan of what was signed by hand; it stays with you, only its SHA-256 is kept.",
+    ),
+]
+SignedOn = Annotated[
+    date | None,
+    typer.Option(
+        parser=agency_key.day,
+        metavar="DAY",
+        rich_help_panel=_PANEL,
+        help="Needed with --paper: the day on the paper.",
+    ),
+]
+Delegation = Annotated[
+    str,
+    typer.Option(
+        metavar="WORDS", rich_help_panel=_PANEL, help="Under which authority they signed, if not their own."
+    ),
+]
+GatewayReference = Annotated[
+    str,
+    typer.Option(
+        metavar="REF", rich_help_panel=_PANEL, help="Where it is filed, such as in a sharing gateway."
+    ),
+]
+
+
 def sign(
-    file: Annotated[
-        Path,
-        typer.Argument(metavar="FILE", help="The agreement's TOML file.", exists=True, dir_okay=False),
-    ],
-    agency: Annotated[str, typer.Option(metavar="AGENCY", help="Which party signs, such as cfrs.")],
-    key: Annotated[
-        Path,
-        typer.Option(
-            metavar="SIGNING-KEY",
-            exists=True,
-            dir_okay=False,
-            help="Its private signing key, from `broker agency key new`.",
-        ),
-    ],
-    signatory: Annotated[str, typer.Option(metavar="NAME", help="Who signs, or signed on paper, for it.")],
-    role: Annotated[str, typer.Option(metavar="POST", help="Their post, such as Caldicott Guardian.")],
-    on: Annotated[
-        date | None,
-        typer.Option("--date", parser=agency_key.day, metavar="DAY", help="Day (UTC); by default today."),
-    ] = None,
-    paper: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="SCAN.pdf",
-            exists=True,
-            dir_okay=False,
-            rich_help_panel=_PANEL,
-            help="The scan of what was signed by hand; it stays with you, only its SHA-256 is kept.",
-        ),
-    ] = None,
-    signed_on: Annotated[
-        date | None,
-        typer.Option(
-            parser=agency_key.day,
-            metavar="DAY",
-            rich_help_panel=_PANEL,
-            help="Needed with --paper: the day on the paper.",
-        ),
-    ] = None,
-    delegation: Annotated[
-        str,
-        typer.Option(
-            metavar="WORDS", rich_help_panel=_PANEL, help="Under which authority they signed, if not their own."
-        ),
-    ] = "",
-    gateway_reference: Annotated[
-        str,
-        typer.Option(
-            metavar="REF", rich_help_panel=_PANEL, help="Where it is filed, such as in a sharing gateway."
-        ),
-    ] = "",
+    file: AgreementFile,
+    agency: Signing,
+    key: SigningKey,
+    signatory: Signatory,
+    role: Post,
+    on: On = None,
+    paper: Scan = None,
+    signed_on: SignedOn = None,
+    delegation: Delegation = "",
+    gateway_reference: GatewayReference = "",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Sign an agreement for one party; writes FILE.AGENCY.sig beside it. Offline: no broker is asked.

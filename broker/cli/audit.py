@@ -84,36 +84,42 @@ Words = Annotated[
 ]
 
 
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="x.tlog-proof", help="Where the proof goes; the ending may be left out."
+    ),
+]
+Witnessed = Annotated[
+    bool,
+    typer.Option(
+        "--witnessed",
+        help="To a checkpoint that a quorum of witnesses has cosigned; waits some seconds for it.",
+    ),
+]
+Timestamped = Annotated[
+    bool,
+    typer.Option(
+        "--timestamped",
+        help="To the first checkpoint with the entry that was time-stamped; writes x.tsr too.",
+    ),
+]
+Opened = Annotated[
+    bool, typer.Option("--open", help="Write x.opening too; needs --reason, --actor-id and --role.")
+]
+
+
 @app.command()
 @remote(AUDITOR)
 def prove(
     link: Link,
     event_id: EventId,
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", metavar="x.tlog-proof", help="Where the proof goes; the ending may be left out."
-        ),
-    ],
+    out: Out,
     vkey: inputs.OwnLogKeys = None,
     archive: inputs.Archives = None,
-    witnessed: Annotated[
-        bool,
-        typer.Option(
-            "--witnessed",
-            help="To a checkpoint that a quorum of witnesses has cosigned; waits some seconds for it.",
-        ),
-    ] = False,
-    timestamped: Annotated[
-        bool,
-        typer.Option(
-            "--timestamped",
-            help="To the first checkpoint with the entry that was time-stamped; writes x.tsr too.",
-        ),
-    ] = False,
-    opened: Annotated[
-        bool, typer.Option("--open", help="Write x.opening too; needs --reason, --actor-id and --role.")
-    ] = False,
+    witnessed: Witnessed = False,
+    timestamped: Timestamped = False,
+    opened: Opened = False,
     reason: ReasonCode = "",
     words: Words = "",
     actor_id: inputs.ActorId = "",

@@ -145,6 +145,44 @@ def draft(
     document.put(document.read(link, parts), form, as_json, to)
 
 
+Entries = Annotated[
+    list[str] | None,
+    typer.Option("--entry", metavar="ENTRY", help="One of yours, as draft shows it; repeat."),
+]
+Everything = Annotated[
+    bool, typer.Option("--all", help="All of yours that are not decided yet, 500 at a time.")
+]
+Exemption = Annotated[
+    str,
+    typer.Option(
+        "--leave-out",
+        metavar="EXEMPTION",
+        help=(
+            "Leave them out, under: third-party, serious-harm-health, serious-harm-social-work, "
+            "child-abuse, crime-prevention, legal-privilege, police-restriction, neither-confirm-nor-deny."
+        ),
+    ),
+]
+Reasons = Annotated[
+    str,
+    typer.Option(
+        "--words",
+        parser=inputs.words,
+        metavar="TEXT",
+        help="The reasons for leaving them out (s.45(7)); erasable. `-`: from standard input.",
+    ),
+]
+Opinion = Annotated[
+    str,
+    typer.Option(
+        "--opinion",
+        parser=inputs.words,
+        metavar="TEXT",
+        help="Which health professional gave their opinion, and when; erasable. `-`: from standard input.",
+    ),
+]
+
+
 @app.command()
 @remote(None, timeout=60.0)
 def clear(
@@ -152,42 +190,11 @@ def clear(
     access: AccessId,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
-    entries: Annotated[
-        list[str] | None,
-        typer.Option("--entry", metavar="ENTRY", help="One of yours, as draft shows it; repeat."),
-    ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="All of yours that are not decided yet, 500 at a time.")
-    ] = False,
-    code: Annotated[
-        str,
-        typer.Option(
-            "--leave-out",
-            metavar="EXEMPTION",
-            help=(
-                "Leave them out, under: third-party, serious-harm-health, serious-harm-social-work, "
-                "child-abuse, crime-prevention, legal-privilege, police-restriction, neither-confirm-nor-deny."
-            ),
-        ),
-    ] = "",
-    words: Annotated[
-        str,
-        typer.Option(
-            "--words",
-            parser=inputs.words,
-            metavar="TEXT",
-            help="The reasons for leaving them out (s.45(7)); erasable. `-`: from standard input.",
-        ),
-    ] = "",
-    opinion: Annotated[
-        str,
-        typer.Option(
-            "--opinion",
-            parser=inputs.words,
-            metavar="TEXT",
-            help="Which health professional gave their opinion, and when; erasable. `-`: from standard input.",
-        ),
-    ] = "",
+    entries: Entries = None,
+    everything: Everything = False,
+    code: Exemption = "",
+    words: Reasons = "",
+    opinion: Opinion = "",
     in_place_of: inputs.InPlaceOf = "",
     assurance: inputs.Named = inputs.Assurance.asserted,
     as_json: inputs.AsJson = False,

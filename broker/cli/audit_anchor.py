@@ -22,24 +22,29 @@ _MAX = 256 * 1024
 _NOT_STAMPED = 6
 
 
+AuthorityUrl = Annotated[
+    str,
+    typer.Option("--url", metavar="URL", envvar="BROKER_TIMESTAMP_URL", help="The time-stamp authority."),
+]
+Believed = Annotated[
+    Path,
+    typer.Option(
+        metavar="FILE",
+        envvar="BROKER_TIMESTAMP_CERT",
+        help="Root certificates of time-stamp authorities that are believed (PEM).",
+    ),
+]
+Out = Annotated[
+    Path, typer.Option("--output", "-o", metavar="x", help="Writes x.checkpoint and x.tsr; never replaced.")
+]
+
+
 def anchor(
     log: audit_log.Where,
     vkey: inputs.LogKeys,
-    url: Annotated[
-        str,
-        typer.Option("--url", metavar="URL", envvar="BROKER_TIMESTAMP_URL", help="The time-stamp authority."),
-    ],
-    tsa_cert: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE",
-            envvar="BROKER_TIMESTAMP_CERT",
-            help="Root certificates of time-stamp authorities that are believed (PEM).",
-        ),
-    ],
-    out: Annotated[
-        Path, typer.Option("--output", "-o", metavar="x", help="Writes x.checkpoint and x.tsr; never replaced.")
-    ],
+    url: AuthorityUrl,
+    tsa_cert: Believed,
+    out: Out,
     ca: audit_log.Ca = None,
     cert: audit_log.Cert = None,
     key: audit_log.Key = None,

@@ -21,7 +21,14 @@ from broker.cli.remote import AUDITOR, remote
 from broker.errors import SetupError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.core.keys import Verifier
+    from broker.offline.archive import Archive
+    from broker.offline.export import forms
+    from broker.offline.export.file import Partial
     from broker.offline.export.manifest import Manifest
+    from broker.v1 import audit_pb2 as pb
 
 _WRITE = "write"
 
@@ -63,58 +70,61 @@ Form = Annotated[
 ]
 
 
+Out = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="FILE", help="Where it goes; FILE.manifest.json stands beside it."),
+]
+Since = Annotated[
+    str,
+    typer.Option("--from", metavar="TIME|INDEX", help="Made then or later; or from this place in the log on."),
+]
+Until = Annotated[
+    str,
+    typer.Option("--to", metavar="TIME|INDEX", help="Made before then; or before this place in the log."),
+]
+At = Annotated[
+    int,
+    typer.Option(
+        "--at",
+        min=0,
+        metavar="SIZE",
+        help="Prove it in the checkpoint of so many entries; by default of all. The same options with the "
+        "same --at give the same bytes.",
+    ),
+]
+Details = Annotated[
+    bool,
+    typer.Option(
+        "--with-details",
+        help="With otlp: the whole view as the record's body, and what opens it. Without, nobody's name, "
+        "number or words are in it. The other formats always have the view.",
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an export to FILE that was interrupted.")]
+Log = Annotated[
+    str, typer.Option(metavar="LOG", help="Which half-year's log: 2026h2. By default the current one.")
+]
+
+
 @app.command(_WRITE, hidden=True)
 @remote(AUDITOR, timeout=None)
 def write(
     link: Link,
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Where it goes; FILE.manifest.json stands beside it."
-        ),
-    ],
+    out: Out,
     reason: Reason,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
     form: Form = Format.jsonl,
-    since: Annotated[
-        str,
-        typer.Option(
-            "--from", metavar="TIME|INDEX", help="Made then or later; or from this place in the log on."
-        ),
-    ] = "",
-    until: Annotated[
-        str,
-        typer.Option("--to", metavar="TIME|INDEX", help="Made before then; or before this place in the log."),
-    ] = "",
+    since: Since = "",
+    until: Until = "",
     facts: Where = None,
     person: Person = "",
     words: inputs.Words = "",
-    size: Annotated[
-        int,
-        typer.Option(
-            "--at",
-            min=0,
-            metavar="SIZE",
-            help="Prove it in the checkpoint of so many entries; by default of all. The same options with the "
-            "same --at give the same bytes.",
-        ),
-    ] = 0,
-    details: Annotated[
-        bool,
-        typer.Option(
-            "--with-details",
-            help="With otlp: the whole view as the record's body, and what opens it. Without, nobody's name, "
-            "number or words are in it. The other formats always have the view.",
-        ),
-    ] = False,
+    size: At = 0,
+    details: Details = False,
     in_place_of: inputs.InPlaceOf = "",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an export to FILE that was interrupted.")
-    ] = False,
-    log: Annotated[
-        str, typer.Option(metavar="LOG", help="Which half-year's log: 2026h2. By default the current one.")
-    ] = "",
+    resume: Resume = False,
+    log: Log = "",
     archive: inputs.Archives = None,
     vkey: inputs.OwnLogKeys = None,
     as_json: inputs.AsJson = False,
@@ -136,14 +146,9 @@ def write(
     that cannot be read.
     """
     from broker.offline.archive import Archive
-    from broker.offline.export import forms, parquet
     from broker.offline.export.file import Partial
 
-    if details and form is not Format.otlp:
-        raise typer.BadParameter("--with-details is for --format otlp; the others always have the view")
-    if form is Format.parquet:
-        parquet.arrow()
-    made = forms.form("otlp-details" if details else form.value)
+    made = _form(form, details)
     request = request_of(made.name, facts, person, since, until, size, log)
     request.in_place_of = in_place_of
     partial = Partial(out, made, request.SerializeToString(deterministic=True))
@@ -158,17 +163,34 @@ def write(
     sign(request, actor_id, role, reason, words)
     keys = audit_export_check.keys_of(vkey or link.endpoint.vkey)
     held = None if archive is None else Archive(archive, keys)
+    _tell(_finished(link, request, partial, keys, held), out, as_json)
+
+
+def _form(form: Format, details: bool) -> forms.Form:
+    """What is written of a row. Raises SetupError where that needs what is not installed."""
+    from broker.offline.export import forms, parquet
+
+    if details and form is not Format.otlp:
+        raise typer.BadParameter("--with-details is for --format otlp; the others always have the view")
+    if form is Format.parquet:
+        parquet.arrow()
+    return forms.form("otlp-details" if details else form.value)
+
+
+def _finished(
+    link: Link, request: pb.ExportRequest, partial: Partial, keys: Sequence[Verifier], held: Archive | None
+) -> Manifest:
+    """Take what is not there yet; of the complete file, the manifest. Interrupted, it is said how to go on."""
     manifest = partial.manifest
     try:
         if manifest is None or not manifest.complete:
             receive(link, request, partial, keys, held)
-        manifest = partial.finish()
+        return partial.finish()
     except BaseException:
         partial.close()
         if partial.manifest is not None:
-            typer.echo(f"stopped: the same with --resume goes on with {out}", err=True)
+            typer.echo(f"stopped: the same with --resume goes on with {partial.path}", err=True)
         raise
-    _tell(manifest, out, as_json)
 
 
 for other in (audit_export_check.verify, audit_export_check.send):

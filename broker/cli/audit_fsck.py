@@ -37,44 +37,46 @@ Vkey = Annotated[
 ]
 
 
+StateFolder = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        show_default=False,
+        help="Instead of LOG: the state folder of a running `broker up`; its database, keys and guard.",
+    ),
+]
+KeyFolder = Annotated[
+    Path | None,
+    typer.Option("--keys", metavar="DIR", help="With a database: the key folder, so that views are opened."),
+]
+Checkpoints = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="With a database: a checkpoint that was kept elsewhere. Repeatable."),
+]
+GuardFile = Annotated[Path | None, typer.Option(metavar="FILE", help="With a database: a node's guard file.")]
+Authorities = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="With a database: root certificates of its time-stamp authority (PEM)."),
+]
+ArchiveFolders = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="DIR",
+        help="With a database: the folder that a closed log was exported to, for the entries that are kept "
+        "there alone. Repeatable.",
+    ),
+]
+
+
 def fsck(
     log: Lies = "",
     vkey: Vkey = None,
-    state: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            show_default=False,
-            help="Instead of LOG: the state folder of a running `broker up`; its database, keys and guard.",
-        ),
-    ] = None,
-    ring: Annotated[
-        Path | None,
-        typer.Option(
-            "--keys", metavar="DIR", help="With a database: the key folder, so that views are opened."
-        ),
-    ] = None,
-    checkpoint: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="With a database: a checkpoint that was kept elsewhere. Repeatable."),
-    ] = None,
-    guard: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With a database: a node's guard file.")
-    ] = None,
-    tsa_cert: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="With a database: root certificates of its time-stamp authority (PEM)."
-        ),
-    ] = None,
-    archive: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR",
-            help="With a database: the folder that a closed log was exported to, for the entries that are kept "
-            "there alone. Repeatable.",
-        ),
-    ] = None,
+    state: StateFolder = None,
+    ring: KeyFolder = None,
+    checkpoint: Checkpoints = None,
+    guard: GuardFile = None,
+    tsa_cert: Authorities = None,
+    archive: ArchiveFolders = None,
     ca: audit_log.Ca = None,
     cert: audit_log.Cert = None,
     key: audit_log.Key = None,

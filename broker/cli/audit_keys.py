@@ -59,9 +59,9 @@ def held_in(file: Path) -> tuple[Verifier, ...]:
 
 def followed(link: Link, held: tuple[Verifier, ...]) -> tuple[Verifier, ...]:
     """These keys, and before them those of later logs, each proven by the one before. Raises IntegrityError."""
+    from broker.client.channel import read_link
     from broker.core.checkpoint import Checkpoint
     from broker.core.merkle import EMPTY_ROOT
-    from broker.core.rotation import Link as Linked
     from broker.core.rotation import follow
     from broker.v1.rotation_pb2 import FollowRequest
     from broker.v1.rotation_pb2_grpc import RotationServiceStub
@@ -73,16 +73,7 @@ def followed(link: Link, held: tuple[Verifier, ...]) -> tuple[Verifier, ...]:
             said = link.call(stub.Follow, FollowRequest(log=newest))
         except InvalidRequest:  # it is the current one
             return held
-        shown = Linked(
-            said.last,
-            tuple(said.last_proof),
-            said.final,
-            tuple(said.consistency),
-            said.first,
-            tuple(said.first_proof),
-            said.head,
-        )
-        later = follow(shown, Checkpoint(newest, 0, EMPTY_ROOT), held).verifier
+        later = follow(read_link(said), Checkpoint(newest, 0, EMPTY_ROOT), held).verifier
         if later not in held:
             held = (later, *held)
         newest = later.name

@@ -43,35 +43,41 @@ def _option(column: str, more: str = "", **named: object) -> typer.models.Option
     return made
 
 
+FromFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--from-file",
+        metavar="downtime.csv",
+        help="Many: a CSV with the columns of `broker audit downtime-card`; - reads standard input.",
+    ),
+]
+Number = Annotated[
+    bool,
+    typer.Option("--number", help="First give an id to each row of the file that has none, and save it."),
+]
+OnlyCheck = Annotated[
+    bool, typer.Option("--check", help="Say whether all of it would be taken; write nothing.")
+]
+Id = Annotated[
+    str,
+    typer.Option(
+        "--id",
+        metavar="UUID",
+        rich_help_panel=_ONE,
+        help="Of an earlier try, so that it is not said twice.",
+    ),
+]
+
+
 @remote(None)
 def record_late(
     link: Link,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
-    from_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--from-file",
-            metavar="downtime.csv",
-            help="Many: a CSV with the columns of `broker audit downtime-card`; - reads standard input.",
-        ),
-    ] = None,
-    number: Annotated[
-        bool,
-        typer.Option("--number", help="First give an id to each row of the file that has none, and save it."),
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Say whether all of it would be taken; write nothing.")
-    ] = False,
-    id_: Annotated[
-        str,
-        typer.Option(
-            "--id",
-            metavar="UUID",
-            rich_help_panel=_ONE,
-            help="Of an earlier try, so that it is not said twice.",
-        ),
-    ] = "",
+    from_file: FromFile = None,
+    number: Number = False,
+    check: OnlyCheck = False,
+    id_: Id = "",
     occurred: Annotated[str, _option("occurred")] = "",
     channel: Annotated[str, _option("channel")] = "telephone",
     gave_agency: Annotated[str, _option("gave_agency")] = "",
@@ -115,11 +121,7 @@ def record_late(
             "incident": incident,
             "why": why,
         }
-        for name in ("about", "gave_name", "took_name", "why"):
-            cells[name] = _typed(name, cells[name])
-        if not id_ and not check:
-            sys.stderr.write(f"id {cells['id']}: give it with --id to repeat this\n")
-        rows = [Row(0, cells)]
+        rows = [_one(cells, told=bool(id_) or check)]
     else:
         rows = _from_file(from_file, number)
     found = _record(link, rows, actor_id, role, check)
@@ -127,6 +129,15 @@ def record_late(
     output.listed("recorded", found, ("row", "id", "entry", "index", "status"), as_json, none)
     if found and not as_json:
         output.say(f"{len(found)} recorded late: {LABEL}.")
+
+
+def _one(cells: dict[str, str], *, told: bool) -> Row:
+    """One sharing; its id is printed unless it is `told` already."""
+    for name in ("about", "gave_name", "took_name", "why"):
+        cells[name] = _typed(name, cells[name])
+    if not told:
+        sys.stderr.write(f"id {cells['id']}: give it with --id to repeat this\n")
+    return Row(0, cells)
 
 
 def _typed(name: str, text: str) -> str:

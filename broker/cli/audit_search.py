@@ -58,6 +58,23 @@ Person = Annotated[
 ]
 
 
+Since = Annotated[
+    datetime | None, typer.Option(parser=inputs.moment, metavar="TIME", help="Made then or later.")
+]
+Until = Annotated[datetime | None, typer.Option(parser=inputs.moment, metavar="TIME", help="Made before then.")]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most entries to show.")]
+Beyond = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="INDEX", help="Go on below it, as a search said."),
+]
+Log = Annotated[str, typer.Option(metavar="LOG", help="Begin at this log, not at the current one: 2026h2.")]
+Follow = Annotated[bool, typer.Option("--follow", help="Stay, and show what comes.")]
+AsJsonLines = Annotated[
+    bool,
+    typer.Option("--json", help="A JSON object a line, with the view; the last says where to go on, as `end`."),
+]
+
+
 @remote(AUDITOR, timeout=None)
 def search(
     link: Link,
@@ -66,29 +83,15 @@ def search(
     role: inputs.ActorRole,
     facts: Where = None,
     person: Person = "",
-    since: Annotated[
-        datetime | None, typer.Option(parser=inputs.moment, metavar="TIME", help="Made then or later.")
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option(parser=inputs.moment, metavar="TIME", help="Made before then.")
-    ] = None,
+    since: Since = None,
+    until: Until = None,
     words: inputs.Words = "",
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most entries to show.")] = 50,
-    beyond: Annotated[
-        int | None,
-        typer.Option(min=0, metavar="INDEX", help="Go on below it, as a search said."),
-    ] = None,
-    log: Annotated[
-        str, typer.Option(metavar="LOG", help="Begin at this log, not at the current one: 2026h2.")
-    ] = "",
+    limit: Limit = 50,
+    beyond: Beyond = None,
+    log: Log = "",
     in_place_of: inputs.InPlaceOf = "",
-    follow: Annotated[bool, typer.Option("--follow", help="Stay, and show what comes.")] = False,
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json", help="A JSON object a line, with the view; the last says where to go on, as `end`."
-        ),
-    ] = False,
+    follow: Follow = False,
+    as_json: AsJsonLines = False,
 ) -> None:
     """Find entries by what stands in them, newest first. The search is itself an entry.
 

@@ -25,6 +25,38 @@ if TYPE_CHECKING:
 MAX_STAFF_FILE = 1024 * 1024
 
 
+Repeated = Annotated[
+    int, typer.Option("--repeated", min=2, max=10_000, help="So often about one person by one actor.")
+]
+Expects = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--expects-incident",
+        metavar="PURPOSE",
+        help="A purpose that goes with an incident; repeat. By default those on which a life may depend.",
+    ),
+]
+Shifts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--hours",
+        metavar="[ROLE=]07:00-19:00",
+        help="Working hours by UK clocks, of a role or of all; repeat. Without it hours are not looked at.",
+    ),
+]
+Staff = Annotated[
+    Path | None,
+    typer.Option(
+        "--staff",
+        metavar="FILE",
+        help=(
+            "CSV of your staff with the heads actor, name, address_line, postcode, uprn, and agency where "
+            "they are of several: used for this report and not kept."
+        ),
+    ),
+]
+
+
 @app.command()
 @remote(AUDITOR, timeout=None)
 def snooping(
@@ -35,36 +67,10 @@ def snooping(
     since: Since = None,
     until: Until = None,
     agency: Agency = "",
-    repeated: Annotated[
-        int, typer.Option("--repeated", min=2, max=10_000, help="So often about one person by one actor.")
-    ] = 5,
-    expects: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--expects-incident",
-            metavar="PURPOSE",
-            help="A purpose that goes with an incident; repeat. By default those on which a life may depend.",
-        ),
-    ] = None,
-    shifts: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--hours",
-            metavar="[ROLE=]07:00-19:00",
-            help="Working hours by UK clocks, of a role or of all; repeat. Without it hours are not looked at.",
-        ),
-    ] = None,
-    staff: Annotated[
-        Path | None,
-        typer.Option(
-            "--staff",
-            metavar="FILE",
-            help=(
-                "CSV of your staff with the heads actor, name, address_line, postcode, uprn, and agency where "
-                "they are of several: used for this report and not kept."
-            ),
-        ),
-    ] = None,
+    repeated: Repeated = 5,
+    expects: Expects = None,
+    shifts: Shifts = None,
+    staff: Staff = None,
     words: Words = "",
     form: Form = Format.html,
     as_json: AsJson = False,

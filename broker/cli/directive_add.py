@@ -81,104 +81,123 @@ _COUNTS_NOWHERE = (
 )
 
 
+What = Annotated[Kind, typer.Argument(help="What was said, or what shields somebody.")]
+Purposes = Annotated[
+    Names, typer.Option("--purpose", metavar="CODE", help="For this purpose; repeatable; all if none.")
+]
+RecordTypes = Annotated[
+    Names, typer.Option("--record-type", metavar="NAME", help="About these records; all if none.")
+]
+Requesters = Annotated[
+    Names, typer.Option("--requester", metavar="AGENCY", help="When this agency asks; any if none.")
+]
+Providers = Annotated[
+    Names, typer.Option("--provider", metavar="AGENCY", help="What this agency holds; any if none.")
+]
+SaidAt = Annotated[
+    datetime | None,
+    typer.Option("--said-at", parser=inputs.moment, metavar="TIME", help="When; by default now."),
+]
+To = Annotated[Matter, typer.Option(help="Of a consent: to sharing, or only that somebody comes.")]
+Conflicted = Annotated[
+    Names,
+    typer.Option("--conflict", metavar="ACTOR", help="Of a staff-conflict: who has it, by actor id."),
+]
+SpokeAs = Annotated[Standing, typer.Option(rich_help_panel=_SPOKE, help="Who spoke.")]
+Speaker = Annotated[
+    str,
+    typer.Option(
+        parser=inputs.words,
+        metavar="TEXT",
+        rich_help_panel=_SPOKE,
+        help='Which of those who may: "mother". `-`: from standard input.',
+    ),
+]
+ByRight = Annotated[
+    str,
+    typer.Option(
+        parser=inputs.words,
+        metavar="TEXT",
+        rich_help_panel=_SPOKE,
+        help="By what right they speak for another: a court order; needed if so. `-`: from standard input.",
+    ),
+]
+BirthDate = Annotated[
+    date | None,
+    typer.Option(
+        parser=inputs.told_day,
+        metavar="DATE",
+        rich_help_panel=_SPOKE,
+        help="Of a child for whom a holder of parental responsibility consents: asked for again at 16 and "
+        "at 18. The date itself is not sent. `-`: from standard input.",
+    ),
+]
+ReconsiderAt = Annotated[
+    datetime | None,
+    typer.Option(
+        parser=inputs.moment,
+        metavar="TIME",
+        rich_help_panel=_SPOKE,
+        help="Of a consent: ask again from then on, such as when a child may be competent.",
+    ),
+]
+Said = Annotated[Manner, typer.Option(rich_help_panel=_TAKEN, help="How it was said.")]
+TakenBy = Annotated[
+    str, typer.Option(rich_help_panel=_TAKEN, help="Who took it down, where that is not the actor.")
+]
+Explained = Annotated[
+    str,
+    typer.Option(
+        parser=inputs.words,
+        metavar="TEXT",
+        rich_help_panel=_TAKEN,
+        help="What was explained, up to 500 characters; erasable. `-`: from standard input.",
+    ),
+]
+With = Annotated[Company | None, typer.Option(rich_help_panel=_TAKEN, help="Whether somebody was with them.")]
+Judged = Annotated[
+    Capacity, typer.Option(rich_help_panel=_ASSESSED, help="For this decision; presumed unless assessed.")
+]
+Assessor = Annotated[
+    str, typer.Option(rich_help_panel=_ASSESSED, help="Who assessed capacity, or a child's competence.")
+]
+AssessedOn = Annotated[
+    date | None,
+    typer.Option(parser=inputs.day, metavar="DATE", rich_help_panel=_ASSESSED, help="On which day."),
+]
+AssessedFor = Annotated[
+    str, typer.Option(rich_help_panel=_ASSESSED, help="For which decision it was assessed.")
+]
+
+
 @remote(None)
 def add(
     link: Link,
-    kind: Annotated[Kind, typer.Argument(help="What was said, or what shields somebody.")],
+    kind: What,
     subject: inputs.Subject,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
-    purposes: Annotated[
-        Names, typer.Option("--purpose", metavar="CODE", help="For this purpose; repeatable; all if none.")
-    ] = None,
-    record_types: Annotated[
-        Names, typer.Option("--record-type", metavar="NAME", help="About these records; all if none.")
-    ] = None,
-    requesters: Annotated[
-        Names, typer.Option("--requester", metavar="AGENCY", help="When this agency asks; any if none.")
-    ] = None,
-    providers: Annotated[
-        Names, typer.Option("--provider", metavar="AGENCY", help="What this agency holds; any if none.")
-    ] = None,
-    said_at: Annotated[
-        datetime | None,
-        typer.Option("--said-at", parser=inputs.moment, metavar="TIME", help="When; by default now."),
-    ] = None,
+    purposes: Purposes = None,
+    record_types: RecordTypes = None,
+    requesters: Requesters = None,
+    providers: Providers = None,
+    said_at: SaidAt = None,
     valid_until: inputs.Until = None,
-    matter: Annotated[
-        Matter, typer.Option(help="Of a consent: to sharing, or only that somebody comes.")
-    ] = Matter.sharing,
-    actors: Annotated[
-        Names,
-        typer.Option("--conflict", metavar="ACTOR", help="Of a staff-conflict: who has it, by actor id."),
-    ] = None,
-    standing: Annotated[Standing, typer.Option(rich_help_panel=_SPOKE, help="Who spoke.")] = Standing.myself,
-    speaker: Annotated[
-        str,
-        typer.Option(
-            parser=inputs.words,
-            metavar="TEXT",
-            rich_help_panel=_SPOKE,
-            help='Which of those who may: "mother". `-`: from standard input.',
-        ),
-    ] = "",
-    authority: Annotated[
-        str,
-        typer.Option(
-            parser=inputs.words,
-            metavar="TEXT",
-            rich_help_panel=_SPOKE,
-            help="By what right they speak for another: a court order; needed if so. `-`: from standard input.",
-        ),
-    ] = "",
-    birth_date: Annotated[
-        date | None,
-        typer.Option(
-            parser=inputs.told_day,
-            metavar="DATE",
-            rich_help_panel=_SPOKE,
-            help="Of a child for whom a holder of parental responsibility consents: asked for again at 16 and "
-            "at 18. The date itself is not sent. `-`: from standard input.",
-        ),
-    ] = None,
-    reconsider_at: Annotated[
-        datetime | None,
-        typer.Option(
-            parser=inputs.moment,
-            metavar="TIME",
-            rich_help_panel=_SPOKE,
-            help="Of a consent: ask again from then on, such as when a child may be competent.",
-        ),
-    ] = None,
-    manner: Annotated[Manner, typer.Option(rich_help_panel=_TAKEN, help="How it was said.")] = Manner.verbal,
-    taken_by: Annotated[
-        str, typer.Option(rich_help_panel=_TAKEN, help="Who took it down, where that is not the actor.")
-    ] = "",
-    explained: Annotated[
-        str,
-        typer.Option(
-            parser=inputs.words,
-            metavar="TEXT",
-            rich_help_panel=_TAKEN,
-            help="What was explained, up to 500 characters; erasable. `-`: from standard input.",
-        ),
-    ] = "",
-    company: Annotated[
-        Company | None, typer.Option(rich_help_panel=_TAKEN, help="Whether somebody was with them.")
-    ] = None,
-    capacity: Annotated[
-        Capacity, typer.Option(rich_help_panel=_ASSESSED, help="For this decision; presumed unless assessed.")
-    ] = Capacity.presumed,
-    assessor: Annotated[
-        str, typer.Option(rich_help_panel=_ASSESSED, help="Who assessed capacity, or a child's competence.")
-    ] = "",
-    assessed_on: Annotated[
-        date | None,
-        typer.Option(parser=inputs.day, metavar="DATE", rich_help_panel=_ASSESSED, help="On which day."),
-    ] = None,
-    assessed: Annotated[
-        str, typer.Option(rich_help_panel=_ASSESSED, help="For which decision it was assessed.")
-    ] = "",
+    matter: To = Matter.sharing,
+    actors: Conflicted = None,
+    standing: SpokeAs = Standing.myself,
+    speaker: Speaker = "",
+    authority: ByRight = "",
+    birth_date: BirthDate = None,
+    reconsider_at: ReconsiderAt = None,
+    manner: Said = Manner.verbal,
+    taken_by: TakenBy = "",
+    explained: Explained = "",
+    company: With = None,
+    capacity: Judged = Capacity.presumed,
+    assessor: Assessor = "",
+    assessed_on: AssessedOn = None,
+    assessed: AssessedFor = "",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Record what somebody said. It counts for every decision from its entry in the log on.

@@ -38,30 +38,36 @@ _REPLAYS = {
 }
 
 
+Entry = Annotated[
+    str,
+    typer.Argument(metavar="ENTRY", help="An entry's id, or its index in the log.", show_default=False),
+]
+OwnRequest = Annotated[str, typer.Option(metavar="UUID", help="Instead: a request of this very system.")]
+Why = Annotated[str, typer.Option(metavar="CODE", help="Why it is looked at; needed with ENTRY.")]
+RecordType = Annotated[
+    str, typer.Option(metavar="NAME", help="Instead: a request that has not been made, for this record.")
+]
+Level = Annotated[
+    inputs.Assurance, typer.Option(help="With it: how sure this system is of who is at the keyboard.")
+]
+Incident = Annotated[str, typer.Option(metavar="AGENCY/DATE/NUMBER", help="With it: what for.")]
+
+
 @remote(AUDITOR)
 def explain(
     link: Link,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
-    entry: Annotated[
-        str,
-        typer.Argument(metavar="ENTRY", help="An entry's id, or its index in the log.", show_default=False),
-    ] = "",
-    request_id: Annotated[
-        str, typer.Option(metavar="UUID", help="Instead: a request of this very system.")
-    ] = "",
-    reason: Annotated[str, typer.Option(metavar="CODE", help="Why it is looked at; needed with ENTRY.")] = "",
+    entry: Entry = "",
+    request_id: OwnRequest = "",
+    reason: Why = "",
     words: inputs.Words = "",
-    record_type: Annotated[
-        str, typer.Option(metavar="NAME", help="Instead: a request that has not been made, for this record.")
-    ] = "",
+    record_type: RecordType = "",
     provider: Annotated[str, typer.Option(metavar="AGENCY", help="With it: who would hold it.")] = "",
     subject: inputs.Subject = "",
     purpose: Annotated[str, typer.Option(metavar="CODE", help="With it: what for.")] = "",
-    assurance: Annotated[
-        inputs.Assurance, typer.Option(help="With it: how sure this system is of who is at the keyboard.")
-    ] = inputs.Assurance.asserted,
-    incident: Annotated[str, typer.Option(metavar="AGENCY/DATE/NUMBER", help="With it: what for.")] = "",
+    assurance: Level = inputs.Assurance.asserted,
+    incident: Incident = "",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Say why a request was decided as it was, or would be.
@@ -73,8 +79,7 @@ def explain(
 
     For example: `broker explain 49 --reason complaint --actor-id r.audit --role auditor`
     """
-    from broker.v1 import audit_pb2, exchange_pb2
-    from broker.v1.audit_pb2_grpc import AuditServiceStub
+    from broker.v1 import exchange_pb2
     from broker.v1.exchange_pb2_grpc import ExchangeServiceStub
 
     if sum(map(bool, (entry, request_id, record_type))) != 1:
@@ -83,11 +88,7 @@ def explain(
     actor = exchange_pb2.Actor(id=actor_id, role=role, assurance=level)
     why = exchange_pb2.ReasonCode(code=reason, words=words)
     if entry:
-        index = int(entry) if entry.isascii() and entry.isdecimal() and len(entry) < 19 else None
-        asked = audit_pb2.ExplainEntryRequest(
-            event_id=entry if index is None else "", index=index, actor=actor, reason=why
-        )
-        told = link.call(AuditServiceStub(link.channel).ExplainEntry, asked).explanation
+        told = _of_entry(link, entry, actor, why)
     elif request_id:
         own = exchange_pb2.ExplainRequest(request_id=request_id, actor=actor, reason=why)
         told = link.call(ExchangeServiceStub(link.channel).Explain, own)
@@ -109,6 +110,16 @@ def explain(
             ExchangeServiceStub(link.channel).Explain, exchange_pb2.ExplainRequest(hypothetical=supposed)
         )
     _show(told, as_json)
+
+
+def _of_entry(link: Link, entry: str, actor: pb.Actor, why: pb.ReasonCode) -> pb.Explanation:
+    from broker.v1 import audit_pb2
+    from broker.v1.audit_pb2_grpc import AuditServiceStub
+
+    index = int(entry) if entry.isascii() and entry.isdecimal() and len(entry) < 19 else None
+    event_id = entry if index is None else ""
+    asked = audit_pb2.ExplainEntryRequest(event_id=event_id, index=index, actor=actor, reason=why)
+    return link.call(AuditServiceStub(link.channel).ExplainEntry, asked).explanation
 
 
 def _show(told: pb.Explanation, as_json: bool) -> None:

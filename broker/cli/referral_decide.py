@@ -39,51 +39,63 @@ class Told(StrEnum):
     to_be_told = "to-be-told"
 
 
+Reasoning = Annotated[
+    str,
+    typer.Option(
+        parser=inputs.words, metavar="TEXT", help="Why, in words; erasable. `-`: from standard input."
+    ),
+]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field",
+        metavar="PATH",
+        help="A field that may be given; repeatable. By default all that the agreement names.",
+    ),
+]
+FetchUntil = Annotated[
+    datetime | None,
+    typer.Option(parser=inputs.moment, metavar="TIME", help="It may be fetched until then, within 90 days."),
+]
+SignWith = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="Sign with the agency's key; an adapter whose own check is on answers only what is signed.",
+    ),
+]
+WhyOverridden = Annotated[
+    str,
+    typer.Option(parser=inputs.words, metavar="TEXT", help="Why that is set aside. `-`: from standard input."),
+]
+WhetherTold = Annotated[Told | None, typer.Option(help="Whether the person was told.", show_default=False)]
+Justification = Annotated[
+    str,
+    typer.Option(
+        parser=inputs.words,
+        metavar="TEXT",
+        help="Caldicott justification, in words. `-`: from standard input.",
+    ),
+]
+
+
 @remote(None)
 def decide(
     link: Link,
     referral: Annotated[str, typer.Argument(metavar="REFERRAL_ID", help="As list prints it.")],
     granted: Annotated[bool, typer.Option("--grant/--refuse", help="Let it through, or not.")],
-    reasoning: Annotated[
-        str,
-        typer.Option(
-            parser=inputs.words, metavar="TEXT", help="Why, in words; erasable. `-`: from standard input."
-        ),
-    ],
+    reasoning: Reasoning,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
     assurance: inputs.Named = inputs.Assurance.asserted,
-    fields: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--field",
-            metavar="PATH",
-            help="A field that may be given; repeatable. By default all that the agreement names.",
-        ),
-    ] = None,
-    until: Annotated[
-        datetime | None,
-        typer.Option(
-            parser=inputs.moment, metavar="TIME", help="It may be fetched until then, within 90 days."
-        ),
-    ] = None,
-    sign_with: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="Sign with the agency's key; an adapter whose own check is on answers only what is signed.",
-        ),
-    ] = None,
+    fields: Fields = None,
+    until: FetchUntil = None,
+    sign_with: SignWith = None,
     person_refused: Annotated[bool, typer.Option(help="The person has refused or objected.")] = False,
-    why_overridden: Annotated[
-        str,
-        typer.Option(
-            parser=inputs.words, metavar="TEXT", help="Why that is set aside. `-`: from standard input."
-        ),
-    ] = "",
-    told: Annotated[Told | None, typer.Option(help="Whether the person was told.", show_default=False)] = None,
+    why_overridden: WhyOverridden = "",
+    told: WhetherTold = None,
     basis: Code = "",
     regime: Code = "uk-gdpr",
     condition: Code = "",
@@ -94,14 +106,7 @@ def decide(
     provider_offence_condition: Code = "",
     gateway: Code = "",
     confidentiality: Code = "",
-    justification: Annotated[
-        str,
-        typer.Option(
-            parser=inputs.words,
-            metavar="TEXT",
-            help="Caldicott justification, in words. `-`: from standard input.",
-        ),
-    ] = "",
+    justification: Justification = "",
     further_use_law: Code = "",
     as_json: inputs.AsJson = False,
 ) -> None:
@@ -111,38 +116,49 @@ def decide(
     `--gateway`, `--confidentiality` and so on, with `--provider-...` where your own side stands on another. The
     codes are those of agreements; what the law does not bear is refused here with what would mend it.
     """
-    from broker.v1 import exchange_pb2
     from broker.v1 import referral_pb2 as pb
 
-    actor = inputs.acting(actor_id, role, assurance)
     request = pb.DecideReferralRequest(
         referral_id=referral,
         granted=granted,
         reasoning=reasoning,
-        actor=actor,
+        actor=inputs.acting(actor_id, role, assurance),
         until=inputs.stamp(until.replace(microsecond=0) if until else None),
         person_refused=person_refused,
         why_overridden=why_overridden,
         told=told.value if told else "",
     )
+    own = pb.Stand(regime=regime, basis=basis, condition=condition, offence_condition=offence_condition)
+    theirs = pb.Stand(
+        regime=provider_regime,
+        basis=provider_basis,
+        condition=provider_condition,
+        offence_condition=provider_offence_condition,
+    )
+    law = _law(own, theirs)
+    law.gateway, law.confidentiality = gateway, confidentiality
+    law.justification, law.further_use_law = justification, further_use_law
     if granted:
-        found = shown(link, referral, actor, exchange_pb2.ReasonCode(code="to-decide"))
-        request.permitted_paths.extend(fields or found.permitted_paths)
-        if basis:
-            own = pb.Stand(regime=regime, basis=basis, condition=condition, offence_condition=offence_condition)
-            theirs = pb.Stand(
-                regime=provider_regime,
-                basis=provider_basis,
-                condition=provider_condition,
-                offence_condition=provider_offence_condition,
-            )
-            law = _law(own, theirs)
-            law.gateway, law.confidentiality = gateway, confidentiality
-            law.justification, law.further_use_law = justification, further_use_law
-            request.one_off.CopyFrom(law)
-        if sign_with is not None:
-            request.signed.CopyFrom(_signed(found, request, sign_with))
+        _grant(link, request, fields, law if basis else None, sign_with)
     _send(link, request, as_json)
+
+
+def _grant(
+    link: Link,
+    request: pb.DecideReferralRequest,
+    fields: list[str] | None,
+    law: pb.OneOff | None,
+    sign_with: Path | None,
+) -> None:
+    """Add what is let through: by default the fields of the referral, which is looked at for it."""
+    from broker.v1 import exchange_pb2
+
+    found = shown(link, request.referral_id, request.actor, exchange_pb2.ReasonCode(code="to-decide"))
+    request.permitted_paths.extend(fields or found.permitted_paths)
+    if law is not None:
+        request.one_off.CopyFrom(law)
+    if sign_with is not None:
+        request.signed.CopyFrom(_signed(found, request, sign_with))
 
 
 def _law(own: pb.Stand, theirs: pb.Stand) -> pb.OneOff:

@@ -1,4 +1,4 @@
-"""`broker request`: ask for one record, and show what came, what was withheld, and the evidence for it.
+"""`broker request`: ask for one record; `disclosed` shows what came, what was withheld, and the evidence.
 
 Owns the words of this command. Refuses to show an answer whose evidence does not hold: the client does.
 """
@@ -14,108 +14,122 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli import evidence, inputs, output
+from broker.cli import disclosed, evidence, inputs
 from broker.cli.connection import Link
-from broker.cli.remedy import remedy
 from broker.cli.remote import remote
 from broker.errors import BrokerError, Denied, SetupError
 
 if TYPE_CHECKING:
-    from broker.client import Disclosure
-    from broker.core.model import Obligation
-    from broker.core.receipt import Receipt
+    from collections.abc import Awaitable, Callable
+
+    from broker.client import Broker, Disclosure
 
 # The same whatever refused, so that it says nothing of the person.
 _NOT_PAST = (
     "the override did not go past this. It counts only with a code that the agreement has and the assurance it "
     "asks for (`broker agreement show`), and never past a protected identity, a conflict of interest or the law"
 )
+RecordType = Annotated[
+    str, typer.Option(metavar="NAME", help="Such as records.nhs.v1.PatientSummary (broker records list).")
+]
+Purpose = Annotated[
+    str, typer.Option(metavar="CODE", help="Why, such as home-fire-safety (broker agreement purposes).")
+]
+Provider = Annotated[
+    str,
+    typer.Option(
+        metavar="AGENCY", help="The agency that holds the record; without, whoever holds it for the place."
+    ),
+]
+OnBehalfOf = Annotated[
+    str, typer.Option(metavar="WHOM", help="For whom: a crew, or an agency that this system's acts for.")
+]
+HowSure = Annotated[
+    inputs.Assurance,
+    typer.Option(
+        help="How sure this system is of who is at the keyboard; agreements name the least that will do."
+    ),
+]
+ReasonCode = Annotated[
+    str, typer.Option("--reason", metavar="CODE", help="Why you ask, as a code; words go with --words.")
+]
+OverrideCode = Annotated[
+    str,
+    typer.Option(
+        metavar="CODE",
+        help="In an emergency: go past a refusal, for a reason that the agreement names. The owner is "
+        "told, and reviews it.",
+    ),
+]
+OverrideWords = Annotated[
+    str,
+    typer.Option(
+        parser=inputs.words,
+        metavar="TEXT",
+        help="With --override: why, in words. `-`: from standard input.",
+    ),
+]
+OverrideUntil = Annotated[
+    datetime | None,
+    typer.Option(parser=inputs.moment, metavar="TIME", help="With --override: not after this moment."),
+]
+Incident = Annotated[str, typer.Option(metavar="AGENCY/DATE/NUMBER", help="The incident it is for.")]
+RetryOf = Annotated[
+    str,
+    typer.Option(
+        metavar="UUID",
+        help="The id of the same request, asked before: what a human of the provider has decided on it "
+        "counts. Everything else must be as it was then.",
+    ),
+]
+Seconds = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", help="How long you can wait, at most 30.")
+]
+OwnId = Annotated[
+    str,
+    typer.Option(
+        metavar="UUID",
+        help="Your own id. One that was answered with a record already is asked again, as another "
+        "disclosure under a new id; both are printed.",
+    ),
+]
+SaveTo = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Save record, entry, opening and proof in this folder, mode 0600."),
+]
+Vkey = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="The log's verifier keys; DIR/log.vkey if not given.", show_default=False
+    ),
+]
 
 
 @remote(None, timeout=None)
 def request(
     link: Link,
-    record_type: Annotated[
-        str, typer.Option(metavar="NAME", help="Such as records.nhs.v1.PatientSummary (broker records list).")
-    ],
+    record_type: RecordType,
     subject: inputs.Subject,
-    purpose: Annotated[
-        str, typer.Option(metavar="CODE", help="Why, such as home-fire-safety (broker agreement purposes).")
-    ],
+    purpose: Purpose,
     actor_id: inputs.ActorId,
     role: inputs.ActorRole,
-    provider: Annotated[
-        str,
-        typer.Option(
-            metavar="AGENCY", help="The agency that holds the record; without, whoever holds it for the place."
-        ),
-    ] = "",
+    provider: Provider = "",
     district: inputs.District = "",
     authority: inputs.Authority = "",
-    on_behalf_of: Annotated[
-        str, typer.Option(metavar="WHOM", help="For whom: a crew, or an agency that this system's acts for.")
-    ] = "",
+    on_behalf_of: OnBehalfOf = "",
     callsign: Annotated[str, typer.Option(metavar="SIGN", help="The crew's call sign.")] = "",
-    assurance: Annotated[
-        inputs.Assurance,
-        typer.Option(
-            help="How sure this system is of who is at the keyboard; agreements name the least that will do."
-        ),
-    ] = inputs.Assurance.asserted,
-    reason: Annotated[
-        str, typer.Option("--reason", metavar="CODE", help="Why you ask, as a code; words go with --words.")
-    ] = "",
+    assurance: HowSure = inputs.Assurance.asserted,
+    reason: ReasonCode = "",
     words: inputs.Words = "",
-    override: Annotated[
-        str,
-        typer.Option(
-            metavar="CODE",
-            help="In an emergency: go past a refusal, for a reason that the agreement names. The owner is "
-            "told, and reviews it.",
-        ),
-    ] = "",
-    override_words: Annotated[
-        str,
-        typer.Option(
-            parser=inputs.words,
-            metavar="TEXT",
-            help="With --override: why, in words. `-`: from standard input.",
-        ),
-    ] = "",
-    override_until: Annotated[
-        datetime | None,
-        typer.Option(parser=inputs.moment, metavar="TIME", help="With --override: not after this moment."),
-    ] = None,
-    incident: Annotated[str, typer.Option(metavar="AGENCY/DATE/NUMBER", help="The incident it is for.")] = "",
-    retry_of: Annotated[
-        str,
-        typer.Option(
-            metavar="UUID",
-            help="The id of the same request, asked before: what a human of the provider has decided on it "
-            "counts. Everything else must be as it was then.",
-        ),
-    ] = "",
-    seconds: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", help="How long you can wait, at most 30.")
-    ] = 5.0,
-    request_id: Annotated[
-        str,
-        typer.Option(
-            metavar="UUID",
-            help="Your own id. One that was answered with a record already is asked again, as another "
-            "disclosure under a new id; both are printed.",
-        ),
-    ] = "",
-    save: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Save record, entry, opening and proof in this folder, mode 0600."),
-    ] = None,
-    vkey: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="The log's verifier keys; DIR/log.vkey if not given.", show_default=False
-        ),
-    ] = None,
+    override: OverrideCode = "",
+    override_words: OverrideWords = "",
+    override_until: OverrideUntil = None,
+    incident: Incident = "",
+    retry_of: RetryOf = "",
+    seconds: Seconds = 5.0,
+    request_id: OwnId = "",
+    save: SaveTo = None,
+    vkey: Vkey = None,
     as_json: inputs.AsJson = False,
 ) -> None:
     """Ask for one record of another agency, as a partner's system would.
@@ -132,148 +146,50 @@ def request(
     `broker request --as nwas-cad --provider cfrs --record-type records.fire.v1.PremisesRisk --subject
     uprn:100062990001 --purpose emergency-response --actor-id a.hill --role ambulance-crew --assurance roster`
     """
-    from broker.client import Actor, Assurance, Broker, Override, Place, Reason
+    from broker.client import Actor, Assurance, Override, Place, Reason
 
     if (override_words or override_until) and not override:
         raise typer.BadParameter("--override-words and --override-until go with --override CODE")
     request_id = request_id or str(uuid.uuid4())
     keys = evidence.require_keys(vkey or link.endpoint.vkey)
-    about, files = inputs.subject_of(subject), link.endpoint.files
+    about, level = inputs.subject_of(subject), Assurance[assurance.name.upper()]
+    actor = Actor(actor_id, role, on_behalf_of=on_behalf_of, callsign=callsign, assurance=level)
+    place = Place(district=district, responsible_authority=authority)
     if save is not None:
         _make(save)  # before anything is released that could not be kept
 
-    async def ask() -> Disclosure:
-        async with Broker(
-            link.endpoint.target, ca=files.ca, cert=files.cert, key=files.key, log_vkey=keys, unary=True
-        ) as broker:
-            return await broker.request(
-                record_type=record_type,
-                provider=provider,
-                subject=about,
-                purpose=purpose,
-                actor=Actor(
-                    actor_id,
-                    role,
-                    on_behalf_of=on_behalf_of,
-                    callsign=callsign,
-                    assurance=Assurance[assurance.name.upper()],
-                ),
-                place=Place(district=district, responsible_authority=authority)
-                if district or authority
-                else None,
-                reason=Reason(reason, words) if reason or words else None,
-                override=Override(override, override_words, override_until) if override else None,
-                incident=incident,
-                timeout=seconds,
-                request_id=request_id,
-                retry_of=retry_of,
-            )
+    def ask(broker: Broker) -> Awaitable[Disclosure]:
+        return broker.request(
+            record_type=record_type,
+            provider=provider,
+            subject=about,
+            purpose=purpose,
+            actor=actor,
+            place=place if district or authority else None,
+            reason=Reason(reason, words) if reason or words else None,
+            override=Override(override, override_words, override_until) if override else None,
+            incident=incident,
+            timeout=seconds,
+            request_id=request_id,
+            retry_of=retry_of,
+        )
 
     try:
-        disclosure = asyncio.run(ask())
+        disclosure = asyncio.run(_answered(link, keys, ask))
     except BrokerError as error:
-        _tell_failure(error, request_id, save, as_json)
+        disclosed.tell_failure(error, request_id, save, as_json)
         if override and isinstance(error, Denied):
             sys.stderr.write(f"note: {_NOT_PAST}\n")
         raise
-    _tell(disclosure, save, as_json)
+    disclosed.tell(disclosure, save, as_json)
 
 
-def _tell(disclosure: Disclosure, save: Path | None, as_json: bool) -> None:
-    decision, withheld = disclosure.decision, disclosure.withheld
-    ruling: dict[str, object] = {
-        "outcome": "released",
-        "request_id": disclosure.request_id,
-        **_before(disclosure),
-        "agreement": f"{decision.agreement} version {decision.agreement_version}",
-        "basis": decision.basis,
-        "condition": decision.condition,
-        "gateway": decision.gateway,
-        "regime": decision.regime,
-        "controller": decision.controller,
-        "obligations": [_obligation(each) for each in decision.obligations],
-        **_place(disclosure.receipt),
-    }
-    if as_json:
-        saved = _saved(disclosure, save)
-        shown = {"withheld": [{"path": each.path, "rule": each.rule} for each in withheld]}
-        output.emit_json({**ruling, "verified": True, "record": _as_json(disclosure), **shown, "files": saved})
-        return
-    _show(disclosure)
-    output.say("")
-    saved_as = [("saved", each) for each in _saved(disclosure, save)]
-    output.one({**ruling, "receipt": "verified, and it commits to this record"}, False, saved_as)
+async def _answered(link: Link, keys: Path, ask: Callable[[Broker], Awaitable[Disclosure]]) -> Disclosure:
+    from broker.client import Broker
 
-
-def _tell_failure(error: BrokerError, request_id: str, save: Path | None, as_json: bool) -> None:
-    """What a failure left as evidence; its own words are printed as every error's are."""
-    refused = isinstance(error, Denied)
-    told: dict[str, object] = {
-        "outcome": "refused" if refused else "failed",
-        "request_id": request_id,
-        "code": error.refusal.code if isinstance(error, Denied) else type(error).__name__,
-    }
-    files: list[str] = []
-    if error.receipt is not None:
-        told |= _place(error.receipt)
-        if save is not None:
-            files = [str(each) for each in evidence.save(error.receipt, save / f"{request_id}{evidence.PROOF}")]
-    if as_json:
-        verified = error.receipt is not None
-        output.emit_json(
-            {**told, "verified": verified, "message": str(error), "remedy": remedy(error), "files": files}
-        )
-    elif error.receipt is not None:
-        output.one({**told, "receipt": "verified"}, False, [("saved", each) for each in files])
-
-
-def _show(disclosure: Disclosure) -> None:
-    from broker.core.facts import rows
-
-    if isinstance(disclosure.record, bytes):
-        output.say("This software has no class for the record: save it (--save) and read it with your own.")
-        return
-    found = rows(disclosure.record, [each.path for each in disclosure.withheld])
-    output.table(("field", "value"), [(row.path, row.value) for row in found], _type_name(disclosure))
-
-
-def _as_json(disclosure: Disclosure) -> object:
-    from google.protobuf.json_format import MessageToDict
-
-    if isinstance(disclosure.record, bytes):
-        return {"type_url": disclosure.record_any.type_url, "hex": disclosure.record.hex()}
-    return MessageToDict(disclosure.record, preserving_proto_field_name=True)
-
-
-def _type_name(disclosure: Disclosure) -> str:
-    return disclosure.record_any.type_url.rpartition("/")[2]
-
-
-def _obligation(obligation: Obligation) -> str:
-    due = f"due {obligation.due:%Y-%m-%d}" if obligation.due else ""
-    said = "; ".join(part for part in (due, obligation.detail) if part)
-    return f"{obligation.code} ({said})" if said else obligation.code
-
-
-def _before(disclosure: Disclosure) -> dict[str, object]:
-    """What the id that was given stands for, where it had been answered before."""
-    if disclosure.earlier is None:
-        return {}
-    earlier = _place(disclosure.earlier)
-    return {
-        "answered_before_as": f"entry {earlier['entry']}, index {earlier['index']}; asked again under a new id"
-    }
-
-
-def _place(receipt: Receipt) -> dict[str, object]:
-    return {"entry": evidence.entry_id(receipt), "index": receipt.index}
-
-
-def _saved(disclosure: Disclosure, folder: Path | None) -> list[str]:
-    if folder is None:
-        return []
-    saved = disclosure.save(folder)
-    return [str(each) for each in (saved.record, saved.entry, saved.opening, saved.proof)]
+    target, files = link.endpoint.target, link.endpoint.files
+    async with Broker(target, ca=files.ca, cert=files.cert, key=files.key, log_vkey=keys, unary=True) as broker:
+        return await ask(broker)
 
 
 def _make(folder: Path) -> None:

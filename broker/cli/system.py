@@ -27,6 +27,36 @@ Agency = Annotated[str, typer.Argument(metavar="AGENCY", help="Agency id, such a
 System = Annotated[str, typer.Argument(metavar="SYSTEM", help="System id, such as mdt.")]
 
 
+KeyDigest = Annotated[
+    str | None,
+    typer.Option(
+        "--key-digest",
+        metavar="HEX",
+        help="SHA-256 of its public key (DER SubjectPublicKeyInfo), as `broker certs show` prints it.",
+    ),
+]
+Certificate = Annotated[
+    Path | None,
+    typer.Option(
+        "--certificate",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="Take the digest from this certificate, which must name AGENCY and SYSTEM.",
+    ),
+]
+MayActAs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--may-act-as",
+        metavar="ROLE",
+        show_default=False,
+        help="Of an auditor's: a role in which it may look; repeat. By default auditor, "
+        "data-protection-officer and information-governance-lead; of one that is enrolled, as before.",
+    ),
+]
+
+
 @app.command()
 @remote(OPERATOR)
 def enrol(
@@ -34,36 +64,11 @@ def enrol(
     agency: Agency,
     system: System,
     function: Annotated[Function, typer.Option(help="What it may do here.")],
-    key_digest: Annotated[
-        str | None,
-        typer.Option(
-            "--key-digest",
-            metavar="HEX",
-            help="SHA-256 of its public key (DER SubjectPublicKeyInfo), as `broker certs show` prints it.",
-        ),
-    ] = None,
-    certificate: Annotated[
-        Path | None,
-        typer.Option(
-            "--certificate",
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="Take the digest from this certificate, which must name AGENCY and SYSTEM.",
-        ),
-    ] = None,
+    key_digest: KeyDigest = None,
+    certificate: Certificate = None,
     valid_from: inputs.From = None,
     valid_until: inputs.Until = None,
-    roles: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--may-act-as",
-            metavar="ROLE",
-            show_default=False,
-            help="Of an auditor's: a role in which it may look; repeat. By default auditor, "
-            "data-protection-officer and information-governance-lead; of one that is enrolled, as before.",
-        ),
-    ] = None,
+    roles: MayActAs = None,
     actor_id: inputs.OperatorId = "",
     role: inputs.ActorRole = "operator",
     as_json: inputs.AsJson = False,

@@ -6,7 +6,7 @@ write to where it is kept can make nothing be believed. Refuses a second key for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from broker.core import base64_strict
@@ -14,7 +14,7 @@ from broker.core.canonical import Json
 from broker.core.checkpoint import open_checkpoint
 from broker.core.keys import Verifier
 from broker.core.merkle import HASH_BYTES
-from broker.core.rotation import successor
+from broker.core.rotation import may_follow, successor
 from broker.errors import IntegrityError
 
 
@@ -56,6 +56,23 @@ class Believed:
     def has(self, origin: str) -> bool:
         """Whether a key of the log of this name is believed."""
         return any(each.name == origin for each in self.verifiers)
+
+    def before(self, origin: str) -> str:
+        """The newest log before this one whose key is believed. Raises IntegrityError where there is none."""
+        names = [each.name for each in self.verifiers if each.name < origin]
+        if not names:
+            raise IntegrityError("checkpoint: not signed by a known key of the log it names")
+        return max(names)
+
+    def may_lead_to(self, origin: str, seen: Iterable[str]) -> bool:
+        """Whether it is worth asking for a way to this log, from those seen or whose keys are believed."""
+        if self.has(origin):
+            return True
+        known = (*seen, *(each.name for each in self.verifiers))
+        try:
+            return may_follow(max(known, default=""), origin)
+        except IntegrityError:
+            return False
 
     def learn(self, learnt: Learnt) -> None:
         """Believe the key that it proves. Raises IntegrityError."""

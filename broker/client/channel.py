@@ -13,7 +13,7 @@ import grpc
 
 from broker.client.asking import MAX_TIMEOUT
 from broker.client.failures import Failure, printable, read_call
-from broker.client.watch import Proof
+from broker.client.trail import Proof
 from broker.core.rotation import Link
 from broker.errors import CannotConnect
 from broker.pki.explain import explain_tls
@@ -21,7 +21,7 @@ from broker.pki.tls import Reloader, TlsFiles, TlsMaterial
 from broker.v1.audit_pb2 import ConsistencyRequest
 from broker.v1.audit_pb2_grpc import AuditServiceStub
 from broker.v1.exchange_pb2_grpc import ExchangeServiceStub
-from broker.v1.rotation_pb2 import FollowRequest
+from broker.v1.rotation_pb2 import FollowRequest, FollowResponse
 from broker.v1.rotation_pb2_grpc import RotationServiceStub
 
 if TYPE_CHECKING:
@@ -87,15 +87,7 @@ class Channel:
             said = await service.Follow(FollowRequest(log=log, size=size), timeout=_CONSISTENCY_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             raise read_call(error).error from error
-        return Link(
-            said.last,
-            tuple(said.last_proof),
-            said.final,
-            tuple(said.consistency),
-            said.first,
-            tuple(said.first_proof),
-            said.head,
-        )
+        return read_link(said)
 
     async def explain(self, failure: Failure) -> CannotConnect | None:
         """Why nothing gets through, if that is what this failure means: UNAVAILABLE, and not by the broker."""
@@ -119,3 +111,16 @@ class Channel:
             root_certificates=material.ca, private_key=material.key, certificate_chain=material.cert
         )
         self._channel = grpc.aio.secure_channel(self.target, credentials, options=_OPTIONS)
+
+
+def read_link(said: FollowResponse) -> Link:
+    """How the log after one is reached, off the wire; nothing of it is verified."""
+    return Link(
+        said.last,
+        tuple(said.last_proof),
+        said.final,
+        tuple(said.consistency),
+        said.first,
+        tuple(said.first_proof),
+        said.head,
+    )

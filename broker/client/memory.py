@@ -8,6 +8,7 @@ given. One file serves one process.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from collections.abc import Callable, Sequence
@@ -74,6 +75,19 @@ class Memory:
             raise AssertionError("no log has contradicted itself")
         why = str(known).partition("contradicts itself: ")[2]
         return Contradiction(why, known.first, known.second)
+
+    async def persist(self, path: Path | None) -> None:
+        """Write what has changed into the file, where there is one. Raises SetupError."""
+        if path is None:
+            self.changed = False
+        elif self.changed:
+            data = self.to_bytes()
+            self.changed = False
+            try:
+                await asyncio.to_thread(save, path, data)
+            except SetupError:
+                self.changed = True
+                raise
 
     def to_bytes(self) -> bytes:
         """Canonical JSON of all that is remembered."""

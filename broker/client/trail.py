@@ -31,6 +31,14 @@ class Seen:
         return self.checkpoint.size
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A consistency proof between the two sizes asked for, and the note of a checkpoint, empty if none came."""
+
+    hashes: tuple[bytes, ...]
+    note: bytes
+
+
 class Unlinked(IntegrityError):  # noqa: N818 - it is
     """A checkpoint of a log that nothing believed leads to yet: `note`. To be followed, or refused."""
 

@@ -15,18 +15,17 @@ import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from broker.client import memory as memories
 from broker.client.believed import Believed, Learnt
 from broker.client.memory import Memory
-from broker.client.trail import Contradiction, Seen, Trail, Unlinked
+from broker.client.trail import Contradiction, Proof, Seen, Trail, Unlinked
 from broker.core.checkpoint import Checkpoint, open_checkpoint
 from broker.core.keys import Verifier
 from broker.core.merkle import EMPTY_ROOT
-from broker.core.rotation import Link, follow, may_follow
+from broker.core.rotation import Link, follow
 from broker.errors import AuditUnavailable, BrokerError, IntegrityError, InvalidRequest, SetupError
 
 log = logging.getLogger(__name__)
@@ -35,14 +34,6 @@ ASK_EVERY: Final = 1.0
 PROOF_WITHIN: Final = 60.0
 _MOST_LINKS = 16
 _OPENED = 64  # notes opened lately: several receipts of one reply, and replies between two commits, share one
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """A consistency proof between the two sizes asked for, and the note of a checkpoint, empty if none came."""
-
-    hashes: tuple[bytes, ...]
-    note: bytes
 
 
 Ask = Callable[[str, int, int], Awaitable[Proof]]
@@ -99,7 +90,8 @@ class Watch:
         """
         seen = self._opened.get(note)
         if seen is None:
-            if self._unlinked(origin := _origin(note)) and self._leads_to(origin):
+            origin = _origin(note)
+            if self._unlinked(origin) and self._believed.may_lead_to(origin, self._memory.trails):
                 raise Unlinked(note)
             seen = self._seen(note)
             self._opened[note] = seen
@@ -139,7 +131,8 @@ class Watch:
         elif trail is not None or self._believed.has(origin):
             start, trail = self._seen(note), None
         else:
-            start = self._beginning(origin)
+            # Nothing at all of the newest log whose key we were given, if that is an earlier one.
+            start = Seen(Checkpoint(self._believed.before(origin), 0, EMPTY_ROOT), b"")
         known = start.checkpoint
         try:
             link = await self._ask_link(known.origin, known.size)
@@ -171,27 +164,10 @@ class Watch:
         self._latest = None
         self._behind()
 
-    def _beginning(self, origin: str) -> Seen:
-        """Nothing at all of the newest log whose key we were given, if that is an earlier one."""
-        names = [each.name for each in self._believed.verifiers if each.name < origin]
-        if not names:
-            raise IntegrityError("checkpoint: not signed by a known key of the log it names")
-        return Seen(Checkpoint(max(names), 0, EMPTY_ROOT), b"")
-
     def _unlinked(self, origin: str) -> bool:
         """Whether this log has to be followed to: what is seen first of all is taken as it is."""
         trails = self._memory.trails
         return origin not in trails and (bool(trails) or not self._believed.has(origin))
-
-    def _leads_to(self, origin: str) -> bool:
-        """Whether it is worth asking for a way to this log."""
-        if self._believed.has(origin):
-            return True
-        known = (*self._memory.trails, *(each.name for each in self._believed.verifiers))
-        try:
-            return may_follow(max(known, default=""), origin)
-        except IntegrityError:
-            return False
 
     def require_trust(self) -> None:
         """Raise IntegrityError if a log contradicted itself, AuditUnavailable if it will not prove itself."""
@@ -215,7 +191,7 @@ class Watch:
             await self._task
         if self._question() is not None:
             await self._round()
-        await self._persist()
+        await self._memory.persist(self._state)
         if self._memory.contradiction is not None:
             raise self._memory.again()
 
@@ -244,7 +220,7 @@ class Watch:
             except BrokerError as error:
                 log.warning("the log's consistency could not be asked for: %s", error)
         try:
-            await self._persist()
+            await self._memory.persist(self._state)
         except SetupError as error:
             self._asked = True  # a disk that is full is not tried more often than the log is asked
             log.error("what the log has shown is not remembered: %s", error)  # noqa: TRY400 - a sentence says it
@@ -305,18 +281,6 @@ class Watch:
             log.critical("%s", error)
         self._wake.set()
         self._distrusted(error)
-
-    async def _persist(self) -> None:
-        if self._state is not None and self._memory.changed:
-            data = self._memory.to_bytes()
-            self._memory.changed = False
-            try:
-                await asyncio.to_thread(memories.save, self._state, data)
-            except SetupError:
-                self._memory.changed = True
-                raise
-        elif self._state is None:
-            self._memory.changed = False
 
 
 def _origin(note: bytes) -> str:

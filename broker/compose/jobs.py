@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import NoReturn, Self
 
 import structlog
 
-from broker.compose.stored import Stored
+from broker.acknowledge import Acknowledgements
+from broker.anchor.hourly import Anchoring
+from broker.compose.ground import Ground
+from broker.compose.stored import Stored, anchoring_of, witnessing_of
+from broker.escalations import Desks, Escalations
+from broker.notices import Notices
+from broker.refusals import Refusals
 from broker.rotations import Rotations
 from broker.upkeep import Step, Upkeep
+from broker.witnesschain import WitnessChain
 
 REFRESH = 1.0  # seconds between looks for what other processes have changed
 KEYS = 60.0  # seconds between looks for keys that are not there
@@ -21,6 +29,50 @@ REMIND = 24 * 3600.0  # seconds between two words about a rotation that is due
 Job = tuple[str, Step, float]  # its name, and the seconds between two turns of it
 
 _diagnostics = structlog.get_logger("broker")
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What comes of requests, and none waits for: what is written down, told to humans, or taken outside."""
+
+    acknowledgements: Acknowledgements
+    refusals: Refusals
+    notices: Notices
+    escalations: Escalations
+    witnessing: WitnessChain | None
+    anchoring: Anchoring | None
+
+    @classmethod
+    def of(cls, ground: Ground, own: str, stack: AsyncExitStack) -> Self:
+        """Those of the worker of this id, until the stack ends: what still waits then is written down."""
+        settings, store, clock, telemetry = ground.settings, ground.store, ground.clock, ground.telemetry
+        witnessing = witnessing_of(store, own, clock, telemetry)
+        anchoring = anchoring_of(settings, store, own, witnessing, telemetry, stack)
+        acknowledgements = Acknowledgements(ground.administration, store.facts)
+        stack.push_async_callback(acknowledgements.drain)
+        refusals = Refusals(store.log, telemetry.refused, clock, own)
+        stack.push_async_callback(refusals.drain)
+        rows, reference = store.rows, store.reference
+        notices = Notices(
+            rows.overrides, settings.override_webhook, telemetry.noticed, reference, clock, rows.escalations
+        )
+        stack.push_async_callback(notices.close)
+        desks = Desks(rows.referrals, rows.overrides, rows.complaints)
+        escalations = Escalations(store.log, rows.escalations, desks, store.facts, reference, clock)
+        return cls(acknowledgements, refusals, notices, escalations, witnessing, anchoring)
+
+    def jobs(self) -> list[Job]:
+        """What of it goes on by itself."""
+        jobs: list[Job] = [
+            ("notices", self.notices.run, REFRESH),
+            ("escalations", self.escalations.run, REFRESH),
+            ("refusals", self.refusals.run, REFRESH),
+        ]
+        if self.witnessing is not None:
+            jobs.append(("witnessing", self.witnessing.run, REFRESH))
+        if self.anchoring is not None:
+            jobs.append(("anchoring", self.anchoring.run, REFRESH))
+        return jobs
 
 
 def begin(stack: AsyncExitStack, upkeep: Upkeep, jobs: Sequence[Job]) -> None:

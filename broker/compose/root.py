@@ -12,36 +12,28 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from broker import __version__
-from broker.acknowledge import Acknowledgements
-from broker.administration import Administration
-from broker.audits import Audits
-from broker.bootstrap import enrol_first_operator
 from broker.clock import SystemClock
-from broker.compose.jobs import REFRESH, Job, begin, kept, remind
-from broker.compose.served import Ground, Served
-from broker.compose.stored import Stored, anchoring_of, open_store, retention_policy, witnessing_of
+from broker.compose.ground import Ground, open_ground
+from broker.compose.jobs import REFRESH, Beside, Job, begin, kept, remind
+from broker.compose.served import Served
+from broker.compose.stored import Stored
 from broker.config import Settings
 from broker.console.app import Parts, build_app
 from broker.core.model import Caller
 from broker.edge import Edge
 from broker.errors import UnknownSystem
-from broker.escalations import Desks, Escalations
 from broker.exchange import Exchange
-from broker.heritage import Heritage
 from broker.limits import Limits
 from broker.links import Links
-from broker.notices import Notices
 from broker.pki.tls import TlsFiles
 from broker.ports import Clock, FactsSource
 from broker.readiness import Readiness
-from broker.refusals import Refusals
-from broker.registry import Registry
 from broker.release import CatalogueReleases
 from broker.rotations import Rotations
-from broker.rpc.door import Door
 from broker.rpc.identity import Identity
+from broker.scraped import LogCounts
 from broker.store.workers import WorkerRows
-from broker.telemetry import LogCounts, Telemetry
+from broker.telemetry import Telemetry
 from broker.tracing import Tracing, from_environment
 from broker.upkeep import Upkeep
 from broker.witnesschain import WitnessChain
@@ -85,65 +77,19 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         own = Worker(f"{number}{secrets.token_hex(4)}", "")
         tracing = from_environment("broker", own.id)
         stack.push_async_callback(asyncio.to_thread, tracing.close)
-        kept_for = retention_policy(settings.retention)
-        store = await open_store(settings, stack)
-        limits = Limits(settings.agency_per_second)
-        administration = Administration(store.log, clock, limits.look)
-        registry = Registry(administration, store.reference, clock)
-        if settings.bootstrap_operator is not None:
-            await enrol_first_operator(settings.bootstrap_operator, registry, store.reference, clock)
-        await store.reference.refresh()
-
-        telemetry = Telemetry(__version__, lambda name: name in store.reference.current.record_types)
-        identity = Identity(settings.trust_domain, store.reference, clock.now)
-        store.reference.changed = identity.review
-        links = Links()
-        witnessing = witnessing_of(store, own.id, clock, telemetry)
-        anchoring = anchoring_of(settings, store, own.id, witnessing, telemetry, stack)
-        acknowledgements = Acknowledgements(administration, store.facts)
-        stack.push_async_callback(acknowledgements.drain)
-        refusals = Refusals(store.log, telemetry.refused, clock, own.id)
-        stack.push_async_callback(refusals.drain)
-        exchange = _exchange(store, facts(store.facts), links, clock, tracing, witnessing)
-        heritage = Heritage(store.reference, clock)
-        audits = Audits(administration, store.reader, heritage, clock, witnessing, anchoring)
-        notices = Notices(
-            store.rows.overrides,
-            settings.override_webhook,
-            telemetry.noticed,
-            store.reference,
-            clock,
-            store.rows.escalations,
-        )
-        desks = Desks(store.rows.referrals, store.rows.overrides, store.rows.complaints)
-        escalations = Escalations(store.log, store.rows.escalations, desks, store.facts, store.reference, clock)
-        stack.push_async_callback(notices.close)
+        ground = await open_ground(settings, clock, stack)
+        store, links = ground.store, Links()
+        beside = Beside.of(ground, own.id, stack)
         workers = Workers(own, WorkerRows(store.database), links.attached)
-        rotations = Rotations(administration, store.halves, workers.holding, clock)
+        rotations = Rotations(ground.administration, store.halves, workers.holding, clock)
         workers.held = rotations.held
-
-        workers.changed = _told(links, limits)
-        door = Door(identity, limits, settings.system_streams)
-        ground = Ground(settings, store, administration, heritage, clock, telemetry, identity, limits, kept_for)
-        served = Served(ground, registry, exchange, acknowledgements, door, audits, rotations, links, workers)
-
-        _watch(telemetry, store, links, rotations)
+        workers.changed = _told(links, ground.limits)
+        exchange = _exchange(ground, facts(store.facts), links, tracing, beside.witnessing)
+        served = Served(ground, beside, exchange, rotations, links, workers)
+        _watch(ground.telemetry, store, links, rotations)
 
         upkeep = Upkeep()
-        besides = _besides(workers, store, upkeep)
-        readiness = Readiness(store.database, clock, lambda ready: edge.say(ready), besides)
-        app = build_app(_parts(store, identity, readiness, telemetry, clock, witnessing))
-        files = TlsFiles(settings.ca, settings.cert, settings.key)
-        edge = Edge(
-            files,
-            settings.host,
-            served.add,
-            app,
-            workers,
-            links,
-            served.exchange,
-            settings.connection_seconds,
-        )
+        edge, readiness = _front(ground, served, workers, links, upkeep, beside.witnessing)
         stack.push_async_callback(edge.stop)
         own_ports = await _open_own(settings, edge)
         await workers.beat()
@@ -152,15 +98,9 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
             ("readiness", readiness.watch, REFRESH),
             *kept(store),
             ("the search index", store.index.watch, REFRESH),
-            ("notices", notices.run, REFRESH),
-            ("escalations", escalations.run, REFRESH),
-            ("refusals", refusals.run, REFRESH),
             ("reminders", lambda: remind(rotations), REFRESH),
+            *beside.jobs(),
         ]
-        if witnessing is not None:
-            jobs.append(("witnessing", witnessing.run, REFRESH))
-        if anchoring is not None:
-            jobs.append(("anchoring", anchoring.run, REFRESH))
         begin(stack, upkeep, jobs)
         ports = await _open_shared(settings, edge, workers) or own_ports
         await readiness.look()
@@ -171,17 +111,42 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
 
 
 def _exchange(
-    store: Stored,
+    ground: Ground,
     facts: FactsSource,
     links: Links,
-    clock: Clock,
     tracing: Tracing,
     witnessing: WitnessChain | None,
 ) -> Exchange:
-    releases = CatalogueReleases(lambda: store.reference.catalogue, store.reference.pins)
+    store, reference = ground.store, ground.store.reference
+    releases = CatalogueReleases(lambda: reference.catalogue, reference.pins)
     return Exchange(
-        store.log, facts, store.reference, links, releases, clock, store.blind.content, tracing, witnessing
+        store.log, facts, reference, links, releases, ground.clock, store.blind.content, tracing, witnessing
     )
+
+
+def _front(
+    ground: Ground,
+    served: Served,
+    workers: Workers,
+    links: Links,
+    upkeep: Upkeep,
+    witnessing: WitnessChain | None,
+) -> tuple[Edge, Readiness]:
+    """The ports of this worker, and whether it is ready, which is said at them."""
+    settings, store = ground.settings, ground.store
+    besides = _besides(workers, store, upkeep)
+    readiness = Readiness(store.database, ground.clock, lambda ready: edge.say(ready), besides)
+    edge = Edge(
+        TlsFiles(settings.ca, settings.cert, settings.key),
+        settings.host,
+        served.add,
+        build_app(_parts(ground, readiness, witnessing)),
+        workers,
+        links,
+        served.exchange,
+        settings.connection_seconds,
+    )
+    return edge, readiness
 
 
 def _told(links: Links, limits: Limits) -> Callable[[tuple[Worker, ...]], None]:
@@ -205,22 +170,16 @@ def _besides(workers: Workers, store: Stored, upkeep: Upkeep) -> Callable[[], tu
     return reasons
 
 
-def _parts(
-    store: Stored,
-    identity: Identity,
-    readiness: Readiness,
-    telemetry: Telemetry,
-    clock: Clock,
-    witnessing: WitnessChain | None,
-) -> Parts:
+def _parts(ground: Ground, readiness: Readiness, witnessing: WitnessChain | None) -> Parts:
+    """What the console and the published log are made of."""
     return Parts(
         version=__version__,
-        logs=store.chain.logs,
-        vkeys=store.chain.vkeys,
-        identify=lambda der: _identified(identity, der),
+        logs=ground.store.chain.logs,
+        vkeys=ground.store.chain.vkeys,
+        identify=lambda der: _identified(ground.identity, der),
         ready=readiness,
-        telemetry=telemetry,
-        now=clock.now,
+        telemetry=ground.telemetry,
+        now=ground.clock.now,
         published=witnessing.newest if witnessing else None,
     )
 

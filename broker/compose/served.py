@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import grpc
 
 from broker.access import Accesses
-from broker.acknowledge import Acknowledgements
-from broker.administration import Administration
 from broker.agreements import Agreements
 from broker.audits import Audits
 from broker.complaints import Complaints
-from broker.compose.stored import Stored
-from broker.config import Settings
-from broker.core.retention import RetentionPolicy
+from broker.compose.ground import Ground
+from broker.compose.jobs import Beside
 from broker.directives import Directives
 from broker.disputes import Disputes
 from broker.erasable import Finder
@@ -24,19 +19,15 @@ from broker.exchange import Exchange
 from broker.explanations import Explanations
 from broker.exports import Exports
 from broker.figures import Figures
-from broker.heritage import Heritage
 from broker.holds import Holds
 from broker.late import LateRecords
-from broker.limits import Limits
 from broker.links import Links
 from broker.overrides import Overrides
 from broker.partitions import Partitions
 from broker.pki.identity import server_uri
 from broker.plans import Plans
-from broker.ports import Clock
 from broker.referrals import Referrals
 from broker.referring import Referring
-from broker.registry import Registry
 from broker.replays import Replays
 from broker.reports import Reports
 from broker.retention import Retention
@@ -51,7 +42,6 @@ from broker.rpc.directory import DirectoryServicer
 from broker.rpc.door import Door
 from broker.rpc.exchange import ExchangeServicer
 from broker.rpc.exchange import add_to as add_exchange
-from broker.rpc.identity import Identity
 from broker.rpc.keeping import KeepingServicer
 from broker.rpc.override import OverrideServicer
 from broker.rpc.referral import ReferralServicer
@@ -69,7 +59,6 @@ from broker.store.dropped import DroppedRows
 from broker.store.erasureplans import ErasurePlanRows
 from broker.store.scrub import Scrubber
 from broker.suspensions import Suspensions
-from broker.telemetry import Telemetry
 from broker.v1 import (
     agreement_pb2_grpc,
     audit_pb2_grpc,
@@ -86,48 +75,31 @@ from broker.v1 import (
 from broker.workers import Workers
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What every use case stands on."""
-
-    settings: Settings
-    store: Stored
-    administration: Administration
-    heritage: Heritage
-    clock: Clock
-    telemetry: Telemetry
-    identity: Identity
-    limits: Limits
-    kept_for: RetentionPolicy
-
-
 class Served:
     """All services of a broker, to be put on as many servers as it has."""
 
     def __init__(
         self,
         ground: Ground,
-        registry: Registry,
+        beside: Beside,
         exchange: Exchange,
-        acknowledgements: Acknowledgements,
-        door: Door,
-        audits: Audits,
         rotations: Rotations,
         links: Links,
         workers: Workers,
     ) -> None:
         self._ground = ground
-        self._registry = registry
         self._rotations = rotations
         self._links = links
         self._workers = workers
         store, administration, clock = ground.store, ground.administration, ground.clock
-        self._audits = audits
+        self._audits = Audits(
+            administration, store.reader, ground.heritage, clock, beside.witnessing, beside.anchoring
+        )
         self._searches = Searches(administration, store.index, ground.heritage)
         self._replays = Replays(administration, store.past)
         self._explanations = Explanations(
             administration,
-            audits,
+            self._audits,
             store.reader,
             store.facts,
             store.reference,
@@ -136,7 +108,12 @@ class Served:
             clock,
         )
         self.exchange = ExchangeServicer(
-            exchange, acknowledgements, ground.identity, ground.telemetry, door, self._explanations
+            exchange,
+            beside.acknowledgements,
+            ground.identity,
+            ground.telemetry,
+            Door(ground.identity, ground.limits, ground.settings.system_streams),
+            self._explanations,
         )
 
     def add(self, server: grpc.aio.Server) -> None:
@@ -159,7 +136,7 @@ class Served:
         )
         signing = SigningKeys(g.administration, store.reference, g.clock)
         directory_pb2_grpc.add_DirectoryServiceServicer_to_server(
-            DirectoryServicer(self._registry, store.reference, g.clock, g.identity, g.telemetry, signing),
+            DirectoryServicer(g.registry, store.reference, g.clock, g.identity, g.telemetry, signing),
             server,
         )
         book = RouteBook(g.administration, store.reference, g.clock)

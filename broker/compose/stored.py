@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from broker.anchor.authority import authority_of
 from broker.anchor.hourly import Anchoring
@@ -44,6 +45,9 @@ from broker.witness.client import WitnessClient, witnesses_of
 from broker.witnesschain import WitnessChain
 from broker.witnessing import Witnessing
 
+Asked = tuple[WitnessPolicy, WitnessClient]
+"""Which witnesses make a quorum, and how they are spoken to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -56,6 +60,19 @@ class Rows:
     complaints: ComplaintRows
     figures: FiguresRows
     escalations: EscalationRows
+
+    @classmethod
+    def of(cls, database: Database, seals: Seals) -> Self:
+        """Those of this database."""
+        return cls(
+            ReferralRows(database, seals),
+            OverrideRows(database, seals),
+            AccessRows(database, seals),
+            BreachRows(database),
+            ComplaintRows(database, seals),
+            FiguresRows(database),
+            EscalationRows(database),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +95,7 @@ class Stored:
     rows: Rows
     keeping: KeepingRows
     destroying: DestroyingRows
-    asked: tuple[WitnessPolicy, WitnessClient] | None
+    asked: Asked | None
 
 
 async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
@@ -89,16 +106,7 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
     database = Database(settings.database_url, size=settings.pool_size)
     await database.open()
     stack.push_async_callback(database.close)
-    guard = Guard(settings.guard)
-    stack.callback(guard.close)
-    fresh = f"{settings.trust_domain}/log/{half_year(clock.now())}"
-    signer = await current_signer(database, ring, fresh)
-    asked = None
-    if settings.witness_policy is not None:
-        asked = witnesses_of(settings.witness_policy, settings.witness_ca or settings.ca)
-        stack.push_async_callback(asked[1].close)
-        await vouch(database, signer, guard, *asked)
-    notary = Notary(signer, guard, ring.log_seed)
+    notary, asked = await _vouched(settings, database, ring, stack)
     seals = Seals(database, ring)
     blind = Blind(ring.index_key())
     reader = LogReader(database, seals, notary)
@@ -114,37 +122,41 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
     chain = Chain(database, notary, reader)
     await chain.refresh()
     index = SearchIndex(database, seals, ring.index_key(), reader.log)
-    entries = PostgresEntryRows(database, seals, index)
-    past = PastReader(database, blind, seals)
-    rows = Rows(
-        ReferralRows(database, seals),
-        OverrideRows(database, seals),
-        AccessRows(database, seals),
-        BreachRows(database),
-        ComplaintRows(database, seals),
-        FiguresRows(database),
-        EscalationRows(database),
-    )
-    kept = KeepingRows(database, blind, index.terms), DestroyingRows(database, seals, ring)
-    reference = ReferenceReader(database)
     return Stored(
-        database,
-        blind,
-        notary,
-        seals,
-        reader,
-        halves,
-        chain,
-        log,
-        facts,
-        reference,
-        index,
-        entries,
-        past,
-        rows,
-        *kept,
-        asked,
+        database=database,
+        blind=blind,
+        notary=notary,
+        seals=seals,
+        reader=reader,
+        halves=halves,
+        chain=chain,
+        log=log,
+        facts=facts,
+        reference=ReferenceReader(database),
+        index=index,
+        entries=PostgresEntryRows(database, seals, index),
+        past=PastReader(database, blind, seals),
+        rows=Rows.of(database, seals),
+        keeping=KeepingRows(database, blind, index.terms),
+        destroying=DestroyingRows(database, seals, ring),
+        asked=asked,
     )
+
+
+async def _vouched(
+    settings: Settings, database: Database, ring: FolderKeys, stack: AsyncExitStack
+) -> tuple[Notary, Asked | None]:
+    """Who signs the log, once the guard and the witnesses that are asked say that it is the one they know."""
+    guard = Guard(settings.guard)
+    stack.callback(guard.close)
+    fresh = f"{settings.trust_domain}/log/{half_year(SystemClock().now())}"
+    signer = await current_signer(database, ring, fresh)
+    asked = None
+    if settings.witness_policy is not None:
+        asked = witnesses_of(settings.witness_policy, settings.witness_ca or settings.ca)
+        stack.push_async_callback(asked[1].close)
+        await vouch(database, signer, guard, *asked)
+    return Notary(signer, guard, ring.log_seed), asked
 
 
 def retention_policy(file: Path | None) -> RetentionPolicy:

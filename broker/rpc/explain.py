@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from broker.core.explained import Line
 from broker.explanations import Explained
-from broker.replays import Progress, Replayed
+from broker.replays import Progress
 from broker.rpc import wire
 from broker.v1 import audit_pb2, exchange_pb2
+from broker.verdicts import Replayed
 
 
 def message(told: Explained) -> exchange_pb2.Explanation:

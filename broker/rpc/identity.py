@@ -34,7 +34,8 @@ PAGED = 8
 # Calls that read much for one answer (lists, plans), of one system at a time at this worker; and of all that
 # are worked on: each may keep the loop for some milliseconds and a database connection for longer.
 HEAVY, HEAVY_AT_ONCE = 8, 1
-# And of one system a second, and in one go.
+# And of one system a second, and in one go. It bounds work: many lists are no entry. `limits.LOOKS` bounds what
+# an agency adds to everybody's log, and most looks read little. A list that is a look counts as both.
 READS, READS_AT_ONCE = 5.0, 200.0
 # All other calls of one system at a time: each waits for the database.
 WAITING = 128

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import time
 
 from broker.access import Accesses
 from broker.accesswanted import Wanted as Access
-from broker.administration import Made
 from broker.cases import StoredBreach, StoredComplaint
 from broker.clearing import Ruling
 from broker.complaints import Complaints
 from broker.core.model import Caller
-from broker.core.reports.document import Cell, Document, Table
 from broker.core.reports.snooping import Hours, Member, Signs
 from broker.errors import InvalidRequest
 from broker.looks import Progress, Wanted
 from broker.ports import Clock
 from broker.reports import Reports
 from broker.rpc import parse, wire
+from broker.rpc.document import parts
 from broker.rpc.identity import Identity
 from broker.rpc.unary import heavy, streamed, unary
 from broker.telemetry import Telemetry
@@ -29,7 +28,6 @@ from broker.v1 import report_pb2_grpc
 
 MAX_WORDS = 2000
 MAX_STAFF = 5000
-_ROWS = 200  # in one message
 _TELL = 2.0  # seconds between two words of how far it is
 _SHIFT = re.compile(
     r"(?:([a-z0-9][a-z0-9-]{0,63})=)?([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII
@@ -66,7 +64,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
             document, made = making.result()
         finally:
             making.cancel()
-        for part in self._parts(document, made):
+        for part in parts(document, made, self._clock.now()):
             yield part
 
     @unary
@@ -109,7 +107,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         access = parse.identifier("access_id", request.access_id)
         actor, reason = parse.actor(request.actor), parse.reason(request.reason)
         old = parse.text("in_place_of", request.in_place_of, 64)
-        for part in self._parts(*await self._accesses.draft(caller, access, actor, reason, old)):
+        document, made = await self._accesses.draft(caller, access, actor, reason, old)
+        for part in parts(document, made, self._clock.now()):
             yield part
 
     @unary
@@ -140,7 +139,8 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         """The answer."""
         access = parse.identifier("access_id", request.access_id)
         actor, reason = parse.actor(request.actor), parse.reason(request.reason)
-        for part in self._parts(*await self._accesses.issue(caller, access, actor, reason)):
+        document, made = await self._accesses.issue(caller, access, actor, reason)
+        for part in parts(document, made, self._clock.now()):
             yield part
 
     @heavy
@@ -195,44 +195,6 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         return pb.ListComplaintsResponse(
             complaints=[_complaint(each) for each in found], receipt=wire.receipt(made.receipt)
         )
-
-    def _parts(self, document: Document, made: Made) -> Iterator[pb.ReportPart]:
-        """The document in messages of a bounded size."""
-        facts = [pb.ReportFact(name=name, value=value) for name, value in document.facts]
-        yield pb.ReportPart(
-            head=pb.ReportHead(
-                name=document.name,
-                title=document.title,
-                about=document.about,
-                facts=facts,
-                none=document.none,
-                made_at=wire.timestamp(self._clock.now()),
-                receipt=wire.receipt(made.receipt),
-                names=[pb.ReportName(kind=kind, code=code, name=name) for kind, code, name in document.names],
-            )
-        )
-        for table in document.tables:
-            yield from _table(table)
-
-
-def _table(table: Table) -> Iterator[pb.ReportPart]:
-    head = pb.ReportTable(
-        heading=table.heading,
-        caption=table.caption,
-        columns=[pb.ReportColumn(key=each.key, head=each.head, kind=each.kind) for each in table.columns],
-        notes=table.notes,
-        chart=table.chart,
-    )
-    rows = [pb.ReportRow(cells=[_cell(each) for each in row]) for row in table.rows]
-    yield pb.ReportPart(table=head, rows=rows[:_ROWS])
-    for at in range(_ROWS, len(rows), _ROWS):
-        yield pb.ReportPart(rows=rows[at : at + _ROWS])
-
-
-def _cell(cell: Cell) -> pb.ReportCell:
-    if cell is None:
-        return pb.ReportCell()
-    return pb.ReportCell(number=cell) if isinstance(cell, int) else pb.ReportCell(text=cell)
 
 
 def _wanted(request: pb.MakeReportRequest) -> Wanted:

@@ -6,9 +6,8 @@ from datetime import datetime
 
 from broker.escalations import Escalated, Item
 from broker.store.pool import Database
+from broker.store.untold import Untold
 
-MAX_NOTICES = 12  # tries to tell the owner's software of one
-_FORGET = "72 hours"
 _LATE = """
 select queue, item from (
     select 'referral' as queue, id as item, due_at from referral where status = 'open' and due_at <= $1
@@ -21,19 +20,6 @@ select queue, item from (
 where not exists (select from escalation e where e.queue = late.queue and e.item = late.item)
 order by due_at limit $2
 """
-_CLAIM = f"""
-update escalation e
-set notices = e.notices + 1,
-    notice_at = clock_timestamp() + $2::float8 * least(power(2, e.notices), 512) * interval '1 s'
-from (
-    select id from escalation
-    where noticed_at is null and notice_at <= clock_timestamp() and notices < {MAX_NOTICES}
-      and at > clock_timestamp() - interval '{_FORGET}'
-    order by notice_at limit $1 for update skip locked
-) due
-where e.id = due.id
-returning e.*
-"""  # noqa: S608 - ours
 
 
 class EscalationRows:
@@ -41,6 +27,7 @@ class EscalationRows:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._untold = Untold(database, "escalation", "at")
 
     async def late(self, now: datetime, most: int) -> list[Item]:
         """As `EscalationTable.late`."""
@@ -58,19 +45,14 @@ class EscalationRows:
 
     async def claim(self, most: int, again_after: float) -> list[Escalated]:
         """As `EscalationTable.claim`."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(_CLAIM, most, again_after)
         return [
             Escalated(
                 *(str(r["id"]), Item(r["queue"], str(r["item"])), r["provider"], r["requester"], r["district"]),
                 *(r["due_at"], r["at"]),
             )
-            for r in rows
+            for r in await self._untold.claim(most, again_after)
         ]
 
     async def told(self, escalation: str) -> None:
         """As `EscalationTable.told`."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                "update escalation set noticed_at = clock_timestamp() where id = $1", escalation
-            )
+        await self._untold.told(escalation)

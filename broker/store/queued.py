@@ -17,14 +17,13 @@ from broker.errors import KeyDestroyed
 from broker.queues import Notice, StoredOverride, StoredReferral, StoredRestriction
 from broker.store.pool import Database
 from broker.store.seal import Seals
+from broker.store.untold import Untold
 
 # Under what each part is sealed.
 REFERRAL, OVERRIDE = "referral", "override"
 REFERRAL_DECISION, OVERRIDE_REVIEW = "referral-decision", "override-review"
 OVERRIDE_RESTRICTION = "override-restriction"
 MOST = 500  # rows that are listed
-MAX_NOTICES = 12  # tries to tell the owner's software of one override
-_FORGET = "72 hours"
 # Of a table: rows in one of the shares of `_of`.
 _SHARED = """
 provider = any($1::text[]) and exists (
@@ -53,19 +52,6 @@ cross join lateral (
 ) each
 order by each.lifted_at is not null, each.made_at desc
 """
-_CLAIM = f"""
-update override_use u
-set notices = u.notices + 1,
-    notice_at = clock_timestamp() + $2::float8 * least(power(2, u.notices), 512) * interval '1 s'
-from (
-    select id from override_use
-    where noticed_at is null and notice_at <= clock_timestamp() and notices < {MAX_NOTICES}
-      and used_at > clock_timestamp() - interval '{_FORGET}'
-    order by notice_at limit $1 for update skip locked
-) due
-where u.id = due.id
-returning u.*
-"""  # noqa: S608 - ours
 
 
 async def opened(seals: Seals, key: int | None, sealed: bytes | None, row: str, what: str) -> dict[str, Any]:
@@ -150,6 +136,7 @@ class OverrideRows:
     def __init__(self, database: Database, seals: Seals) -> None:
         self._database = database
         self._seals = seals
+        self._untold = Untold(database, "override_use", "used_at")
 
     async def of(self, shares: Sequence[Share]) -> list[StoredOverride]:
         """As `OverrideStore.of`."""
@@ -186,22 +173,17 @@ class OverrideRows:
 
     async def claim(self, most: int, again_after: float) -> list[Notice]:
         """Some of which nobody has told the owner's software, nobody else's for a while."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(_CLAIM, most, again_after)
         return [
             Notice(
                 *(str(r["id"]), r["provider"], r["requester"], r["code"], r["used_at"], r["due_at"]),
                 r["district"],
             )
-            for r in rows
+            for r in await self._untold.claim(most, again_after)
         ]
 
     async def told(self, override: str) -> None:
         """It has been told."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                "update override_use set noticed_at = clock_timestamp() where id = $1", override
-            )
+        await self._untold.told(override)
 
     async def _read(self, row: asyncpg.Record) -> StoredOverride:
         seals, name, key = self._seals, str(row["id"]), row["key"]

@@ -6,12 +6,15 @@ Reads only rows newer than the count it holds; parses an agreement once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import asyncpg
+from msgspec import Struct
 
 from broker import law
 from broker.catalogue import Approval, Catalogue
 from broker.core import agreement as agreements
-from broker.core import routing
 from broker.core.acting import Acting
 from broker.core.agreement import Agreement
 from broker.core.directory import Agency, System
@@ -24,9 +27,16 @@ from broker.core.forms import (
 )
 from broker.core.recordtype import Pin
 from broker.core.reference import Reference
+from broker.core.routing import Routing
+from broker.core.routing import parse as parse_routing
 from broker.core.signingkey import SigningKey
 from broker.errors import AuditUnavailable
+from broker.law import Law
 from broker.store.pool import Database
+
+T = TypeVar("T")
+Rows = Sequence[asyncpg.Record]
+Newer = Mapping[str, Rows]
 
 _NEWER = {
     "agency": "select detail from agency where policy_until is null and policy_from > $1",
@@ -44,6 +54,55 @@ _NEWER = {
 }
 
 
+class _Held(Struct, frozen=True):
+    """What stands of each kind, as of one count of changes; approvals are all that there ever were, oldest
+    first, and `pins` are by agreement (`id/version`) and record type."""
+
+    agencies: dict[str, Agency] = {}
+    systems: dict[str, System] = {}
+    agreements: dict[str, Agreement] = {}
+    pins: dict[tuple[str, str], dict[str, Pin]] = {}
+    signing_keys: dict[str, SigningKey] = {}
+    approvals: tuple[Approval, ...] = ()
+    routings: dict[str, Routing] = {}
+    acting: dict[str, Acting] = {}
+
+    def with_newer(self, newer: Newer, law: Law) -> _Held:
+        """With these rows."""
+        agreed, pins = _agreed(newer["agreement"], law)
+        routed = [parse_routing(bytes(row["file"]), law) for row in newer["routing"]]
+        approved = [
+            Approval(row["full_name"], row["digest"], row["approved_at"], bytes(row["descriptor"]))
+            for row in newer["record_type"]
+        ]
+        return _Held(
+            self.agencies | {each.id: each for each in _formed(agency_from, newer["agency"])},
+            self.systems | {each.name: each for each in _formed(system_from, newer["system"])},
+            self.agreements | agreed,
+            self.pins | pins,
+            self.signing_keys | {each.id: each for each in _formed(signing_key_from, newer["agency_key"])},
+            (*self.approvals, *approved),
+            self.routings | {each.file.id: each for each in routed},
+            self.acting | {each.id: each for each in _formed(acting_from, newer["acting"])},
+        )
+
+
+def _formed(form: Callable[[Any], T], rows: Rows) -> list[T]:
+    return [form(row["detail"]) for row in rows]
+
+
+def _agreed(rows: Rows, law: Law) -> tuple[dict[str, Agreement], dict[tuple[str, str], dict[str, Pin]]]:
+    """The agreements of these rows, and what each bound of every record type that it names."""
+    agreed: dict[str, Agreement] = {}
+    pins: dict[tuple[str, str], dict[str, Pin]] = {}
+    for row in rows:
+        agreement = agreed[row["id"]] = agreements.parse(bytes(row["file"]), law)
+        for flow in row["pins"]:
+            bound = pins.setdefault((agreement.label, flow["record_type"]), {})
+            bound.update({path: Pin(path, tuple(numbers)) for path, numbers in flow["paths"].items()})
+    return agreed, pins
+
+
 class ReferenceReader:
     """Holds the newest snapshot; `at_least` brings it forward when a decision needs it newer."""
 
@@ -51,14 +110,7 @@ class ReferenceReader:
         self._database = database
         self._law = law.load()
         self._lock = asyncio.Lock()
-        self._agencies: dict[str, Agency] = {}
-        self._systems: dict[str, System] = {}
-        self._agreements: dict[str, Agreement] = {}
-        self._pins: dict[tuple[str, str], dict[str, Pin]] = {}
-        self._signing_keys: dict[str, SigningKey] = {}
-        self._approvals: list[Approval] = []
-        self._routings: dict[str, routing.Routing] = {}
-        self._acting: dict[str, Acting] = {}
+        self._held = _Held()
         # Called whenever `current` has been replaced: who may no longer speak must be stopped, silent or not.
         self.changed: Callable[[], None] = lambda: None
         self.catalogue = Catalogue.load(())
@@ -76,7 +128,7 @@ class ReferenceReader:
 
     def pins(self, agreement: str, record_type: str) -> dict[str, Pin]:
         """What an agreement (`id/version`) bound of a record type, over all its flows, by path."""
-        return self._pins.get((agreement, record_type), {})
+        return self._held.pins.get((agreement, record_type), {})
 
     async def refresh(self) -> Reference:
         """The snapshot as of now: for callers whose question has no policy count yet."""
@@ -93,55 +145,21 @@ class ReferenceReader:
             policy = await connection.fetchval("select reference_policy from head")
             newer = {kind: await connection.fetch(sql, since) for kind, sql in _NEWER.items()}
         # Whole or not at all: what fails half-way is read again from the same count.
-        agencies = dict(self._agencies)
-        for row in newer["agency"]:
-            agency = agency_from(row["detail"])
-            agencies[agency.id] = agency
-        systems = dict(self._systems)
-        for row in newer["system"]:
-            system = system_from(row["detail"])
-            systems[system.name] = system
-        agreed = dict(self._agreements)
-        pins: dict[tuple[str, str], dict[str, Pin]] = {}
-        for row in newer["agreement"]:
-            agreement = agreed[row["id"]] = agreements.parse(bytes(row["file"]), self._law)
-            for flow in row["pins"]:
-                bound = pins.setdefault((agreement.label, flow["record_type"]), {})
-                bound.update({path: Pin(path, tuple(numbers)) for path, numbers in flow["paths"].items()})
-        signing_keys = dict(self._signing_keys)
-        for row in newer["agency_key"]:
-            key = signing_key_from(row["detail"])
-            signing_keys[key.id] = key
-        routings = dict(self._routings)
-        for row in newer["routing"]:
-            routed = routing.parse(bytes(row["file"]), self._law)
-            routings[routed.file.id] = routed
-        acting = dict(self._acting)
-        for row in newer["acting"]:
-            relation = acting_from(row["detail"])
-            acting[relation.id] = relation
-        approvals = self._approvals + [
-            Approval(row["full_name"], row["digest"], row["approved_at"], bytes(row["descriptor"]))
-            for row in newer["record_type"]
-        ]
-        catalogue = Catalogue.load(approvals, self.catalogue)
+        held = self._held.with_newer(newer, self._law)
+        catalogue = Catalogue.load(held.approvals, self.catalogue)
         self.current = Reference.build(
             policy,
             self._law,
-            agencies.values(),
-            systems.values(),
-            agreed.values(),
-            {a.full_name: a.digest for a in approvals},
-            signing_keys.values(),
+            held.agencies.values(),
+            held.systems.values(),
+            held.agreements.values(),
+            {each.full_name: each.digest for each in held.approvals},
+            held.signing_keys.values(),
             labels=catalogue.labels,
-            routings=routings.values(),
-            acting=acting.values(),
-            suspensions=[suspension_from(row["detail"]) for row in newer["suspension"]],
+            routings=held.routings.values(),
+            acting=held.acting.values(),
+            suspensions=_formed(suspension_from, newer["suspension"]),
             before=self.current,
         )
-        self.catalogue = catalogue
-        self._agencies, self._systems, self._agreements = agencies, systems, agreed
-        self._signing_keys, self._approvals = signing_keys, approvals
-        self._routings, self._acting = routings, acting
-        self._pins.update(pins)
+        self.catalogue, self._held = catalogue, held
         self.changed()

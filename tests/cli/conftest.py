@@ -20,6 +20,15 @@ from tests.support.signing import Signatory
 
 SUBJECT = "nhs-number:9434765919"
 ACTOR = ("--actor-id", "j.wilson", "--role", "fire-crew")
+# What makes each form of an export.
+FORMS = {
+    "jsonl": ("--format", "jsonl"),
+    "csv": ("--format", "csv"),
+    "parquet": ("--format", "parquet"),
+    "fhir": ("--format", "fhir"),
+    "otlp": ("--format", "otlp"),
+    "details": ("--format", "otlp", "--with-details"),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,18 +17,10 @@ import pytest
 from broker.cli import audit_export_receive
 from broker.v1 import audit_pb2, exchange_pb2
 from broker.v1.audit_pb2_grpc import AuditServiceStub
-from tests.cli.conftest import ACTOR, SUBJECT, Parties, Run
+from tests.cli.conftest import ACTOR, FORMS, SUBJECT, Parties, Run
 from tests.support.running import RunningBroker
 
 WHO = ("--reason", "complaint", "--actor-id", "ann", "--role", "auditor")
-FORMS = {
-    "jsonl": ("--format", "jsonl"),
-    "csv": ("--format", "csv"),
-    "parquet": ("--format", "parquet"),
-    "fhir": ("--format", "fhir"),
-    "otlp": ("--format", "otlp"),
-    "details": ("--format", "otlp", "--with-details"),
-}
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -22,7 +22,8 @@ from tests.cli.test_report import EVIL, Page
 
 WHO = ("--actor-id", "ann", "--role", "auditor")
 WHY = ("--reason", "complaint")
-PERSON = "nhs-number:9434765919"
+# Nobody whom other tests of this broker ask about: it is counted what there is of them.
+PERSON = "nhs-number:9434765870"
 
 
 def until(done: Callable[[], bool], within: float = 20.0) -> None:
@@ -81,7 +82,7 @@ def test_a_request_for_access_from_beginning_to_answer(broker: Run, parties: Par
     told = broker(*answer, "--yes", "--json", "--as", parties.provider).json
     assert left_out not in json.dumps(told["tables"])
     assert "These words stand in every such report" in told["about"][0]
-    assert "9434765919" not in json.dumps(told)
+    assert "9434765870" not in json.dumps(told)
     again = broker(*answer, "--as", parties.provider)
     assert (again.code, "own entries" in again.err) == (0, False), "what was given is given again as it was"
     page = again.out
@@ -94,7 +95,7 @@ def test_a_person_is_read_from_standard_input_alone(broker: Run, parties: Partie
     for stdin in ("", "nobody", f"{PERSON}\n" * 9):
         result = broker("audit", "report", "subject", *WHY, *WHO, "--as", parties.provider, stdin=stdin)
         assert result.code == 2
-        assert "9434765919" not in result.err
+        assert "9434765870" not in result.err
     bad = broker("audit", "report", "subject", *WHY, *WHO, "--as", parties.provider, stdin="nhs-number:12")
     assert bad.code == 1
     assert "nhs-number:12" not in bad.err

@@ -20,7 +20,7 @@ from broker.core.rotation import split_origin
 from broker.core.tiles import PARTITION
 from broker.errors import InvalidRequest
 from broker.offline.rotation import origin_of
-from tests.cli.conftest import Result, run
+from tests.cli.conftest import FORMS, Result, run
 from tests.support.filled import fill
 from tests.support.fleet import Fleet, Risks, ask, attached, fleet
 from tests.support.postgres import Server
@@ -33,14 +33,6 @@ WHO = ("--reason", "complaint", "--actor-id", "ann", "--role", "auditor")
 AUDITOR, NWAS, CFRS, OPERATOR = (
     ("--as", name) for name in ("auditor-console", "nwas-cad", "cfrs-mdt", "operator-cli")
 )
-FORMS = {
-    "jsonl": ("--format", "jsonl"),
-    "csv": ("--format", "csv"),
-    "parquet": ("--format", "parquet"),
-    "fhir": ("--format", "fhir"),
-    "otlp": ("--format", "otlp"),
-    "details": ("--format", "otlp", "--with-details"),
-}
 
 
 @dataclass

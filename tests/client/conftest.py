@@ -19,7 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from broker.client import Actor, Broker
-from broker.core.checkpoint import Checkpoint, Signer, sign_checkpoint
+from broker.core.checkpoint import Signer
 from broker.core.entry import RequesterView, SealedEntry, seal_entry
 from broker.core.record import Record
 from broker.errors import InvalidRequest
@@ -28,8 +28,7 @@ from broker.pki.tls import TlsFiles, server_credentials
 from broker.v1 import audit_pb2, audit_pb2_grpc, exchange_pb2_grpc, rotation_pb2, rotation_pb2_grpc
 from broker.v1 import exchange_pb2 as wire
 from records.fire.v1.premises_risk_pb2 import PremisesRisk
-from tests.core.conftest import NaiveTree
-from tests.support.chain import NEXT, MemoryChain
+from tests.support.chain import NEXT, MemoryChain, OneTree
 
 ORIGIN = "blue-light.test/log/2026h2"
 RECORD_TYPE = "records.fire.v1.PremisesRisk"
@@ -44,24 +43,8 @@ ASK: dict[str, Any] = {
 }
 
 
-class LogOfOne:
+class LogOfOne(OneTree):
     """A log in memory with its key: entries, checkpoints and proofs of any size."""
-
-    def __init__(self, signer: Signer) -> None:
-        self.signer = signer
-        self.tree = NaiveTree([])
-
-    @property
-    def size(self) -> int:
-        return len(self.tree.entries)
-
-    def grow(self, count: int, word: str = "filler") -> None:
-        for _ in range(count):
-            self.tree.entries.append(f"{word} {self.size}".encode())
-
-    def note(self, size: int | None = None) -> bytes:
-        size = self.size if size is None else size
-        return sign_checkpoint(Checkpoint(self.signer.name, size, self.tree.root(size)), self.signer)
 
     def receipt(self, index: int, opening: bytes, size: int | None = None) -> wire.Receipt:
         size = self.size if size is None else size

@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from broker.client import memory
-from broker.client.trail import MAX_WAITING, Contradiction, Seen, Trail
-from broker.client.watch import Proof, Watch
+from broker.client.trail import MAX_WAITING, Contradiction, Proof, Seen, Trail
+from broker.client.watch import Watch
 from broker.core.checkpoint import Signer, open_checkpoint
 from broker.core.rotation import Link
 from broker.errors import AuditUnavailable, IntegrityError, ProviderUnavailable, SetupError

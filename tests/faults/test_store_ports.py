@@ -14,7 +14,7 @@ from tests.support import escalated_suite, kept_suite, store_suite
 from tests.support.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.support.faults import Plan
 from tests.support.postgres import Server, open_folder
-from tests.support.stage import Stage, memory_stage, postgres_stage, stage_on
+from tests.support.stage import Stage, stage_of, stage_on
 from tests.support.store_suite import Row, methods, protocols
 
 STORE = (*store_suite.STORE, *kept_suite.STORE)
@@ -26,14 +26,8 @@ IMPLEMENTATIONS = ["memory", "postgres", pytest.param("external_postgres", marks
 @pytest.fixture(scope="module", params=IMPLEMENTATIONS)
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """Each implementation in turn, furnished; every test asks about people of its own."""
-    if request.param == "memory":
-        async with memory_stage() as made:
-            yield made
-        return
-    server: Server = request.getfixturevalue(request.param)
-    with open_folder() as folder:
-        async with postgres_stage(server, folder) as made:
-            yield made
+    async with stage_of(request) as made:
+        yield made
 
 
 def test_every_method_has_a_row() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +27,7 @@ from broker.errors import (
 )
 from broker.ports import Asked, Disclosed, NotFound, ProviderFailed
 from tests.support.faults import Plan
-from tests.support.postgres import open_folder
-from tests.support.stage import COUNCIL, SINCE, Stage, memory_stage, postgres_stage
+from tests.support.stage import COUNCIL, SINCE, Stage, stage_of
 from tests.support.world import ACTOR, LOOKING, OPERATOR, WATCHED
 
 IMPLEMENTATIONS = ["memory", "postgres", pytest.param("external_postgres", marks=pytest.mark.long)]
@@ -40,13 +38,8 @@ ENDS = ("disclosure", "refusal", "not-found", "provider-failure")
 @pytest.fixture(scope="module", params=IMPLEMENTATIONS)
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """Each implementation in turn, furnished; every run asks about people of its own."""
-    async with AsyncExitStack() as stack:
-        if request.param == "memory":
-            made = memory_stage()
-        else:
-            folder = stack.enter_context(open_folder())
-            made = postgres_stage(request.getfixturevalue(request.param), folder)
-        yield await stack.enter_async_context(made)
+    async with stage_of(request) as made:
+        yield made
 
 
 async def _under(stage: Stage, plan: Plan | None, act: Callable[[], Awaitable[object]]) -> object:

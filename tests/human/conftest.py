@@ -13,8 +13,7 @@ from broker.clock import SystemClock
 from broker.core.model import Assurance
 from broker.overrides import Overrides
 from broker.referrals import Referrals
-from tests.support.postgres import Server, open_folder
-from tests.support.stage import Stage, memory_stage, postgres_stage
+from tests.support.stage import Stage, stage_of
 from tests.support.values import replace
 from tests.support.world import ACTOR, caller, flow
 
@@ -81,14 +80,8 @@ async def furnish(stage: Stage) -> Stage:
 @pytest.fixture(scope="module", params=["memory", "postgres"])
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """Each store in turn; every test asks about people of its own."""
-    if request.param == "memory":
-        async with memory_stage() as made:
-            yield await furnish(made)
-        return
-    server: Server = request.getfixturevalue("postgres")
-    with open_folder() as folder:
-        async with postgres_stage(server, folder) as made:
-            yield await furnish(made)
+    async with stage_of(request) as made:
+        yield await furnish(made)
 
 
 def later(stage: Stage, **by: float) -> tuple[Referrals, Overrides]:

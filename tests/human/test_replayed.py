@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from broker.errors import Denied
-from broker.replays import Verdict
+from broker.verdicts import Verdict
 from tests.human.conftest import GUARDIAN, OWNER
 from tests.human.test_overrides import breaks_glass, objected, used
 from tests.human.test_referrals import (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,24 +20,14 @@ from broker.queues import StoredReferral
 from broker.rulings import Ruling
 from tests.human.conftest import GUARDIAN, JUDGED, OVERRIDDEN, OWNER, furnish, later, soon
 from tests.human.test_notices import receiving, sending
-from tests.support.cumbria import CARLISLE, CHANGE, EDEN
-from tests.support.stage import Stage, memory_stage, postgres_stage
+from tests.support.cumbria import CARLISLE, CHANGE, EDEN, fire_routes
+from tests.support.stage import Stage, stage_of
 from tests.support.values import replace
 from tests.support.world import ACTOR, LOOKING, OPERATOR, PERMITTED, caller, flow
 
 WEST, EAST = caller("west-fire"), caller("east-fire")
 INTO = (Successor("west-fire", frozenset({CARLISLE})), Successor("east-fire", frozenset({EDEN})))
 ELSEWHERE = "E08000003"
-FIRE = """\
-id = "fire"
-version = 1
-title = "Fire"
-[[routes]]
-id = "premises"
-record_type = "records.fire.v1.PremisesRisk"
-districts = ["E07000028", "E07000030"]
-holder = "cfrs"
-"""
 NO = Ruling(False, "the purpose can be met without it")
 
 
@@ -48,16 +37,11 @@ def grants(**changes: Any) -> Ruling:
 
 
 @pytest.fixture(params=["memory", "postgres"])
-async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """Each store in turn, with routes to the fire service and two that are to take its place."""
-    made = (
-        memory_stage()
-        if request.param == "memory"
-        else postgres_stage(request.getfixturevalue("postgres"), tmp_path)
-    )
-    async with made as one:
+    async with stage_of(request) as one:
         await furnish(one)
-        await one.route_book.apply(OPERATOR, FIRE.encode())
+        await one.route_book.apply(OPERATOR, fire_routes())
         for name in ("west-fire", "east-fire"):
             await one.registry.add_agency(OPERATOR, Agency(name, name, "fire", "england", CHANGE))
         yield one
@@ -240,8 +224,7 @@ async def test_a_humans_word_is_on_their_own_agencys_records(stage: Stage) -> No
     parties = [{"agency": each, "regime": "uk-gdpr"} for each in ("nwas", "west-fire")]
     legal = {"basis": "art6-1-e", "condition": "art9-2-g-sch1-para18"}
     await stage.agree(**flows, parties=parties, legal=legal, flows=[flow(provider="west-fire", judgement=True)])
-    moved = FIRE.replace("version = 1", "version = 2").replace('"cfrs"', '"west-fire"')
-    await stage.route_book.apply(OPERATOR, moved.encode())
+    await stage.route_book.apply(OPERATOR, fire_routes(version=2, holder="west-fire"))
     with pytest.raises(Referred):
         await stage.exchange.answer(again(request))
     (row,) = [each.row for each in (await stage.referrals.listed(WEST, GUARDIAN, LOOKING))[0]]

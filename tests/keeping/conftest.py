@@ -13,7 +13,7 @@ from broker.errors import BrokerError
 from broker.ports import Asked, Found
 from tests.human.conftest import GUARDIAN, furnish
 from tests.support.postgres import Server, open_folder
-from tests.support.stage import Stage, memory_stage, postgres_stage
+from tests.support.stage import Stage, postgres_stage, stage_of
 from tests.support.values import replace
 from tests.support.world import RISK, caller, flow, record_of
 
@@ -27,14 +27,8 @@ WORDS = "the daughter rang, she is worried"
 @pytest.fixture(scope="module", params=["memory", "postgres"])
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """Each store in turn; every test asks about people of its own."""
-    if request.param == "memory":
-        async with memory_stage() as made:
-            yield await _furnished(made)
-        return
-    server: Server = request.getfixturevalue("postgres")
-    with open_folder() as folder:
-        async with postgres_stage(server, folder) as made:
-            yield await _furnished(made)
+    async with stage_of(request) as made:
+        yield await _furnished(made)
 
 
 @pytest.fixture

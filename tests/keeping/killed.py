@@ -83,7 +83,7 @@ async def erase(made: Durable) -> None:
     holds = Holds(administration, made.keeping, made.facts, made.reference, clock)
     finder = Finder(made.search, made.keeping, holds, clock)
     erasures = Erasures(administration, finder, holds, made.facts)
-    disputes = Disputes(made.erasure_plans, made.overrides, made.accesses, made.reference, clock)
+    disputes = Disputes(made.erasure_plans, made.rows.overrides, made.rows.accesses, made.reference, clock)
     plans = ErasurePlans(
         administration, erasures, finder, holds, made.erasure_plans, disputes, made.facts, clock
     )

@@ -14,8 +14,8 @@ from broker.core.receipt import NOT_AT_HAND, verify_receipt
 from broker.core.searchterms import Question, person
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
 from broker.ports import Asked
-from broker.replays import Verdict
 from broker.searches import Searches
+from broker.verdicts import Verdict
 from tests.keeping.conftest import (
     CFRS,
     COUNCIL,

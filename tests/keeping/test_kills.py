@@ -132,7 +132,7 @@ async def _retention(server: Server, folder: Path, *, few: bool) -> int:
             end = await _state(dsn)
             assert (end["left"], end["said"], end["begun"]) == ({HELD}, 1, 0), step
             assert (await made.reader.receipt(HELD, "provider"))[0].opening is not None
-            row = await made.referrals.by_id(OPEN)
+            row = await made.rows.referrals.by_id(OPEN)
             assert row is not None
             assert row.asked == {"why": []}
         (kept,) = {p.stem for p in (own / "keys" / "views").iterdir() if p.stem[:7] == "2020-01"}

@@ -14,9 +14,9 @@ import pytest
 from broker.core.model import Reason, SubjectRef
 from broker.core.reports.document import Document
 from broker.errors import BrokerError
-from tests.human.conftest import furnish
-from tests.support.postgres import Server, open_folder
-from tests.support.stage import Stage, memory_stage, postgres_stage
+from broker.reports import Reports
+from tests.human.conftest import Later, furnish
+from tests.support.stage import Stage, stage_of
 from tests.support.values import replace
 
 WHY = Reason("complaint", "somebody asked")
@@ -25,14 +25,8 @@ WHY = Reason("complaint", "somebody asked")
 @pytest.fixture(scope="module", params=["memory", "postgres"])
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """Each store in turn; every test asks about people of its own."""
-    if request.param == "memory":
-        async with memory_stage() as made:
-            yield await furnish(made)
-        return
-    server: Server = request.getfixturevalue("postgres")
-    with open_folder() as folder:
-        async with postgres_stage(server, folder) as made:
-            yield await furnish(made)
+    async with stage_of(request) as made:
+        yield await furnish(made)
 
 
 async def indexed(stage: Stage) -> None:
@@ -77,3 +71,18 @@ def entries(document: Document) -> list[dict[str, Any]]:
 def text(document: Document) -> str:
     """All of it."""
     return json.dumps([document.about, document.facts, [t.rows for t in document.tables]])
+
+
+def reports_later(stage: Stage, **by: float) -> Reports:
+    """Those of somebody who asks when so much time has passed."""
+    return Reports(
+        stage.administration,
+        stage.searches,
+        stage.overridden,
+        stage.breaches,
+        stage.complained,
+        stage.reference,
+        Later(timedelta(**by)),
+        stage.figures,
+        lambda: (("half", "5 ms"),),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,8 +19,8 @@ from broker.looks import Wanted as Report
 from broker.ports import Hits
 from broker.reports import Reports
 from broker.searches import Searches
-from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER, Later
-from tests.reports.conftest import WHY, asked, entries, from_now, indexed, rows
+from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER
+from tests.reports.conftest import WHY, asked, entries, from_now, indexed, reports_later, rows
 from tests.support.memory import MemorySearch
 from tests.support.stage import COUNCIL, Stage
 from tests.support.values import replace
@@ -155,17 +155,7 @@ async def test_figures_of_a_month_are_those_first_published(stage: Stage) -> Non
         await asked(stage)
     victims = [await asked(stage, person) for _ in range(3)]
     await indexed(stage)
-    later = Reports(
-        stage.administration,
-        stage.searches,
-        stage.overridden,
-        stage.breaches,
-        stage.complained,
-        stage.reference,
-        Later(timedelta(days=40)),
-        stage.figures,
-        lambda: (("half", "5 ms"),),
-    )
+    later = reports_later(stage, days=40)
     since = first_of_month(stage.clock.now())
     start = await stage.size()
     first, _ = await later.make(OPERATOR, Report("performance", since), GUARDIAN, WHY)

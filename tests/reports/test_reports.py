@@ -20,8 +20,8 @@ from broker.figures import Figures
 from broker.looks import By, Look, Progress, Wanted
 from broker.reports import Reports
 from broker.searches import PAGE, Searches
-from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER, Later
-from tests.reports.conftest import WHY, asked, from_now, indexed, rows, text
+from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER
+from tests.reports.conftest import WHY, asked, from_now, indexed, reports_later, rows, text
 from tests.support.memory import MemorySearch
 from tests.support.stage import COUNCIL, Stage
 from tests.support.values import replace
@@ -67,17 +67,7 @@ async def test_an_override_that_nobody_reviewed_in_time_is_overdue(stage: Stage)
     since = await from_now(stage)
     await broken_glass(stage)
     await indexed(stage)
-    late = Reports(
-        stage.administration,
-        stage.searches,
-        stage.overridden,
-        stage.breaches,
-        stage.complained,
-        stage.reference,
-        Later(timedelta(hours=73)),
-        stage.figures,
-        tuple,
-    )
+    late = reports_later(stage, hours=73)
     document, _ = await late.make(OWNER, Wanted("overrides", since), GUARDIAN, WHY)
     assert document.tables[0].rows == (("overdue", "open", 1),)
 
@@ -204,17 +194,7 @@ async def test_performance_counts_what_operators_may_not_read(stage: Stage) -> N
     for _ in range(12):
         await asked(stage, person)
     await indexed(stage)
-    later = Reports(
-        stage.administration,
-        stage.searches,
-        stage.overridden,
-        stage.breaches,
-        stage.complained,
-        stage.reference,
-        Later(timedelta(days=40)),
-        stage.figures,
-        lambda: (("half", "5 ms"),),
-    )
+    later = reports_later(stage, days=40)
     since, _ = bounds(stage.clock.now().date())
     document, _ = await later.make(OPERATOR, Wanted("performance", since), GUARDIAN, WHY)
     total = document.tables[0].rows[0][1]

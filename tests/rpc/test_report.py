@@ -9,7 +9,8 @@ import pytest
 from broker.core.reports.document import Document, Table, columns
 from broker.core.reports.snooping import Hours, Member
 from broker.errors import InvalidRequest
-from broker.rpc.report import MAX_STAFF, _signs, _table, _wanted
+from broker.rpc.document import _table
+from broker.rpc.report import MAX_STAFF, _signs, _wanted
 from broker.v1 import report_pb2 as pb
 
 MANY = [pb.StaffMember()] * (MAX_STAFF + 1)

@@ -17,22 +17,13 @@ from broker.v1.routing_pb2_grpc import RoutingServiceStub
 from broker.v1.standing_pb2_grpc import StandingServiceStub
 from tests.rpc.conftest import SOON, Edge, eventually
 from tests.rpc.test_adapter import attach, ended, found, hello, read
-from tests.support.cumbria import CARLISLE, EDEN
+from tests.support.cumbria import CARLISLE, EDEN, fire_routes
 from tests.support.values import AT_THE_DESK
 from tests.support.world import RISK
 
 Wanted = Callable[..., exchange_pb2.RecordRequest]
 PLACE = exchange_pb2.Place(district=CARLISLE)
-ROUTES = f"""\
-id = "fire"
-version = 1
-title = "Fire"
-[[routes]]
-id = "premises"
-record_type = "{RISK}"
-districts = ["{CARLISLE}", "{EDEN}"]
-holder = "cfrs"
-""".encode()
+ROUTES = fire_routes()
 
 
 def routing(edge: Edge, name: str = "operator-cli") -> Any:

@@ -33,7 +33,7 @@ from broker.store.pool import Database, migrate
 from broker.store.rotation import HalfYears
 from broker.store.search import SearchIndex
 from tests.support.evidence import ORIGIN, Node, a_draft, node
-from tests.support.postgres import Server, ask
+from tests.support.postgres import Server, ask, leaves
 
 NEXT = "blue-light.test/log/2027h1"
 STEPS = ("prepared", "closed", "signed", "opened", "turned")
@@ -58,22 +58,6 @@ def keys(one: Node, folder: Path) -> list[Verifier]:
 def first_key(folder: Path) -> Verifier:
     """The key of the old log."""
     return Signer.from_seed(ORIGIN, FolderKeys(folder / "keys").signing_seed()).verifier
-
-
-async def leaves(dsn: str) -> dict[str, list[bytes]]:
-    """The entries of each log, in order."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        rows = await connection.fetch(
-            "select l.origin, e.idx, e.leaf from entry e join log l on l.id = e.log order by e.log, e.idx"
-        )
-    finally:
-        await connection.close()
-    found: dict[str, list[bytes]] = {}
-    for row in rows:
-        assert row["idx"] == len(found.setdefault(row["origin"], []))
-        found[row["origin"]].append(bytes(row["leaf"]))
-    return found
 
 
 async def check_chain(one: Node, dsn: str, folder: Path) -> dict[str, list[bytes]]:

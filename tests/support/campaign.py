@@ -223,7 +223,7 @@ async def campaign(running: Fleet, others: Sequence[str], bystander: str) -> Asy
         async def clients(name: str) -> list[Broker]:
             return [await stack.enter_async_context(running.client(name, target)) for target in targets]
 
-        # Two connections to each: up to four backlogs of changes are under way, and one carries 32 without fail.
+        # Two connections to each: four backlogs of changes may be under way, and one carries 32 without fail.
         channels = [
             await stack.enter_async_context(running.channel("cumberland-mash", target))
             for target in targets * 2

@@ -86,3 +86,17 @@ holder = "cfrs"
 
 def _list(codes: frozenset[str]) -> str:
     return "[" + ", ".join(f'"{code}"' for code in sorted(codes)) + "]"
+
+
+def fire_routes(version: int = 1, holder: str = "cfrs") -> bytes:
+    """Whom to ask about premises in Carlisle and Eden: one fire service."""
+    return f"""\
+id = "fire"
+version = {version}
+title = "Fire"
+[[routes]]
+id = "premises"
+record_type = "records.fire.v1.PremisesRisk"
+districts = ["{CARLISLE}", "{EDEN}"]
+holder = "{holder}"
+""".encode()

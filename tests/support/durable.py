@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.clock import SystemClock
+from broker.compose.stored import Rows
 from broker.core.keys import Signer
 from broker.keys import FolderKeys
 from broker.store.agreements import AgreementReader
 from broker.store.anchors import AnchorRows
 from broker.store.blind import Blind
-from broker.store.cases import AccessRows, BreachRows, ComplaintRows, FiguresRows
 from broker.store.destroying import DestroyingRows
 from broker.store.directives import DirectiveReader
 from broker.store.dropped import DroppedRows
 from broker.store.entryrows import PostgresEntryRows
 from broker.store.erasureplans import ErasurePlanRows
-from broker.store.escalated import EscalationRows
 from broker.store.facts import FactsReader
 from broker.store.guard import Guard
 from broker.store.keeping import KeepingRows
@@ -27,7 +26,6 @@ from broker.store.log import PostgresLog
 from broker.store.notary import Notary
 from broker.store.past import PastReader
 from broker.store.pool import Database, migrate
-from broker.store.queued import OverrideRows, ReferralRows
 from broker.store.reader import LogReader, current_signer
 from broker.store.reference import ReferenceReader
 from broker.store.rotation import HalfYears
@@ -52,13 +50,7 @@ class Durable:
     blind: Blind
     past: PastReader
     search: SearchIndex
-    referrals: ReferralRows
-    overrides: OverrideRows
-    accesses: AccessRows
-    breaches: BreachRows
-    complaints: ComplaintRows
-    figures: FiguresRows
-    escalations: EscalationRows
+    rows: Rows
     keeping: KeepingRows
     erasure_plans: ErasurePlanRows
     destroying: DestroyingRows
@@ -106,13 +98,7 @@ async def durable(
             blind,
             PastReader(database, blind, seals),
             search,
-            ReferralRows(database, seals),
-            OverrideRows(database, seals),
-            AccessRows(database, seals),
-            BreachRows(database),
-            ComplaintRows(database, seals),
-            FiguresRows(database),
-            EscalationRows(database),
+            Rows.of(database, seals),
             KeepingRows(database, blind, search.terms),
             ErasurePlanRows(database, blind),
             DestroyingRows(database, seals, ring),

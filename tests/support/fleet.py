@@ -12,6 +12,7 @@ import json
 import os
 import ssl
 import sys
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from broker.cli.up.state import State
 from broker.client import Actor, Assurance, Broker, Disclosure, Reason
 from broker.pki.tls import TlsFiles, channel_credentials
 from broker.tracing import OFF, Tracing
+from broker.v1 import exchange_pb2
 from records.fire.v1 import premises_risk_pb2
 from records.shared.v1 import fact_pb2
 from tests.support.processes import children_of
@@ -244,6 +246,18 @@ async def ask(
         reason=Reason("call"),
         timeout=timeout,
         request_id=request_id,
+    )
+
+
+def asked() -> exchange_pb2.RecordRequest:
+    """The same question as it goes over the wire, under an id of its own."""
+    return exchange_pb2.RecordRequest(
+        request_id=str(uuid.uuid4()),
+        record_type=RISK,
+        provider="cfrs",
+        subject=exchange_pb2.SubjectRef(scheme=HOUSE[0], value=HOUSE[1]),
+        purpose="emergency-response",
+        actor=exchange_pb2.Actor(id=CREW.id, role=CREW.role, assurance=exchange_pb2.ASSURANCE_ROSTER),
     )
 
 

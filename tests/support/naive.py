@@ -6,20 +6,15 @@ the counters come fresh with each read, so that no append is ever given back for
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from time import monotonic
 
-import uvloop
 from msgspec.structs import replace
 
 from broker.compose import running
-from broker.config import Settings
 from broker.core.directive import Directive
 from broker.core.model import SubjectRef
 from broker.ports import Asked, Facts, FactsSource
-from broker.process import told
-from broker.readyfile import write_ready
+from tests.support.altered import serve
 
 KEPT = 0.1  # seconds
 
@@ -42,16 +37,5 @@ class Cached:
         return replace(facts, directives=said)
 
 
-async def _main() -> None:
-    settings, stop = Settings.model_validate({}), asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    async with running(settings, Cached) as broker:
-        assert settings.ready_file is not None
-        write_ready(settings.ready_file, told(broker))
-        await stop.wait()
-
-
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main())
+    serve(lambda settings: running(settings, Cached))

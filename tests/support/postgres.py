@@ -144,3 +144,19 @@ async def database(postgres: Server) -> AsyncIterator[str]:
     """The DSN of an empty database of the embedded server, for one test."""
     async with postgres.fresh() as dsn:
         yield dsn
+
+
+async def leaves(dsn: str) -> dict[str, list[bytes]]:
+    """The entries of each log of a database, whole and in order."""
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        rows = await connection.fetch(
+            "select l.origin, e.idx, e.leaf from entry e join log l on l.id = e.log order by e.log, e.idx"
+        )
+    finally:
+        await connection.close()
+    found: dict[str, list[bytes]] = {}
+    for row in rows:
+        assert row["idx"] == len(found.setdefault(row["origin"], []))
+        found[row["origin"]].append(bytes(row["leaf"]))
+    return found

@@ -13,6 +13,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from broker.access import Accesses
 from broker.administration import Administration
 from broker.agreements import Agreements, Listed
@@ -71,7 +73,7 @@ from tests.support.exported import MemoryRows
 from tests.support.faults import Faulted, Faults, FaultyDatabase, FaultyGuard
 from tests.support.memory import MemorySearch, MemoryStore, ScriptedProviders
 from tests.support.past import MemoryPast, Why
-from tests.support.postgres import Server
+from tests.support.postgres import Server, open_folder
 from tests.support.signing import Signatory
 from tests.support.world import (
     ACTOR,
@@ -370,6 +372,18 @@ async def postgres_stage(server: Server, folder: Path) -> AsyncIterator[Stage]:
 
 
 @asynccontextmanager
+async def stage_of(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    """Over the store that a fixture's parameter names: `memory`, or the fixture of a server."""
+    if request.param == "memory":
+        async with memory_stage() as stage:
+            yield stage
+        return
+    with open_folder() as folder:
+        async with postgres_stage(request.getfixturevalue(request.param), folder) as stage:
+            yield stage
+
+
+@asynccontextmanager
 async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
     """Over the empty database at `dsn`, with one connection to it."""
     faults = Faults()
@@ -391,9 +405,9 @@ async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
             made.directives,
             made.agreements,
             made.workers,
-            made.referrals,
-            made.overrides,
-            made.overrides,
+            made.rows.referrals,
+            made.rows.overrides,
+            made.rows.overrides,
             made.signer,
             made.blind.content,
             made.reference.pins,
@@ -404,11 +418,11 @@ async def stage_on(dsn: str, folder: Path) -> AsyncIterator[Stage]:
             lambda override: _so(dsn, "noticed_at is not null", override),
             lambda escalation: _so(dsn, "notices > 0", escalation, "escalation"),
             lambda escalation: _so(dsn, "noticed_at is not null", escalation, "escalation"),
-            made.accesses,
-            made.breaches,
-            made.complaints,
-            made.figures,
-            made.escalations,
+            made.rows.accesses,
+            made.rows.breaches,
+            made.rows.complaints,
+            made.rows.figures,
+            made.rows.escalations,
             made.keeping,
             made.erasure_plans,
             made.entries,

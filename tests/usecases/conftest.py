@@ -9,8 +9,7 @@ import pytest
 
 from broker.core.directory import Agency
 from tests.support.desk import Desk
-from tests.support.postgres import Server, open_folder
-from tests.support.stage import SINCE, Stage, memory_stage, postgres_stage
+from tests.support.stage import SINCE, Stage, stage_of
 from tests.support.world import OPERATOR
 
 _numbers = itertools.count(1)
@@ -19,14 +18,8 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="module", params=["memory", "postgres"])
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """Each implementation in turn, furnished; every test brings an agency of its own."""
-    if request.param == "memory":
-        async with memory_stage() as made:
-            yield made
-        return
-    server: Server = request.getfixturevalue("postgres")
-    with open_folder() as folder:
-        async with postgres_stage(server, folder) as made:
-            yield made
+    async with stage_of(request) as made:
+        yield made
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from broker.errors import (
 )
 from broker.explanations import AT_ONCE, ERASED, Explained
 from broker.ports import LogView, ManyMatch, NotFound, ProviderFailed
-from broker.replays import Verdict
+from broker.verdicts import Verdict
 from tests.support.memory import all_texts
 from tests.support.past import MemoryPast, Why
 from tests.support.values import replace

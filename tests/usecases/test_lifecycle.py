@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,7 @@ import pytest
 from broker.core.model import Caller, Function, Request
 from broker.errors import BrokerError, Denied, InvalidRequest, NotAllowed
 from broker.ports import Answer, Question
-from tests.support.postgres import Server
-from tests.support.stage import COUNCIL, Stage, memory_stage, postgres_stage
+from tests.support.stage import COUNCIL, Stage, stage_of
 from tests.support.world import ACTOR, OPERATOR, caller, flow
 
 ID = "nwas-cfrs-premises"
@@ -23,15 +21,10 @@ WHY = "a reported breach"
 
 
 @pytest.fixture(params=["memory", "postgres"])
-async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """Agencies, an agreement between two of them, and a provider that has every record."""
-    if request.param == "memory":
-        async with memory_stage() as made:
-            yield made
-    else:
-        server: Server = request.getfixturevalue("postgres")
-        async with postgres_stage(server, tmp_path) as made:
-            yield made
+    async with stage_of(request) as made:
+        yield made
 
 
 async def suspend(stage: Stage, by: Caller = CFRS) -> None:

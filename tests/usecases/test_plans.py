@@ -18,7 +18,7 @@ from broker.errors import BrokerError, InvalidRequest, NotAllowed
 from broker.past import MOST
 from broker.plans import Planned, Sample
 from broker.ports import Answer, Found, Question
-from broker.replays import opened
+from broker.verdicts import opened
 from tests.support.desk import Desk
 from tests.support.stage import Stage
 from tests.support.values import replace

@@ -19,7 +19,8 @@ from broker.core.reference import Reference
 from broker.errors import InvalidRequest, NotAllowed
 from broker.law import load
 from broker.ports import Asked, Found, NotFound
-from broker.replays import Progress, Replayed, Verdict, again
+from broker.replays import Progress
+from broker.verdicts import Replayed, Verdict, again
 from tests.support.desk import Desk
 from tests.support.stage import COUNCIL, SINCE, Stage
 from tests.support.values import replace

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace as dated
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,10 +24,10 @@ from broker.errors import Denied, InvalidRequest, NotAllowed, ProviderUnavailabl
 from broker.limits import Limits
 from broker.links import Link, Links
 from broker.ports import Found, NotFound, ProviderFailed, Question
-from broker.replays import Verdict
-from tests.support.cumbria import CARLISLE, CHANGE, CHILD, EDEN, INTO, child_plan, council, routes
+from broker.verdicts import Verdict
+from tests.support.cumbria import CARLISLE, CHANGE, CHILD, EDEN, INTO, child_plan, council, fire_routes, routes
 from tests.support.memory import FakeClock
-from tests.support.stage import Stage, memory_stage, postgres_stage
+from tests.support.stage import Stage, stage_of
 from tests.support.values import replace
 from tests.support.world import ACTOR, HOME, LOOKING, OPERATOR, RISK, World, ask, caller, flow, key_of, said
 
@@ -452,32 +451,15 @@ async def test_an_english_service_asks_a_scottish_council(world: World) -> None:
 
 
 @pytest.fixture(params=["memory", "postgres"])
-async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """One implementation of the ports, with agencies and an agreement."""
-    made = (
-        memory_stage()
-        if request.param == "memory"
-        else postgres_stage(request.getfixturevalue("postgres"), tmp_path)
-    )
-    async with made as one:
+    async with stage_of(request) as one:
         yield one
-
-
-FIRE = """\
-id = "fire"
-version = {version}
-title = "Fire"
-[[routes]]
-id = "premises"
-record_type = "records.fire.v1.PremisesRisk"
-districts = ["E07000028", "E07000030"]
-holder = "{holder}"
-"""
 
 
 async def test_routes_are_stored_and_decide(stage: Stage) -> None:
     """A file is applied, a request without provider finds the holder; another version takes its place whole."""
-    plan, _ = await stage.route_book.apply(OPERATOR, FIRE.format(version=1, holder="cfrs").encode())
+    plan, _ = await stage.route_book.apply(OPERATOR, fire_routes())
     assert (plan.added, plan.changed, plan.removed) == (("premises",), (), ())
     request = stage.asks(provider="", place=Place(district=CARLISLE))
     stage.finds(request)
@@ -486,19 +468,19 @@ async def test_routes_are_stored_and_decide(stage: Stage) -> None:
     assert told.provider is not None
     assert (told.provider.id, told.until) == ("cfrs", None)
     with pytest.raises(InvalidRequest, match="version 1 is applied"):
-        await stage.route_book.apply(OPERATOR, FIRE.format(version=1, holder="cfrs").encode())
-    moved = FIRE.format(version=2, holder="cfrs").replace('"E07000028", ', "")
-    plan, _ = await stage.route_book.apply(OPERATOR, moved.encode())
+        await stage.route_book.apply(OPERATOR, fire_routes())
+    moved = fire_routes(version=2).replace(b'"E07000028", ', b"")
+    plan, _ = await stage.route_book.apply(OPERATOR, moved)
     assert plan.changed == ("premises",)
     assert (await stage.route_book.ask(RISK, Place(district=CARLISLE), "", None)).provider is None
     (listed,) = await stage.route_book.listed()
-    assert listed.data == moved.encode()
+    assert listed.data == moved
     assert (await stage.since(await stage.size() - 1))[0]["event"] == "routes-applied"
 
 
 async def test_what_no_file_may_say(stage: Stage) -> None:
     """Unknown holders and types, one of another kind, an overlap with another file; only operators apply."""
-    good = FIRE.format(version=1, holder="cfrs")
+    good = fire_routes().decode()
     await stage.route_book.apply(OPERATOR, good.encode())
     other = good.replace('id = "fire"', 'id = "other"')
     for text, field in (
@@ -539,7 +521,7 @@ async def test_one_agency_becomes_two(stage: Stage) -> None:
     """The fire service is parted: its agreement holds for each, its system speaks no more, its routes lead to
     who has the district; what was decided before still names it."""
     now = stage.clock.now()
-    await stage.route_book.apply(OPERATOR, FIRE.format(version=1, holder="cfrs").encode())
+    await stage.route_book.apply(OPERATOR, fire_routes())
     before = stage.asks(provider="", place=Place(district=CARLISLE))
     stage.finds(before)
     first = await stage.exchange.answer(before)

@@ -5,41 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace as dated
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from broker.core.directory import Agency, Successor
 from broker.core.model import Function, Place
 from broker.errors import Denied, InvalidRequest, NotAllowed
-from tests.support.cumbria import CARLISLE, CHANGE, EDEN
+from tests.support.cumbria import CARLISLE, CHANGE, EDEN, fire_routes
 from tests.support.memory import FakeClock
-from tests.support.stage import SINCE, Stage, memory_stage, postgres_stage
+from tests.support.stage import SINCE, Stage, stage_of
 from tests.support.world import OPERATOR, World, caller, key_of
 
-FIRE = """\
-id = "fire"
-version = 1
-title = "Fire"
-[[routes]]
-id = "premises"
-record_type = "records.fire.v1.PremisesRisk"
-districts = ["E07000028", "E07000030"]
-holder = "cfrs"
-"""
 WEST, EAST = Successor("west-fire", frozenset({CARLISLE})), Successor("east-fire", frozenset({EDEN}))
 
 
 @pytest.fixture(params=["memory", "postgres"])
-async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """Each store in turn, with routes to the fire service and two that are to take its place."""
-    made = (
-        memory_stage()
-        if request.param == "memory"
-        else postgres_stage(request.getfixturevalue("postgres"), tmp_path)
-    )
-    async with made as one:
-        await one.route_book.apply(OPERATOR, FIRE.encode())
+    async with stage_of(request) as one:
+        await one.route_book.apply(OPERATOR, fire_routes())
         for name in ("west-fire", "east-fire", "north-fire"):
             await one.registry.add_agency(OPERATOR, Agency(name, name, "fire", "england", CHANGE))
         yield one

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from google.protobuf import duration_pb2
 
 from broker.cli.up.cast import FIRE_ADAPTER, OPERATOR
 from broker.errors import ProviderUnavailable
@@ -19,7 +18,7 @@ from broker.pki.files import read_certificates
 from broker.pki.folder import CertificateFolder
 from broker.pki.identity import key_digest
 from broker.v1 import directory_pb2, directory_pb2_grpc, exchange_pb2, exchange_pb2_grpc
-from tests.support.fleet import HOUSE, RISK, Fleet, Risks, ask, attached, becomes, fleet
+from tests.support.fleet import Fleet, Risks, ask, asked, attached, becomes, fleet
 from tests.support.postgres import Server
 from tests.support.running import command
 from tests.support.values import AT_THE_DESK
@@ -41,11 +40,11 @@ async def test_the_next_request_of_a_suspended_system_is_its_last(pair: Fleet, r
     """Asked at the other worker once the suspension is committed: no record, and the stream ends at once."""
     async with pair.channel("nwas-cad", pair.direct(1)) as channel:
         call = await _stream(channel)
-        await call.write(exchange_pb2.ExchangeRequest(requests=[_request()]))
+        await call.write(exchange_pb2.ExchangeRequest(requests=[asked()]))
         reply = await asyncio.wait_for(call.read(), 5)
         assert reply.outcomes[0].WhichOneof("result") == "disclosure"
         async with _suspended(pair, 0, "nwas", "cad"):
-            await call.write(exchange_pb2.ExchangeRequest(requests=[_request()]))
+            await call.write(exchange_pb2.ExchangeRequest(requests=[asked()]))
             assert await _ended(call, 0.5) == grpc.StatusCode.UNAUTHENTICATED
 
 
@@ -54,7 +53,7 @@ async def test_work_that_waits_is_not_released_after_a_suspension(pair: Fleet) -
     risks = Risks(takes=lambda _: 1.0)
     async with attached(pair, risks), pair.channel("nwas-cad", pair.direct(1)) as channel:
         call = await _stream(channel)
-        await call.write(exchange_pb2.ExchangeRequest(requests=[_request()]))
+        await call.write(exchange_pb2.ExchangeRequest(requests=[asked()]))
         await becomes(lambda: risks.asked == 1, 3)
         async with _suspended(pair, 0, "nwas", "cad"):
             assert await _ended(call, SILENT) == grpc.StatusCode.UNAUTHENTICATED
@@ -193,20 +192,6 @@ async def _ended(call: Call, within: float) -> grpc.StatusCode:
     except grpc.aio.AioRpcError:
         pass
     return await asyncio.wait_for(call.code(), 0.1)
-
-
-def _request() -> exchange_pb2.RecordRequest:
-    return exchange_pb2.RecordRequest(
-        request_id=str(uuid.uuid4()),
-        record_type=RISK,
-        provider="cfrs",
-        subject=exchange_pb2.SubjectRef(scheme=HOUSE[0], value=HOUSE[1]),
-        purpose="emergency-response",
-        actor=exchange_pb2.Actor(
-            id="nwas-51180", role="ambulance-crew", assurance=exchange_pb2.ASSURANCE_ROSTER
-        ),
-        timeout=duration_pb2.Duration(seconds=5),
-    )
 
 
 def _second_key(pair: Fleet, agency: str, system: str, name: str = "") -> str:

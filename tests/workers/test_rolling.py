@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +21,11 @@ from broker.core.merkle import leaf_hash, verify_inclusion
 from broker.errors import BrokerError
 from broker.v1 import exchange_pb2, exchange_pb2_grpc
 from tests.support.fleet import (
-    HOUSE,
-    RISK,
     Fleet,
     Risks,
     alive,
     ask,
+    asked,
     attached,
     becomes,
     children_of,
@@ -84,7 +82,7 @@ async def test_plain_callers_without_retries_see_no_rolling_restart(postgres: Se
     async def asks(stub: exchange_pb2_grpc.ExchangeServiceStub) -> None:
         while not stopping:
             try:
-                await stub.Request(_plain(), timeout=10)
+                await stub.Request(asked(), timeout=10)
                 told["answered"] += 1
             except grpc.aio.AioRpcError as e:
                 told[e.code().name] += 1
@@ -182,18 +180,6 @@ async def test_no_worker_outlives_its_supervisor(postgres: Server, tmp_path: Pat
         assert len(workers) == 2
         os.kill(running.child.pid, signal.SIGKILL)
         await becomes(lambda: not any(map(alive, workers)), 10)
-
-
-def _plain() -> exchange_pb2.RecordRequest:
-    """As an ambulance crew asks the fire service about a house."""
-    return exchange_pb2.RecordRequest(
-        request_id=str(uuid.uuid4()),
-        record_type=RISK,
-        provider="cfrs",
-        subject=exchange_pb2.SubjectRef(scheme=HOUSE[0], value=HOUSE[1]),
-        purpose="emergency-response",
-        actor=exchange_pb2.Actor(id="x", role="ambulance-crew", assurance=exchange_pb2.ASSURANCE_ROSTER),
-    )
 
 
 async def _replaced(running: Fleet) -> None:

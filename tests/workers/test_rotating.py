@@ -8,7 +8,6 @@ import os
 import signal
 from pathlib import Path
 
-import asyncpg
 import httpx
 import pytest
 
@@ -18,7 +17,7 @@ from broker.core.merkle import EMPTY_RANGE, leaf_hash
 from broker.core.receipt import NOT_AT_HAND, verify_receipt
 from tests.support.fleet import Fleet, Risks, attached, becomes, fleet
 from tests.support.insistence import Ledger
-from tests.support.postgres import Server
+from tests.support.postgres import Server, leaves
 from tests.support.running import command
 
 ASKERS = 24
@@ -36,22 +35,6 @@ async def rotate(running: Fleet, *more: str) -> dict[str, object]:
         done = await asyncio.to_thread(command, *line)
     told: dict[str, object] = json.loads(done.stdout)
     return told
-
-
-async def logs_of(dsn: str) -> dict[str, list[bytes]]:
-    """The entries of each log, whole and in order."""
-    connection = await asyncpg.connect(dsn, timeout=10)
-    try:
-        rows = await connection.fetch(
-            "select l.origin, e.idx, e.leaf from entry e join log l on l.id = e.log order by e.log, e.idx"
-        )
-    finally:
-        await connection.close()
-    found: dict[str, list[bytes]] = {}
-    for row in rows:
-        assert row["idx"] == len(found.setdefault(row["origin"], []))
-        found[row["origin"]].append(bytes(row["leaf"]))
-    return found
 
 
 async def fsck(running: Fleet, path: str) -> tuple[int, str]:
@@ -84,7 +67,7 @@ async def test_a_rotation_under_load_loses_nothing(postgres: Server, tmp_path: P
             await becomes(lambda: len(ledger.answers) > enough, 60)
             ledger.stopping = True
             await asyncio.gather(*askers)
-        found = await logs_of(dsn)
+        found = await leaves(dsn)
         old, new = str(planned["log"]), str(planned["next"])
         assert list(found) == [old, new]
         if told["rotated"]:
