@@ -8,7 +8,7 @@ from its reports; auditors of all that nobody keeps any more.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -16,7 +16,8 @@ from msgspec import Struct
 from broker.core.model import Caller, Function
 from broker.core.reports.times import in_words
 from broker.core.searchterms import Question
-from broker.ports import Remains
+from broker.heritage import district_of
+from broker.ports import Hit, Remains
 from broker.searches import Searches
 
 ERASURE, RETENTION = "erasure", "retention"
@@ -75,6 +76,39 @@ async def missing(
     ended = [text async for text in _ended(searches, log, below, since, until)]
     facts += [("Destroyed since", "; ".join(ended))] if ended else []
     return tuple(facts)
+
+
+async def shared(
+    searches: Searches,
+    log: str,
+    below: int,
+    eyes: Caller,
+    others: Sequence[str],
+    times: tuple[datetime | None, datetime | None],
+) -> tuple[tuple[str, str], ...]:
+    """The same of what these others have erased who took the place of the same agency, whose `eyes` read: of
+    what was theirs too. Of what nobody keeps any more nobody can say whose it was."""
+    since, until = times
+    gone = set[str]()
+    for other in others:
+        partner = Caller(other, "", Function.PARTNER, "")
+        async for each in erasures(searches, log, below, partner, since):
+            for entry in each.entries:
+                hit = await searches.entry(entry)
+                within = (since is None or hit.at >= since) and (until is None or hit.at < until)
+                if within and _was_of(hit, eyes):
+                    gone.add(entry)
+    if not others:
+        return ()
+    of = f"{len(gone)} entries" if len(gone) != 1 else "1 entry"
+    told = f"{of} of this time, not counted or listed here; what nobody keeps any more is not among these"
+    return ((f"Erased by others in the place of {eyes.agency}", told),)
+
+
+def _was_of(hit: Hit, eyes: Caller) -> bool:
+    """Whether an entry's part that was given up is one that these eyes would have read."""
+    given_up = {hit.full.get("requester"), hit.full.get("provider")} - {hit.requester, hit.provider}
+    return eyes.agency in given_up and district_of(hit.full) not in eyes.but
 
 
 def _erased(by: Counter[tuple[str, datetime]], what: str, *, own: bool) -> str:

@@ -228,6 +228,25 @@ async def test_a_report_in_anothers_place_says_what_its_maker_has_erased(stage: 
     assert dict(document.facts)["Erased since"].startswith("1 entry of this time, which your agency has erased")
 
 
+async def test_a_report_in_anothers_place_says_what_others_in_that_place_have_erased(stage: Stage) -> None:
+    """Of what they share, as long as anybody keeps it; of what was never the reader's own nothing."""
+    shared = [(await disclosed(stage, "", stage.person()))[1] for _ in range(2)]
+    _, theirs = await disclosed(stage, CARLISLE)
+    await succeed(stage)
+    report, key = Report("agency", agency=OLD), "Erased by others in the place of cfrs"
+
+    async def told(who: Caller) -> str:
+        await caught_up(stage)
+        return dict((await stage.reports.make(who, report, ACTOR, WHY))[0].facts).get(key, "")
+
+    assert (await told(EAST)).startswith("0 entries of this time")
+    await stage.erasures.erase(WEST, (shared[0], theirs), DPO, WHY)
+    assert (await told(EAST)).startswith("1 entry of this time")
+    assert (await told(WEST)).startswith("0 entries of this time")
+    document, _ = await stage.reports.make(NWAS, Report("agency"), ACTOR, WHY)
+    assert key not in dict(document.facts)
+
+
 async def test_nobody_erases_what_was_left_to_another(stage: Stage) -> None:
     """Each successor gives up the old one's part of its own districts alone, by person and by id."""
     subject = stage.person()
