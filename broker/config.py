@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     bootstrap_operator: Path | None = Field(
         None, description="certificate enrolled as the first operator when the directory is empty"
     )
+    second_operator: Path | None = Field(
+        None,
+        description="certificate enrolled as the second operator while two people do not operate this",
+    )
     workers: int = Field(1, ge=1, le=64, description="processes that share the ports")
     worker: int | None = Field(
         None, ge=0, le=63, description="set by `broker serve --workers` for each: which one this is"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from broker.cases import AccessStore
+from broker.core.actorid import alike
 from broker.core.canonical import Json
 from broker.core.model import Actor, SubjectRef
 from broker.desk import silent
@@ -52,8 +53,7 @@ class Disputes:
 
     async def check(self, found: Found, own: frozenset[str], actor: Actor) -> None:
         """InvalidRequest where these agencies' part of what was found must stay, or not this actor ends it."""
-        asked = {each.strip().casefold() for each in found.askers}
-        if actor.id.strip().casefold() in asked:
+        if any(alike(actor.id, each) for each in found.askers):
             raise InvalidRequest(
                 "actor",
                 "you asked for some of these records yourself: others of your agency must have them erased",

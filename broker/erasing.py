@@ -24,7 +24,7 @@ from broker.ids import entry_id
 from broker.law import erasure as law
 from broker.ports import Asked, Change, Clock, FactsSource, Reads
 from broker.registry import require
-from broker.secondperson import LASTS, first_person, is_second, waits
+from broker.secondperson import LASTS, at_a_desk, first_person, is_second, waits
 
 MOST_PLANS = 100  # of one agency that wait
 MOST_PLANNED = 5_000  # entries of one plan; more take another
@@ -91,6 +91,7 @@ class ErasurePlans:
         entries. Interrupted, it is confirmed again. Raises as `plan` does."""
         found = await self._waiting(caller, plan)
         named(actor)
+        at_a_desk(caller)
         if not is_second(found.proposal, caller, actor):
             raise InvalidRequest(
                 "actor",

@@ -1,4 +1,7 @@
-"""Use cases of the directory: agencies, their systems and keys, and approved record types. Operators only."""
+"""Use cases of the directory: agencies, their systems and keys, and approved record types. Operators only.
+
+A system is enrolled by two people where there are two (`secondperson`).
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from datetime import datetime
 
 from broker.administration import Administration, Made, Plan
 from broker.core.canonical import Json
-from broker.core.directory import Agency, System, acts_in, agency_key, record_type_key, system_key
+from broker.core.directory import OPERATORS_KEY, Agency, System, agency_key, record_type_key, system_key
 from broker.core.forms import agency_detail, system_detail
 from broker.core.model import Actor, Caller, Function
 from broker.core.recordtype import RecordType
 from broker.core.reference import Reference
+from broker.enrolling import Enrolment, agreed, enrolled, founded, wanted_key
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
 from broker.ports import Change, Clock, Reads, ReferenceSource
 
@@ -68,11 +72,15 @@ class Registry:
         valid_until: datetime | None,
         actor: Actor | None = None,
         roles: frozenset[str] = frozenset(),
-    ) -> Made:
-        """Enrol a system with a key, or add a key to one that is enrolled.
+        *,
+        at_start: bool = False,
+    ) -> tuple[Made, bool]:
+        """Enrol a system with a key, or add a key to one that is enrolled; and whether that waits for a second
+        person.
 
         `roles` are those in which an auditor's may act. Dates and roles that are not given are those of the
-        system so far: a new key must not prolong anything. A new system begins now and has no end.
+        system so far: a new key must not prolong anything. A new system begins now and has no end. `at_start`
+        says that whoever runs this broker named it as one of its founders.
         """
         require(caller, Function.OPERATOR)
         if roles and function is not Function.AUDITOR:
@@ -80,29 +88,45 @@ class Registry:
                 "roles", "are an auditor's; in which roles partners ask is for agreements to say"
             )
 
+        asked = Enrolment(agency, system, function, key_digest, valid_from, valid_until, roles)
+        waits = [False]
+
+        async def plan() -> Plan:
+            reference, now = await self._reference.refresh(), self._clock.now()
+            new = enrolled(reference, asked, now)
+            # Two enrolments of one key at once, for two systems, must not both stand.
+            also = f"key:{key_digest}"
+            said: dict[str, Json] | None = {"how": "named at start"}
+            if at_start:
+                new = founded(new, key_digest)
+            else:
+                new, said = agreed(reference, asked, new, caller, actor, now)
+            waits[0] = said is None
+            event = "system-proposed" if said is None else "system-enrolled"
+            made = self._system_plan(event, reference, new, also, OPERATORS_KEY)
+            return replace(made, detail={**made.detail, **(said or {"asked": asked.as_json})})
+
+        return await self._make(caller, plan, actor), waits[0]
+
+    async def attached(self, caller: Caller) -> None:
+        """Note, once, that a system's certificate is an adapter's: a program holds it, so nobody confirms by
+        it.
+
+        Raises AuditUnavailable, Unsettled.
+        """
+        require(caller, Function.PARTNER)
+        name = caller.name
+
         async def plan() -> Plan:
             reference = await self._reference.refresh()
-            if agency not in reference.agencies:
-                raise InvalidRequest("agency", "is not in the directory; add it first with `broker agency add`")
-            _refuse_taken(reference, f"{agency}/{system}", key_digest)
-            known = reference.systems.get(f"{agency}/{system}")
-            if known is not None and known.function is not function:
-                raise InvalidRequest("function", f"the system is enrolled as {known.function.value}")
-            keys = (known.key_digests if known else frozenset()) | {key_digest}
-            begins = valid_from or (known.valid_from if known else self._clock.now())
-            ends = valid_until or (known.valid_until if known else None)
-            if ends is not None and ends <= begins:
-                raise InvalidRequest("valid_until", "ends before it begins")
-            enrolled = System(agency, system, function, keys, begins, ends)
-            enrolled = replace(enrolled, roles=roles or (known or enrolled).roles or acts_in(enrolled))
-            if known is not None:
-                enrolled = replace(enrolled, suspended=known.suspended, revoked=known.revoked)
-            if known is not None and valid_until is None:
-                enrolled = replace(enrolled, ends_with_agency=known.ends_with_agency, own_end=known.own_end)
-            # Two enrolments of one key at once, for two systems, must not both stand.
-            return self._system_plan("system-enrolled", reference, enrolled, f"key:{key_digest}")
+            known = reference.systems[name]
+            if known.adapter:
+                raise _Noted
+            return self._system_plan("system-attached", reference, replace(known, adapter=True))
 
-        return await self._make(caller, plan, actor)
+        if not self._reference.current.systems[name].adapter:
+            with suppress(_Noted):
+                await self._make(caller, plan, None)
 
     async def suspend(
         self,
@@ -150,7 +174,7 @@ class Registry:
         reason: str,
         actor: Actor | None = None,
     ) -> Made:
-        """Take a key from a system at once; its other keys stay good.
+        """Take a key from a system at once, or drop the proposal of one; its other keys stay good.
 
         Never the key that the call itself is made with, or the last operator could lock everybody out.
         """
@@ -163,13 +187,16 @@ class Registry:
             known = reference.systems.get(f"{agency}/{system}")
             if known is None:
                 raise InvalidRequest("system", "is not enrolled")
-            if key_digest not in known.key_digests:
+            proposed = wanted_key(known)
+            if key_digest not in known.key_digests | {proposed}:
                 raise InvalidRequest(
                     "key_digest", "is not one of this system's; `broker system list --json` shows them"
                 )
-            left = replace(
-                known, key_digests=known.key_digests - {key_digest}, revoked=known.revoked | {key_digest}
-            )
+            left = replace(known, awaited=None) if key_digest == proposed else known
+            if key_digest in known.key_digests:
+                left = replace(
+                    left, key_digests=left.key_digests - {key_digest}, revoked=left.revoked | {key_digest}
+                )
             made = self._system_plan("key-revoked", reference, left)
             return replace(made, detail={**made.detail, "key_digest": key_digest, "reason": reason})
 
@@ -232,9 +259,5 @@ class Registry:
         return Plan(event, stored, change, Reads(reference.policy, frozenset(keys)))
 
 
-def _refuse_taken(reference: Reference, name: str, key_digest: str) -> None:
-    for other in reference.systems.values():
-        if key_digest in other.revoked:
-            raise InvalidRequest("key_digest", "this key was revoked and never comes back; make a new one")
-        if other.name != name and key_digest in other.key_digests:
-            raise InvalidRequest("key_digest", "this key is enrolled for another system; make a new one")
+class _Noted(Exception):  # noqa: N818
+    """Another worker has noted it meanwhile."""

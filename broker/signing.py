@@ -2,9 +2,9 @@
 
 Whoever may put a key in force may sign an agency's agreements, so no operator changes one alone: an agency's
 first key is taken from one operator; every later one needs the word of a key in force (an endorsement, made
-by the agency), or two people, each with an operator certificate of their own. That holds for an agency whose
-keys have all ended too, or ending them would be the way round it. Ending a key only takes away, so one
-operator may.
+by the agency), or two people, each with an operator certificate of their own that did not come by the other's
+hand (`secondperson`). That holds for an agency whose keys have all ended too, or ending them would be the way
+round it. Ending a key only takes away, so one operator may.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from broker.core.signingkey import Endorsement, SigningKey
 from broker.errors import InvalidRequest
 from broker.ports import Change, Clock, Reads, ReferenceSource
 from broker.registry import require
-from broker.secondperson import first_person, is_second, waits
+from broker.secondperson import first_person, second_person, waits
 
 
 class SigningKeys:
@@ -60,7 +60,7 @@ class SigningKeys:
             elif all(each.proposal is not None for each in known):
                 how = {"how": "first"}
             elif before is not None and self._same_and_fresh(before, key):
-                how = {"how": "two people", "by": _first_person(before, caller, actor)}
+                how = {"how": "two people", "by": _second(reference, before, caller, actor)}
             else:
                 stored[:] = [replace(key, proposal=first_person(caller, actor, self._clock.now()))]
                 return _plan("agency-key-proposed", reference, stored[0], {})
@@ -118,14 +118,11 @@ def _proposed(reference: Reference, key: SigningKey) -> SigningKey | None:
     return None
 
 
-def _first_person(before: SigningKey, caller: Caller, actor: Actor) -> dict[str, Json]:
-    """Who proposed the key. Refuses the same actor, and the same system under whatever name."""
-    first = before.proposal
-    if first is None or not is_second(first, caller, actor):
-        raise InvalidRequest(
-            "actor", "the same key must be asked for by a second person, on another operator system"
-        )
-    return {"system": first.system, "actor": first.actor, "entry_at": first.at.isoformat()}
+def _second(reference: Reference, before: SigningKey, caller: Caller, actor: Actor) -> dict[str, Json]:
+    """Who proposed the key, where this is a second person."""
+    if before.proposal is None:
+        raise InvalidRequest("public_key", "this key was enrolled before; make a new one")
+    return second_person(reference, before.proposal, caller, actor)
 
 
 def _plan(event: str, reference: Reference, key: SigningKey, more: dict[str, Json]) -> Plan:

@@ -1,8 +1,9 @@
 """Use cases of how agencies stand to each other: acting for another, taking its place, leaving.
 
 Operators only. A succession or a leaving is planned first; the plan is made again when it is carried out, so
-that what is done is what stands then. Nothing that was decided or signed is touched: the old agency's entries
-and agreements name it for ever.
+that what is done is what stands then. Who takes an agency's place reads its evidence, so where there are two
+people (`secondperson`) it takes both; ending or taking back gives nobody anything, and takes one. Nothing that
+was decided or signed is touched: the old agency's entries and agreements name it for ever.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from msgspec.structs import replace as changed
 from broker.administration import Administration, Made, Plan
 from broker.core.acting import Acting, acting_key
 from broker.core.canonical import Json
-from broker.core.directory import Successor, agency_key
+from broker.core.directory import OPERATORS_KEY, Awaited, Successor, agency_key
 from broker.core.eligible import check_ends, check_pending, check_successors
 from broker.core.ending import Ending, Waits, corrected, ending, taken_back, undone
 from broker.core.forms import acting_detail, agency_detail, system_detail
@@ -29,6 +30,7 @@ from broker.errors import BrokerError, InvalidRequest
 from broker.ports import Change, Clock, Reads, ReferenceSource
 from broker.queues import OverrideStore, ReferralStore
 from broker.registry import require
+from broker.secondperson import ask
 
 
 class Standing:
@@ -111,21 +113,32 @@ class Standing:
         *,
         correct: bool = False,
         actor: Actor | None = None,
-    ) -> tuple[Ending, Made]:
+    ) -> tuple[Ending, Made, bool]:
         """Put `into` in the agency's place from `at` on; with `correct`, instead of what is planned, until the
-        day of that."""
+        day of that. Whether it waits for a second person, with nothing done yet."""
         require(caller, Function.OPERATOR)
-        planned: list[Ending] = []
+        planned: list[tuple[Ending, bool]] = []
+        asked: dict[str, Json] = {
+            "agency": agency,
+            "into": [{"agency": s.agency, "districts": [*sorted(s.districts)]} for s in into],
+            "at": at.isoformat(),
+            "correct": correct,
+        }
 
         async def plan() -> Plan:
             reference = await self._reference.refresh()
-            planned[:] = [await self._succession(caller, reference, agency, into, at, correct)]
+            end = await self._succession(caller, reference, agency, into, at, correct)
+            before = reference.agencies[agency].awaited
+            said = ask(reference, before, asked, caller, actor, self._clock.now())
+            planned[:] = [(end, isinstance(said, Awaited))]
+            if isinstance(said, Awaited):
+                return self._proposal_plan(reference, agency, said, asked)
             if not correct:
-                return self._ending_plan("agency-succeeded", reference, planned[0], {})
-            return self._pending_plan("agency-succession-corrected", reference, agency, planned[0])
+                return self._ending_plan("agency-succeeded", reference, end, said)
+            return self._pending_plan("agency-succession-corrected", reference, agency, end, said)
 
         made = await self._made(caller, plan, actor)
-        return planned[0], made
+        return planned[0][0], made, planned[0][1]
 
     async def taking_back(self, caller: Caller, agency: str) -> Ending:
         """What would come of taking back what is planned."""
@@ -143,7 +156,7 @@ class Standing:
             reference = await self._reference.refresh()
             check_pending(caller, agency, reference, self._clock.now())
             planned[:] = [taken_back(reference, agency)]
-            return self._pending_plan("agency-succession-taken-back", reference, agency, planned[0])
+            return self._pending_plan("agency-succession-taken-back", reference, agency, planned[0], {})
 
         made = await self._made(caller, plan, actor)
         return planned[0], made
@@ -210,7 +223,7 @@ class Standing:
 
     def _ending_plan(self, event: str, reference: Reference, end: Ending, more: dict[str, Json]) -> Plan:
         stored: dict[str, Json] = {
-            "detail": agency_detail(end.agency),
+            "detail": agency_detail(replaced(end.agency, awaited=None)),
             "systems": [{"name": s.name, "detail": system_detail(s)} for s in end.systems],
         }
         said: dict[str, Json] = {
@@ -220,18 +233,27 @@ class Standing:
             **more,
         }
         change = Change("agency-ended", stored, end.keys, reference=True)
-        return Plan(event, {**stored, **said}, change, Reads(reference.policy, end.keys | _of(end)))
+        return Plan(event, {**stored, **said}, change, Reads(reference.policy, _read(end)))
 
-    def _pending_plan(self, event: str, reference: Reference, name: str, end: Ending) -> Plan:
+    def _pending_plan(
+        self, event: str, reference: Reference, name: str, end: Ending, more: dict[str, Json]
+    ) -> Plan:
         """A change of what is planned: good only until the day of that."""
         before = reference.agencies[name]
-        plan = self._ending_plan(event, reference, end, {"before": agency_detail(before)})
-        reads = Reads(reference.policy, end.keys | _of(end), before.valid_until)
-        return replaced(plan, reads=reads)
+        plan = self._ending_plan(event, reference, end, {"before": agency_detail(before), **more})
+        return replaced(plan, reads=Reads(reference.policy, _read(end), before.valid_until))
+
+    def _proposal_plan(self, reference: Reference, name: str, awaited: Awaited, asked: dict[str, Json]) -> Plan:
+        """What waits for a second person; nothing else of the agency changes."""
+        stored: dict[str, Json] = {"detail": agency_detail(replaced(reference.agencies[name], awaited=awaited))}
+        keys: frozenset[str | bytes] = frozenset({agency_key(name)})
+        change = Change("agency", stored, keys, reference=True)
+        reads = Reads(reference.policy, keys | {OPERATORS_KEY})
+        return Plan("agency-succession-proposed", {**stored, "asked": asked}, change, reads)
 
 
-def _of(end: Ending) -> frozenset[str | bytes]:
-    return frozenset(agency_key(s.agency) for s in end.agency.successors)
+def _read(end: Ending) -> frozenset[str | bytes]:
+    return frozenset({*end.keys, *(agency_key(s.agency) for s in end.agency.successors), OPERATORS_KEY})
 
 
 def _check_acting(acting: Acting, reference: Reference) -> None:

@@ -107,6 +107,7 @@ def list_(link: Link, as_json: inputs.AsJson = False) -> None:
             "contact": each.contact,
             "phone": each.phone,
             "successors": list(each.successors),
+            "succession_proposed_by": each.succession_proposed_by or None,
             "succeeded_by": [{"agency": s.agency, "districts": list(s.districts)} for s in each.succeeded_by],
         }
         for each in reply.agencies

@@ -162,6 +162,7 @@ def succeed(
     Flows of its agreements hold for each of them from that day, as lineage; the signed files stay as they are.
     Its routes lead to whoever has the district, and so does what waits for its humans. Its systems end. What
     was decided before still names it. Until that day --correct puts it right and --take-back takes it back.
+    Where two people operate the broker it takes both: the second gives the same command within seven days.
 
     `broker agency succeed cumbria --into cumberland=E07000026,E07000028,E07000029,E06000063 --into
     westmorland-furness=E07000027,E07000030,E07000031,E06000064 --by district --on 2023-04-01`
@@ -190,7 +191,7 @@ def succeed(
     places = [f"{s.agency}: {', '.join(s.districts) or 'everywhere'}" for s in successors]
     undo = "Until its day it can be put right (--correct) or taken back (--take-back), and not from then on."
     undo = "" if take_back else undo
-    _tell(old, told.plan, told.event_id, as_json, undo, places)
+    _tell(old, told.plan, told.event_id, as_json, undo, places, proposed=told.proposed)
 
 
 def _successors(into: Sequence[str], by: str) -> list[pb.Successor]:
@@ -234,10 +235,13 @@ def _tell(
     as_json: bool,
     undo: str,
     places: Sequence[str] = (),
+    *,
+    proposed: bool = False,
 ) -> None:
     facts = {
         "agency": agency,
-        "carried_out": bool(event_id),
+        "carried_out": bool(event_id) and not proposed,
+        "proposed": proposed,
         "ends_at": output.when(plan, "ends_at"),
         "entry": event_id,
     }
@@ -245,6 +249,8 @@ def _tell(
         "into": list(places),
         **{name: list(getattr(plan, name)) for name in _TITLES if name != "into"},
     }
+    if proposed:
+        inputs.note_proposed()
     if as_json:
         output.emit_json({**facts, **lists})
         return

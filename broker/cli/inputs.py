@@ -178,6 +178,14 @@ Subject = Annotated[
 ]
 
 
+def note_proposed() -> None:
+    """Say that nothing has happened yet, beside the answer."""
+    sys.stderr.write(
+        "note: proposed, and nothing done yet: a second operator, on an operator system of their own, must "
+        "give the same command within seven days\n"
+    )
+
+
 def subject_of(text: str, option: str = "--subject") -> SubjectRef:
     """The subject that `SCHEME:VALUE` names, from one line of standard input where `text` is `-`.
 

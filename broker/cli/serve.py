@@ -31,7 +31,8 @@ def serve(
     BROKER_HOST (127.0.0.1), BROKER_GRPC_PORT (7443), BROKER_HTTP_PORT (7444), BROKER_POOL_SIZE (8, for each
     worker), BROKER_READY_FILE, BROKER_WITNESS_POLICY (file that names the log's witnesses),
     BROKER_WITNESS_CA (BROKER_CA), BROKER_BOOTSTRAP_OPERATOR (certificate of the first operator, used only while
-    nobody is enrolled), BROKER_WORKERS (1), BROKER_DIRECT_PORT (0: free ones), BROKER_ADVERTISE (BROKER_HOST),
+    nobody is enrolled), BROKER_SECOND_OPERATOR (of a second, used only while two people do not operate this
+    broker), BROKER_WORKERS (1), BROKER_DIRECT_PORT (0: free ones), BROKER_ADVERTISE (BROKER_HOST),
     BROKER_DRAIN_SECONDS (25), BROKER_AGENCY_PER_SECOND (50000, of the deployment), BROKER_SYSTEM_STREAMS (256).
 
     Stops safely on SIGTERM and SIGINT: what is in flight is finished or refused, and nothing is lost. With

@@ -76,7 +76,9 @@ def enrol(
     """Enrol a system with a key, or add a key to one that is enrolled; needs an operator.
 
     Read the digest out over the telephone, or see it on paper: who answers for the agency should confirm it.
-    While a new key takes over from an old one, both are good.
+    While a new key takes over from an old one, both are good. Where two people operate the broker it takes
+    both: the first proposes it, and the second, on an operator system of their own, gives the same command
+    within seven days.
     """
     from broker.v1 import directory_pb2 as pb
     from broker.v1.directory_pb2_grpc import DirectoryServiceStub
@@ -101,10 +103,13 @@ def enrol(
             "system": f"{agency}/{system}",
             "function": function.value,
             "key_digest": key_digest,
+            "proposed": made.proposed,
             "entry": made.event_id,
         },
         as_json,
     )
+    if made.proposed:
+        inputs.note_proposed()
 
 
 @app.command()
@@ -153,11 +158,16 @@ def list_(
             "valid_until": output.when(each, "valid_until"),
             "key_digests": list(each.key_digests),
             "revoked_key_digests": list(each.revoked_key_digests),
+            "proposed_key_digest": each.proposed_key_digest or None,
+            "proposed_by": each.proposed_by or None,
         }
         for each in reply.systems
     ]
     columns = ("agency", "system", "function", "roles", "suspended", "valid_from", "valid_until", "key_digests")
-    output.listed("systems", found, columns, as_json, "no systems: enrol one with `broker system enrol`")
+    waits = ("proposed_by",) if any(each.proposed_by for each in reply.systems) else ()
+    output.listed(
+        "systems", found, (*columns, *waits), as_json, "no systems: enrol one with `broker system enrol`"
+    )
 
 
 def _digest(certificate: Path, agency: str, system: str) -> str:

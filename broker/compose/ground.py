@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from broker import __version__
 from broker.administration import Administration
-from broker.bootstrap import enrol_first_operator
+from broker.bootstrap import enrol_first_operator, enrol_second_operator
 from broker.compose.stored import Stored, open_store, retention_policy
 from broker.config import Settings
 from broker.core.retention import RetentionPolicy
@@ -48,6 +48,8 @@ async def open_ground(settings: Settings, clock: Clock, stack: AsyncExitStack) -
     registry = Registry(administration, store.reference, clock)
     if settings.bootstrap_operator is not None:
         await enrol_first_operator(settings.bootstrap_operator, registry, store.reference, clock)
+    if settings.second_operator is not None:
+        await enrol_second_operator(settings.second_operator, registry, store.reference, clock)
     await store.reference.refresh()
     identity = Identity(settings.trust_domain, store.reference, clock.now)
     store.reference.changed = identity.review

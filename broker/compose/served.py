@@ -131,7 +131,14 @@ class Served:
         add_adapter(
             server,
             AdapterServicer(
-                self._links, store.reference, g.identity, g.telemetry, uri, self._workers, self.exchange.door
+                self._links,
+                store.reference,
+                g.identity,
+                g.telemetry,
+                uri,
+                self._workers,
+                self.exchange.door,
+                g.registry,
             ),
         )
         signing = SigningKeys(g.administration, store.reference, g.clock)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from broker.core.model import Function
+from broker.core.signingkey import Proposal
 
 # Where an auditor's enrolment names none.
 AUDITOR_ROLES = frozenset({"auditor", "data-protection-officer", "information-governance-lead"})
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """What one person has asked for and a second has yet to: `asked` is its canonical JSON."""
+
+    asked: str
+    proposal: Proposal
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,8 @@ class Agency:
     phone: str = ""
     successors: tuple[Successor, ...] = ()
     own_end: datetime | None = None
+    # A succession that waits for a second person.
+    awaited: Awaited | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,13 @@ class System:
     own_end: datetime | None = None
     # In which an auditor's may act; empty: AUDITOR_ROLES.
     roles: frozenset[str] = frozenset()
+    # Of an operator's: by whose hand each key came here, revoked ones too. That of a founder's, and of one that
+    # two people enrolled, is its own digest; that of one person's, the hand of that person's key.
+    hands: Mapping[str, str] = field(default_factory=dict, hash=False)
+    # Whether its certificate ever answered for the agency: an adapter's, at which nobody sits.
+    adapter: bool = False
+    # An enrolment that waits for a second person.
+    awaited: Awaited | None = None
 
     @property
     def name(self) -> str:
@@ -74,6 +93,10 @@ def acts_in(system: System) -> frozenset[str]:
     if system.function is not Function.AUDITOR:
         return frozenset()
     return system.roles or AUDITOR_ROLES
+
+
+# Key of who operates this broker, by how many hands.
+OPERATORS_KEY = "operators"
 
 
 def agency_key(agency: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from broker.core.acting import Acting
 from broker.core.canonical import Json
 from broker.core.directive import Directive
-from broker.core.directory import Agency, Successor, System
+from broker.core.directory import Agency, Awaited, Successor, System
 from broker.core.model import Function
 from broker.core.signature import Paper, Signature
 from broker.core.signingkey import Proposal, SigningKey
@@ -31,7 +31,8 @@ def agency_from(detail: dict[str, Any]) -> Agency:
     """An agency from its stored form."""
     successors = tuple(Successor(s["agency"], frozenset(s["districts"])) for s in detail.get("successors", ()))
     times = {name: _when(detail.get(name)) for name in ("valid_from", "valid_until", "own_end")}
-    return Agency(**{**detail, **times, "successors": successors})
+    awaited = _awaited(detail.get("awaited"))
+    return Agency(**{**detail, **times, "successors": successors, "awaited": awaited})
 
 
 def agency_detail(agency: Agency) -> dict[str, Json]:
@@ -42,6 +43,7 @@ def agency_detail(agency: Agency) -> dict[str, Json]:
     detail["successors"] = [
         {"agency": each.agency, "districts": _sorted(each.districts)} for each in agency.successors
     ]
+    detail["awaited"] = _awaited_detail(agency.awaited)
     return detail
 
 
@@ -85,6 +87,9 @@ def system_from(detail: dict[str, Any]) -> System:
         ends_with_agency=detail.get("ends_with_agency", False),
         own_end=_when(detail.get("own_end")),
         roles=frozenset(detail.get("roles", ())),
+        hands=detail.get("hands", {}),
+        adapter=detail.get("adapter", False),
+        awaited=_awaited(detail.get("awaited")),
     )
 
 
@@ -102,25 +107,26 @@ def system_detail(system: System) -> dict[str, Json]:
         "ends_with_agency": system.ends_with_agency,
         "own_end": system.own_end.isoformat() if system.own_end else None,
         "roles": _sorted(system.roles),
+        "hands": {**system.hands},
+        "adapter": system.adapter,
+        "awaited": _awaited_detail(system.awaited),
     }
 
 
 def signing_key_from(detail: dict[str, Any]) -> SigningKey:
     """A signing key from its stored form."""
-    proposal = detail["proposal"]
     return SigningKey(
         agency=detail["agency"],
         public=bytes.fromhex(detail["public"]),
         valid_from=date.fromisoformat(detail["valid_from"]),
         valid_until=_day(detail["valid_until"]),
         ended_on=_day(detail["ended_on"]),
-        proposal=Proposal(**{**proposal, "at": datetime.fromisoformat(proposal["at"])}) if proposal else None,
+        proposal=_proposal(detail["proposal"]),
     )
 
 
 def signing_key_detail(key: SigningKey) -> dict[str, Json]:
     """The stored form of a signing key."""
-    proposal = key.proposal
     return {
         "agency": key.agency,
         "id": key.id,
@@ -128,15 +134,32 @@ def signing_key_detail(key: SigningKey) -> dict[str, Json]:
         "valid_from": key.valid_from.isoformat(),
         "valid_until": key.valid_until.isoformat() if key.valid_until else None,
         "ended_on": key.ended_on.isoformat() if key.ended_on else None,
-        "proposal": {
-            "system": proposal.system,
-            "actor": proposal.actor,
-            "key_digest": proposal.key_digest,
-            "at": proposal.at.isoformat(),
-        }
-        if proposal
-        else None,
+        "proposal": _proposal_detail(key.proposal),
     }
+
+
+def _proposal(detail: dict[str, Any] | None) -> Proposal | None:
+    return Proposal(**{**detail, "at": datetime.fromisoformat(detail["at"])}) if detail else None
+
+
+def _proposal_detail(proposal: Proposal | None) -> dict[str, Json] | None:
+    if proposal is None:
+        return None
+    return {
+        "system": proposal.system,
+        "actor": proposal.actor,
+        "key_digest": proposal.key_digest,
+        "at": proposal.at.isoformat(),
+    }
+
+
+def _awaited(detail: dict[str, Any] | None) -> Awaited | None:
+    proposal = _proposal(detail["proposal"]) if detail else None
+    return Awaited(detail["asked"], proposal) if detail and proposal else None
+
+
+def _awaited_detail(awaited: Awaited | None) -> dict[str, Json] | None:
+    return {"asked": awaited.asked, "proposal": _proposal_detail(awaited.proposal)} if awaited else None
 
 
 def signature_from(detail: dict[str, Any]) -> Signature:

@@ -52,6 +52,8 @@ class Caller(Struct, frozen=True):
     but: frozenset[str] = frozenset()
     # Of an auditor's system: in which it may act. Of others none: agreements say in which their people ask.
     roles: frozenset[str] = frozenset()
+    # Whether it has answered for its agency: software, at which nobody sits.
+    adapter: bool = False
 
     @property
     def name(self) -> str:

@@ -16,7 +16,7 @@ from broker.core.directory import Agency, System, acts_in, valid
 from broker.core.flow import Flow, FlowKey, Heirs
 from broker.core.flowindex import FlowIndex
 from broker.core.lawfulness import Labels
-from broker.core.model import Caller
+from broker.core.model import Caller, Function
 from broker.core.routing import Routes, Routing
 from broker.core.signingkey import SigningKey
 from broker.core.suspension import Suspension
@@ -116,6 +116,27 @@ class Reference:
             heir.old for each in self.heirs.values() for heir in each if heir.new == agency and heir.since <= at
         )
 
+    def hand(self, system: str, key_digest: str) -> str:
+        """By whose hand an operator's key came to its system (`agency/system`); empty where nobody knows."""
+        known = self.systems.get(system)
+        return known.hands.get(key_digest, "") if known else ""
+
+    @property
+    def hands(self) -> frozenset[str]:
+        """Of all who ever operated this broker: a second hand that was taken away was one all the same."""
+        operators = (s for s in self.systems.values() if s.function is Function.OPERATOR)
+        return frozenset(hand for each in operators for hand in each.hands.values())
+
+    def speaking(self, now: datetime) -> frozenset[str]:
+        """Those hands of which somebody may speak at `now`."""
+        return frozenset(
+            each.hands[key]
+            for each in self.systems.values()
+            if each.function is Function.OPERATOR
+            for key in each.hands
+            if self.identify(each.agency, each.system, key, now) is not None
+        )
+
     def flows(self, key: FlowKey) -> tuple[Flow, ...]:
         """Flows of agreements for this key, in force or not: its parties' own first, by agreement id."""
         return self._index.flows.get(key, ())
@@ -132,4 +153,4 @@ class Reference:
             return None
         if known.suspended or not valid(known, now) or not valid(home, now):
             return None
-        return Caller(agency, system, known.function, key_digest, roles=acts_in(known))
+        return Caller(agency, system, known.function, key_digest, roles=acts_in(known), adapter=known.adapter)

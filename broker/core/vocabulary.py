@@ -33,6 +33,7 @@ EVENTS = frozenset(
         "agency-left",
         "agency-succeeded",
         "agency-succession-corrected",
+        "agency-succession-proposed",
         "agency-succession-taken-back",
         "agreement-applied",
         "agreement-planned",
@@ -90,7 +91,9 @@ EVENTS = frozenset(
         "routes-applied",
         "scrubbed",
         "suspension-lifted",
+        "system-attached",
         "system-enrolled",
+        "system-proposed",
         "system-suspended",
         "undelivered",
     }

@@ -23,7 +23,7 @@ from broker.errors import (
 )
 from broker.links import Link, Links
 from broker.ports import ReferenceSource
-from broker.registry import require
+from broker.registry import Registry, require
 from broker.rpc import questions, wire
 from broker.rpc.answers import read_answer
 from broker.rpc.context import Context
@@ -61,6 +61,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         broker: str,
         workers: Workers,
         door: Door,
+        registry: Registry,
     ) -> None:
         self.identity = identity
         self.telemetry = telemetry
@@ -69,6 +70,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         self._broker = broker
         self._workers = workers
         self._door = door
+        self._registry = registry
         self._seats = Seats(MAX_LINKS, "links")
 
     async def Attach(  # type: ignore[override]  # writes by itself, see ExchangeServicer
@@ -93,6 +95,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         # Not before: to whoever is still writing, gRPC tells of an inner error instead of a refusal.
         require(caller, Function.PARTNER)
         link = await self._greet(caller, first)
+        await self._registry.attached(caller)
         live = self._workers.live
         welcome = adapter_pb2.Welcome(
             broker=self._broker,

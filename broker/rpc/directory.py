@@ -50,8 +50,8 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
 
     @unary
     async def EnrolSystem(self, request: pb.EnrolSystemRequest, caller: Caller) -> pb.EnrolSystemResponse:
-        """Operators only."""
-        made = await self._registry.enrol(
+        """Operators only; by two, where there are two."""
+        made, waits = await self._registry.enrol(
             caller,
             parse.agency_id("agency", request.agency),
             parse.agency_id("system", request.system),
@@ -62,7 +62,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
             parse_agency.somebody(request),
             parse_agency.roles(request.roles),
         )
-        return pb.EnrolSystemResponse(event_id=made.event_id)
+        return pb.EnrolSystemResponse(event_id=made.event_id, proposed=waits)
 
     @unary
     async def SuspendSystem(self, request: pb.SuspendSystemRequest, caller: Caller) -> pb.SuspendSystemResponse:

@@ -14,7 +14,7 @@ from unicodedata import category
 from google.protobuf import duration_pb2, timestamp_pb2
 from google.protobuf.message import Message
 
-from broker.core import point
+from broker.core import actorid, point
 from broker.core.model import (
     Actor,
     Assurance,
@@ -177,10 +177,19 @@ def actor(message: exchange_pb2.Actor, field: str = "actor") -> Actor:
         raise InvalidRequest(f"{field}.assurance", "unknown")
     words = {
         name: text(f"{field}.{name}", getattr(message, name))
-        for name in ("id", "name", "on_behalf_of", "callsign", "device", "employer")
+        for name in ("name", "callsign", "device", "employer")
     }
+    for name in ("id", "on_behalf_of"):
+        words[name] = actor_id(f"{field}.{name}", getattr(message, name))
     role = matching(f"{field}.role", message.role, _CODE, _A_ROLE)
     return Actor(role=role, assurance=Assurance(message.assurance), **words)
+
+
+def actor_id(field: str, value: str) -> str:
+    """How a person is named by their system, or empty; nothing that looks like another, or does not show."""
+    if wrong := actorid.problem(text(field, value)):
+        raise InvalidRequest(field, wrong)
+    return value
 
 
 def reason(message: exchange_pb2.ReasonCode) -> Reason:

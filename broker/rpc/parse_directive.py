@@ -11,7 +11,7 @@ from broker.core.directive_form import MAX_EXPLAINED, MAX_NAMES, MAX_TEXT, check
 from broker.core.london import local
 from broker.core.model import Caller
 from broker.errors import InvalidRequest
-from broker.rpc.parse import text, when
+from broker.rpc.parse import actor_id, text, when
 from broker.v1 import directive_pb2
 
 # A recorder's clock may be ahead by so much.
@@ -58,7 +58,7 @@ def _made(message: directive_pb2.Directive, directive_id: str, recorder: str, sa
         explained=text("directive.explained", message.explained, MAX_EXPLAINED, lines=True),
         company=message.company,
         reconsider_at=when("directive.reconsider_at", message, "reconsider_at"),
-        actors=_names("actors", message.actors),
+        actors=frozenset(actor_id("directive.actors", each) for each in _names("actors", message.actors)),
     )
 
 

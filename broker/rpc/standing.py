@@ -66,8 +66,10 @@ class StandingServicer(standing_pb2_grpc.StandingServiceServicer):
             planned = await self._standing.succession(caller, agency, into, at, correct=correct)
             return pb.SucceedResponse(plan=_plan(planned))
         actor = parse_agency.somebody(request)
-        ending, made = await self._standing.succeed(caller, agency, into, at, correct=correct, actor=actor)
-        return pb.SucceedResponse(plan=_plan(ending), event_id=made.event_id)
+        ending, made, waits = await self._standing.succeed(
+            caller, agency, into, at, correct=correct, actor=actor
+        )
+        return pb.SucceedResponse(plan=_plan(ending), event_id=made.event_id, proposed=waits)
 
     async def _take_back(self, request: pb.SucceedRequest, agency: str, caller: Caller) -> pb.SucceedResponse:
         if request.into or request.on or request.correct:

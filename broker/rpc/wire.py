@@ -13,6 +13,7 @@ from broker.core.directory import Agency, System, acts_in
 from broker.core.model import SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.recordtype import RecordType
+from broker.enrolling import wanted_key
 from broker.errors import Denied
 from broker.ports import RecordedDirective
 from broker.v1 import adapter_pb2, agreement_pb2, directive_pb2, directory_pb2, exchange_pb2, standing_pb2
@@ -150,6 +151,7 @@ def agency(of: Agency) -> directory_pb2.Agency:
             standing_pb2.Successor(agency=each.agency, districts=sorted(each.districts))
             for each in of.successors
         ],
+        succession_proposed_by=of.awaited.proposal.system if of.awaited else "",
     )
 
 
@@ -165,6 +167,8 @@ def system(of: System) -> directory_pb2.System:
         suspended=of.suspended,
         revoked_key_digests=sorted(of.revoked),
         roles=sorted(acts_in(of)),
+        proposed_key_digest=wanted_key(of),
+        proposed_by=of.awaited.proposal.system if of.awaited else "",
     )
 
 

@@ -56,6 +56,7 @@ class Agency(_message.Message):
     PHONE_FIELD_NUMBER: _builtins.int
     SUCCESSORS_FIELD_NUMBER: _builtins.int
     SUCCEEDED_BY_FIELD_NUMBER: _builtins.int
+    SUCCESSION_PROPOSED_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Lower-case letters, digits and hyphens, such as "cfrs"."""
     name: _builtins.str
@@ -68,6 +69,8 @@ class Agency(_message.Message):
     contact: _builtins.str
     """Whom to ring about data sharing."""
     phone: _builtins.str
+    succession_proposed_by: _builtins.str
+    """Who proposed that others take its place, `agency/system`, where that waits for a second person; not to be given."""
     @_builtins.property
     def valid_from(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -94,10 +97,11 @@ class Agency(_message.Message):
         phone: _builtins.str = ...,
         successors: _abc.Iterable[_builtins.str] | None = ...,
         succeeded_by: _abc.Iterable[_standing_pb2.Successor] | None = ...,
+        succession_proposed_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "contact", b"contact", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "name", b"name", "phone", b"phone", "succeeded_by", b"succeeded_by", "successors", b"successors", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "contact", b"contact", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "name", b"name", "phone", b"phone", "succeeded_by", b"succeeded_by", "succession_proposed_by", b"succession_proposed_by", "successors", b"successors", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -116,10 +120,15 @@ class System(_message.Message):
     SUSPENDED_FIELD_NUMBER: _builtins.int
     REVOKED_KEY_DIGESTS_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
+    PROPOSED_KEY_DIGEST_FIELD_NUMBER: _builtins.int
+    PROPOSED_BY_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     system: _builtins.str
     function: Global___SystemFunction.ValueType
     suspended: _builtins.bool
+    proposed_key_digest: _builtins.str
+    """A key whose enrolment waits for a second person, and who proposed it, `agency/system`; empty where none does."""
+    proposed_by: _builtins.str
     @_builtins.property
     def key_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Hex SHA-256 of the DER SubjectPublicKeyInfo of each key that may speak for it."""
@@ -148,10 +157,12 @@ class System(_message.Message):
         suspended: _builtins.bool = ...,
         revoked_key_digests: _abc.Iterable[_builtins.str] | None = ...,
         roles: _abc.Iterable[_builtins.str] | None = ...,
+        proposed_key_digest: _builtins.str = ...,
+        proposed_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "function", b"function", "key_digests", b"key_digests", "revoked_key_digests", b"revoked_key_digests", "roles", b"roles", "suspended", b"suspended", "system", b"system", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "function", b"function", "key_digests", b"key_digests", "proposed_by", b"proposed_by", "proposed_key_digest", b"proposed_key_digest", "revoked_key_digests", b"revoked_key_digests", "roles", b"roles", "suspended", b"suspended", "system", b"system", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -293,15 +304,19 @@ class EnrolSystemResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENT_ID_FIELD_NUMBER: _builtins.int
+    PROPOSED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
+    proposed: _builtins.bool
+    """A second person must ask for the same; until then nothing has changed."""
     def __init__(
         self,
         *,
         event_id: _builtins.str = ...,
+        proposed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "proposed", b"proposed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -108,7 +108,8 @@ class DirectoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EnrolSystem(self, request, context):
-        """Operators only.
+        """Operators only; where two people operate this broker, asked for twice, by both: the first time records a
+        proposal.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

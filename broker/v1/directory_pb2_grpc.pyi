@@ -35,7 +35,9 @@ class DirectoryServiceStub:
     """Operators only."""
     ListAgencies: _grpc.UnaryUnaryMultiCallable[_directory_pb2.ListAgenciesRequest, _directory_pb2.ListAgenciesResponse]
     EnrolSystem: _grpc.UnaryUnaryMultiCallable[_directory_pb2.EnrolSystemRequest, _directory_pb2.EnrolSystemResponse]
-    """Operators only."""
+    """Operators only; where two people operate this broker, asked for twice, by both: the first time records a
+    proposal.
+    """
     SuspendSystem: _grpc.UnaryUnaryMultiCallable[_directory_pb2.SuspendSystemRequest, _directory_pb2.SuspendSystemResponse]
     """Operators only. Open streams of the system end."""
     ListSystems: _grpc.UnaryUnaryMultiCallable[_directory_pb2.ListSystemsRequest, _directory_pb2.ListSystemsResponse]
@@ -61,7 +63,9 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     """Operators only."""
     ListAgencies: _aio.UnaryUnaryMultiCallable[_directory_pb2.ListAgenciesRequest, _directory_pb2.ListAgenciesResponse]  # type: ignore[assignment]
     EnrolSystem: _aio.UnaryUnaryMultiCallable[_directory_pb2.EnrolSystemRequest, _directory_pb2.EnrolSystemResponse]  # type: ignore[assignment]
-    """Operators only."""
+    """Operators only; where two people operate this broker, asked for twice, by both: the first time records a
+    proposal.
+    """
     SuspendSystem: _aio.UnaryUnaryMultiCallable[_directory_pb2.SuspendSystemRequest, _directory_pb2.SuspendSystemResponse]  # type: ignore[assignment]
     """Operators only. Open streams of the system end."""
     ListSystems: _aio.UnaryUnaryMultiCallable[_directory_pb2.ListSystemsRequest, _directory_pb2.ListSystemsResponse]  # type: ignore[assignment]
@@ -102,7 +106,9 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _directory_pb2.EnrolSystemRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_directory_pb2.EnrolSystemResponse, _abc.Awaitable[_directory_pb2.EnrolSystemResponse]]:
-        """Operators only."""
+        """Operators only; where two people operate this broker, asked for twice, by both: the first time records a
+        proposal.
+        """
 
     @_abc_1.abstractmethod
     def SuspendSystem(

@@ -293,8 +293,11 @@ class SucceedResponse(_message.Message):
 
     PLAN_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
+    PROPOSED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Empty where nothing was changed."""
+    proposed: _builtins.bool
+    """A second person must ask for the same; until then nothing has changed but this proposal."""
     @_builtins.property
     def plan(self) -> Global___SuccessionPlan: ...
     def __init__(
@@ -302,10 +305,11 @@ class SucceedResponse(_message.Message):
         *,
         plan: Global___SuccessionPlan | None = ...,
         event_id: _builtins.str = ...,
+        proposed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "plan", b"plan"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "plan", b"plan", "proposed", b"proposed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

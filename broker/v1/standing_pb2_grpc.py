@@ -86,7 +86,8 @@ class StandingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Succeed(self, request, context):
-        """Operators only. With dry_run the plan alone. Before its day it can be corrected or taken back.
+        """Operators only; where two people operate this broker, asked for twice, by both: the first time records a
+        proposal. With dry_run the plan alone. Before its day it can be corrected or, by one person, taken back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

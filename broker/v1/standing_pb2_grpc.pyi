@@ -38,7 +38,9 @@ class StandingServiceStub:
     EndActing: _grpc.UnaryUnaryMultiCallable[_standing_pb2.EndActingRequest, _standing_pb2.EndActingResponse]
     """Operators only. At once; nothing that was decided under it changes."""
     Succeed: _grpc.UnaryUnaryMultiCallable[_standing_pb2.SucceedRequest, _standing_pb2.SucceedResponse]
-    """Operators only. With dry_run the plan alone. Before its day it can be corrected or taken back."""
+    """Operators only; where two people operate this broker, asked for twice, by both: the first time records a
+    proposal. With dry_run the plan alone. Before its day it can be corrected or, by one person, taken back.
+    """
     Leave: _grpc.UnaryUnaryMultiCallable[_standing_pb2.LeaveRequest, _standing_pb2.LeaveResponse]
     """Operators only. As Succeed, where nobody takes the agency's place."""
 
@@ -52,7 +54,9 @@ class StandingServiceAsyncStub(StandingServiceStub):
     EndActing: _aio.UnaryUnaryMultiCallable[_standing_pb2.EndActingRequest, _standing_pb2.EndActingResponse]  # type: ignore[assignment]
     """Operators only. At once; nothing that was decided under it changes."""
     Succeed: _aio.UnaryUnaryMultiCallable[_standing_pb2.SucceedRequest, _standing_pb2.SucceedResponse]  # type: ignore[assignment]
-    """Operators only. With dry_run the plan alone. Before its day it can be corrected or taken back."""
+    """Operators only; where two people operate this broker, asked for twice, by both: the first time records a
+    proposal. With dry_run the plan alone. Before its day it can be corrected or, by one person, taken back.
+    """
     Leave: _aio.UnaryUnaryMultiCallable[_standing_pb2.LeaveRequest, _standing_pb2.LeaveResponse]  # type: ignore[assignment]
     """Operators only. As Succeed, where nobody takes the agency's place."""
 
@@ -87,7 +91,9 @@ class StandingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _standing_pb2.SucceedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_standing_pb2.SucceedResponse, _abc.Awaitable[_standing_pb2.SucceedResponse]]:
-        """Operators only. With dry_run the plan alone. Before its day it can be corrected or taken back."""
+        """Operators only; where two people operate this broker, asked for twice, by both: the first time records a
+        proposal. With dry_run the plan alone. Before its day it can be corrected or, by one person, taken back.
+        """
 
     @_abc_1.abstractmethod
     def Leave(

@@ -11,7 +11,7 @@ from broker.v1 import directory_pb2
 from broker.v1.directory_pb2_grpc import DirectoryServiceStub
 from tests.support.office import Office, Parties, numbers
 from tests.support.postgres import Server
-from tests.support.running import serving
+from tests.support.running import two_founders
 from tests.support.values import AT_THE_DESK
 
 
@@ -19,9 +19,8 @@ from tests.support.values import AT_THE_DESK
 async def office(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Office]:
     """One for all tests here: each makes agencies of its own."""
     async with postgres.fresh() as dsn:
-        with serving(dsn, tmp_path_factory.mktemp("office")) as broker:
+        with two_founders(dsn, tmp_path_factory.mktemp("office")) as broker:
             office = Office(broker, dsn)
-            broker.join("operator", "second", "operator", "operator")
             stub = DirectoryServiceStub(office.channel())
             for full_name, descriptor_set in standard_record_types():
                 stub.ApproveRecordType(

@@ -90,6 +90,12 @@ async def parts(postgres: Server, tmp_path: Path) -> AsyncIterator[Parts]:
             await registry.add_agency(
                 ANN[0], Agency(name, name, kind, "england", datetime(2023, 4, 1, tzinfo=UTC))
             )
+        operators = Agency("operator", "operator", "operator", "england", datetime(2023, 4, 1, tzinfo=UTC))
+        await registry.add_agency(ANN[0], operators)
+        for who, _ in (ANN, BOB):
+            await registry.enrol(
+                who, who.agency, who.system, who.function, who.key_digest, None, None, at_start=True
+            )
         for full_name, descriptor_set in standard_record_types():
             await registry.approve(ANN[0], full_name, descriptor_set)
         signing = SigningKeys(administration, reference, clock)

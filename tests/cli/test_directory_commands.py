@@ -30,6 +30,7 @@ def test_an_agency_added_is_listed(broker: Run) -> None:
         "contact": "",
         "phone": "01772 000000",
         "successors": [],
+        "succession_proposed_by": None,
         "succeeded_by": [],
     }
     shown = broker("agency", "list").out

@@ -88,10 +88,20 @@ async def test_two_people_erase(stage: Stage) -> None:
         (NWAS, SECOND),
         (RECORDS, OFFICER),
         (RECORDS, replace(OFFICER, id=" P.Moss")),
+        (RECORDS, replace(OFFICER, id="p.moss\u200b")),
+        (RECORDS, replace(OFFICER, id="p.m\u043ess")),
         (replace(RECORDS, key_digest=NWAS.key_digest), SECOND),
         (replace(RECORDS, system=NWAS.system), SECOND),
     ],
-    ids=["same-system", "same-human", "same-human-spelt-anew", "same-certificate", "same-system-other-key"],
+    ids=[
+        "same-system",
+        "same-human",
+        "same-human-spelt-anew",
+        "same-human-hidden",
+        "same-human-in-another-script",
+        "same-certificate",
+        "same-system-other-key",
+    ],
 )
 async def test_one_person_is_not_two(stage: Stage, who: Caller, actor: Actor) -> None:
     """Neither under another name from the same seat, nor from another seat under the same name."""
@@ -100,6 +110,16 @@ async def test_one_person_is_not_two(stage: Stage, who: Caller, actor: Actor) ->
     plan = await planned(stage, subject)
     with pytest.raises(InvalidRequest, match="takes two people"):
         await confirms(stage, plan, subject, who, actor)
+    assert await opening_of(stage, entry, "requester") is not None
+
+
+async def test_nobody_confirms_by_an_adapters_certificate(stage: Stage) -> None:
+    """A program holds it: whoever has the program's machine is no second person of the agency's."""
+    subject = stage.person()
+    entry = await entry_of(stage, await asks(stage, subject))
+    plan = await planned(stage, subject)
+    with pytest.raises(NotAllowed, match="nwas/records is an adapter's"):
+        await confirms(stage, plan, subject, replace(RECORDS, adapter=True))
     assert await opening_of(stage, entry, "requester") is not None
 
 

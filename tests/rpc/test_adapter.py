@@ -188,6 +188,15 @@ async def test_only_the_holder_attaches(attached: Edge, name: str, code: grpc.St
     assert await turned_away(attached, name) is code
 
 
+async def test_a_systems_first_link_says_once_that_it_is_an_adapters(attached: Edge) -> None:
+    """In an entry of its own, before it is welcomed; from then on its certificate is known for a program's."""
+    await attached.enrol("cfrs-cad", Function.PARTNER)
+    for _ in range(2):
+        async with adapter(attached):
+            assert attached.world.store.events == ["system-attached"]
+    assert attached.world.store.reference.current.systems["cfrs/cad"].adapter
+
+
 async def test_an_agency_attaches_for_joint_work_of_any_holder(attached: Edge) -> None:
     """A fire service may answer for an incident's record, which belongs to no kind of agency."""
     joint = "records.incident.v1.MajorIncident"

@@ -15,12 +15,12 @@ from broker.rpc.signed import signature_message
 from broker.v1 import agreement_pb2, directory_pb2, exchange_pb2
 from broker.v1.agreement_pb2_grpc import AgreementServiceStub
 from broker.v1.directory_pb2_grpc import DirectoryServiceStub
-from tests.support.running import OPERATOR, RunningBroker
+from tests.support.running import OPERATOR, SECOND, RunningBroker
 from tests.support.signing import Signatory
 from tests.support.values import AT_THE_DESK
 
 numbers = itertools.count(1)
-SECOND = "operator-second"
+__all__ = ["SECOND", "Office", "Parties", "numbers"]
 
 
 @dataclass

@@ -28,10 +28,11 @@ from broker.pki.identity import key_digest
 from broker.pki.tls import TlsFiles, channel_credentials
 from broker.v1 import directory_pb2 as directory
 from broker.v1.directory_pb2_grpc import DirectoryServiceStub
+from broker.v1.exchange_pb2 import Actor
 from tests.support.postgres import Server
 from tests.support.values import AT_THE_DESK
 
-OPERATOR = "operator-cli"
+OPERATOR, SECOND = "operator-cli", "operator-second"
 READY_WITHIN = 60.0
 
 
@@ -85,7 +86,8 @@ class RunningBroker:
         return name
 
     def join(self, agency: str, system: str, kind: str, function: str = "partner") -> str:
-        """Make a system and its agency members, as an operator does; returns its name. May be repeated."""
+        """Make a system and its agency members, as an operator does, or two where it takes both; returns its
+        name. May be repeated."""
         name = self.issue(agency, system)
         digest = key_digest(read_certificates(self.certs / name / "cert.pem")[0])
         with self.channel() as channel:
@@ -103,7 +105,12 @@ class RunningBroker:
                 key_digest=digest,
                 actor=AT_THE_DESK,
             )
-            stub.EnrolSystem(enrol, timeout=10)
+            enrol.actor.CopyFrom(Actor(id="ann", role="operator"))
+            waits = stub.EnrolSystem(enrol, timeout=10).proposed
+        if waits:
+            enrol.actor.id = "bob"
+            with self.channel(SECOND) as channel:
+                assert not DirectoryServiceStub(channel).EnrolSystem(enrol, timeout=10).proposed
         return name
 
 
@@ -149,6 +156,18 @@ def serving(dsn: str, state: Path, **more: object) -> Iterator[RunningBroker]:
             told["vkey"],
             told["log"],
         )
+
+
+@contextlib.contextmanager
+def two_founders(dsn: str, state: Path) -> Iterator[RunningBroker]:
+    """As `serving`, with `SECOND` named at start beside the first."""
+    folder, now = CertificateFolder(state / "certs"), datetime.now(UTC)
+    folder.init("blue-light.test", now)
+    for system in ("cli", "second"):
+        folder.issue_client("operator", system, now)
+    second = folder.path / SECOND / "cert.pem"
+    with serving(dsn, state, SECOND_OPERATOR=second) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

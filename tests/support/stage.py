@@ -217,7 +217,8 @@ class Stage:
             function = Function.OPERATOR if kind == "operator" else Function.PARTNER
             name = "cli" if kind == "operator" else "cad"
             digest = key_of(f"{agency}/{name}")
-            await self.registry.enrol(OPERATOR, agency, name, function, digest, SINCE, None)
+            first = kind == "operator"
+            await self.registry.enrol(OPERATOR, agency, name, function, digest, SINCE, None, at_start=first)
         await self.registry.approve(OPERATOR, RISK, risk_set())
         await self.registry.approve(OPERATOR, WATCHED, watched_set())
         for name in ("nwas", "cfrs"):
