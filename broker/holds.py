@@ -14,16 +14,18 @@ from broker.administration import Administration, Made, Plan, named, subject_det
 from broker.core import vocabulary
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
-from broker.core.searchterms import person, term
+from broker.core.searchterms import NEWEST, Question, person, term
 from broker.core.succession import shares
-from broker.errors import InvalidRequest, NotAllowed
+from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
 from broker.keeping import HOLDS, Hold, Keeping
 from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSource
 from broker.registry import require
+from broker.searches import Searches
 
 _NONE = "there is no such hold that your agency may release"
 # Of one agency at a time: each is looked at wherever something would be destroyed.
 MOST = 500
+COUNTED = 200  # entries that are told of when one is placed
 _MAY = (Function.PARTNER, Function.AUDITOR)
 
 
@@ -37,7 +39,9 @@ class Holds:
         facts: FactsSource,
         reference: ReferenceSource,
         clock: Clock,
+        searches: Searches,
     ) -> None:
+        self._searches = searches
         self._administration = administration
         self._keeping = keeping
         self._facts = facts
@@ -92,6 +96,25 @@ class Holds:
             return Plan("hold-placed", detail, change, Reads(policy, frozenset({HOLDS})), reason.words)
 
         return hold, await self._administration.make(caller, plan, actor)
+
+    async def covers(self, caller: Caller, what: SubjectRef | tuple[str, str], made: Made) -> int | None:
+        """How many entries of now a search of the caller's finds by it, COUNTED at most; the hold's own,
+        by which it was `made`, is none. What the caller may not find so is held and not counted. None where it
+        cannot be looked for now: the hold stands all the same."""
+        try:
+            return await self._counted(caller, what, made.event_id)
+        except AuditUnavailable:
+            return None
+
+    async def _counted(self, caller: Caller, what: SubjectRef | tuple[str, str], own: str) -> int:
+        question = Question((), what) if isinstance(what, SubjectRef) else Question((what,))
+        found, at, log = 0, NEWEST, ""
+        while True:
+            page = await self._searches.on(caller, question, at, COUNTED, newest_first=True, log=log)
+            found += sum(each.hit.id != own for each in page.found)
+            if found >= COUNTED or (page.beyond is None and not page.older):
+                return min(found, COUNTED)
+            at, log = (NEWEST, page.older) if page.beyond is None else (page.beyond, page.log)
 
     async def release(self, caller: Caller, hold: str, actor: Actor, reason: Reason) -> Made:
         """End a hold, as its controller. What it alone kept may be destroyed from now on."""

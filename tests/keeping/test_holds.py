@@ -24,6 +24,7 @@ from tests.keeping.conftest import (
     holds_person,
     opening_of,
 )
+from tests.support.faults import Plan
 from tests.support.stage import Stage
 from tests.support.values import replace
 from tests.support.world import ACTOR, LOOKING, OPERATOR, caller, said
@@ -195,6 +196,23 @@ async def test_a_hold_on_what_no_entry_can_have_is_refused(stage: Stage, what: s
     with pytest.raises(InvalidRequest, match=f"^{what}: "):
         await stage.holds.place(CFRS, (what, value), "CASE-8", OFFICER, CLAIM)
     assert await stage.since(start) == []
+
+
+async def test_it_is_told_how_much_a_hold_covers_that_its_controller_finds(stage: Stage) -> None:
+    """Of all logs, its own entry not among it; what another identifier would find is held and not counted."""
+    subject, known_by = stage.person(), stage.person()
+    hold, made = await stage.holds.place(NWAS, subject, "CASE-8", OFFICER, CLAIM)
+    await caught_up(stage)
+    assert await stage.holds.covers(NWAS, subject, made) == 0
+    for _ in range(2):
+        await asks(stage, subject, known_by)
+    assert await stage.holds.covers(NWAS, subject, made) == 2
+    assert await stage.holds.covers(NWAS, known_by, made) == 0
+    assert await stage.holds.covers(CFRS, known_by, made) == 2
+    stage.faults.arm(Plan(0, persisted=False, lasting=True))
+    assert await stage.holds.covers(NWAS, subject, made) is None
+    stage.faults.heal()
+    await stage.holds.release(NWAS, hold, OFFICER, CLAIM)
 
 
 @pytest.mark.parametrize("value", ["kept-long", "kept-long/1"])
