@@ -30,6 +30,7 @@ $(VENV)/bin/uv: requirements/uv.txt
 $(VENV)/.ready: $(VENV)/bin/uv requirements/dev.txt pyproject.toml
 	@$(UV) pip sync --python $(BIN)/python --require-hashes requirements/dev.txt
 	@$(UV) pip install --python $(BIN)/python --offline --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q broker records adapters
 	@touch $@
 
 run: setup  ## everything on this machine: the demonstration, then it stays up until interrupted

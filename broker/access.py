@@ -16,13 +16,13 @@ from broker.administration import Administration, Made, Plan, named, subject_det
 from broker.answers import Answers, Stands, lock
 from broker.audience import Seen
 from broker.cases import AccessStore, StoredAccess
-from broker.clearing import Holdings, Ruling, TooMany, check_ruling
+from broker.clearing import Effort, Holdings, Ruling, TooMany, check_ruling
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Reason
 from broker.core.reports import subject
 from broker.core.reports.document import Document
 from broker.core.reports.times import month_after
-from broker.errors import InvalidRequest
+from broker.errors import InvalidRequest, QuotaExceeded
 from broker.heritage import Heritage, as_left
 from broker.ids import entry_id
 from broker.law import exemptions
@@ -30,9 +30,13 @@ from broker.ports import Asked, Change, Clock, FactsSource, LogView, Reads, Refe
 from broker.searches import Searches
 from broker.seats import Seats
 
-OPEN = 100  # that are listed
+OPEN = 500  # that are listed
+MOST_OPEN = 500  # of one controller
+# Entries, and requests looked up, that are read to count what is left in one list; and for one of those in it.
+COUNTED, COUNTED_OF_ONE = 2000, 200
 MOST_CLEARED = 500  # entries in one clearing
 BUCKET = 1.0  # seconds
+_AGAIN = 3600.0  # seconds
 # Under this key stand the requests that are open: whoever erases something read them.
 ACCESSES = "accesses"
 
@@ -50,7 +54,9 @@ class Accesses:
         reference: ReferenceSource,
         clock: Clock,
         bucket: float = BUCKET,
+        most_open: int = MOST_OPEN,
     ) -> None:
+        self._most_open = most_open
         self._administration = administration
         self._store = store
         self._searches = searches
@@ -64,9 +70,13 @@ class Accesses:
     async def start(
         self, caller: Caller, wanted: Wanted, actor: Actor, reason: Reason
     ) -> tuple[str, datetime, Made]:
-        """Begin one: its id, and when it is to be answered. Raises InvalidRequest, NotAllowed."""
+        """Begin one: its id, and when it is to be answered.
+
+        Raises InvalidRequest, NotAllowed, QuotaExceeded.
+        """
         may(caller)
         check(wanted, reason)
+        self._administration.count(caller)
         now = self._clock.now()
         received = wanted.received_at or now
         if received > now:
@@ -84,7 +94,14 @@ class Accesses:
             "at": now.isoformat(),
             "due": due.isoformat(),
         }
-        change = Change("access-start", stored, lock(access) | {ACCESSES}, reference=False, sealed=asked)
+        change = Change(
+            "access-start",
+            stored,
+            lock(access) | {ACCESSES},
+            reference=False,
+            sealed=asked,
+            subjects=wanted.subjects,
+        )
         detail: dict[str, Json] = {
             **stored,
             **asked,
@@ -92,32 +109,47 @@ class Accesses:
         }
 
         async def plan() -> Plan:
+            if await self._store.waiting(caller.agency) >= self._most_open:
+                raise QuotaExceeded(
+                    f"{caller.agency} has {self._most_open} requests for access open, as many as it may: give "
+                    "answers first (broker audit report drafts lists them, answer ID --yes gives one)",
+                    _AGAIN,
+                    quota="open",
+                )
             return Plan("access-started", detail, change, words=reason.words, id=access)
 
         return access, due, await self._administration.make(caller, plan, actor)
 
     async def listed(
         self, caller: Caller, actor: Actor, reason: Reason
-    ) -> tuple[list[tuple[StoredAccess, int | None]], Made]:
+    ) -> tuple[list[tuple[StoredAccess, int | None]], Made, bool]:
         """Those that are open, of every controller, each with how many entries the caller's agency has yet to
-        decide, and those whose place it has taken; None where it has too many for one request. Nothing says
-        whom they are about, or who else has entries."""
+        decide, and those whose place it has taken; None where they are too many to count in a list, or those
+        of requests before it were. Nothing says whom they are about, or who else has entries. Whether more are
+        open comes last."""
         may(caller)
-        found = await self._store.open(OPEN)
+        found = await self._store.open(OPEN + 1)
+        more, found = len(found) > OPEN, found[:OPEN]
         detail: dict[str, Json] = {"accesses": [row.id for row in found]}
         made = await self._administration.note_look(caller, "access-listed", detail, actor, reason)
         with self._seats.one(caller.name):
             shares = await self._heritage.left_to(caller)
             every = [caller, *(as_left(caller, each) for each in shares)]
-            return [(row, await self._undecided(every, row)) for row in found], made
+            listed, budget = list[tuple[StoredAccess, int | None]](), COUNTED
+            for row in found:
+                effort = Effort(min(budget, COUNTED_OF_ONE))
+                budget -= effort.left
+                listed.append((row, await self._undecided(every, row, effort)))
+                budget += effort.left
+            return listed, made, more
 
-    async def _undecided(self, every: Sequence[Caller], row: StoredAccess) -> int | None:
+    async def _undecided(self, every: Sequence[Caller], row: StoredAccess, effort: Effort) -> int | None:
         if not row.asked:  # erased
             return 0
         left = 0
         for eyes in every:
             try:
-                own = await self._holdings.of(eyes, row)
+                own = await self._holdings.of(eyes, row, effort)
             except TooMany:
                 return None
             left += len(own.keys() - {each.entry for each in await self._store.cleared(row.id, eyes.agency)})

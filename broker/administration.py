@@ -62,12 +62,13 @@ class Made:
         return self.receipt.checkpoint.partition(b"\n")[0].decode()
 
 
-# Counts one look of an agency at a moment of the loop's clock. Raises QuotaExceeded.
+# Counts one look of an agency, or one entry that it makes at will, at a moment of the loop's clock. Raises
+# QuotaExceeded.
 Spend = Callable[[str, float], None]
 
 
 class Administration:
-    """Makes changes, and notes looks, for whoever may. `spend` counts looks."""
+    """Makes changes, and notes looks, for whoever may. `spend` counts looks and what is made at will."""
 
     def __init__(self, log: Log, clock: Clock, spend: Spend | None = None) -> None:
         self._log = log
@@ -106,9 +107,14 @@ class Administration:
         is given, NotAllowed, QuotaExceeded.
         """
         detail = {**detail, "reason": why(reason)}
-        if counted and self._spend is not None:
-            self._spend(caller.agency, self._clock.loop_time())
+        if counted:
+            self.count(caller)
         return await self.note(caller, event, detail, actor, reason.words)
+
+    def count(self, caller: Caller) -> None:
+        """Count an entry that an agency makes at will, as its looks are. Raises QuotaExceeded."""
+        if self._spend is not None:
+            self._spend(caller.agency, self._clock.loop_time())
 
     async def note(
         self,

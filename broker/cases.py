@@ -46,6 +46,9 @@ class AccessStore(Protocol):
     async def open(self, most: int) -> list[StoredAccess]:
         """Those not yet answered, in rounds of one of each controller, what is due first."""
 
+    async def waiting(self, agency: str) -> int:
+        """How many of one controller are not yet answered."""
+
     async def by_id(self, access: str) -> StoredAccess | None:
         """One of them."""
 
@@ -104,6 +107,9 @@ class ComplaintStore(Protocol):
         self, agency: str, since: datetime | None, until: datetime | None, most: int
     ) -> Sequence[StoredComplaint]:
         """Those of one controller, or of all where it is empty, received in [since, until); newest first."""
+
+    async def waiting(self, agency: str) -> int:
+        """How many to one controller are not yet closed."""
 
     async def by_id(self, complaint: str) -> StoredComplaint | None:
         """One of them."""

@@ -34,6 +34,19 @@ class TooMany(InvalidRequest):
     """One agency has more entries about a person than one request for access takes."""
 
 
+class Effort:
+    """How much a look may read, in entries and in requests looked up, where it reads for a count alone."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    def spend(self) -> None:
+        """One more. Raises TooMany."""
+        if self.left <= 0:
+            raise TooMany("access_id", "too much to count in a list: see its draft")
+        self.left -= 1
+
+
 class Ruling(Struct, frozen=True):
     """What a controller decides of its entries: told where `code` is empty, left out under that exemption else.
 
@@ -52,15 +65,18 @@ class Holdings:
         self._searches = searches
         self._reference = reference
 
-    async def of(self, caller: Caller, row: StoredAccess) -> dict[str, Seen]:
-        """The caller's agency's entries, by id, as a partner of it would find them."""
+    async def of(self, caller: Caller, row: StoredAccess, effort: Effort | None = None) -> dict[str, Seen]:
+        """The caller's agency's entries, by id, as a partner of it would find them. Raises TooMany."""
+        spend = effort.spend if effort is not None else lambda: None
         asked: Any = row.asked
         as_party = replace(caller, function=Function.PARTNER)
         found: dict[str, Seen] = {}
         times = when(asked["since"]), when(asked["until"])
 
         async def find(question: Question) -> None:
+            spend()
             async for seen in self._searches.every(as_party, question, row.log, row.index):
+                spend()
                 # What its requester must not learn of is told to nobody: the requester may read the answer.
                 if not seen.hit.requester:
                     continue

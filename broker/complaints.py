@@ -14,13 +14,15 @@ from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.core.reports.complaints import OUTCOMES
 from broker.core.reports.times import COMPLAINT, days_after
-from broker.errors import InvalidRequest, NotAllowed
+from broker.errors import InvalidRequest, NotAllowed, QuotaExceeded
 from broker.heritage import Heritage
 from broker.ids import entry_id
 from broker.ports import Asked, Change, Clock, FactsSource, Reads
 from broker.registry import require
 
 LISTED = 500
+MOST_OPEN = 1000  # to one controller
+_AGAIN = 3600.0  # seconds
 _NONE = "there is no such complaint to your agency"
 
 
@@ -34,7 +36,9 @@ class Complaints:
         facts: FactsSource,
         clock: Clock,
         heritage: Heritage,
+        most_open: int = MOST_OPEN,
     ) -> None:
+        self._most_open = most_open
         self._heritage = heritage
         self._administration = administration
         self._store = store
@@ -51,12 +55,14 @@ class Complaints:
         person: SubjectRef | None = None,
     ) -> tuple[str, datetime, Made]:
         """Record one: its id, and by when it is to be acknowledged. While it is open, the agency erases nothing
-        about this person; where nobody is named, about nobody."""
+        about this person; where nobody is named, about nobody. Raises InvalidRequest, NotAllowed,
+        QuotaExceeded."""
         require(caller, Function.PARTNER)
         now = self._clock.now()
         received = received_at or now
         if received > now:
             raise InvalidRequest("received_at", "is still to come")
+        self._administration.count(caller)
         complaint, due = entry_id(), days_after(received, COMPLAINT)
         stored: dict[str, Json] = {
             "id": complaint,
@@ -70,6 +76,13 @@ class Complaints:
         about = {"subject": subject_detail(person)} if person is not None else {}
 
         async def plan() -> Plan:
+            if await self._store.waiting(caller.agency) >= self._most_open:
+                raise QuotaExceeded(
+                    f"{caller.agency} has {self._most_open} complaints open, as many as it may: close some "
+                    "first (broker audit complaint list, broker audit complaint close)",
+                    _AGAIN,
+                    quota="open",
+                )
             return Plan("complaint-received", {**stored, **sealed, **about}, change, words=words, id=complaint)
 
         return complaint, due, await self._administration.make(caller, plan, actor)

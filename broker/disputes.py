@@ -1,17 +1,18 @@
 """What must not be erased now, whoever wants it: evidence in an open matter, above all the eraser's own.
 
 Refuses an erasure of an override under review or found at fault, of a restriction in force, of a breach; while
-a complaint or a request for access by the person is open; and by whoever asked for one of the records.
+a complaint or a request for access by the person is open; and by whoever asked for one of the records. An
+agency is told of its own matters by their names; of others' only where it holds what they need, and not what
+they are. What was made since a request for access began is not asked for by it, so that nobody finds one by
+asking about somebody and planning to have that erased.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
-from broker.cases import AccessStore
 from broker.core.actorid import alike
-from broker.core.canonical import Json
-from broker.core.model import Actor, SubjectRef
+from broker.core.model import Actor
 from broker.desk import silent
 from broker.erasable import Found
 from broker.erasureplans import Disputed, ErasurePlanStore
@@ -19,8 +20,9 @@ from broker.errors import InvalidRequest
 from broker.ports import Clock, ReferenceSource
 from broker.queues import OverrideStore
 
-_ACCESSES = 1_000  # requests for access that are looked through
 _CHUNK = 500  # entries looked at in one statement
+# What is about a person, and of no entry.
+_OF_A_PERSON = ("complaint", "access")
 _WHY = {
     "review": "{n} of these entries are of overrides that wait for their review: that comes first",
     "finding": "{n} of these entries are of overrides of your agency that were found at fault: only retention "
@@ -29,8 +31,10 @@ _WHY = {
     "breach": "{n} of these entries began a breach, of which a record must be kept (UK GDPR Art. 33(5))",
     "complaint": "{n} complaints to your agency are open that are about this person, or name nobody: close "
     "them first",
-    "access": "{n} requests for access by this person are open: answer them first, since to erase what they "
-    "ask for may be an offence (DPA 2018 s.173)",
+    "access": "{n} requests for access by this person, begun by your agency, are open: answer them first, "
+    "since to erase what they ask for may be an offence (DPA 2018 s.173)",
+    "elsewhere": "something that is open elsewhere needs what you hold here: it stays until that is closed; "
+    "whoever audits the log can say more",
 }
 
 
@@ -41,13 +45,11 @@ class Disputes:
         self,
         plans: ErasurePlanStore,
         overrides: OverrideStore,
-        accesses: AccessStore,
         reference: ReferenceSource,
         clock: Clock,
     ) -> None:
         self._plans = plans
         self._overrides = overrides
-        self._accesses = accesses
         self._reference = reference
         self._clock = clock
 
@@ -59,8 +61,6 @@ class Disputes:
                 "you asked for some of these records yourself: others of your agency must have them erased",
             )
         against = await self._against(found, own)
-        for row in await self._accesses.open(_ACCESSES):
-            against["access"] += not found.about.isdisjoint(_people(row.asked))
         for kind, sentence in _WHY.items():
             if against[kind]:
                 raise InvalidRequest("plan", sentence.format(n=against[kind]))
@@ -68,25 +68,24 @@ class Disputes:
     async def _against(self, found: Found, own: frozenset[str]) -> Counter[str]:
         entries, against = found.entries or found.words, Counter[str]()
         for start in range(0, max(len(entries), 1), _CHUNK):
-            some = entries[start : start + _CHUNK]
+            some = {each: found.known.get(each, frozenset()) for each in entries[start : start + _CHUNK]}
             for each in await self._plans.disputed(some, found.about, own, self._clock.now()):
-                if each.kind != "complaint" or not start:
+                if each.kind in _OF_A_PERSON:
+                    name = _known_as(each, own)
+                    against[name] = max(against[name], each.n)
+                else:
                     against[each.kind] += not await self._hidden(each, own)
         return against
 
     async def _hidden(self, each: Disputed, own: frozenset[str]) -> bool:
         """Whether these agencies may not learn of it: what they asked under neither confirm nor deny. The
         owner's part of that evidence stays, whatever they erase."""
-        if each.kind == "complaint" or each.provider in own:
+        if each.provider in own:
             return False
         used = await self._overrides.by_id(each.entry)
         return used is None or silent(used.used, await self._reference.refresh())
 
 
-def _people(asked: dict[str, Json]) -> set[SubjectRef]:
-    subjects = asked.get("subjects")
-    return {
-        SubjectRef(str(each["scheme"]), str(each["value"]))
-        for each in (subjects if isinstance(subjects, list) else ())
-        if isinstance(each, dict)
-    }
+def _known_as(each: Disputed, own: frozenset[str]) -> str:
+    """By which name these agencies may know of it: what others were asked is not said."""
+    return "elsewhere" if each.kind == "access" and each.provider not in own else each.kind

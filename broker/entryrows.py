@@ -19,6 +19,8 @@ from broker.ports import Hit
 SLACK = timedelta(hours=1)
 # Entries that one call gives.
 MOST = 128
+# Places that one call looks over at most by the index.
+WINDOW = 1 << 16
 
 
 class Wanted(Struct, frozen=True):

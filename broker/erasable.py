@@ -7,7 +7,7 @@ agency that could find by another would learn whose it is. Refuses to look while
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,7 +18,7 @@ from broker.core.canonical import Json
 from broker.core.model import Caller, SubjectRef
 from broker.core.receipt import Audience
 from broker.core.recorded import is_decision
-from broker.core.searchterms import person, terms_of
+from broker.core.searchterms import people, person, terms_of
 from broker.core.vocabulary import KEPT
 from broker.errors import IndexBehind, InvalidRequest, NotAllowed
 from broker.heritage import district_of
@@ -28,6 +28,7 @@ from broker.lanes import by_steps
 from broker.ports import Clock, Hit, Hits, LogSearch
 
 _PAGE = 200
+MOST_FOUND = 10_000  # entries that one look finds; more are erased by their ids
 _CHUNK = 500  # entries looked at in one statement
 _PATIENCE = 10.0  # seconds that the index has to reach the head
 _PAUSE = 0.2
@@ -56,8 +57,8 @@ class Erasable(Struct, frozen=True):
 
 class Found(Struct, frozen=True):
     """What may be erased now. `words` are of those entries whose words the caller's own people wrote, `worded`
-    those that have any. `askers` are who asked for a record in them on the caller's side, `about` the
-    identifiers that they are about."""
+    those that have any. `askers` are who asked for a record in them on the caller's side. `known` are the
+    identifiers by which the caller's side finds each of them, `about` all of these and the one asked by."""
 
     entries: tuple[str, ...]
     words: tuple[str, ...]
@@ -66,6 +67,7 @@ class Found(Struct, frozen=True):
     erasable: Erasable
     worded: frozenset[str] = frozenset()
     askers: frozenset[str] = frozenset()
+    known: Mapping[str, frozenset[SubjectRef]] = {}
     about: frozenset[SubjectRef] = frozenset()
 
 
@@ -97,21 +99,35 @@ class Finder:
         """All that these agencies are party to, and find by this identifier, in every half-year's log."""
         await self._whole()
         but = await self._holds.left_to_others(caller)
-        asked, log, beyond, hits = frozenset({person(subject)}), "", -1, list[Hit]()
+        found = dict[str, Hit]()
+        for party in sorted(own):
+            async for hit in self._of_party(party, subject):
+                if subject in _known(hit, own) and not _of_others(hit, but):
+                    found[hit.id] = hit
+                if len(found) > MOST_FOUND:
+                    raise InvalidRequest(
+                        "person",
+                        f"your agency has over {MOST_FOUND} entries by this identifier: have them erased by "
+                        "their ids, in several plans",
+                    )
+        return [*found.values()]
+
+    async def _of_party(self, party: str, subject: SubjectRef) -> AsyncIterator[Hit]:
+        """What it is party to and may be about somebody, in every half-year's log; others' is not read."""
+        asked, log, beyond = frozenset({person(subject)}), "", -1
         while True:
             page = await self._index.find(
-                asked, beyond, _PAGE, newest_first=False, since=None, until=None, log=log
+                asked, beyond, _PAGE, newest_first=False, since=None, until=None, log=log, party=party
             )
             async for hit in by_steps(page.found):
-                if _is_own(hit, own, asked) and not _of_others(hit, but):
-                    hits.append(hit)
+                yield hit
             log = page.log  # should it be rotated meanwhile, the next page is of the same
             if len(page.found) == _PAGE:
                 beyond = page.found[-1].index
             elif page.older:
                 log, beyond = page.older, -1
             else:
-                return hits
+                return
 
     async def _by_id(self, own: frozenset[str], but: Mapping[str, frozenset[str]], entry: str) -> Hit:
         """An entry that one of these agencies is party to. Raises NotAllowed, in the same words for none."""
@@ -142,6 +158,7 @@ class Finder:
         written = [hit for hit in free if acted_for(hit.full) in own]
         worded = frozenset(hit.id for hit in written if hit.full.get("words"))
         others = Counter(each for hit in free for each in _named_beside(hit, own))
+        known = {hit.id: _known(hit, own) for hit in free}
         return Found(
             tuple(hit.id for hit in free),
             tuple(hit.id for hit in written),
@@ -159,7 +176,8 @@ class Finder:
             ),
             worded,
             frozenset(_asker(hit.full) for hit in written if is_decision(hit.full)),
-            frozenset({subject}) if subject else frozenset(each for hit in free for each in _about(hit.full)),
+            known,
+            frozenset(each for every in known.values() for each in every) | {*([subject] if subject else [])},
         )
 
     async def _whole(self) -> None:
@@ -203,15 +221,14 @@ def _refuse_kept(hits: list[Hit]) -> None:
             )
 
 
-def _is_own(hit: Hit, own: frozenset[str], asked: frozenset[str]) -> bool:
-    """Whether an agency among these is party to the entry, and finds it by these terms in its own view."""
+def _known(hit: Hit, own: frozenset[str]) -> frozenset[SubjectRef]:
+    """The identifiers by which agencies among these, as its parties, find the entry in their own views."""
+    known = frozenset[SubjectRef]()
     for agency, audience in ((hit.requester, Audience.REQUESTER), (hit.provider, Audience.PROVIDER)):
         view = hit.views.get(audience.value)
         if agency in own and view is not None:
-            known = terms_of(hit.full, audience, canonical.decode_object(view))
-            if asked <= known:
-                return True
-    return False
+            known |= people(terms_of(hit.full, audience, canonical.decode_object(view)))
+    return known
 
 
 def _of_others(hit: Hit, but: Mapping[str, frozenset[str]]) -> bool:
@@ -228,17 +245,6 @@ def _named_beside(hit: Hit, own: frozenset[str]) -> set[str]:
 def _asker(full: dict[str, Json]) -> str:
     actor = full.get("actor")
     return str(actor.get("id", "")) if isinstance(actor, dict) else ""
-
-
-def _about(full: dict[str, Json]) -> set[SubjectRef]:
-    """The identifiers that an entry was asked by, and matched."""
-    asked, known = full.get("asked_by"), full.get("identifiers")
-    each = [asked, *(known if isinstance(known, list) else ())]
-    return {
-        SubjectRef(str(one["scheme"]), str(one["value"]))
-        for one in each
-        if isinstance(one, dict) and "scheme" in one
-    }
 
 
 def _recorded(hit: Hit) -> str:

@@ -19,6 +19,7 @@ from broker.erasable import Erasable, Finder, Found, What
 from broker.erasureplans import ErasurePlan, ErasurePlanStore
 from broker.erasures import Erasures, Under, check, plan_key
 from broker.errors import InvalidRequest, NotAllowed
+from broker.evenly import answered_evenly
 from broker.holds import Holds
 from broker.ids import entry_id
 from broker.law import erasure as law
@@ -58,8 +59,8 @@ class ErasurePlans:
     async def plan(
         self, caller: Caller, what: What, ground: str, actor: Actor, reason: Reason, *, words_only: bool = False
     ) -> tuple[ErasurePlan, Erasable, Made]:
-        """Ask for an erasure, which another person has to confirm. Raises InvalidRequest, NotAllowed,
-        IndexBehind, AuditUnavailable."""
+        """Ask for an erasure, which another person has to confirm. That somebody looked is an entry before any
+        answer. Raises InvalidRequest, NotAllowed, IndexBehind, QuotaExceeded, AuditUnavailable."""
         check(caller, what, reason, words_only)
         named(actor)
         if ground not in law.codes(against=False):
@@ -81,7 +82,9 @@ class ErasurePlans:
             made[:] = [(planned, found.erasable)]
             return self._asked(planned, what, reason, policy)
 
-        done = await self._administration.make(caller, plan, actor)
+        async with answered_evenly(caller):
+            await self._erasures.look(caller, what, actor, reason)
+            done = await self._administration.make(caller, plan, actor)
         return *made[0], done
 
     async def confirm(
@@ -98,8 +101,16 @@ class ErasurePlans:
                 "an erasure takes two people: somebody else of your agency must confirm it, on another system "
                 f"than {found.proposal.system}",
             )
-        what = await self._named_again(caller, found, subject, actor)
-        own = await self._holds.own(caller)
+        _whether_named(found, subject)
+        async with answered_evenly(caller):
+            await self._erasures.look(caller, found.asked or None, actor, reason)
+            what = await self._named_again(caller, found, subject, actor)
+            return await self._carry_out(caller, found, what, actor, reason)
+
+    async def _carry_out(
+        self, caller: Caller, found: ErasurePlan, what: What, actor: Actor, reason: Reason
+    ) -> tuple[Erasable, tuple[Made, ...]]:
+        plan, own = found.id, await self._holds.own(caller)
 
         async def unopposed(now_found: Found) -> None:
             if not await self._plans.planned(own, plan):
@@ -225,13 +236,17 @@ class ErasurePlans:
         self, caller: Caller, plan: ErasurePlan, subject: SubjectRef | None, actor: Actor
     ) -> What:
         """What the plan is about. A wrong guess at whom it is about is an entry."""
-        if not plan.subject:
-            if subject is not None:
-                raise InvalidRequest("person", "the plan names entries; give only its id")
-            return plan.asked
         if subject is None:
-            raise InvalidRequest("person", "name the person again: the plan holds no identifier")
+            return plan.asked
         if self._plans.subject(subject) != plan.subject:
             await self._administration.note(caller, "erasure-tried", {"plan": plan.id}, actor)
             raise InvalidRequest("person", "is not whom the plan is about")
         return subject
+
+
+def _whether_named(plan: ErasurePlan, subject: SubjectRef | None) -> None:
+    """That the person is named again where the plan is about one. Raises InvalidRequest."""
+    if subject is not None and not plan.subject:
+        raise InvalidRequest("person", "the plan names entries; give only its id")
+    if subject is None and plan.subject:
+        raise InvalidRequest("person", "name the person again: the plan holds no identifier")

@@ -6,7 +6,7 @@ person again. It goes with its end, since the entries say all of it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -35,7 +35,8 @@ class ErasurePlan(Struct, frozen=True):
 
 class Disputed(Struct, frozen=True):
     """Why something must not be erased now. `kind` is `review`, `finding`, `restriction` or `breach` of the
-    override that `entry` is of, or `complaint`, which is about a person and of no entry.
+    override that `entry` is of, or `complaint` or `access`, of which `provider` has `n` and which are about a
+    person and of no entry.
 
     Of an override `provider` owns it and `requester` used it.
     """
@@ -44,6 +45,7 @@ class Disputed(Struct, frozen=True):
     entry: str = ""
     provider: str = ""
     requester: str = ""
+    n: int = 1
 
 
 class ErasurePlanStore(Protocol):
@@ -58,12 +60,15 @@ class ErasurePlanStore(Protocol):
 
     async def disputed(
         self,
-        entries: Sequence[str],
+        entries: Mapping[str, Collection[SubjectRef]],
         subjects: Collection[SubjectRef],
         agencies: Collection[str],
         now: datetime,
     ) -> list[Disputed]:
-        """What speaks against erasing these agencies' part of these entries, a bounded number, about these
-        identifiers: overrides that wait for their review, that these agencies used and were found at fault
-        for, that led to a restriction in force or began a breach; and open complaints to these agencies about
-        them, or about nobody who was named. Raises AuditUnavailable."""
+        """What speaks against erasing these agencies' part of these entries, a bounded number, each with the
+        identifiers by which they find it; all are about these subjects.
+
+        Overrides that wait for their review, that these agencies used and were found at fault for, that led to
+        a restriction in force or began a breach; open complaints to these agencies about the subjects, or about
+        nobody who was named; and open requests for access, at whichever agency, that name an identifier of an
+        entry which stood before them. Raises AuditUnavailable."""

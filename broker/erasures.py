@@ -24,6 +24,7 @@ from broker.core.granting import ruling_key
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.erasable import Erasable, Finder, Found, What
 from broker.errors import InvalidRequest
+from broker.evenly import answered_evenly
 from broker.holds import Holds
 from broker.ids import entry_id
 from broker.keeping import HOLDS
@@ -77,12 +78,19 @@ class Erasures:
     async def planned(
         self, caller: Caller, what: What, actor: Actor, reason: Reason, *, words_only: bool = False
     ) -> tuple[Erasable, Made]:
-        """What `erase` would do. The look is an entry, and names nobody either."""
+        """What `erase` would do."""
         check(caller, what, reason, words_only)
-        found = await self._finder.find(caller, what, words_only)
-        detail: dict[str, Json] = {"entries": len(found.entries)}
-        made = await self._administration.note_look(caller, "erasure-viewed", detail, actor, reason)
-        return found.erasable, made
+        async with answered_evenly(caller):
+            made = await self.look(caller, what, actor, reason)
+            found = await self._finder.find(caller, what, words_only)
+            return found.erasable, made
+
+    async def look(self, caller: Caller, what: What | None, actor: Actor, reason: Reason) -> Made:
+        """The entry of a look at what could be erased, before anything is answered, refusals too: it names
+        entries by their ids, and nobody. `what` is None where a plan says it. Raises QuotaExceeded."""
+        asked = None if what is None or isinstance(what, SubjectRef) else [*what]
+        detail: dict[str, Json] = {"asked": asked}  # type: ignore[dict-item]
+        return await self._administration.note_look(caller, "erasure-viewed", detail, actor, reason)
 
     async def erase(
         self,

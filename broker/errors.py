@@ -109,6 +109,10 @@ class QuotaExceeded(Saturated):
         self.quota = quota
 
 
+class TookTooLong(Saturated):
+    """A call worked for longer than one may, and was ended so that others have their turn."""
+
+
 class Draining(BrokerError):  # noqa: N818
     """This worker is going and another takes over: what had no answer may be sent again, unchanged, at once."""
 

@@ -10,6 +10,7 @@ What cannot be read keeps nothing else from being told on, and is said.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,7 +58,8 @@ class EscalationTable(Protocol):
     """What is late, and what was told on. All raise AuditUnavailable."""
 
     async def late(self, now: datetime, most: int) -> list[Item]:
-        """What is open and due by now and has not been escalated, what was due first."""
+        """What is open and due by now and has not been escalated: in rounds of one of each queue and of each
+        agency that asked or was complained to, what was due first."""
 
     async def stands(self, item: Item) -> bool:
         """Whether it has been escalated."""
@@ -102,10 +104,12 @@ class Escalations:
     async def run(self) -> NoReturn:
         """For as long as the worker lives, or until something does not hold. Raises IntegrityError."""
         while True:
-            done = 0
+            more = False
             with suppress(AuditUnavailable):  # readiness says why
-                done = await self.look()
-            await asyncio.sleep(0 if done == MOST else EVERY)
+                found = await self._table.late(self._clock.now(), MOST + self._unread)
+                # Other workers do some of them; where nobody gets on, there is time until the next look.
+                more = await self._each(found) > 0 and len(found) == MOST
+            await asyncio.sleep(0 if more else EVERY)
 
     async def look(self) -> int:
         """Escalate what is late now; how many of it this worker did.
@@ -113,8 +117,11 @@ class Escalations:
         Raises AuditUnavailable; and, once all else is done, IntegrityError or KeyMissing of what could not be
         read.
         """
+        return await self._each(await self._table.late(self._clock.now(), MOST + self._unread))
+
+    async def _each(self, items: Sequence[Item]) -> int:
         done, unread = 0, list[IntegrityError | KeyMissing]()
-        for item in await self._table.late(self._clock.now(), MOST + self._unread):
+        for item in items:
             try:
                 done += await self._escalate(item)
             except (IntegrityError, KeyMissing) as e:

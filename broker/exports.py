@@ -2,7 +2,8 @@
 
 Who may see what is decided by the search's own rule, entry by entry. Refuses to read before the export itself
 is an entry; and it holds every entry of its range that the caller may see, whatever the search index has come
-to, or fails.
+to, or fails. What the caller may not see shows in nothing: parts end after so many rows that are given, or at
+fixed places of the log, and leave a party at fixed moments.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator
 from msgspec import Struct
 from msgspec.structs import replace
 
+from broker import ranges
 from broker.administration import Administration, Made
 from broker.audience import seen
 from broker.core.canonical import Json
@@ -20,28 +22,20 @@ from broker.core.entry import Entry, Opening, parse_entry
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.note import Note
 from broker.core.receipt import Audience
-from broker.core.rotation import split_origin
 from broker.core.searchterms import Question
-from broker.entryrows import SLACK, EntryRow, EntryRows, Half, Wanted
+from broker.entryrows import SLACK, WINDOW, EntryRow, EntryRows, Half, Wanted
 from broker.erased import missing
-from broker.errors import IntegrityError, InvalidRequest
+from broker.errors import IntegrityError
+from broker.evenly import asked_at, evenly
 from broker.heritage import Heritage
 from broker.ports import Clock, LogView, Remains
 from broker.questioning import check, question_detail
+from broker.ranges import Range
 from broker.searches import Searches
 from broker.seats import Seats
 
 AT_ONCE = 2  # exports of one system at a worker: a broken one may still be ending when it is resumed
-
-
-class Range(Struct, frozen=True):
-    """Places [first, before) of a log (0: to its end), proven in its first `size` entries (0: in all). `log`
-    is its origin or half-year; empty: the current one."""
-
-    first: int = 0
-    before: int = 0
-    size: int = 0
-    log: str = ""
+MOST = 128  # rows of a part
 
 
 class Head(Struct, frozen=True):
@@ -80,6 +74,10 @@ class Part(Struct, frozen=True):
     rows: tuple[Row, ...]
     looked: int
     closed: int = 0
+
+
+# An entry that is given, in whose view; in none where that cannot be opened.
+_Shown = tuple[EntryRow, Audience | None]
 
 
 class Exports:
@@ -123,9 +121,10 @@ class Exports:
         Raises InvalidRequest, KeptElsewhere, NotAllowed, Saturated, AuditUnavailable.
         """
         check(caller, question, reason)
+        asked = asked_at()
         halves = await self._entries.halves()
-        own = _named(halves, within.log)
-        _fits(within, own)
+        own = ranges.named(halves, within.log)
+        ranges.fits(within, own)
         eyes = await self._heritage.eyes(caller, in_place_of)
         with self._seats.one(caller.name):
             noted = await self._note(caller, question, within, actor, reason, form, resumes, in_place_of)
@@ -133,8 +132,10 @@ class Exports:
             # By what was said before the range ends: the same range is the same export whenever it is made.
             question = await self._searches.incidents.widened(eyes, question, own.origin, head.range.before)
             erased = await self._erased(eyes, caller, question, head, own)
+            await evenly(caller, asked)
             yield replace(head, incidents=question.incidents, erased=erased)
             async for part in self._parts(eyes, question, head, archived):
+                await evenly(caller, asked)
                 yield part
 
     async def _note(
@@ -166,7 +167,7 @@ class Exports:
         _, note = await self._log.consistency(within.size, within.size, within.log)
         size = Checkpoint.parse(Note.parse(note).text).size
         if within.size and within.size != size:
-            raise _closed(within.log, size)
+            raise ranges.closed(within.log, size)
         end = size
         if made.log == within.log:
             if size <= made.receipt.index and not within.size:
@@ -181,7 +182,7 @@ class Exports:
             made.receipt.index,
             caller.agency,
             _whole(caller, question),
-            others=_others(halves, question, within),
+            others=ranges.others(halves, question, within),
             entry_log=made.log,
         )
 
@@ -212,55 +213,66 @@ class Exports:
     async def _parts(
         self, caller: Caller, question: Question, head: Head, archived: bool
     ) -> AsyncIterator[Part]:
+        """Cut after MOST rows, or where a window of places ends: by nothing that is not given."""
+        shown, closed, told = list[_Shown](), 0, -1
+        async for row, looked in self._looked(caller, question, head):
+            if row is not None:
+                found, unopened = _shown(caller, question, head.whole, row)
+                shown += found
+                closed += unopened
+            if len(shown) == MOST or (row is None and (shown or closed)):
+                yield await self._part(head, shown, looked, closed, archived)
+                shown, closed, told = [], 0, looked
+        if told != head.range.before:
+            yield Part((), head.range.before)
+
+    async def _looked(
+        self, caller: Caller, question: Question, head: Head
+    ) -> AsyncIterator[tuple[EntryRow | None, int]]:
+        """The entries of interest, each with the place after it; and none where a window of places ends."""
         party = caller.agency if caller.function is Function.PARTNER else ""
         wanted = Wanted(question.ways(), party, question.since, question.until)
-        last, told, log = head.range.before, -1, head.range.log
+        log, last = head.range.log, head.range.before
         at, end = await self._entries.span(log, wanted, head.range.first, last)
         while at < end:
             begun = self._clock.loop_time()
-            looked = await self._entries.rows(log, wanted, at, end)
+            looked = await self._entries.rows(log, wanted, at, min(end, (at // WINDOW + 1) * WINDOW))
             at = looked.up_to
-            part = await self._part(caller, question, head, looked.rows, at, archived)
-            if part.rows or part.closed or at >= end:
-                told = at
-                yield part
-            # Requests go first: at most half of a worker's time.
-            spent = self._clock.loop_time() - begun
-            await self._clock.until(self._clock.loop_time() + spent)
-        if told != last:
-            yield Part((), last)
+            await self._rest(begun)
+            for row in looked.rows:
+                yield row, row.hit.index + 1
+            if at % WINDOW == 0 or at >= end:
+                yield None, at
 
-    async def _part(
-        self,
-        caller: Caller,
-        question: Question,
-        head: Head,
-        rows: tuple[EntryRow, ...],
-        looked: int,
-        archived: bool,
-    ) -> Part:
-        shown: list[tuple[EntryRow, Audience | None]] = []
-        closed = 0
-        for row in rows:
-            if not _in_time(question, row):
-                continue
-            if not row.openings:
-                if head.whole:
-                    closed += _opens(row.entry)
-                    shown.append((row, None))
-            elif (found := seen(caller, question, row.hit)) is not None:
-                shown.append((row, found.audience))
+    async def _rest(self, begun: float) -> None:
+        """Requests go first: at most half of a worker's time."""
+        now = self._clock.loop_time()
+        await self._clock.until(now + now - begun)
+
+    async def _part(self, head: Head, shown: list[_Shown], looked: int, closed: int, archived: bool) -> Part:
         for row, _ in shown:
             if not row.entry and not archived:
                 await self._log.receipt(row.hit.id, Audience.FULL.value)  # says where it is
                 raise IntegrityError(f"entry {row.hit.index} has no bytes")
-        within = head.range
+        within, begun = head.range, self._clock.loop_time()
         proofs = await self._entries.proofs(within.log, [row.hit.index for row, _ in shown], within.size)
         made = tuple(
             Row(row.hit.index, row.entry, audience, row.openings.get(audience or ""), proof)
             for (row, audience), proof in zip(shown, proofs, strict=True)
         )
+        await self._rest(begun)
         return Part(made, looked, closed)
+
+
+def _shown(caller: Caller, question: Question, whole: bool, row: EntryRow) -> tuple[list[_Shown], int]:
+    """The row as it is given, if it is, and whether it is one that could not be opened: of a whole range alone,
+    since elsewhere nobody can say whether it was asked for."""
+    if not _in_time(question, row):
+        return [], 0
+    if not row.openings:
+        return ([(row, None)], int(_opens(row.entry))) if whole else ([], 0)
+    found = seen(caller, question, row.hit)
+    return ([(row, found.audience)] if found is not None else []), 0
 
 
 def _whole(caller: Caller, question: Question) -> bool:
@@ -275,44 +287,3 @@ def _opens(entry: bytes) -> bool:
 def _in_time(question: Question, row: EntryRow) -> bool:
     at = row.hit.at
     return (question.since is None or at >= question.since) and (question.until is None or at < question.until)
-
-
-def _named(halves: tuple[Half, ...], log: str) -> Half:
-    """The log of this origin or half-year; empty: the current one. Raises InvalidRequest."""
-    for half in halves:
-        if log in ("", half.origin, split_origin(half.origin)[1]):
-            return half
-    raise InvalidRequest("log", "is no log of this broker")
-
-
-def _others(halves: tuple[Half, ...], question: Question, within: Range) -> tuple[str, ...]:
-    """The other logs that may have entries of the time that was asked about. Places are of one log alone."""
-    if within.first or within.before:
-        return ()
-    return tuple(
-        half.origin
-        for half in halves
-        if half.origin != within.log
-        and (question.since is None or half.closed_at is None or half.closed_at > question.since - SLACK)
-        and (question.until is None or half.opened_at < question.until + SLACK)
-    )
-
-
-def _closed(log: str, size: int) -> InvalidRequest:
-    return InvalidRequest(
-        "size", f"{log} is closed, and its last checkpoint, of {size} entries, serves for all of it: begin anew"
-    )
-
-
-def _fits(within: Range, log: Half) -> None:
-    size = log.size
-    if within.size > size:
-        raise InvalidRequest("size", f"the log has {size} entries")
-    if within.before and within.before < within.first:
-        raise InvalidRequest("before", "is less than first")
-    if within.first > (within.size or size):
-        raise InvalidRequest("first", f"the log has {within.size or size} entries; places are counted from 0")
-    if within.before > (within.size or size):
-        raise InvalidRequest("before", f"the checkpoint is of {within.size or size} entries")
-    if within.size and log.closed_at is not None and within.size != size:
-        raise _closed(log.origin, size)

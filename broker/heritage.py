@@ -25,6 +25,10 @@ class Heritage:
         self._reference = reference
         self._clock = clock
 
+    def agencies(self) -> frozenset[str]:
+        """Every agency that there is or was."""
+        return frozenset(self._reference.current.agencies)
+
     async def left_to(self, caller: Caller) -> tuple[Share, ...]:
         """The shares of agencies whose place the caller's has taken by now; of its own there is none here."""
         if caller.function is not Function.PARTNER:

@@ -28,7 +28,8 @@ CHANGES, CHANGES_AT_ONCE = 1.0, 20.0
 # Requests a second, and at once, that one agency may put before other agencies' humans.
 REFERRALS, REFERRALS_AT_ONCE = 1.0, 60.0
 
-# Looks a second, and at once, that one agency may take at what is recorded, in this deployment.
+# Looks a second, and at once, that one agency may take at what is recorded, in this deployment, with what it
+# writes down at will: requests for access, complaints, other numbers of its incidents.
 LOOKS, LOOKS_AT_ONCE = 10.0, 300.0
 
 
@@ -103,14 +104,15 @@ class Limits:
             )
 
     def look(self, agency: str, now: float) -> None:
-        """Count one look by an agency at what is recorded. Raises QuotaExceeded.
+        """Count one look by an agency at what is recorded, or one entry that it makes at will. Raises
+        QuotaExceeded.
 
-        It is a request like others, and an entry of everybody's log, which nobody is to fill by looking.
+        It is a request like others, and an entry of everybody's log, which nobody is to fill.
         """
         self.spend(agency, now)
         rate, burst = LOOKS / self._workers, LOOKS_AT_ONCE / self._workers
         if wait := self._looks.take(agency, rate, burst, now):
-            text = f"{agency} looks too often: each look is an entry, and it has {LOOKS:g} a second"
+            text = f"{agency} looks or records too often: each is an entry, and it has {LOOKS:g} a second"
             raise QuotaExceeded(text, wait, quota="looks")
 
     def patience(self, agency: str, refused: int, now: float) -> float:

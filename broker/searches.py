@@ -1,12 +1,11 @@
 """Use case of searching the log: a page at a time, and every search an entry.
 
-Nobody learns how many entries there are that they may not see: a page holds what may be seen, and where to go
-on.
+Nobody learns how many entries there are that they may not see, nor where: a page holds what may be seen, ends
+at the last of that or where the log does, and leaves a party at fixed moments.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from msgspec import Struct
@@ -17,21 +16,19 @@ from broker.audience import Seen, seen
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.rotation import split_origin
-from broker.core.searchterms import NEWEST, Question, term, together
+from broker.core.searchterms import NEWEST, Question, together
 from broker.errors import InvalidRequest
+from broker.evenly import asked_at, evenly
 from broker.heritage import Heritage
 from broker.incidents import Incidents
 from broker.lanes import by_steps
 from broker.ports import Hit, Hits, LogSearch, Remains
 from broker.questioning import check, question_detail
+from broker.turns import Turns
 
 PAGE = 200
 _CHUNK = 200
-# Entries looked at for one page; where few of them may be seen, the page says where to go on.
-_MOST = 4000
-# Seconds: a party's page leaves at a multiple of it after it was asked for.
-BUCKET = 0.025
-# Looks into the index at a time: each may read far, and requests for records come first.
+# Looks into the index at a time, one of an agency: each may read far, and requests for records come first.
 _LOOKS = 2
 
 
@@ -58,8 +55,8 @@ class Searches:
         self._administration = administration
         self._index = index
         self._heritage = heritage
-        self.incidents = Incidents(administration, index)
-        self._looks = asyncio.Semaphore(_LOOKS)
+        self.incidents = Incidents(administration, index, heritage.agencies)
+        self._looks = Turns(_LOOKS)
 
     async def page(
         self,
@@ -85,7 +82,7 @@ class Searches:
         """
         check(caller, question, reason)
         eyes = await self.eyes(caller, in_place_of)
-        begun = asyncio.get_running_loop().time()
+        asked = asked_at()
         begins = NEWEST if beyond is None else beyond
         noted = await self._note(
             caller, question, actor, reason, beyond, log, wanted or limit, follow, "", in_place_of
@@ -94,7 +91,7 @@ class Searches:
             log, begins = noted.log, min(noted.receipt.index, begins)
         question = await self.incidents.widened(eyes, question)
         page = await self._read(eyes, question, limit, begins, True, log)
-        await _evenly(caller, begun)
+        await evenly(caller, asked)
         return replace(page, entry=noted.event_id)
 
     async def eyes(self, caller: Caller, in_place_of: str) -> Caller:
@@ -125,9 +122,9 @@ class Searches:
         log: str = "",
     ) -> Page:
         """More of the same look, or what has come since it began: it was noted then."""
-        begun = asyncio.get_running_loop().time()
+        asked = asked_at()
         page = await self._read(caller, question, limit, beyond, newest_first, log)
-        await _evenly(caller, begun)
+        await evenly(caller, asked)
         return page
 
     async def every(
@@ -183,10 +180,10 @@ class Searches:
     async def _read(
         self, caller: Caller, question: Question, limit: int, at: int, newest_first: bool, log: str
     ) -> Page:
-        looked, found = 0, list[Seen]()
-        party = frozenset({term("agency", caller.agency)} if caller.function is Function.PARTNER else ())
+        found = list[Seen]()
+        party = caller.agency if caller.function is Function.PARTNER else ""
         while True:
-            hits, more = await self._find(question, party, at, newest_first, log)
+            hits, more = await self._find(caller.agency, question, party, at, newest_first, log)
             log = hits.log  # should it be rotated meanwhile, this page stays in one
             async for hit in by_steps(hits.found):
                 at = hit.index
@@ -194,28 +191,26 @@ class Searches:
                     found.append(shown)
                     if len(found) == limit:
                         return _page(found, at, hits, question)
-            looked += len(hits.found)
             if not more:
                 return _page(found, None, hits, question)
-            if looked >= _MOST:
-                return _page(found, at, hits, question)
 
     async def _find(
-        self, question: Question, party: frozenset[str], at: int, newest_first: bool, log: str
+        self, agency: str, question: Question, party: str, at: int, newest_first: bool, log: str
     ) -> tuple[Hits, bool]:
         """The next of them, of one log, and whether there are more. Raises InvalidRequest."""
         looks: list[Hits] = []
         for way in question.ways():
-            async with self._looks:
+            async with self._looks.one(agency):
                 try:
                     hits = await self._index.find(
-                        way | party,
+                        way,
                         at,
                         _CHUNK,
                         newest_first=newest_first,
                         since=question.since,
                         until=question.until,
                         log=log,
+                        party=party,
                     )
                 except KeyError as e:
                     raise InvalidRequest("log", "is no log of this broker") from e
@@ -255,14 +250,6 @@ class Searches:
 
 def _page(found: list[Seen], beyond: int | None, hits: Hits, question: Question) -> Page:
     return Page(tuple(found), beyond, hits.done, hits.size, hits.log, hits.older, question)
-
-
-async def _evenly(caller: Caller, begun: float) -> None:
-    """Until the next moment at which a party's page may leave: what was found and may not be seen takes time to
-    be looked at, and would show by it."""
-    if caller.function is Function.PARTNER:
-        spent = asyncio.get_running_loop().time() - begun
-        await asyncio.sleep(BUCKET * (int(spent / BUCKET) + 1) - spent)
 
 
 def _index(hit: Hit) -> int:

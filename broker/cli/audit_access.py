@@ -106,14 +106,16 @@ def drafts(
             "agency": each.agency,
             "due_at": output.when(each, "due_at"),
             "started_at": output.when(each, "started_at"),
-            "left": "too many: begin one for a shorter time" if each.many else each.left,
+            "left": "not counted: see its draft" if each.many else each.left,
         }
         for each in reply.accesses
     ]
     if as_json:
-        output.emit_json({"accesses": found, **noted})
+        output.emit_json({"accesses": found, "more": reply.more, **noted})
         return
     output.many(found, ("access", "agency", "due_at", "left"), "no request for access is open")
+    if reply.more:
+        output.say("More are open than are listed: of each controller those that are due first.")
 
 
 @app.command()

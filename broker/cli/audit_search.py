@@ -119,15 +119,15 @@ def search(
     if person:
         subject = inputs.person_of(person)
         request.person.CopyFrom(exchange_pb2.SubjectRef(scheme=subject.scheme, value=subject.value))
-    found, reached, numbers = 0, dict[str, pb.SearchPage](), list[str]()
+    found, reached, numbers, cut = 0, dict[str, pb.SearchPage](), list[str](), False
     for page in link.stream(AuditServiceStub(link.channel).Search, request, forever=follow):
         found += len(page.hits)
-        numbers = numbers or list(page.incidents)
+        numbers, cut = numbers or list(page.incidents), cut or page.incidents_cut
         newest = next(iter(reached), page.log)
         read(reached, page)
         for hit in page.hits:
             _show(hit, page.log, newest, as_json)
-    _end(found, list(reached.values()), numbers, as_json)
+    _end(found, list(reached.values()), numbers, cut, as_json)
 
 
 def read(reached: dict[str, pb.SearchPage], page: pb.SearchPage) -> None:
@@ -175,7 +175,7 @@ def _show(hit: pb.SearchHit, log: str, newest: str, as_json: bool) -> None:
     output.say(f"{place:>8}  {at}  {who:<12} {' '.join(str(each) for each in told if each)}{by}")
 
 
-def _end(found: int, reached: list[pb.SearchPage], incidents: list[str], as_json: bool) -> None:
+def _end(found: int, reached: list[pb.SearchPage], incidents: list[str], cut: bool, as_json: bool) -> None:
     last = reached[-1]
     beyond = last.beyond if last.HasField("beyond") else None
     if as_json:
@@ -185,12 +185,17 @@ def _end(found: int, reached: list[pb.SearchPage], incidents: list[str], as_json
             "beyond": beyond,
             "indexed": last.indexed,
             "incidents": incidents,
+            "incidents_cut": cut,
             "logs": [{"log": page.log, "size": page.size, "indexed": page.indexed} for page in reached],
         }
         output.say(json.dumps({"end": end}, ensure_ascii=True))
         return
     if incidents[1:]:
         output.say(f"Looked for {incidents[0]} also as {', '.join(incidents[1:])}.")
+    if cut:
+        output.say(
+            "More was said of its numbers than is looked at: search by itself for any other that you know."
+        )
     more = f"; more below: --log {last.log} --beyond {beyond}" if beyond is not None else ""
     told = [f"{page.indexed} of {page.log}" for page in reached]
     output.say(f"{found} found{more}. The index reaches entry {', '.join(told)}.")

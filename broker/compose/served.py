@@ -207,7 +207,7 @@ class Served:
         finder = Finder(store.index, store.keeping, holds, g.clock)
         erasures = Erasures(g.administration, finder, holds, store.facts)
         waiting = ErasurePlanRows(store.database, store.blind)
-        disputes = Disputes(waiting, rows.overrides, rows.accesses, store.reference, g.clock)
+        disputes = Disputes(waiting, rows.overrides, store.reference, g.clock)
         plans = ErasurePlans(g.administration, erasures, finder, holds, waiting, disputes, store.facts, g.clock)
         retention = Retention(g.administration, store.destroying, store.facts, g.clock, g.kept_for)
         scrubs = Scrubs(g.administration, Scrubber(g.settings.database_url))

@@ -20,7 +20,6 @@ from broker.pki.tls import TlsFiles, https_context
 
 START_SECONDS = 10.0
 STOP_SECONDS = 5
-MAX_ANSWERING = 256
 MAX_HEAD_BYTES = 16 * 1024
 KEEP_ALIVE_SECONDS = 5
 _BACKLOG = 128
@@ -66,7 +65,6 @@ class HttpsServer:
             proxy_headers=False,
             server_header=False,
             backlog=_BACKLOG,
-            limit_concurrency=MAX_ANSWERING,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,

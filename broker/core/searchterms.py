@@ -54,7 +54,8 @@ class Question(Struct, frozen=True):
     """What is looked for: entries that have all of these, newest first, or from `after` on in their order.
 
     `facts` are (kind, value) with kinds of `KINDS`; `person` is an identifier; times are [since, until).
-    `aliases` are other numbers of the incident that is among the facts: any of them will do.
+    `aliases` are other numbers of the incident that is among the facts: any of them will do. `cut`: more was
+    said of its numbers than is looked at.
     """
 
     facts: tuple[tuple[str, str], ...] = ()
@@ -62,6 +63,7 @@ class Question(Struct, frozen=True):
     since: datetime | None = None
     until: datetime | None = None
     aliases: tuple[str, ...] = ()
+    cut: bool = False
 
     @property
     def incident(self) -> str:
@@ -91,6 +93,12 @@ def term(kind: str, value: str) -> str:
 def person(subject: SubjectRef) -> str:
     """The term of an identifier."""
     return f"person|{subject.scheme}|{subject.value}"
+
+
+def people(terms: frozenset[str]) -> frozenset[SubjectRef]:
+    """The identifiers among these terms."""
+    parts = (each.split("|", 2) for each in terms)
+    return frozenset(SubjectRef(part[1], part[2]) for part in parts if part[0] == "person")
 
 
 def selective(terms: frozenset[str]) -> bool:

@@ -88,10 +88,12 @@ class LogSearch(Protocol):
         since: datetime | None,
         until: datetime | None,
         log: str = "",
+        party: str = "",
     ) -> Hits:
         """Entries with all these terms, below `beyond` newest first, or above it in their order.
 
-        Of the log of that name; empty: the current one. KeyError where there is none.
+        Of the log of that name; empty: the current one. KeyError where there is none. Of `party` (empty: of
+        anybody) those alone whose requester or provider it is: what it may not see is not read for it either.
         """
 
     async def entry(self, entry: str) -> Hit:

@@ -38,7 +38,8 @@ class Change(Struct, frozen=True):
     """A change of what decisions read: applied in the statement that appends its own entry.
 
     `writes` are the keys it touches (bytes are blind already); `reference` says it is not about a person, so
-    that snapshots reload. `subject` and `blind`, a key, are stored blind, and `sealed` under `detail`'s id.
+    that snapshots reload. `subject`, `subjects` and `blind`, a key, are stored blind, and `sealed` under
+    `detail`'s id.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Change(Struct, frozen=True):
     reference: bool
     blob: bytes = b""
     subject: SubjectRef | None = None
+    subjects: tuple[SubjectRef, ...] = ()
     blind: str = ""
     sealed: dict[str, Json] | None = None
 

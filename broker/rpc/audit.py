@@ -139,8 +139,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
 
     @unary
     async def AliasIncident(self, request: pb.AliasIncidentRequest, caller: Caller) -> pb.AliasIncidentResponse:
-        """A word of the agency that gave one of the numbers; it counts as a request."""
-        self._limits.spend(caller.agency, asyncio.get_running_loop().time())
+        """A word of the agency that gave one of the numbers; it counts as a look."""
         made = await self._searches.incidents.say(
             caller,
             parse.incident(request.incident),

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 from broker.core.model import Caller
 from broker.errors import InvalidRequest
-from broker.exports import Exports, Head, Part, Range, Row
+from broker.exports import Exports, Head, Part, Row
+from broker.ranges import Range
 from broker.rpc import parse
 from broker.rpc.search import question
 from broker.v1 import audit_pb2 as pb

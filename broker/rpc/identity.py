@@ -8,8 +8,8 @@ where there is none, since streams outlive suspensions and certificates.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -20,11 +20,19 @@ from cryptography import x509
 from broker.buckets import Buckets
 from broker.core.model import Caller
 from broker.core.reference import Reference
-from broker.errors import InvalidRequest, QuotaExceeded, RevokedCertificate, Saturated, UnknownSystem
+from broker.errors import (
+    InvalidRequest,
+    QuotaExceeded,
+    RevokedCertificate,
+    Saturated,
+    TookTooLong,
+    UnknownSystem,
+)
 from broker.pki.identity import SpiffeId, key_digest, spiffe_id_of
 from broker.ports import ReferenceSource
 from broker.rpc.context import Context
 from broker.seats import Seats
+from broker.turns import Turns
 
 TLS = "TLSv1.3"
 # Calls of one system a second, and at once, beside requests for records: lists, changes, proofs.
@@ -32,14 +40,19 @@ CALLS, CALLS_AT_ONCE = 500.0, 1000.0
 # Answers that come in pages (searches, plans, replays), of one system at a time at this worker.
 PAGED = 8
 # Calls that read much for one answer (lists, plans), of one system at a time at this worker; and of all that
-# are worked on: each may keep the loop for some milliseconds and a database connection for longer.
-HEAVY, HEAVY_AT_ONCE = 8, 1
+# are worked on, one of an agency: each may keep the loop for some milliseconds and a database connection for
+# longer.
+HEAVY, HEAVY_AT_ONCE = 8, 2
+HEAVY_SECONDS = 10.0  # that one of them may take once it is its turn
 # And of one system a second, and in one go. It bounds work: many lists are no entry. `limits.LOOKS` bounds what
 # an agency adds to everybody's log, and most looks read little. A list that is a look counts as both.
 READS, READS_AT_ONCE = 5.0, 200.0
 # All other calls of one system at a time: each waits for the database.
 WAITING = 128
-# Of those, so many of one agency may be refused for their number in a second before it is told of it later.
+# Looks into the directory for one key that it does not know, a second and at once.
+STRANGER, STRANGER_AT_ONCE = 2.0, 8.0
+# So many calls of one agency may be refused for their number in a second, and of one key that may not speak,
+# before it is told of it later.
 REFUSALS = 20.0
 _MAX_HELD = 4096  # that wait for that
 _LONGEST = 10.0  # seconds
@@ -79,8 +92,9 @@ class Identity:
         self.paged = Seats(PAGED, "searches, plans and replays")
         self._heavy = Seats(HEAVY, "lists and plans")
         self.waiting = Seats(WAITING, "calls")
-        self.working = asyncio.Semaphore(HEAVY_AT_ONCE)
+        self.turns = Turns(HEAVY_AT_ONCE)
         self._reads = Buckets()
+        self._strangers = Buckets()
         self._refused = Buckets()
         self._held = Seats(_MAX_HELD, "refused calls")
         self._reviewed = asyncio.Event()
@@ -116,28 +130,53 @@ class Identity:
                 raise QuotaExceeded(text, wait, quota="reads")
             yield
 
-    async def hold(self, agency: str) -> None:
-        """Wait before an agency is told that such a call was refused: only where it makes a great many of them.
+    @asynccontextmanager
+    async def turn(self, agency: str) -> AsyncIterator[None]:
+        """This agency's turn at what reads much, and so long for it as one may take. Raises TookTooLong."""
+        async with self.turns.one(agency):
+            limit = asyncio.timeout(HEAVY_SECONDS)
+            try:
+                async with limit:
+                    yield
+            except TimeoutError as e:
+                if not limit.expired():
+                    raise
+                raise TookTooLong(
+                    f"this took more than {HEAVY_SECONDS:g} s and was ended: ask for less, by a shorter time "
+                    "or a narrower question where there is one, or again when less is asked of the broker",
+                    HEAVY_SECONDS,
+                ) from e
+
+    async def hold(self, whose: str) -> None:
+        """Wait before somebody, an agency or a key, is told that such a call was refused: only where they make
+        a great many of them.
 
         What waits keeps its place on its connection, so that no other comes in it.
         """
         now = asyncio.get_running_loop().time()
-        if wait := self._refused.owe(agency, REFUSALS, REFUSALS, now, 1, _LONGEST):
-            with suppress(Saturated), self._held.one(agency):
+        if wait := self._refused.owe(whose, REFUSALS, REFUSALS, now, 1, _LONGEST):
+            with suppress(Saturated), self._held.one(whose):
                 await asyncio.sleep(wait)
 
     async def find(self, context: Context) -> Caller:
         """As `of`; a system that our snapshot does not know is looked for in the directory as it is now.
 
-        For requests: what a suspension changes there is read again with every decision.
+        Only so often for one key: beyond that it is told by our snapshot, and later. For requests: what a
+        suspension changes there is read again with every decision.
         Raises UnknownSystem, RevokedCertificate, AuditUnavailable.
         """
+        peer = self.peer(context)
         try:
-            return self.of(context)
+            return self.check(peer)
         except UnknownSystem:
+            now = asyncio.get_running_loop().time()
+            if self._strangers.take(peer.key_digest, STRANGER, STRANGER_AT_ONCE, now):
+                # The key's own, not those of the agency that its certificate names.
+                await self.hold(f"key {peer.key_digest}")
+                raise
             async with self._looking:
                 await self._reference.refresh()
-        return self.of(context)
+        return self.check(peer)
 
     async def watch(self, context: Context) -> NoReturn:
         """Wait until the other end of an open stream may no longer speak. Raises UnknownSystem then."""

@@ -86,7 +86,7 @@ class KeepingServicer(keeping_pb2_grpc.KeepingServiceServicer):
         told, made = await self._erasures.planned(caller, what, *who, words_only=request.words_only)
         return _told(told, (made,))
 
-    @unary
+    @heavy
     async def PlanErasure(self, request: pb.PlanErasureRequest, caller: Caller) -> pb.PlanErasureResponse:
         """By the first person."""
         what, ground = _erased(request), parse.text("ground", request.ground, _REFERENCE)
@@ -96,7 +96,7 @@ class KeepingServicer(keeping_pb2_grpc.KeepingServiceServicer):
             plan_id=plan.id, until=wire.timestamp(self._plans.until(plan)), would=_told(told, (made,))
         )
 
-    @unary
+    @heavy
     async def ConfirmErasure(self, request: pb.ConfirmErasureRequest, caller: Caller) -> pb.ErasePersonResponse:
         """By the second."""
         plan = parse.identifier("plan_id", request.plan_id)

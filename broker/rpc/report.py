@@ -87,7 +87,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
     async def ListAccesses(self, request: pb.ListAccessesRequest, caller: Caller) -> pb.ListAccessesResponse:
         """Those that are open."""
         actor, reason = parse.actor(request.actor), parse.reason(request.reason)
-        found, made = await self._accesses.listed(caller, actor, reason)
+        found, made, more = await self._accesses.listed(caller, actor, reason)
         accesses = [
             pb.Access(
                 id=each.id,
@@ -99,7 +99,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
             )
             for each, left in found
         ]
-        return pb.ListAccessesResponse(accesses=accesses, receipt=wire.receipt(made.receipt))
+        return pb.ListAccessesResponse(accesses=accesses, receipt=wire.receipt(made.receipt), more=more)
 
     @streamed
     async def DraftAccess(self, request: pb.DraftAccessRequest, caller: Caller) -> AsyncIterator[pb.ReportPart]:

@@ -130,5 +130,7 @@ def messages(page: Page) -> list[pb.SearchPage]:
 
 
 def _message(page: Page) -> pb.SearchPage:
-    incidents = page.question.incidents
-    return pb.SearchPage(indexed=page.done, log=page.log, size=page.size, incidents=incidents)
+    asked = page.question
+    return pb.SearchPage(
+        indexed=page.done, log=page.log, size=page.size, incidents=asked.incidents, incidents_cut=asked.cut
+    )

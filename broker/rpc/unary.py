@@ -38,14 +38,15 @@ def _called(
     handler: Callable[[Any, Any, Caller], Awaitable[Given]],
     place: Callable[[Identity, str], AbstractContextManager[None]],
 ) -> Callable[[Any, Any, Context], Awaitable[Given]]:
-    """As `unary`, in a place of its system's that is taken before anything is read for it."""
+    """As `unary`, in a place of its system's that is taken before anything is read for it: by who may speak in
+    its name, and nobody else."""
 
     @wraps(handler)
     async def handle(self: Any, request: Any, context: Context) -> Given:
         identity: Identity = self.identity
         telemetry: Telemetry = self.telemetry
         try:
-            with place(identity, identity.named(context)):
+            with place(identity, (await identity.find(context)).name):
                 caller = await identity.fresh(context)
                 return await handler(self, whole(request), caller)
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
@@ -62,13 +63,13 @@ def _called(
 def heavy(
     handler: Callable[[Any, Any, Caller], Awaitable[Given]],
 ) -> Callable[[Any, Any, Context], Awaitable[Given]]:
-    """As `unary`, for what reads much: a few of one system, and few of all at a time. What waits for its turn
-    has its place among its system's; whoever asks for more is told when to ask again."""
+    """As `unary`, for what reads much: a few of one system wait, agencies have one turn each at a time, and few
+    of all are worked on, for so long and no longer. Whoever asks for more is told when to ask again."""
 
     @wraps(handler)
     async def in_turn(self: Any, request: Any, caller: Caller) -> Given:
         identity: Identity = self.identity
-        async with identity.working:
+        async with identity.turn(caller.agency):
             return await handler(self, request, caller)
 
     return _called(in_turn, lambda identity, name: identity.reading(name))

@@ -130,7 +130,9 @@ def _queue_row(queued: Queued | None) -> dict[str, Json] | None:
 def change_arguments(item: Prepared, change: Change, blind: Blind, now: datetime, again: bool) -> list[Any]:
     """Arguments of CHANGE."""
     draft = item.draft
-    subject = {"subject": blind.subject(change.subject).hex()} if change.subject else {}
+    subject: dict[str, Json] = {"subject": blind.subject(change.subject).hex()} if change.subject else {}
+    if change.subjects:
+        subject["subjects"] = [blind.subject(each).hex() for each in change.subjects]
     if change.blind:
         subject["blind"] = blind.key(change.blind).hex()
     # Under which view key `blob` was sealed, for tables that keep it beside.

@@ -44,6 +44,14 @@ class AccessRows:
             rows = await connection.fetch(_OPEN, most)
         return [await self._read(row) for row in rows]
 
+    async def waiting(self, agency: str) -> int:
+        """As `AccessStore.waiting`."""
+        async with self._database.connection() as connection:
+            found = await connection.fetchval(
+                "select count(*) from access_request where agency = $1 and issued_at is null", agency
+            )
+        return int(found)
+
     async def by_id(self, access: str) -> StoredAccess | None:
         """One of them."""
         async with self._database.connection() as connection:
@@ -133,6 +141,14 @@ class ComplaintRows:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_COMPLAINTS, agency, since, until, most)
         return [await self._read(row) for row in rows]
+
+    async def waiting(self, agency: str) -> int:
+        """As `ComplaintStore.waiting`."""
+        async with self._database.connection() as connection:
+            found = await connection.fetchval(
+                "select count(*) from complaint where agency = $1 and closed_at is null", agency
+            )
+        return int(found)
 
     async def by_id(self, complaint: str) -> StoredComplaint | None:
         """One of them."""

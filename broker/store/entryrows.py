@@ -17,7 +17,7 @@ from broker.core.entry import Opening
 from broker.core.receipt import Audience
 from broker.core.searchterms import selective, together
 from broker.core.tiles import TILE_WIDTH, Tile, inclusion_proof, tile_in, tiles_for_inclusion
-from broker.entryrows import MOST, SLACK, EntryRow, Half, Looked, Wanted
+from broker.entryrows import MOST, SLACK, WINDOW, EntryRow, Half, Looked, Wanted
 from broker.errors import IndexBehind, IntegrityError, KeyDestroyed
 from broker.lanes import by_steps
 from broker.ports import Hit
@@ -28,8 +28,6 @@ from broker.store.seal import Seals
 from broker.store.search import SearchIndex
 from broker.store.tiles import TileReader
 
-# Places over which the index is first asked whether it has a row for each.
-WINDOW = 1 << 16
 _TILES, _KNOWN = 64, 8192
 _Tree = tuple[int, int]  # a log's number, and of how many of its entries
 
@@ -88,7 +86,7 @@ class PostgresEntryRows:
         number = await self._number(log)
         few = all(map(selective, wanted.ways))
         upper = min(end, start + WINDOW) if few or wanted.party else end
-        if few and (found := await self._within(number, wanted.ways, start, upper)) is not None:
+        if few and (found := await self._within(number, wanted, start, upper)) is not None:
             rows = await self._fetched(number, found)
             return Looked(rows, found[-1] + 1 if len(found) == MOST else upper)
         sql, more = (_OF_PARTY, [wanted.party]) if wanted.party else (_ROWS, [])
@@ -136,13 +134,11 @@ class PostgresEntryRows:
             self._tiles.popitem(last=False)
         return tiles
 
-    async def _within(
-        self, number: int, ways: tuple[frozenset[str], ...], start: int, end: int
-    ) -> list[int] | None:
+    async def _within(self, number: int, wanted: Wanted, start: int, end: int) -> list[int] | None:
         """The first MOST places in [start, end), by the index; None where it is not sure of all of them."""
         looks = []
-        for way in ways:
-            found = await self._index.within(way, start, end, MOST, number)
+        for way in wanted.ways:
+            found = await self._index.within(way, start, end, MOST, number, wanted.party)
             if found is None:
                 return None
             looks.append(found)

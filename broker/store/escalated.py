@@ -8,17 +8,19 @@ from broker.escalations import Escalated, Item
 from broker.store.pool import Database
 from broker.store.untold import Untold
 
+# In rounds of one of each queue and of each agency that made it wait: the many of one delay nobody's few.
 _LATE = """
 select queue, item from (
-    select 'referral' as queue, id as item, due_at from referral where status = 'open' and due_at <= $1
+    select 'referral' as queue, id as item, due_at, requester as made_by from referral
+    where status = 'open' and due_at <= $1
     union all
-    select 'override', id, due_at from override_use where status = 'open' and due_at <= $1
+    select 'override', id, due_at, requester from override_use where status = 'open' and due_at <= $1
     union all
-    select 'complaint', id, due_at from complaint
+    select 'complaint', id, due_at, agency from complaint
     where acknowledged_at is null and closed_at is null and due_at <= $1
 ) late
 where not exists (select from escalation e where e.queue = late.queue and e.item = late.item)
-order by due_at limit $2
+order by row_number() over (partition by queue, made_by order by due_at), due_at limit $2
 """
 
 

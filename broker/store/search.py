@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import asyncpg
 
 from broker.core.receipt import Audience
+from broker.core.searchterms import parties
 from broker.errors import AuditUnavailable, IndexBehind, IntegrityError
 from broker.lanes import by_steps
 from broker.ports import Hit, Hits, Remains
@@ -43,12 +44,15 @@ where case when $1 = '' then l.id = (select log from head)
 """
 # What few entries have is looked up; the rest is read in order, whatever the planner thinks of the index. The
 # entries first, no more than are wanted; only then what belongs to them.
-_FEW = "select search_find($1, $2, $7, $3, {newest}, $4, $5, $6::integer) as idx"
+_FEW = "select search_find($1, $2, $7, $3, {newest}, $4, $5, $6::integer, $8) as idx"
 _MANY = """
 select s.idx from search s
 where s.log = $1 and s.terms @> $2 and s.idx {beyond} $3
   and ($4::timestamptz is null or s.at >= $4) and ($5::timestamptz is null or s.at < $5)
   and cardinality($7::bigint[]) = 0
+  and ($8::text = '' or exists (
+      select from view v
+      where (v.log, v.idx) = (s.log, s.idx) and $8 in (v.requester_agency, v.provider_agency)))
 order by s.log {order}, s.idx {order} limit $6
 """
 _FIND = """
@@ -80,6 +84,9 @@ with hit as materialized (
         select s.idx from search s
         where s.rare @> search_keys(run.n << 16, $6) and s.terms @> $2 and +s.log = $1
           and +s.idx >= $3 and +s.idx < $4
+          and ($7 = '' or exists (
+              select from view v
+              where (v.log, v.idx) = (s.log, s.idx) and $7 in (v.requester_agency, v.provider_agency)))
     ) s order by s.idx limit $5
 )
 select (select count(*) from search where log = $1 and idx >= $3 and idx < $4) as rows,
@@ -138,12 +145,14 @@ class SearchIndex:
         since: datetime | None,
         until: datetime | None,
         log: str = "",
+        party: str = "",
     ) -> Hits:
-        """Entries that have these terms, by index, opened: those whose views are gone come without.
+        """Entries that have these terms, by index, opened: those whose views are gone come without, and to a
+        party not at all.
 
         KeyError where there is no log of this name.
         """
-        common, few = self.terms.split(terms)
+        common, few = self.terms.split(terms | parties(party))
         order = "desc" if newest_first else "asc"
         hits = (_FEW if few else _MANY).format(
             newest=newest_first, beyond="<" if newest_first else ">", order=order
@@ -155,7 +164,7 @@ class SearchIndex:
                 raise KeyError(log)
             # Asked before: what another worker takes in meanwhile may be found, and is not promised.
             sure = (await reach(connection, which["id"])).sure
-            rows = await connection.fetch(sql, which["id"], common, beyond, since, until, limit, few)
+            rows = await connection.fetch(sql, which["id"], common, beyond, since, until, limit, few, party)
         found = [await self._hit(row, which["origin"]) async for row in by_steps(rows)]
         return Hits(tuple(found), sure, which["size"], which["origin"], which["older"] or "")
 
@@ -184,14 +193,14 @@ class SearchIndex:
         return found
 
     async def within(
-        self, terms: frozenset[str], start: int, end: int, limit: int, log: int
+        self, terms: frozenset[str], start: int, end: int, limit: int, log: int, party: str = ""
     ) -> list[int] | None:
-        """Places in [start, end) of entries that may have all these terms, in order; None where the index is
-        not sure of every one of these places. Of the log of that number."""
+        """Places in [start, end) of entries that may have all these terms, of this party (empty: of anybody),
+        in order; None where the index is not sure of every one of these places. Of the log of that number."""
         async with self._database.connection() as connection:
-            common, few = self.terms.split(terms)
+            common, few = self.terms.split(terms | parties(party))
             sure = (await reach(connection, log)).sure
-            row = await connection.fetchrow(_WITHIN, log, common, start, end, limit, few)
+            row = await connection.fetchrow(_WITHIN, log, common, start, end, limit, few, party)
         if row is None or sure < end or row["rows"] != end - start:
             return None
         return list(row["found"])

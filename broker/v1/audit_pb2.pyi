@@ -668,6 +668,7 @@ class SearchPage(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     INCIDENTS_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
+    INCIDENTS_CUT_FIELD_NUMBER: _builtins.int
     beyond: _builtins.int
     """More may be found below this index. Not set: this was the last page."""
     indexed: _builtins.int
@@ -676,6 +677,8 @@ class SearchPage(_message.Message):
     """Of which log these are: indices are its own."""
     size: _builtins.int
     """How many entries `log` has."""
+    incidents_cut: _builtins.bool
+    """More was said of the numbers of that incident than is looked at: it may have others than these."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchHit]:
         """Newest first; what comes later, while following, in the log's order."""
@@ -693,10 +696,11 @@ class SearchPage(_message.Message):
         log: _builtins.str = ...,
         incidents: _abc.Iterable[_builtins.str] | None = ...,
         size: _builtins.int = ...,
+        incidents_cut: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "beyond", b"beyond"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "beyond", b"beyond", "hits", b"hits", "incidents", b"incidents", "indexed", b"indexed", "log", b"log", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beyond", b"_beyond", "beyond", b"beyond", "hits", b"hits", "incidents", b"incidents", "incidents_cut", b"incidents_cut", "indexed", b"indexed", "log", b"log", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__beyond: _TypeAlias = _typing.Literal["beyond"]  # noqa: Y015
     _WhichOneofArgType__beyond: _TypeAlias = _typing.Literal["_beyond", b"_beyond"]  # noqa: Y015

@@ -526,7 +526,9 @@ class Access(_message.Message):
     left: _builtins.int
     """Entries of the caller's agency, and of those whose place it has taken, that it has not decided yet."""
     many: _builtins.bool
-    """It has more than one request for access takes: begin one for a shorter time."""
+    """They were not counted: there are too many of them, or of those of the requests before it, for one list. Its
+    draft shows them.
+    """
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -581,6 +583,9 @@ class ListAccessesResponse(_message.Message):
 
     ACCESSES_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    """More are open than are listed here: of each controller what is due first."""
     @_builtins.property
     def accesses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Access]: ...
     @_builtins.property
@@ -590,10 +595,11 @@ class ListAccessesResponse(_message.Message):
         *,
         accesses: _abc.Iterable[Global___Access] | None = ...,
         receipt: _exchange_pb2.Receipt | None = ...,
+        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accesses", b"accesses", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accesses", b"accesses", "more", b"more", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -88,6 +88,7 @@ async def test_what_cannot_be_read_or_makes_no_sense_is_told_apart(
     assert folder.returncode == 2
 
 
+@pytest.mark.long
 async def test_the_index_is_checked_and_made_anew(deployment: Deployment) -> None:
     """Settings from the environment, as the broker's: 0, 1 with the entry named, 0 again; 6: it is away."""
 

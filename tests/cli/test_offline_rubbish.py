@@ -207,6 +207,7 @@ def _copied(sound: Path, to: Path) -> Path:
     return to
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "case",

@@ -121,6 +121,7 @@ def test_a_released_record_is_shown_saved_and_verifies(
     assert (released["basis"], released["verified"], released["files"]) == ("art6-1-e", True, [])
 
 
+@pytest.mark.long
 def test_an_id_that_was_answered_before_is_asked_again_and_said_to(
     ask, running_broker: RunningBroker, parties: Parties, broker: Run, summary: PatientSummary
 ) -> None:

@@ -50,6 +50,7 @@ def published(own: RunningBroker, *command: object, path: str = "/log") -> tuple
     return ("audit", *command, own.https + path, *files)
 
 
+@pytest.mark.long
 async def test_a_rotation_from_all_sides(own: RunningBroker, tmp_path: Path) -> None:
     """Rotated by its operator, the log is followed by monitor and keys; both halves are checked and proven."""
     state = ("--state", own.state)

@@ -129,6 +129,7 @@ def test_a_succession_is_shown_before_it_is_carried_out(broker: Run, running_bro
     assert (half.code, "go together" in half.err) == (2, True)
 
 
+@pytest.mark.long
 def test_a_succession_is_put_right_or_taken_back_until_its_day(
     broker: Run, running_broker: RunningBroker
 ) -> None:

@@ -15,7 +15,7 @@ from typing import NoReturn
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from broker.console.connection import BoundedProtocol
+from broker.console.connection import MAX_OF_ONE, BoundedProtocol
 from broker.console.gate import OF_ONE_SYSTEM, Gate
 from broker.console.server import MAX_HEAD_BYTES, HttpsServer
 from broker.core.tiles import Tile
@@ -188,8 +188,9 @@ async def test_a_client_that_does_not_finish_asking_is_cut_off(
 
 
 async def test_there_is_a_last_connection(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Past the bound a connection ends as it begins, and the ones before it go on."""
+    """Past the bound a connection ends unread, and the ones before it go on."""
     monkeypatch.setattr(BoundedProtocol, "max_connections", 2)
+    monkeypatch.setattr(BoundedProtocol, "turned_seconds", 0.3)
     context = site.context("cfrs-mdt")
     ask = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     lines = []
@@ -223,6 +224,61 @@ async def test_strangers_keep_out_neither_probes_nor_partners(
         assert await asyncio.wait_for(reader.readline(), 5) == b"HTTP/1.1 200 OK\r\n"
     for _, writer in (partner, probe, *held):
         writer.transport.abort()
+
+
+async def answered(site: Site, context: ssl.SSLContext, path: str = "/healthz") -> bytes:
+    """The first line of the answer on a connection of its own; empty where there is none."""
+    reader, writer = await connect(site, context)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        return await asyncio.wait_for(reader.readline(), 5)
+    except (ConnectionError, ssl.SSLError):
+        return b""
+    finally:
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("holder", ["cfrs-mdt", "nwas-cad"])  # the second one is suspended
+async def test_one_key_has_so_many_connections_and_others_have_room(
+    site: Site, monkeypatch: pytest.MonkeyPatch, holder: str
+) -> None:
+    """Three hundred that one key holds half-asked, whether or not it may speak: probes, and who reads metrics,
+    are answered as always, and it has as many as one may and no more. The rest end unread."""
+    monkeypatch.setattr(BoundedProtocol, "head_seconds", 90)
+    monkeypatch.setattr(BoundedProtocol, "turned_seconds", 0.3)
+    held, context, lines = [], site.context(holder), list[bytes]()
+    for _ in range(300):
+        with suppress(ConnectionError, ssl.SSLError):
+            held.append(await connect(site, context))
+            held[-1][1].write(b"GET /healthz HTTP/1.1\r\nHost: loc")
+    for _ in range(3):
+        assert await answered(site, site.context(None)) == b"HTTP/1.1 200 OK\r\n"
+        assert await answered(site, site.context("operator-cli"), "/metrics") == b"HTTP/1.1 200 OK\r\n"
+    for reader, writer in held:
+        with suppress(ConnectionError, ssl.SSLError):
+            writer.write(b"alhost\r\n\r\n")
+            lines.append(await asyncio.wait_for(reader.readline(), 5))
+        writer.transport.abort()
+    assert [line for line in lines if line] == [b"HTTP/1.1 200 OK\r\n"] * MAX_OF_ONE
+
+
+async def test_many_keys_leave_room_for_one_more(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all places with a certificate are taken, whoever has most of them gives one up, its oldest."""
+    monkeypatch.setattr(BoundedProtocol, "max_connections", 4)
+    held = [
+        await connect(site, site.context(name)) for name in ("cfrs-mdt", "cfrs-mdt", "cfrs-mdt", "nwas-cad")
+    ]
+    for _ in range(2):
+        assert await answered(site, site.context("operator-cli"), "/metrics") == b"HTTP/1.1 200 OK\r\n"
+    answers = []
+    for reader, writer in held:
+        try:
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answers.append(bool(await asyncio.wait_for(reader.readline(), 5)))
+        except (ConnectionError, ssl.SSLError):
+            answers.append(False)
+        writer.transport.abort()
+    assert answers == [False, True, True, True]
 
 
 async def test_an_answer_does_not_wait_for_an_acknowledgement(site: Site) -> None:

@@ -57,6 +57,7 @@ def until() -> str:
     return (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@pytest.mark.long
 def test_a_one_off_is_let_through_by_a_named_human_with_the_agencys_own_word(
     broker: Any, stack: Deployment
 ) -> None:

@@ -268,6 +268,7 @@ def as_ordinary_user() -> Iterator[tuple[list[str], Path]]:
         yield [*who, python], home
 
 
+@pytest.mark.long
 def test_an_ordinary_user_needs_no_privileges(as_ordinary_user: tuple[list[str], Path]):
     """Everything comes up for a user who may do nothing special, and everything is that user's."""
     through, home = as_ordinary_user

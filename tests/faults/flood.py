@@ -149,16 +149,17 @@ def _heavy(channel: grpc.aio.Channel) -> list[tuple[Any, Any]]:
     report = report_pb2_grpc.ReportServiceStub(channel)
     calls: list[tuple[Any, Any]] = [
         (keeping.ErasePerson, keeping_pb2.ErasePersonRequest(person=person, actor=actor, reason=reason)),
-        (keeping.ListHolds, keeping_pb2.ListHoldsRequest(actor=actor)),
-        (report.ListComplaints, report_pb2.ListComplaintsRequest(actor=actor)),
-        (report.ListBreaches, report_pb2.ListBreachesRequest(actor=actor)),
+        (keeping.ListHolds, keeping_pb2.ListHoldsRequest(actor=actor, reason=reason)),
+        (report.ListComplaints, report_pb2.ListComplaintsRequest(actor=actor, reason=reason)),
+        (report.ListBreaches, report_pb2.ListBreachesRequest(actor=actor, reason=reason)),
+        (report.ListAccesses, report_pb2.ListAccessesRequest(actor=actor, reason=reason)),
         (
             override_pb2_grpc.OverrideServiceStub(channel).ListOverrides,
-            override_pb2.ListOverridesRequest(actor=actor),
+            override_pb2.ListOverridesRequest(actor=actor, reason=reason),
         ),
         (
             referral_pb2_grpc.ReferralServiceStub(channel).ListReferrals,
-            referral_pb2.ListReferralsRequest(actor=actor),
+            referral_pb2.ListReferralsRequest(actor=actor, reason=reason),
         ),
     ]
     return calls * 5

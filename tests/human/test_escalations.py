@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from broker.escalations import Desks, Escalated, Escalations, EscalationTable, Item
+from broker.complaints import Complaints
+from broker.errors import QuotaExceeded
+from broker.escalations import MOST, Desks, Escalated, Escalations, EscalationTable, Item
 from broker.notices import Notices
 from tests.human.conftest import GUARDIAN, OWNER, Later
 from tests.human.test_notices import Receiver, receiving
 from tests.human.test_overrides import WORDS, used
 from tests.human.test_referrals import NO, judged, refer
 from tests.support.stage import Stage
+from tests.support.world import caller
 
 
 def worker(stage: Stage, table: EscalationTable | None = None, **by: float) -> Escalations:
@@ -86,6 +90,41 @@ async def test_what_was_decided_is_not_told_on(stage: Stage) -> None:
     start = await stage.size()
     await worker(stage, days=31).look()
     assert [await said_of(stage, start, each) for each in (override.id, referral.id, complaint)] == [[], [], []]
+
+
+async def test_a_flood_of_one_agencys_delays_nobody_elses(stage: Stage) -> None:
+    """However many complaints of a year ago one agency has, another's that is late since yesterday is told on
+    in the first look; so are a referral and a review."""
+    flooding = caller("wf", "cad")
+    for n in range(150):
+        long_ago = stage.clock.now() - timedelta(days=365, seconds=n)
+        await stage.complaints.add(flooding, "C", long_ago, "w", GUARDIAN)
+    complaint, _, _ = await stage.complaints.add(
+        OWNER, "2026/17", stage.clock.now() - timedelta(days=31), "they came twice", GUARDIAN
+    )
+    _, override = await used(stage)
+    referral = await refer(stage, judged(stage))
+    start = await stage.size()
+    assert await worker(stage, days=3.5).look() <= MOST
+    assert [len(await said_of(stage, start, each)) for each in (complaint, override.id, referral.id)] == [1] * 3
+    while await worker(stage, days=3.5).look():
+        pass
+    await _emptied(stage)
+
+
+async def test_whoever_has_many_complaints_open_closes_some_first(stage: Stage) -> None:
+    """As many as it may, and the next is refused with what to do; others have room, and so has it then."""
+    complaints = Complaints(stage.administration, stage.complained, stage.facts, stage.clock, stage.heritage, 2)
+    who, other = caller(f"p{uuid.uuid4().hex[:12]}", "cad"), caller(f"p{uuid.uuid4().hex[:12]}", "cad")
+    first, *_ = [(await complaints.add(who, "C", None, "w", GUARDIAN))[0] for _ in range(2)]
+    with pytest.raises(QuotaExceeded, match="2 complaints open, as many as it may: close some first"):
+        await complaints.add(who, "C", None, "w", GUARDIAN)
+    await complaints.add(other, "C", None, "w", GUARDIAN)
+    await complaints.acknowledge(who, first, GUARDIAN)
+    with pytest.raises(QuotaExceeded):
+        await complaints.add(who, "C", None, "w", GUARDIAN)
+    await complaints.close(who, first, "upheld", "told them", GUARDIAN)
+    await complaints.add(who, "C", None, "w", GUARDIAN)
 
 
 class _Meeting:

@@ -14,8 +14,10 @@ from broker.clearing import Ruling
 from broker.core.model import Caller, Function, Place, Reason, Request, SubjectRef
 from broker.core.searchterms import Question
 from broker.errors import InvalidRequest, NotAllowed
+from broker.exports import Exports, Part
 from broker.heritage import Heritage
 from broker.looks import Wanted as Report
+from broker.ranges import Range
 from broker.rpc import search as rpc
 from broker.searches import Searches
 from broker.v1 import audit_pb2, exchange_pb2
@@ -75,29 +77,59 @@ async def test_each_reads_what_was_left_to_it(stage: Stage) -> None:
         await search(stage, NWAS, subject)
 
 
-async def test_who_follows_in_anothers_place_is_asked_again_each_hour(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever is not in that place any more is shown nothing further."""
-    monkeypatch.setattr(rpc, "FOLLOW", 0.01)
-    monkeypatch.setattr(rpc, "AGAIN", 0.2)
-    await succeed(stage)
-    clock = Later(timedelta())
-    searches = Searches(stage.administration, stage.search, Heritage(stage.reference, clock))
-    request = audit_pb2.SearchRequest(
-        facts=[audit_pb2.SearchFact(kind="event", value="disclosure")],
-        actor=exchange_pb2.Actor(id="ann", role="auditor"),
-        reason=exchange_pb2.ReasonCode(code="x"),
-        in_place_of=OLD,
-        follow=True,
+async def test_each_takes_away_what_was_left_to_it(stage: Stage) -> None:
+    """An export in the old one's place holds what a search there shows, to its successor from the day on;
+    nobody else takes anything away in anybody's place."""
+    exports = Exports(
+        stage.administration,
+        stage.view,
+        stage.entries,
+        stage.searches,
+        stage.heritage,
+        stage.clock,
     )
+    subject = stage.person()
+    entries = {where: (await disclosed(stage, where, subject))[1] for where in (CARLISLE, EDEN)}
 
-    async def follow() -> None:
-        async for _ in rpc.search(searches, request, WEST):
-            clock.by = timedelta(days=-1)
+    async def taken(who: Caller) -> list[str]:
+        given = exports.export(who, Question(person=subject), Range(), DPO, WHY, in_place_of=OLD)
+        parts = [each async for each in given if isinstance(each, Part)]
+        return [await stage.view.id_at(row.index) for part in parts for row in part.rows]
 
     with pytest.raises(NotAllowed, match="has not taken the place of cfrs, or not yet"):
-        await asyncio.wait_for(follow(), 10)
+        await taken(WEST)
+    await succeed(stage)
+    assert await taken(WEST) == [entries[CARLISLE]]
+    assert await taken(EAST) == [entries[EDEN]]
+    start = await stage.size()
+    for who in (NWAS, caller("cumberland", "mash")):
+        with pytest.raises(NotAllowed, match=f"{who.agency} has not taken the place of cfrs"):
+            await taken(who)
+    assert await stage.since(start) == []
+
+
+async def test_whoever_stays_reads_in_anothers_place_while_it_may(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time that staying is an entry again, it is looked whether the place is still theirs."""
+    monkeypatch.setattr(rpc, "FOLLOW", 0.01)
+    monkeypatch.setattr(rpc, "AGAIN", 0.05)
+    now, later = stage.clock.now(), Later(timedelta(hours=2))
+    await succeed(stage, now + timedelta(hours=1))
+    searches = Searches(stage.administration, stage.search, Heritage(stage.reference, later))
+    request = audit_pb2.SearchRequest(
+        facts=[audit_pb2.SearchFact(kind="event", value="disclosure")],
+        actor=exchange_pb2.Actor(id="d.lee", role="dpo"),
+        reason=exchange_pb2.ReasonCode(code="subject-access"),
+        follow=True,
+        in_place_of=OLD,
+    )
+    pages = rpc.search(searches, request, WEST)
+    await anext(pages)
+    await stage.standing.take_back(OPERATOR, OLD)
+    with pytest.raises(NotAllowed, match="has not taken the place of cfrs"):
+        async with asyncio.timeout(10):
+            await anext(pages)
 
 
 async def test_one_entry_is_opened_in_the_providers_view(stage: Stage) -> None:

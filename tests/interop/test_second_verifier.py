@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -161,6 +162,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=25)
 @given(st.lists(st.tuples(JSON, st.booleans(), st.booleans()), min_size=20, max_size=40))
 def test_both_read_any_json_alike(node_alone: Path, values: list[tuple[Any, bool, bool]]) -> None:

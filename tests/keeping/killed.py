@@ -86,7 +86,7 @@ async def erase(made: Durable) -> None:
     holds = Holds(administration, made.keeping, made.facts, made.reference, clock, searches)
     finder = Finder(made.search, made.keeping, holds, clock)
     erasures = Erasures(administration, finder, holds, made.facts)
-    disputes = Disputes(made.erasure_plans, made.rows.overrides, made.rows.accesses, made.reference, clock)
+    disputes = Disputes(made.erasure_plans, made.rows.overrides, made.reference, clock)
     plans = ErasurePlans(
         administration, erasures, finder, holds, made.erasure_plans, disputes, made.facts, clock
     )

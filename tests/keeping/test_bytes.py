@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from broker.core.searchterms import Question
-from broker.exports import Exports, Part, Range
+from broker.exports import Exports, Part
 from broker.offline.fsck import fsck
 from broker.offline.partition import export
 from broker.offline.source import Folder
 from broker.ports import Appended
+from broker.ranges import Range
 from broker.store.embedded import EmbeddedPostgres
 from broker.store.scrub import TABLES, Scrubber
 from tests.keeping.conftest import AUDITOR, CFRS, NWAS, OFFICER, WHY, asks, caught_up, entry_of

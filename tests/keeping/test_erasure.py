@@ -12,6 +12,7 @@ import pytest
 from broker.core.model import Assurance, Function, Reason, SubjectRef, Traits
 from broker.core.receipt import NOT_AT_HAND, verify_receipt
 from broker.core.searchterms import Question, person
+from broker.erasable import Finder
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
 from broker.ports import Asked
 from broker.searches import Searches
@@ -30,6 +31,7 @@ from tests.keeping.conftest import (
 )
 from tests.support.stage import Stage
 from tests.support.values import replace
+from tests.support.watched import Watched
 from tests.support.world import ACTOR, OPERATOR, caller, said
 
 
@@ -110,6 +112,19 @@ async def test_a_requester_erases_by_what_it_asked_and_a_provider_by_what_it_mat
     await erases(stage, CFRS, other)
     assert await opening_of(stage, entry, "provider") is None
     assert await opening_of(stage, entry, "requester") is not None
+
+
+async def test_what_others_did_is_not_read_for_it(stage: Stage) -> None:
+    """So it takes no longer for that; by another number of theirs than the requester gave, neither."""
+    subject, other = stage.person(), stage.person()
+    await asks(stage, other)
+    await asks(stage, subject, other)
+    watched: Any = Watched(stage.search)
+    finder = Finder(watched, stage.keeping, stage.holds, stage.clock)
+    assert (await finder.find(caller("ncic"), subject, False)).entries == ()
+    assert watched.read == []
+    assert len((await finder.find(NWAS, subject, False)).entries) == 1
+    assert {"nwas"} == {hit.requester for hit in watched.read}
 
 
 async def test_a_plan_erases_nothing(stage: Stage) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from broker.core.model import Caller, Reason
 from broker.core.searchterms import Question
-from broker.exports import Exports, Head, Part, Range
+from broker.exports import Exports, Head, Part
+from broker.ranges import Range
 from tests.keeping.conftest import AUDITOR, CFRS, NWAS, OFFICER, WHY, asks, caught_up, entry_of
 from tests.keeping.test_half_years import rotate
 from tests.support.memory import ORIGIN

@@ -14,8 +14,9 @@ from broker.clearing import Ruling
 from broker.core.model import SubjectRef
 from broker.core.searchterms import Question
 from broker.errors import IndexBehind, InvalidRequest, KeptElsewhere
-from broker.exports import Exports, Head, Part, Range
+from broker.exports import Exports, Head, Part
 from broker.looks import Wanted as Report
+from broker.ranges import Range
 from broker.rpc import search as rpc
 from broker.searches import Searches
 from broker.store.indexing import Indexing
@@ -291,7 +292,7 @@ async def test_a_request_for_access_is_answered_from_the_logs_before_it(durable_
     await rotate(stage, NEXT, AFTER)
     await thin_out(stage.dsn, ORIGIN)
     for who in (NWAS, CFRS):
-        found, _ = await stage.access.listed(who, ACTOR, LOOKING)
+        found, *_ = await stage.access.listed(who, ACTOR, LOOKING)
         assert [undecided for row, undecided in found if row.id == access] == [1]
         draft, _ = await stage.access.draft(who, access, OFFICER, WHY)
         assert first in str(draft.tables)

@@ -33,7 +33,7 @@ def once_after(of: Any, name: str, what: Callable[[], Awaitable[Any]], monkeypat
 @pytest.mark.parametrize(
     ("what", "error", "why"),
     [
-        ("access", InvalidRequest, "requests for access by this person are open"),
+        ("access", InvalidRequest, "something that is open elsewhere needs what you hold"),
         ("complaint", InvalidRequest, "complaints to your agency are open"),
         ("ended", NotAllowed, "no such plan of your agency that waits"),
     ],

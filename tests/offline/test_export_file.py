@@ -31,6 +31,7 @@ async def test_a_file_goes_on_from_where_it_was_durable(
 ) -> None:
     """What does not count is cut off; the end is the same, byte for byte; nothing is overwritten."""
     monkeypatch.setattr("broker.offline.export.file.BLOCK", 1)
+    monkeypatch.setattr("broker.exports.MOST", 3)
     world = await world_of_kinds()
     export = await given_of(world)
     head, parts = export[0], export[1:]

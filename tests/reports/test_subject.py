@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker import access as access_module
 from broker import law
 from broker.access import BUCKET, Accesses
 from broker.accesswanted import Wanted
@@ -21,7 +23,7 @@ from broker.core.receipt import Audience
 from broker.core.reports.document import Document
 from broker.core.reports.subject import told
 from broker.core.searchterms import Question
-from broker.errors import AuditUnavailable, Denied, InvalidRequest, NotAllowed
+from broker.errors import AuditUnavailable, Denied, InvalidRequest, NotAllowed, QuotaExceeded
 from broker.law import exemptions
 from broker.ports import Found, Hit, NotFound
 from tests.human.conftest import ASSERTED, GUARDIAN, OVERRIDDEN, OWNER, SILENT, SILENT_OVERRIDDEN
@@ -333,10 +335,48 @@ async def test_of_the_dead_it_says_that_there_is_no_such_right(stage: Stage) -> 
     assert "complain to the Information" not in text(document)
 
 
+async def test_a_list_counts_so_much_and_no_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One about somebody with many entries is not counted, and the next is; once enough has been read for all
+    of them none is any more. Its draft shows them either way."""
+    monkeypatch.setattr(access_module, "COUNTED_OF_ONE", 6)
+    many, few = stage.person(), stage.person()
+    for _ in range(4):
+        await asked(stage, many)
+    await asked(stage, few)
+    large, small = await begun(stage, many), await begun(stage, few)
+    found, _, more = await stage.access.listed(NWAS, GUARDIAN, LOOKING)
+    listed = {row.id: n for row, n in found}
+    assert (listed[large], listed[small], more) == (None, 1, False)
+    assert len(entries(await drafted(stage, NWAS, large))) == 4
+    monkeypatch.setattr(access_module, "COUNTED", 0)
+    monkeypatch.setattr(access_module, "OPEN", 1)
+    found, _, more = await stage.access.listed(NWAS, GUARDIAN, LOOKING)
+    assert ([n for _, n in found], more) == ([None], True)
+
+
+async def test_whoever_has_many_requests_open_answers_some_first(stage: Stage) -> None:
+    """As many as it may, and the next is refused with what to do; others have room, and so has it then."""
+    queues = (stage.facts, stage.reference, stage.clock)
+    access = Accesses(
+        stage.administration, stage.accesses, stage.searches, stage.view, *queues, bucket=0.01, most_open=2
+    )
+    who, other = caller(f"p{uuid.uuid4().hex[:12]}", "cad"), caller(f"p{uuid.uuid4().hex[:12]}", "cad")
+    wanted = Wanted((stage.person(),))
+    first, *_ = [(await access.start(who, wanted, GUARDIAN, WHY))[0] for _ in range(2)]
+    with pytest.raises(
+        QuotaExceeded, match="2 requests for access open, as many as it may: give answers first"
+    ):
+        await access.start(who, wanted, GUARDIAN, WHY)
+    await access.start(other, wanted, GUARDIAN, WHY)
+    await indexed(stage)
+    await access.issue(who, first, GUARDIAN, WHY)
+    await access.start(who, wanted, GUARDIAN, WHY)
+
+
 async def test_one_that_is_too_large_hides_no_other_in_the_list(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is listed as too many for whom it is, and refused with what to do."""
+    """It is listed as not counted for whom it is, and refused with what to do."""
     monkeypatch.setattr("broker.clearing.MOST", 1)
     many, few = stage.person(), stage.person()
     await asked(stage, many)

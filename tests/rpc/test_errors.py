@@ -29,6 +29,7 @@ TABLE: list[tuple[BaseException, grpc.StatusCode]] = [
     (errors.SubjectNotFound("x"), Code.NOT_FOUND),
     (errors.Saturated("x"), Code.RESOURCE_EXHAUSTED),
     (errors.QuotaExceeded("x"), Code.RESOURCE_EXHAUSTED),
+    (errors.TookTooLong("x"), Code.RESOURCE_EXHAUSTED),
     (errors.ProviderUnavailable("x"), Code.UNAVAILABLE),
     (errors.AuditUnavailable("x"), Code.UNAVAILABLE),
     (errors.Draining("x"), Code.UNAVAILABLE),

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
 from broker.core.model import Caller, Function
-from broker.errors import Saturated
+from broker.errors import Saturated, TookTooLong
+from broker.pki.files import read_certificates
+from broker.pki.folder import CertificateFolder
+from broker.pki.identity import key_digest
+from broker.pki.tls import TlsFiles, channel_credentials
+from broker.rpc import identity as known
 from broker.rpc import override, search
 from broker.rpc import unary as module
 from broker.rpc.identity import HEAVY, PAGED, READS_AT_ONCE
@@ -241,22 +250,87 @@ async def lists(stub: Any, count: int) -> list[BaseException | Any]:
     return await asyncio.gather(*(stub.ListAgencies(asked) for _ in range(count)), return_exceptions=True)
 
 
-async def test_a_system_has_so_many_lists_at_a_time_and_one_is_made_at_once(edge: Edge) -> None:
-    """Those that wait have their turn; one more is refused, and told when to ask again; others still get in."""
+async def test_an_agencys_slow_list_stops_its_own_and_nobody_elses(edge: Edge) -> None:
+    """Those of its that wait have their turn after it; one more is refused, and told when to ask again; other
+    agencies' lists are answered meanwhile, however often they ask."""
     stub = directory_pb2_grpc.DirectoryServiceStub(edge.channel())
     other = directory_pb2_grpc.DirectoryServiceStub(edge.channel("cfrs-cad"))
     identity = edge.servicer.identity
-    async with identity.working:
+    async with identity.turn("nwas"):
         waiting = asyncio.create_task(lists(stub, HEAVY + 3))
-        await eventually(lambda: len(identity.working._waiters or ()) == HEAVY)
-        theirs = asyncio.create_task(lists(other, 1))
-        await eventually(lambda: len(identity.working._waiters or ()) == HEAVY + 1)
+        await eventually(lambda: identity.turns.waiting("nwas") == HEAVY)
+        async with asyncio.timeout(SOON):
+            theirs = [await lists(other, 1) for _ in range(3)]
+        assert not waiting.done()
     ended = await waiting
     refused = [each for each in ended if isinstance(each, grpc.aio.AioRpcError)]
     assert len(refused) == 3
     assert {each.code() for each in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert all(retry_delay(each) > 0 for each in refused)
-    assert not any(isinstance(each, BaseException) for each in await theirs)
+    assert not any(isinstance(each, BaseException) for list_ in theirs for each in list_)
+
+
+async def test_what_works_for_too_long_is_ended_and_told(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name, with what to do; the turn is free again, and what timed out inside is not taken for it."""
+    monkeypatch.setattr(known, "HEAVY_SECONDS", 0.05)
+    identity = edge.servicer.identity
+    with pytest.raises(TookTooLong, match=r"more than 0\.05 s .* ask for less"):
+        async with identity.turn("nwas"):
+            await asyncio.Event().wait()
+    with pytest.raises(TimeoutError):
+        async with identity.turn("nwas"):
+            raise TimeoutError
+    assert not isinstance(
+        (await lists(directory_pb2_grpc.DirectoryServiceStub(edge.channel()), 1))[0], Exception
+    )
+
+
+async def calls_until(edge: Edge, name: str, certs: CertificateFolder, stop: asyncio.Event) -> list[Any]:
+    """What calls of each kind end with that a certificate makes without pause, until `stop`."""
+    credentials = channel_credentials(TlsFiles.within(certs.path, name))
+    channel = grpc.aio.secure_channel(f"localhost:{edge.port}", credentials)
+    edge.channels.append(channel)
+    stub, ended = directory_pb2_grpc.DirectoryServiceStub(channel), list[Any]()
+
+    async def one() -> None:
+        while not stop.is_set():
+            ended.extend(await lists(stub, 1))
+            with suppress(grpc.aio.AioRpcError):
+                await audit_pb2_grpc.AuditServiceStub(channel).GetReceipt(audit_pb2.GetReceiptRequest())
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(30):
+            group.create_task(one())
+    return ended
+
+
+@pytest.mark.parametrize("state", ["revoked", "never enrolled"])
+async def test_a_key_that_may_not_speak_spends_nothing_of_the_system_it_names(
+    edge: Edge, tmp_path: Path, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thirty calls of it at once, again and again: the system's own key has each of its lists, the directory is
+    read for it a few times, and no quota of the agency's is charged."""
+    monkeypatch.setattr(known, "_LONGEST", 0.2)
+    shutil.copytree(edge.certs.path, tmp_path / "certs")
+    shutil.rmtree(tmp_path / "certs" / "nwas-cad")
+    stolen = CertificateFolder(tmp_path / "certs")
+    leaf = read_certificates(stolen.issue_client("nwas", "cad", datetime.now(UTC)) / "cert.pem")[0]
+    if state == "revoked":
+        await edge.enrol("nwas-cad", Function.PARTNER, revoked=frozenset({key_digest(leaf)}))
+    stop = asyncio.Event()
+    flood = asyncio.create_task(calls_until(edge, "nwas-cad", stolen, stop))
+    read = edge.world.store.reference.refreshed
+    await eventually(lambda: edge.counted("unauthenticated", edge="grpc") > 60)
+    read = edge.world.store.reference.refreshed - read
+    stub = directory_pb2_grpc.DirectoryServiceStub(edge.channel())
+    own = [each for _ in range(20) for each in await lists(stub, 2)]
+    stop.set()
+    told = await flood
+    assert [each for each in own if isinstance(each, BaseException)] == []
+    assert {each.code() for each in told} == {grpc.StatusCode.UNAUTHENTICATED}
+    assert read < 40
+    for limit in ("room", "reads", "calls"):
+        assert edge.counted("over_quota", edge="grpc", agency="nwas", limit=limit) == 0
 
 
 async def test_a_system_makes_so_many_lists_a_second(edge: Edge) -> None:

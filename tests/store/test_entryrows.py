@@ -22,13 +22,15 @@ from broker.core.searchterms import Question, term
 from broker.core.tiles import TILE_WIDTH
 from broker.entryrows import MOST, EntryRow, Wanted
 from broker.errors import IntegrityError
-from broker.exports import Exports, Part, Range
+from broker.exports import Exports, Part
 from broker.heritage import Heritage
+from broker.ranges import Range
 from broker.searches import Searches
 from broker.store import entryrows
 from broker.store.entryrows import PostgresEntryRows
 from broker.store.search import SearchIndex
 from tests.support.evidence import ORIGIN, Node, a_draft
+from tests.support.values import replace
 from tests.support.world import AUDITOR, caller
 
 WHO = Actor("ann", "auditor")
@@ -121,6 +123,17 @@ async def test_of_one_party(worker: Node) -> None:
     assert [row.hit.index for row in await everything(worker, Wanted(party="nwas"))] == [3, 5]
     assert [row.hit.index for row in await everything(worker, Wanted(party="ncic"))] == list(range(6))
     assert await everything(worker, Wanted(party="police")) == []
+
+
+async def test_what_few_entries_have_is_looked_up_for_one_party(worker: Node) -> None:
+    """Others' entries are not given to be looked at, nor those that name it and that it was never told of."""
+    for agency in ("nwas", "cumberland", "nwas"):
+        await worker.append(a_draft(agency=agency, actor=ACTOR))
+    untold = replace(a_draft(actor=ACTOR), provider=None, provider_agency="")
+    await worker.append(replace(untold, full={**untold.full, "provider": "nwas"}))
+    await filled(worker)
+    wanted = replace(BY_ACTOR, party="nwas")
+    assert [row.hit.index for row in await everything(worker, wanted)] == [0, 2]
 
 
 async def test_what_few_entries_have_is_looked_up(worker: Node) -> None:

@@ -30,6 +30,8 @@ class MemoryAccesses:
     rows: dict[str, StoredAccess] = field(default_factory=dict)
     clearings: dict[tuple[str, str, str], StoredClearing] = field(default_factory=dict)
     held: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # Whom each is about.
+    about: dict[str, tuple[SubjectRef, ...]] = field(default_factory=dict)
 
     async def open(self, most: int) -> list[StoredAccess]:
         """Those not answered."""
@@ -38,6 +40,10 @@ class MemoryAccesses:
         rounds = [sum(one.agency == each.agency for one in waiting[:n]) for n, each in enumerate(waiting)]
         ordered = sorted(zip(rounds, waiting, strict=True), key=lambda pair: (pair[0], pair[1].due_at))
         return [each for _, each in ordered][:most]
+
+    async def waiting(self, agency: str) -> int:
+        """One controller's that are not answered."""
+        return sum(each.agency == agency and each.issued_at is None for each in self.rows.values())
 
     async def by_id(self, access: str) -> StoredAccess | None:
         """One of them."""
@@ -68,6 +74,7 @@ class MemoryAccesses:
             due = datetime.fromisoformat(detail["due"])
             row = StoredAccess(detail["id"], detail["agency"], at, due, ORIGIN, -1, change.sealed or {})
             self.rows[row.id] = row
+            self.about[row.id] = change.subjects
         elif change.kind == "access-clearing":
             for entry in detail["entries"]:
                 agency = detail["agency"]
@@ -122,6 +129,10 @@ class MemoryComplaints:
         ]
         return sorted(own, key=lambda each: each.received_at, reverse=True)[:most]
 
+    async def waiting(self, agency: str) -> int:
+        """One controller's that are not closed."""
+        return sum(each.agency == agency and each.closed_at is None for each in self.rows.values())
+
     async def by_id(self, complaint: str) -> StoredComplaint | None:
         """One of them."""
         return self.rows.get(complaint)
@@ -173,10 +184,10 @@ class MemoryCases:
         self.complaints = MemoryComplaints()
         self.figures = MemoryFigures()
 
-    def unacknowledged(self) -> list[tuple[Item, datetime]]:
-        """Complaints that nobody has acknowledged, and until when there is time."""
+    def unacknowledged(self) -> list[tuple[Item, datetime, str]]:
+        """Complaints that nobody has acknowledged, until when there is time, and to whom."""
         return [
-            (Item("complaint", row.id), row.due_at)
+            (Item("complaint", row.id), row.due_at, row.agency)
             for row in self.complaints.rows.values()
             if row.acknowledged_at is None and row.closed_at is None
         ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ class MemoryErasurePlans:
 
     async def disputed(
         self,
-        entries: Sequence[str],
+        entries: Mapping[str, Collection[SubjectRef]],
         subjects: Collection[SubjectRef],
         agencies: Collection[str],
         now: datetime,
@@ -57,14 +58,35 @@ class MemoryErasurePlans:
                 for b in cases.breaches.rows.values()
                 if b.id in wanted
             ),
-            *(
-                Disputed("complaint", "", c.agency, "")
-                for c in cases.complaints.rows.values()
-                if c.agency in agencies
-                and c.closed_at is None
-                and cases.complaints.about.get(c.id) in (None, *subjects)
-            ),
+            *self._open(entries, subjects, agencies),
         ]
+
+    def _open(
+        self,
+        entries: Mapping[str, Collection[SubjectRef]],
+        subjects: Collection[SubjectRef],
+        agencies: Collection[str],
+    ) -> list[Disputed]:
+        cases = self._store.cases
+        complained = Counter(
+            c.agency
+            for c in cases.complaints.rows.values()
+            if c.agency in agencies
+            and c.closed_at is None
+            and cases.complaints.about.get(c.id) in (None, *subjects)
+        )
+        asked = Counter(
+            a.agency
+            for a in cases.accesses.rows.values()
+            if a.issued_at is None
+            and any(
+                not set(cases.accesses.about[a.id]).isdisjoint(known)
+                and cases.accesses.index_of(entry) < cases.accesses.index_of(a.id)
+                for entry, known in entries.items()
+            )
+        )
+        every = (("complaint", complained), ("access", asked))
+        return [Disputed(kind, "", of, "", n) for kind, counted in every for of, n in counted.items()]
 
     def apply(self, change: Change) -> None:
         """A plan made or ended, or an erasure that carries one out."""

@@ -10,12 +10,13 @@ from broker.core.keys import Verifier
 from broker.core.model import Caller, Function, Reason, SubjectRef
 from broker.core.searchterms import Question
 from broker.errors import BrokerError
-from broker.exports import Head, Part, Range
+from broker.exports import Head, Part
 from broker.exports import Row as Given
 from broker.offline.export import forms
 from broker.offline.export.file import Partial
 from broker.offline.export.manifest import Manifest
 from broker.offline.export.row import Row, Said, said, unverified
+from broker.ranges import Range
 from tests.support import world as worlds
 from tests.support.values import replace
 from tests.support.world import ACTOR, AUDITOR, LOOKING, World, ask, caller

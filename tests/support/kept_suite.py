@@ -94,6 +94,10 @@ def _is_access(_: Stage, made: Access, result: Any, __: bool) -> None:
     assert (result.id, result.agency, len(result.asked["subjects"])) == (made.id, made.agency, 1)
 
 
+def _is_one(_: Stage, __: object, result: int, ___: bool) -> None:
+    assert result == 1
+
+
 def _are_cleared(_: Stage, made: Access, result: Any, __: bool) -> None:
     assert [(each.entry, each.agency, each.code) for each in result] == [(made.entry, made.agency, "")]
 
@@ -233,7 +237,7 @@ def _are_planned(stage: Stage, made: tuple[str, SubjectRef], result: Any, __: bo
 
 
 async def _disputed(stage: Stage, made: Draft) -> Any:
-    return await stage.erasure_plans.disputed([made.id], (), (), datetime.now(UTC))
+    return await stage.erasure_plans.disputed({made.id: ()}, (), (), datetime.now(UTC))
 
 
 def _is_disputed(_: Stage, made: Draft, result: Any, __: bool) -> None:
@@ -403,6 +407,7 @@ async def _is_written_down(stage: Stage, problem: str) -> int:
 
 ROWS: dict[str, Row] = {
     "AccessStore.open": Row(_an_access, lambda s, _: s.accesses.open(100_000), _is_among_open),
+    "AccessStore.waiting": Row(_an_access, lambda s, m: s.accesses.waiting(m.agency), _is_one),
     "AccessStore.by_id": Row(_an_access, lambda s, m: s.accesses.by_id(m.id), _is_access),
     "AccessStore.cleared": Row(_an_access, lambda s, m: s.accesses.cleared(m.id, m.agency), _are_cleared),
     "AccessStore.rulings": Row(_an_access, lambda s, m: s.accesses.rulings(m.id), _are_cleared),
@@ -411,6 +416,7 @@ ROWS: dict[str, Row] = {
     "BreachStore.of": Row(_a_breach, lambda s, d: s.breaches.of(whose(d), 2), _are_breaches),
     "BreachStore.by_id": Row(_a_breach, lambda s, d: s.breaches.by_id(d.id), _is_breach),
     "ComplaintStore.of": Row(_a_complaint, lambda s, m: s.complained.of(m[1], None, None, 2), _are_complaints),
+    "ComplaintStore.waiting": Row(_a_complaint, lambda s, m: s.complained.waiting(m[1]), _is_one),
     "ComplaintStore.by_id": Row(_a_complaint, lambda s, m: s.complained.by_id(m[0]), _is_complaint),
     "Keeping.holds": Row(_a_hold, lambda s, hold: s.keeping.holds(hold), _is_hold),
     "Keeping.attached": Row(_a_hung, _attached, _is_attached),

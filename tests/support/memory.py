@@ -207,13 +207,15 @@ class MemorySearch:
         since: datetime | None,
         until: datetime | None,
         log: str = "",
+        party: str = "",
     ) -> Hits:
         if log not in ("", ORIGIN):
             raise KeyError(log)
         found = [
             self._hit(kept)
             for kept in self._store.entries
-            if terms
+            if party in ("", kept.draft.requester_agency, kept.draft.provider_agency)
+            and terms
             <= terms_of(kept.draft.full) | parties(kept.draft.requester_agency, kept.draft.provider_agency)
             and (kept.index < beyond if newest_first else kept.index > beyond)
             and (since is None or kept.draft.at >= since)
@@ -451,11 +453,13 @@ class MemoryReference:
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
+        self.refreshed = 0
         self._parsed: dict[bytes, Agreement] = {}
         self.catalogue = Catalogue.load(())
         self.current = Reference.build(-1, load(), (), (), (), {})
 
     async def refresh(self) -> Reference:
+        self.refreshed += 1
         store = self._store
         newest: dict[str, Agreement] = {}
         for identifier, _, file in store.files:

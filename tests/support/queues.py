@@ -107,17 +107,22 @@ class MemoryOverrides:
 
 @dataclass
 class MemoryEscalations:
-    """Implements `escalations.EscalationTable`. `waiting` gives everything that is open, with its day."""
+    """Implements `escalations.EscalationTable`. `waiting` gives everything that is open, with its day and the
+    agency that made it wait."""
 
-    waiting: Callable[[], Iterable[tuple[Item, datetime]]]
+    waiting: Callable[[], Iterable[tuple[Item, datetime, str]]]
     rows: dict[Item, Escalated] = field(default_factory=dict)
     claimed: set[str] = field(default_factory=set)
     noticed: set[str] = field(default_factory=set)
 
     async def late(self, now: datetime, most: int) -> list[Item]:
-        """What is open and due."""
-        due = sorted((at, item.id, item) for item, at in self.waiting() if at <= now and item not in self.rows)
-        return [item for *_, item in due][:most]
+        """What is open and due, in rounds."""
+        due = [each for each in self.waiting() if each[1] <= now and each[0] not in self.rows]
+        turns, ordered = Counter[tuple[str, str]](), list[tuple[int, datetime, str, Item]]()
+        for item, at, who in sorted(due, key=lambda each: (each[1], each[0].id)):
+            turns[item.queue, who] += 1
+            ordered.append((turns[item.queue, who], at, item.id, item))
+        return [item for *_, item in sorted(ordered, key=lambda each: each[:3])][:most]
 
     async def stands(self, item: Item) -> bool:
         """Whether it has been escalated."""
@@ -150,11 +155,11 @@ class MemoryQueues:
     referrals: MemoryReferrals = field(default_factory=MemoryReferrals)
     overrides: MemoryOverrides = field(default_factory=MemoryOverrides)
 
-    def open(self) -> list[tuple[Item, datetime]]:
-        """What waits for a decision, and until when it has time."""
+    def open(self) -> list[tuple[Item, datetime, str]]:
+        """What waits for a decision, until when it has time, and who asked."""
         kinds = (("referral", self.referrals.rows), ("override", self.overrides.rows))
         return [
-            (Item(kind, row.id), row.due_at)
+            (Item(kind, row.id), row.due_at, row.requester)
             for kind, rows in kinds
             for row in rows.values()
             if row.status == "open"

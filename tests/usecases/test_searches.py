@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -11,14 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker import searches as searches_module
+from broker.administration import Administration
 from broker.core.model import Caller, Function, Override, Reason, SubjectRef
 from broker.core.receipt import Audience
-from broker.core.searchterms import Question, together
+from broker.core.searchterms import Question, term, together
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
-from broker.ports import LogSearch, NotFound
-from broker.searches import BUCKET, Page, Searches
-from tests.support.memory import ORIGIN, MemorySearch
+from broker.evenly import STEP, evenly
+from broker.incidents import EACH, MOST, Incidents
+from broker.ports import Hits, LogSearch, NotFound
+from broker.searches import Page, Searches
+from tests.support.memory import ORIGIN, MemorySearch, MemoryStore
 from tests.support.values import replace
 from tests.support.world import ACTOR, AUDITOR, HOME, OPERATOR, OTHER_HOME, World, ask, caller, flow, said
 
@@ -237,15 +240,16 @@ class _Slow:
 
 
 async def test_searches_take_two_of_the_stores_connections_at_most() -> None:
-    """However many come together, requests for records find the others."""
+    """However many come together, requests for records find the others; those of one agency take one."""
     world = await furnished()
     slow = _Slow(MemorySearch(world.store))
     searches = Searches(world.administration, slow, world.heritage)
     question = Question((("event", "disclosure"),))
-    await asyncio.gather(
-        *(searches.page(NWAS, question, ACTOR, Reason("complaint")) for _ in range(8)),
-    )
-    assert slow.most == 2
+    for callers, most in ((2 * [NWAS], 1), ([NWAS, CFRS, AUDITOR], 2)):
+        slow.most = 0
+        looks = (searches.page(who, question, ACTOR, Reason("complaint")) for who in callers * 4)
+        await asyncio.gather(*looks)
+        assert slow.most == most
 
 
 async def test_what_may_not_be_seen_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,17 +261,17 @@ async def test_what_may_not_be_seen_takes_no_time(monkeypatch: pytest.MonkeyPatc
 
     async def slept(seconds: float, *rest: Any) -> None:
         waits.append(seconds)
-        await sleep(0 if seconds < BUCKET else seconds, *rest)
+        await sleep(0 if seconds < STEP else seconds, *rest)
 
     loop = asyncio.get_running_loop()
     for person in (LINKED, OTHER_HOME):
         begun = loop.time()
         await look(world, NWAS, person=person)
-        assert loop.time() - begun >= BUCKET
+        assert loop.time() - begun >= STEP
     monkeypatch.setattr(asyncio, "sleep", slept)
     for spent in (0.001, 0.024, 0.026):
-        await searches_module._evenly(NWAS, loop.time() - spent)
-    assert [round(each / BUCKET, 1) for each in waits] == [1.0, 0.0, 1.0]
+        await evenly(NWAS, loop.time() - spent)
+    assert [round(each / STEP, 1) for each in waits] == [1.0, 0.0, 1.0]
     await look(world, AUDITOR, person=LINKED)
     assert len(waits) == 3, "an auditor may see all, and waits for nothing"
 
@@ -364,6 +368,35 @@ async def test_nobody_finds_a_view_that_is_not_theirs(
         assert seen.view == opening.view
 
 
+class Slow(MemorySearch):
+    """An index in which looks of one agency last until they may end."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.may_end = asyncio.Event()
+
+    async def find(self, terms: frozenset[str], *place: Any, **times: Any) -> Hits:
+        """As it is, once it may."""
+        if term("agency", "nwas") in terms:
+            await self.may_end.wait()
+        return await super().find(terms, *place, **times)
+
+
+async def test_one_agencys_slow_looks_hold_up_no_other() -> None:
+    """However many it takes at once; each of its own has its turn."""
+    world = await furnished()
+    await asked(world)
+    slow = Slow(world.store)
+    searches = Searches(world.administration, slow, world.heritage)
+    theirs = [asyncio.create_task(searches.page(NWAS, Question((), HOME), ACTOR, WHY)) for _ in range(6)]
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        for who in (CFRS, AUDITOR, CFRS):
+            assert (await searches.page(who, Question((), HOME), ACTOR, WHY)).found
+    slow.may_end.set()
+    assert all(page.found for page in await asyncio.gather(*theirs))
+
+
 OURS, THEIRS, POLICE = "nwas/2026-11-21/0042", "cfrs/2026-11-21/17", "cumbria/2026-11-21/LOG-9"
 
 
@@ -443,12 +476,54 @@ async def test_one_incident_is_asked_for_at_a_time() -> None:
         await look(world, AUDITOR, ("incident", OURS), ("incident", THEIRS))
 
 
-async def test_numbers_of_an_incident_are_bounded() -> None:
-    """However many an agency says that it has."""
+@pytest.mark.parametrize("speakers", [1, 5])
+async def test_numbers_of_an_incident_are_bounded(speakers: int) -> None:
+    """However many one agency says that it has, or several; and it is told where there are more."""
     world = await furnished()
-    for n in range(40):
-        await alias(world, NWAS, f"nwas/2026-11-21/{n:04}", THEIRS)
-    assert len((await look(world, AUDITOR, ("incident", THEIRS))).question.incidents) == 32
+    for who in ("nwas", "cumbria", "ncic", "cumberland", "wf")[:speakers]:
+        for n in range(EACH):
+            await alias(world, caller(who), f"{who}/2026-11-21/{n:04}", THEIRS)
+    asked = (await look(world, AUDITOR, ("incident", THEIRS))).question
+    assert (len(asked.incidents), asked.cut) == ((1 + EACH, False) if speakers == 1 else (MOST, True))
+    await alias(world, NWAS, "nwas/2026-11-21/9999", THEIRS)
+    asked = (await look(world, AUDITOR, ("incident", THEIRS))).question
+    assert asked.cut
+    assert Counter(each.partition("/")[0] for each in asked.aliases)["nwas"] <= EACH
+
+
+@pytest.mark.parametrize("numbers", [40, 1])
+async def test_nobodys_many_words_hide_the_word_of_whoever_gave_the_number(numbers: int) -> None:
+    """Hundreds of another's about it, of many numbers or of one again and again, said afterwards: whoever may
+    be led by its own word or a third's still is, from either side, and is told that there is more only where
+    there is more for them."""
+    world = await furnished()
+    await alias(world, NWAS, OURS, POLICE)
+    await alias(world, CFRS, THEIRS, OURS)
+    flooding = caller("ncic")
+    for n in range(240):
+        await alias(world, flooding, f"ncic/2026-11-21/{n % numbers}", OURS, same=numbers == 40 or bool(n % 2))
+    for who, number, others in (
+        (AUDITOR, OURS, {POLICE, THEIRS}),
+        (AUDITOR, POLICE, {OURS, THEIRS}),
+        (AUDITOR, THEIRS, {OURS, POLICE}),
+        (NWAS, OURS, {POLICE, THEIRS}),
+        (CFRS, OURS, {THEIRS}),
+    ):
+        asked = (await look(world, who, ("incident", number))).question
+        assert others <= set(asked.aliases), (who, number)
+        # Fifty of its words of the number are read, where there are so many.
+        assert asked.cut is (who is not CFRS)
+        theirs = {each for each in asked.aliases if each.startswith("ncic/")}
+        assert len(theirs) == (0 if who is CFRS else EACH if numbers == 40 else 1)
+
+
+async def test_saying_that_an_incident_has_another_number_counts_as_a_look() -> None:
+    """Each is an entry of everybody's log."""
+    world, counted = World(), list[str]()
+    administration = Administration(world.store.log, world.clock, lambda agency, _: counted.append(agency))
+    incidents = Incidents(administration, MemorySearch(world.store), frozenset)
+    await incidents.say(NWAS, OURS, THEIRS, True, ACTOR, WHY)
+    assert counted == ["nwas"]
 
 
 @settings(max_examples=60, deadline=None)

@@ -35,10 +35,11 @@ create function search_keys(p_idx bigint, p_rare bigint[]) returns bigint[]
 language sql immutable parallel safe
 return array(select ((p_idx >> 16) << 32) | h from unnest(p_rare) h);
 
--- Entries with all of these terms, of which at least one is rare: a run at a time, until there are enough.
+-- Entries with all of these terms, of which at least one is rare: a run at a time, until there are enough. Of a
+-- party (empty: of anybody) those that it may open: what others did is not even read for it.
 create function search_find(
     p_log smallint, p_terms integer[], p_rare bigint[], p_beyond bigint, p_newest boolean,
-    p_since timestamptz, p_until timestamptz, p_limit integer
+    p_since timestamptz, p_until timestamptz, p_limit integer, p_party text
 ) returns setof bigint
 language plpgsql stable as $$
 declare
@@ -62,6 +63,9 @@ begin
             where s.rare @> search_keys(v_run << 16, p_rare) and s.terms @> p_terms and +s.log = p_log
               and +s.idx between v_first and v_last
               and (p_since is null or s.at >= p_since) and (p_until is null or s.at < p_until)
+              and (p_party = '' or exists (
+                  select from view v
+                  where (v.log, v.idx) = (s.log, s.idx) and p_party in (v.requester_agency, v.provider_agency)))
             order by case when p_newest then -s.idx else s.idx end limit v_left;
         get diagnostics v_found = row_count;
         v_left := v_left - v_found;

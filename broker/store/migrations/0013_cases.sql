@@ -13,7 +13,7 @@ create table access_request (
     asked       bytea not null
 );
 alter table access_request alter asked set statistics 0;
-create index access_request_open on access_request (due_at) where issued_at is null;
+create index access_request_open on access_request (agency, due_at) where issued_at is null;
 
 create table access_clearing (
     access      uuid not null references access_request on delete cascade,
@@ -56,6 +56,7 @@ create table complaint (
 );
 alter table complaint alter detail set statistics 0;
 create index complaint_agency on complaint (agency, received_at);
+create index complaint_open on complaint (agency) where closed_at is null;
 
 -- A month's figures as they were first published: never counted again, or what was erased between two counts could be
 -- worked out from them. Counts of nobody.

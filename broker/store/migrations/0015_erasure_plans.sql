@@ -60,3 +60,16 @@ language sql volatile as $$
             (p_change ->> 'due')::timestamptz, (p_change ->> 'key')::smallint, p_blob,
             decode(p_change ->> 'subject', 'hex'));
 $$;
+
+-- By which identifiers a person asks what is held about them, blind likewise. While it is open, nobody erases what
+-- they would be answered with.
+alter table access_request add subjects bytea[] not null default '{}';
+alter table access_request alter subjects set statistics 0;
+
+create or replace function policy_apply_access_start(p_policy bigint, p_change jsonb, p_blob bytea) returns void
+language sql volatile as $$
+    insert into access_request (id, agency, started_at, due_at, key, asked, subjects)
+    values ((p_change ->> 'id')::uuid, p_change ->> 'agency', (p_change ->> 'at')::timestamptz,
+            (p_change ->> 'due')::timestamptz, (p_change ->> 'key')::smallint, p_blob,
+            array(select decode(value, 'hex') from jsonb_array_elements_text(p_change -> 'subjects')));
+$$;
