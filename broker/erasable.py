@@ -32,6 +32,7 @@ MOST_FOUND = 10_000  # entries that one look finds; more are erased by their ids
 _CHUNK = 500  # entries looked at in one statement
 _PATIENCE = 10.0  # seconds that the index has to reach the head
 _PAUSE = 0.2
+_SIDES = (Audience.REQUESTER.value, Audience.PROVIDER.value)
 _NONE = "there is no such entry that your agency may erase"
 # A person by an identifier, or entries by id.
 What = SubjectRef | tuple[str, ...]
@@ -57,8 +58,10 @@ class Erasable(Struct, frozen=True):
 
 class Found(Struct, frozen=True):
     """What may be erased now. `words` are of those entries whose words the caller's own people wrote, `worded`
-    those that have any. `askers` are who asked for a record in them on the caller's side. `known` are the
-    identifiers by which the caller's side finds each of them, `about` all of these and the one asked by."""
+    those that have any. `parts` are, by its side, those of which one party's part alone goes, the other's being
+    another agency's, given up or not. `askers` are who asked for a record in them on the caller's side. `known`
+    are the identifiers by which the caller's side finds each of them, `about` all of these and the one asked
+    by."""
 
     entries: tuple[str, ...]
     words: tuple[str, ...]
@@ -69,6 +72,7 @@ class Found(Struct, frozen=True):
     askers: frozenset[str] = frozenset()
     known: Mapping[str, frozenset[SubjectRef]] = {}
     about: frozenset[SubjectRef] = frozenset()
+    parts: dict[str, frozenset[str]] = {}
 
 
 class Finder:
@@ -178,6 +182,7 @@ class Finder:
             frozenset(_asker(hit.full) for hit in written if is_decision(hit.full)),
             known,
             frozenset(each for every in known.values() for each in every) | {*([subject] if subject else [])},
+            {side: frozenset(hit.id for hit in free if _only(hit, own) == side) for side in _SIDES},
         )
 
     async def _whole(self) -> None:
@@ -235,6 +240,13 @@ def _of_others(hit: Hit, but: Mapping[str, frozenset[str]]) -> bool:
     """Whether it is of an agency whose place others have taken there, and of none of the caller's own."""
     parties = {hit.requester, hit.provider} & but.keys()
     return bool(parties) and all(district_of(hit.full) in but[each] for each in parties)
+
+
+def _only(hit: Hit, own: frozenset[str]) -> str:
+    """The side of an entry whose part alone these agencies give up; empty where no other has one."""
+    parties = {side for side in _SIDES if side in hit.views and hit.full.get(side)}
+    kept = {side for side, agency in zip(_SIDES, (hit.requester, hit.provider), strict=True) if agency in own}
+    return kept.pop() if len(kept) == 1 and parties - kept else ""
 
 
 def _named_beside(hit: Hit, own: frozenset[str]) -> set[str]:

@@ -8,7 +8,8 @@ is not for this one to destroy. An agency so erases what it asked and what it wa
 which it may find them: a requester by those it gave, a provider by all that it matched.
 
 Left out, and counted: what is under legal hold; what a human has yet to decide or to review; directives in
-force, which are withdrawn first. The entry that says so names ids, and never whom they were about.
+force, which are withdrawn first. The entry that says so names ids, and never whom they were about; and of which
+entries only one side's `parts` went, so that what another party keeps is missed if it is gone.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from broker.errors import InvalidRequest
 from broker.evenly import answered_evenly
 from broker.holds import Holds
 from broker.ids import entry_id
-from broker.keeping import HOLDS
+from broker.keeping import ENDINGS, ERASURES, HOLDS
 from broker.ports import Asked, Change, FactsSource, Reads
 from broker.registry import require
 
@@ -143,8 +144,8 @@ class Erasures:
             "words": [*words],
             "directives": [*directives],
         }
-        writes = frozenset({EVENT, *(ruling_key(system, request) for system, request in found.rulings)})
-        reads = writes - {EVENT} | {HOLDS}
+        writes = frozenset({ERASURES, *(ruling_key(system, request) for system, request in found.rulings)})
+        reads = writes - {ERASURES} | {HOLDS, ENDINGS}
         if under is not None:
             reads |= under.reads
             writes |= {plan_key(under.plan)}
@@ -152,7 +153,9 @@ class Erasures:
         subject = what if isinstance(what, SubjectRef) else None
         change = Change(EVENT, stored, writes, reference=False, subject=subject)
         detail: dict[str, Json] = {
+            "agencies": [*own],
             "entries": [*entries],
+            "parts": {side: [each for each in entries if each in found.parts[side]] for side in found.parts},
             "words": [*words],
             "directives": [*directives],
             "reason": reason.code,

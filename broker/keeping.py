@@ -16,6 +16,9 @@ from broker.core.model import SubjectRef
 
 # Under this key stand the holds: whoever destroys something read them, and is asked again where one was placed.
 HOLDS = "holds"
+# Under these, that somebody's erasure or a month's end took views. Each reads the other's: both say what they
+# took, and neither may say it of what the other took meanwhile. (An answer to a person reads the first too.)
+ERASURES, ENDINGS = "erasure", "retention"
 
 
 class Hold(Struct, frozen=True):
@@ -108,6 +111,9 @@ class Destroying(Protocol):
     async def set_aside(self, view: ViewClass, to: str) -> int:
         """Seal what outlives this class (held, or in use) under the key of the class `to` of its month; how
         many entries. May be interrupted and done again. Raises AuditUnavailable."""
+
+    async def under(self, view: ViewClass) -> int:
+        """How many entries are sealed under a key now. Raises AuditUnavailable."""
 
     async def unfinished(self) -> list[Unfinished]:
         """Ends that were begun. Raises AuditUnavailable."""

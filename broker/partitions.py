@@ -2,6 +2,12 @@
 
 Only when an operator says so. Refused: a log that is not closed; a partition that is not whole; a digest that
 is not that of the entries as they are kept, since then the export is not what it should be.
+
+Said first, then done. The entry and the row that tells readers where the export is are committed in one
+statement, before the first byte goes: a row without an entry is nobody's word, and bytes that went without
+both are a loss. Where the broker stops between the two, the entry says more than was done: the bytes are there
+still, are served, and cost nothing but room. Nothing finishes that by itself: the operator's command failed,
+and the same again says it once more and drops what is left.
 """
 
 from __future__ import annotations
@@ -9,12 +15,14 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from broker.administration import Administration, Made
+from broker.administration import Administration, Made, Plan
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.errors import InvalidRequest
+from broker.ports import Change
 from broker.registry import require
 
+EVENT = "partition-dropped"
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -27,8 +35,12 @@ class DroppedTable(Protocol):
         KeyError where there is no such closed log, or no such whole partition.
         """
 
-    async def drop(self, log: str, partition: int, digest: str, place: str) -> None:
-        """Drop its entries; said and done by an earlier call, or partly, it is finished."""
+    async def keep_hashes(self, log: str, partition: int) -> None:
+        """Keep the hash of each of its entries, proven in the log: all that there will be of them here."""
+
+    async def drop(self, log: str, partition: int) -> None:
+        """Drop its entries, once it is said (a change of the kind EVENT); partly done by an earlier call, it is
+        finished."""
 
 
 class Partitions:
@@ -64,6 +76,7 @@ class Partitions:
             raise InvalidRequest(
                 "digest", "is not that of the entries as they are kept here: export them again"
             )
+        await self._table.keep_hashes(log, partition)
         said = reason or Reason()
         detail: dict[str, Json] = {
             "log": log,
@@ -72,6 +85,11 @@ class Partitions:
             "place": place,
             "reason": said.code or None,
         }
-        made = await self._administration.note(caller, "partition-dropped", detail, actor, said.words)
-        await self._table.drop(log, partition, digest, place)
+        change = Change(EVENT, detail, frozenset({f"{EVENT}:{log}/{partition}"}), reference=False)
+
+        async def plan() -> Plan:
+            return Plan(EVENT, detail, change, words=said.words)
+
+        made = await self._administration.make(caller, plan, actor)
+        await self._table.drop(log, partition)
         return made

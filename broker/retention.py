@@ -4,6 +4,9 @@ Operators run it, as each controller's processor, by the deployment's policy fil
 outlives its class is sealed anew first, under the key of a class of its own: what is under legal hold, and what
 humans still work with. Then one statement commits the entry and takes the wrapped key; rows, and the key
 outside the database, follow. Killed anywhere, it goes on when it is run again.
+
+The entry says how many lose their views by it, exactly: whoever finds that more are gone knows that it was
+something else. They are counted last, and again where an erasure took any in between.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.retention import RetentionPolicy, held_after, is_held, month_after
 from broker.errors import InvalidRequest
 from broker.ids import entry_id
-from broker.keeping import HOLDS, Counted, Destroying, Unfinished, ViewClass
+from broker.keeping import ENDINGS, ERASURES, HOLDS, Counted, Destroying, Unfinished, ViewClass
 from broker.ports import Asked, Change, Clock, FactsSource, Reads
 from broker.registry import require
 from broker.seats import Seats
@@ -122,7 +125,7 @@ class Retention:
 
         async def plan() -> Plan:
             nonlocal moved
-            # Before anything is looked at: a hold that is placed from here on has the plan made again.
+            # Before anything is looked at: a hold, or an erasure, from here on has the plan made again.
             count = (await self._facts.read(Asked((), caller.name, ()))).policy
             gone = {v.name for v in await self._destroying.classes() if v.month == view.month and v.destroyed}
             if view.name in gone:
@@ -143,14 +146,13 @@ class Retention:
                 "schedule": each.schedule,
                 "policy": self._policy.digest or None,
                 "set_aside": moved,
-                # So many lose their views by this, and no more: who finds that more are gone knows that it was
-                # something else.
-                "entries": each.counted.entries - moved,
+                "entries": await self._destroying.under(view),
                 "reason": reason.code,
             }
             key = f"{EVENT}:{view.month}.{view.name}"
-            change = Change(EVENT, stored, frozenset({key}), reference=False)
-            return Plan(EVENT, detail, change, Reads(count, frozenset({HOLDS, key})), reason.words, id=new)
+            change = Change(EVENT, stored, frozenset({ENDINGS, key}), reference=False)
+            reads = Reads(count, frozenset({HOLDS, ERASURES, key}))
+            return Plan(EVENT, detail, change, reads, reason.words, id=new)
 
         made: Made = await self._administration.make(caller, plan, actor)
         removed = await self._destroying.finish(

@@ -4,6 +4,13 @@ Not by itself: it is no matter of the minute (a log may outlast its half-year by
 and somebody should look on. `due` says when. Refused: a rotation that is not due, unless it is said to be early
 on purpose; one of a log that is no longer current; and one while a live worker does not hold the next log's
 key, since that one could append and prove nothing.
+
+Who ordered it and why (`log-rotated`) is committed first, as before every act here: nothing is appended to a
+log that is closed, and one that nobody closed would be worse than an order that was not carried out. That it
+was is proven by the links alone, in clear at the end of the one log and the beginning of the other; an order
+without them was cut off before anything was closed. After that any worker goes on by itself. Before, the
+operator's command failed, each worker still says what is due, and the same command again makes an order of its
+own.
 """
 
 from __future__ import annotations

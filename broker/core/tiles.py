@@ -97,6 +97,13 @@ def tiles_of(size: int, start: int = 0) -> Iterator[Tile]:
         level += 1
 
 
+def may_be_dropped(bundle: int, size: int) -> bool:
+    """Whether a closed log of `size` entries may have these 256 in an export alone: they are of a whole
+    partition, and neither its first nor the ones with its last, which link it to the logs before and after."""
+    first = bundle * TILE_WIDTH
+    return bundle not in (0, (size - 1) // TILE_WIDTH) and first - first % PARTITION + PARTITION <= size
+
+
 def hashes_of(tile: Tile, data: bytes) -> list[bytes]:
     """Return the hashes of a tile.
 

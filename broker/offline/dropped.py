@@ -1,7 +1,8 @@
 """Partitions that a log says lie in an export alone: their hashes must be there, and lead to the root.
 
 Refuses a list that is not written as a log writes it. Nobody signs it, so it excuses nothing whose hashes are
-not good.
+not good, and no entries that a log never drops: of a partition that is not whole, its first 256, those with its
+last.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 
 from broker.core.checkpoint import Checkpoint
-from broker.core.tiles import PARTITION, TILE_WIDTH, Tile, hashes_of
+from broker.core.tiles import PARTITION, TILE_WIDTH, Tile, hashes_of, may_be_dropped
 from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError
 from broker.offline.source import Missing, Source
@@ -29,7 +30,8 @@ class Dropped:
     def hashes(self, bundle: int) -> list[bytes]:
         """The leaf hashes of a bundle of them; none where it is no such bundle, or its tile is not good."""
         first = bundle * TILE_WIDTH
-        if first - first % PARTITION not in self._first:
+        listed = first - first % PARTITION in self._first
+        if not listed or not may_be_dropped(bundle, self._checkpoint.size):
             return []
         try:
             if self._tiles is None:

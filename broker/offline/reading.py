@@ -110,6 +110,9 @@ class Reading:
             self._report.add(Problem("entry", at, path, str(e).removeprefix("entry: ")))
             return
         self._report.rotations += isinstance(parsed, Rotation)
+        if at == self._size - 1 and self._report.dropped and not isinstance(parsed, Rotation):
+            text = "says that entries were dropped of a log that no last entry has closed"
+            self._report.add(Problem("dropped", self._report.dropped[0], "dropped", text))
         if (before := self._ids.setdefault(parsed.id, at)) != at:
             self._report.add(Problem("entry", at, path, f"has the id of entry {before}"))
 

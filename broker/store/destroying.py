@@ -21,6 +21,7 @@ from broker.store.queued import OVERRIDE, OVERRIDE_RESTRICTION, OVERRIDE_REVIEW,
 from broker.store.seal import Seals, ViewKey
 
 _LOOKED = 5_000  # places that one statement looks at, some hundred holds and all
+_COUNTED = 20_000  # the same where holds are not asked for
 _SOME = 500  # entries sealed anew in one statement
 _FEW = 2_000  # places whose entries are removed in one transaction
 # One look at all that is held, before each hold is looked at for what may be: few entries are.
@@ -54,6 +55,7 @@ from unnest($4::bigint[], $5::bytea[], $6::bytea[], $7::bytea[], $8::bytea[])
 where v.log = $1 and v.idx = n.idx and v.key = $2
   and v.views = n.read_views and v.words is not distinct from n.read_words
 """
+_UNDER = "select count(*) from view where log = $1 and idx >= $2 and idx < $3 and key = $4"
 _OF_KEY = "select idx from view where log = $1 and idx >= $2 and idx < $3 and key = $4"
 # The rows stay, empty, and say that the index has looked at them.
 _UNFIND = "update search set terms = '{}', rare = '{}' where log = $1 and idx = any ($2)"
@@ -172,6 +174,14 @@ class DestroyingRows:
                     done = await connection.execute(_SET_ASIDE, log, view.key, new.id, *columns)
                 moved += int(done.split()[-1])
         return moved
+
+    async def under(self, view: ViewClass) -> int:
+        """As `Destroying.under`."""
+        found = 0
+        async for log, start, end in self._steps(_COUNTED):
+            async with self._database.connection() as connection:
+                found += await connection.fetchval(_UNDER, log, start, end, view.key)
+        return found
 
     async def unfinished(self) -> list[Unfinished]:
         """As `Destroying.unfinished`."""

@@ -2,7 +2,8 @@
 
 Entries lose their bytes and keep their ids and places; all hashes stay, made before the first byte goes. The
 first 256 entries of a log are never dropped, nor the 256 with its last: they link it to the logs before and
-after. What is begun is said first, so that a drop that was cut off can be told from a loss, and finished.
+after. What is begun is said first (migration 0011), so that a drop that was cut off can be told from a loss,
+and finished; what is not said is not dropped.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 from collections.abc import Callable
 
 from broker.core.bundles import encode_bundle
-from broker.core.tiles import PARTITION, TILE_WIDTH, Tile
+from broker.core.tiles import PARTITION, TILE_WIDTH, Tile, may_be_dropped
 from broker.store.notary import Notary
 from broker.store.onelog import OneLog
 from broker.store.pool import Database
@@ -19,9 +20,10 @@ from broker.store.reader import LogReader
 from broker.store.tiles import TileReader
 
 _SAID = "select digest from dropped where log = $1 and first = $2"
-_SAY = "insert into dropped (log, first, digest, place) values ($1, $2, $3, $4) on conflict do nothing"
-_DROP = "update entry set leaf = null where log = $1 and idx >= $2 and idx < $3 and leaf is not null"
-
+_DROP = """
+update entry set leaf = null where log = $1 and idx >= $2 and idx < $3 and leaf is not null
+  and exists (select from dropped where log = $1 and first = $2 - $2 % $4)
+"""
 
 Step = Callable[[int], None]
 
@@ -49,27 +51,30 @@ class DroppedRows:
         if said is not None:
             return said
         made = hashlib.sha256()
-        for n in range(first // TILE_WIDTH, (first + PARTITION) // TILE_WIDTH):
+        for n in _bundles(partition):
             made.update(encode_bundle(await one.bundle(n, TILE_WIDTH)))
         return made.hexdigest()
 
-    async def drop(self, log: str, partition: int, digest: str, place: str) -> None:
-        """As `DroppedTable.drop`."""
-        number, first = await self._closed(log), partition * PARTITION
-        bundles = range(first // TILE_WIDTH, (first + PARTITION) // TILE_WIDTH)
+    async def keep_hashes(self, log: str, partition: int) -> None:
+        """As `DroppedTable.keep_hashes`."""
+        number = await self._closed(log)
         tree = OneLog(self._database, self._notary, number)
         size = await tree.size()
-        for n in bundles:
+        for n in _bundles(partition):
             # Verified: what a bundle's entries hash to stands in its tile alone, once they are gone.
             await tree.proof_at(n * TILE_WIDTH, size)
         async with self._database.connection() as connection:
             await TileReader(connection, number).read([Tile(1, partition)])
-            await connection.execute(_SAY, number, first, digest, place)
-        last = (size - 1) // TILE_WIDTH
-        for n in bundles:
-            if n not in (0, last):
+
+    async def drop(self, log: str, partition: int) -> None:
+        """As `DroppedTable.drop`."""
+        number = await self._closed(log)
+        size = await OneLog(self._database, self._notary, number).size()
+        for n in _bundles(partition):
+            if may_be_dropped(n, size):
+                first = n * TILE_WIDTH
                 async with self._database.connection() as connection:
-                    await connection.execute(_DROP, number, n * TILE_WIDTH, (n + 1) * TILE_WIDTH)
+                    await connection.execute(_DROP, number, first, first + TILE_WIDTH, PARTITION)
                 self._step(n)
 
     async def _closed(self, log: str) -> int:
@@ -77,3 +82,7 @@ class DroppedRows:
             if each.origin == log and each.closed:
                 return each.number
         raise KeyError(log)
+
+
+def _bundles(partition: int) -> range:
+    return range(partition * TILE_WIDTH, (partition + 1) * TILE_WIDTH)

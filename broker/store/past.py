@@ -32,7 +32,6 @@ from broker.core.forms import (
 from broker.core.merkle import CompactRange
 from broker.core.model import SubjectRef
 from broker.core.reference import Reference
-from broker.core.retention import CHANGES
 from broker.errors import IntegrityError, KeyDestroyed
 from broker.past import MOST, Leaf
 from broker.store.blind import Blind
@@ -40,6 +39,7 @@ from broker.store.elsewhere import kept_elsewhere
 from broker.store.onelog import final_tree
 from broker.store.packed import unpack
 from broker.store.pool import Database
+from broker.store.said import Said
 from broker.store.seal import Seals
 
 _SNAPSHOTS = 8
@@ -80,7 +80,8 @@ where case when $1 = '' then l.closed_at is null else $1 in (l.origin, split_par
 """
 # Of what went with its month the index was emptied too; of what somebody deleted it still finds the entry.
 _ERASED = """
-select i.item, i.month, coalesce(e.by, d.id) as by
+select i.item, i.month, e.by is not null as named, coalesce(e.by, d.id) as by,
+    array(select g.by from given_up g where g.item = i.item) as before
 from unnest($1::uuid[], $2::text[]) i(item, month)
 left join erased e on e.item = i.item
 left join lateral (
@@ -197,17 +198,19 @@ class PastReader:
 
     async def erased_by(self, items: Sequence[tuple[str, datetime | None]]) -> Mapping[str, str]:
         """As `Past.erased_by`. Of an entry that went with its month, the newest end of that month is named:
-        which class it was of went too. Tables only lead to the entry, which is opened and must say so."""
+        which class it was of went too. Of one whose parties gave up a part each, the later erasure. Tables only
+        lead to the entries, which are opened and must say so."""
         ids = [item for item, _ in items]
         months = [f"{at:%Y-%m}" if at else "" for _, at in items]
         async with self._database.connection() as connection:
             rows = await connection.fetch(_ERASED, ids, months)
-            says = await connection.fetch(_SAYS, list({row["by"] for row in rows})) if rows else []
-        said = {row["id"]: await self._verified(row) for row in says}
+            asked = {by for row in rows for by in (row["by"], *row["before"])}
+            says = await connection.fetch(_SAYS, [*asked]) if rows else []
+        full = {row["id"]: await self._verified(row) for row in says}
         return {
             str(row["item"]): str(row["by"])
             for row in rows
-            if _names(said.get(row["by"], {}), str(row["item"]), row["month"])
+            if _names(_heard([full[by] for by in (row["by"], *row["before"]) if by in full]), row)
         }
 
     async def _verified(self, row: asyncpg.Record) -> Mapping[str, Json]:
@@ -246,16 +249,20 @@ class PastReader:
         return Leaf(index, entry, opened.full)
 
 
-def _names(full: Mapping[str, Json], item: str, month: str) -> bool:
-    """Whether an entry says that this was erased, or that its month was ended."""
-    detail = full.get("detail")
-    if not isinstance(detail, dict):
-        return False
-    if full.get("event") == "retention":
-        # Directives go with the changes of the month of their withdrawal.
-        return detail.get("month") == month or detail.get("class") == CHANGES
-    listed = [detail.get(name) for name in ("entries", "directives")]
-    return full.get("event") == "erasure" and any(isinstance(each, list) and item in each for each in listed)
+def _heard(views: Sequence[Mapping[str, Json]]) -> Said:
+    said = Said()
+    for full in views:
+        said.hear(full)
+    return said
+
+
+def _names(said: Said, row: asyncpg.Record) -> bool:
+    """Whether what the tables led to says that this went. What has no month is a directive; for an entry that
+    went with its month no table names an erasure (`named`)."""
+    item: bytes = row["item"].bytes
+    if not row["month"]:
+        return said.directive(item)
+    return said.is_erased(item) or (not row["named"] and any(month == row["month"] for month, _ in said.ended))
 
 
 async def _named(connection: asyncpg.Connection, log: str) -> asyncpg.Record:

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from broker.core.merkle import EMPTY_RANGE, CompactRange, leaf_hash, verify_consistency, verify_inclusion
 from broker.core.tiles import (
+    PARTITION,
     TILE_HEIGHT,
     Tile,
     consistency_proof,
     hashes_of,
     inclusion_proof,
+    may_be_dropped,
     subtree_root,
     tile_in,
     tiles_for_consistency,
@@ -286,3 +288,22 @@ def test_what_a_proof_may_not_be_asked() -> None:
     ):
         with pytest.raises(IntegrityError):
             ask()
+
+
+@pytest.mark.parametrize(
+    ("bundle", "size", "may"),
+    [
+        (0, 2 * PARTITION, False),
+        (1, 2 * PARTITION, True),
+        (1, PARTITION, True),
+        (1, PARTITION - 1, False),
+        (255, PARTITION, False),
+        (255, PARTITION + 1, True),
+        (256, PARTITION + 1, False),
+        (256, 2 * PARTITION, True),
+        (511, 2 * PARTITION, False),
+    ],
+)
+def test_what_links_a_log_and_what_is_no_whole_partition_stays(bundle: int, size: int, may: bool) -> None:
+    """The first 256 entries and those with the last are never dropped, nor what is short of 65,536."""
+    assert may_be_dropped(bundle, size) is may

@@ -82,7 +82,7 @@ async def test_what_the_log_says_was_erased_is_no_fault(durable_stage: Stage) ->
             "update view set provider_agency = 'evil' where idx = {n}",
             "its provider is not the one that was asked",
         ),
-        ("update view set words = null where idx = {n}", f"its words is gone, {GONE}"),
+        ("update view set words = null where idx = {n}", f"its words are gone, {GONE}"),
     ],
     ids=["row", "key", "requester", "no-requester", "no-provider", "provider", "words"],
 )

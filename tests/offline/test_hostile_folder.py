@@ -196,6 +196,18 @@ def test_a_list_of_what_was_dropped_that_no_log_writes_is_named(log: StaticLog, 
     assert [each.kind for each in check(log).problems] == ["dropped"]
 
 
+def test_an_open_log_has_dropped_nothing(log: StaticLog) -> None:
+    """A list may excuse entries of a closed log alone: without a last entry that closes it they are a loss."""
+    entries = [entry(n) for n in range(PARTITION + 10)]
+    log.anew(entries).put("dropped", b"0 65536 " + b"0" * 64 + b"\n")
+    for path in (log.root / "tile/entries").glob("*"):
+        if path.name not in ("000", "256.p"):
+            path.unlink()
+    (found,) = check(log).problems
+    assert (found.kind, found.index) == ("dropped", 0)
+    assert "of a log that no last entry has closed" in found.text
+
+
 def test_a_log_as_it_was_left_in_the_middle_of_an_export_is_read(log: StaticLog, tmp_path: Path) -> None:
     """What an export has not renamed yet is not looked at, and said."""
     export(Folder(log.root), KEYS, tmp_path / "out")

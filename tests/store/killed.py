@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from broker import keys
+from broker.administration import Administration
+from broker.core.model import Caller, Function
+from broker.partitions import Partitions
 from broker.store.dropped import DroppedRows
 from broker.store.notary import Notary
 from tests.keeping.killed import Dying, Steps
@@ -19,6 +22,7 @@ from tests.support import evidence
 from tests.support.evidence import ORIGIN, Node, node
 
 NEXT = "blue-light.test/log/2027h1"
+OPERATOR = Caller("operator", "cli", Function.OPERATOR, "k" * 64)
 
 
 async def rotate(one: Node, _: str) -> None:
@@ -28,7 +32,9 @@ async def rotate(one: Node, _: str) -> None:
 
 async def drop(one: Node, digest: str) -> None:
     """What was exported of the closed log."""
-    await DroppedRows(one.database, one.reader, one.notary).drop(ORIGIN, 0, digest, "vault 3")
+    rows = DroppedRows(one.database, one.reader, one.notary)
+    partitions = Partitions(Administration(one.log, one.clock), rows)
+    await partitions.drop(OPERATOR, ORIGIN, 0, digest, "vault 3")
 
 
 async def main(dsn: str, folder: Path, last: int, what: str, digest: str) -> None:

@@ -29,12 +29,12 @@ from broker.partitions import Partitions
 from broker.store.dropped import DroppedRows
 from broker.store.onelog import OneLog
 from broker.store.pool import migrate
+from tests.store.killed import OPERATOR
 from tests.support.evidence import ORIGIN, Node, a_draft, node
 from tests.support.postgres import Server, ask
 from tests.support.static_log import StaticLog
 
 NEXT = "blue-light.test/log/2027h1"
-OPERATOR = Caller("operator", "cli", Function.OPERATOR, "k" * 64)
 _FILL = """
 with ids as (
     select n, gen_random_uuid() as id, encode(sha256(n::text::bytea), 'hex') as h
@@ -142,6 +142,19 @@ async def test_what_is_dropped_stays_proven(closed: Closed) -> None:
 
 
 @pytest.mark.long
+async def test_what_is_not_said_is_not_dropped(closed: Closed) -> None:
+    """Bytes go after the entry that says so, never without it; what it says is decided with the log's row."""
+    await closed.rows.keep_hashes(ORIGIN, 0)
+    await closed.rows.drop(ORIGIN, 0)
+    assert await ask(closed.dsn, "select count(*) from entry where leaf is null") == 0
+    made = await closed.partitions.drop(OPERATOR, ORIGIN, 0, closed.export(), "vault 3")
+    assert await ask(closed.dsn, "select count(*) from entry where leaf is null") == PARTITION - 256
+    of = "from view_key k join view v on v.key = k.id join entry e using (log, idx)"
+    kept = await ask(closed.dsn, f"select class {of} where e.id = '{made.event_id}'")
+    assert kept == "changes", "as long as what else was changed"
+
+
+@pytest.mark.long
 async def test_fsck_says_what_was_dropped(closed: Closed) -> None:
     """The log as it is published then is good, and names what lies elsewhere; undeclared, it is a loss."""
     made, folder = closed.export(), closed.folder / "published"
@@ -153,6 +166,11 @@ async def test_fsck_says_what_was_dropped(closed: Closed) -> None:
     report = fsck(Folder(folder), [closed.key])
     assert (report.good, report.dropped) == (True, [0]), report.problems
     assert report.entries == report.size - (PARTITION - 256)
+    first = folder / Bundle(0).path
+    first.rename(folder / "aside")
+    report = fsck(Folder(folder), [closed.key])
+    assert [each.path for each in report.problems] == [Bundle(0).path], "the first entries are never dropped"
+    (folder / "aside").rename(first)
     StaticLog(folder).spoil("tile/0/009")
     report = fsck(Folder(folder), [closed.key])
     assert not report.good
@@ -178,7 +196,8 @@ async def test_the_entries_that_link_a_log_to_its_neighbours_are_never_dropped(
             assert len(await closed.log.bundle(255, 256)) == 256
 
 
-STEPS = (1, 2, 3, 511, 512, 513, 514, 515, 516, 517, 518, 519, 520, 521, 800, 1024, 1025)
+# As it is read and its hashes are made; as it is said; and once it is, when it is not read again.
+STEPS = (1, 520, 1036, 1039, 1040, 1041, 1042, 534, 538, 546, 900, 1040)
 
 
 @pytest.mark.long

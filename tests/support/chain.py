@@ -137,6 +137,10 @@ class NothingKept:
         """There is none."""
         raise KeyError(partition)
 
-    async def drop(self, log: str, partition: int, digest: str, place: str) -> None:
+    async def keep_hashes(self, log: str, partition: int) -> None:
+        """Never asked for."""
+        raise AssertionError("there was nothing to keep")
+
+    async def drop(self, log: str, partition: int) -> None:
         """Never asked for."""
         raise AssertionError("there was nothing to drop")

@@ -21,11 +21,12 @@ from broker.store.blind import Blind
 from broker.store.fsck import beside
 from broker.store.fsck.elsewhere import Elsewhere
 from broker.store.fsck.entries import Entries
-from broker.store.fsck.gone import Gone, Said, judge
+from broker.store.fsck.gone import Gone, judge
 from broker.store.fsck.notes import Kept, Notes
 from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import place, snapshot
 from broker.store.fsck.views import Views
+from broker.store.said import Said
 
 _VIEW_KEYS = "select id, month, class, wrapped from view_key"
 Progress = Callable[[int, int], None]
@@ -122,6 +123,10 @@ class _Fsck:
                 self._report.wrong("key", -1, "view key", why)
         sizes = [mark.size for mark in marks]
         await self._elsewhere.open()
+        if ring is None and self._report.dropped:
+            self._report.unchecked.append(
+                "whether the log itself says what was dropped: the key ring was not given (--keys)"
+            )
         made = Entries(
             self._connection,
             log["id"],

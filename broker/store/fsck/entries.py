@@ -18,10 +18,11 @@ from broker.core.tiles import TILE_HEIGHT, TILE_WIDTH
 from broker.errors import IntegrityError
 from broker.offline.derive import Derivation, KeptTile
 from broker.store.fsck.elsewhere import Elsewhere
-from broker.store.fsck.gone import Gone, Said
+from broker.store.fsck.gone import Gone
 from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import PART, parts
 from broker.store.fsck.views import Of, Views
+from broker.store.said import WORDS, Said
 
 # An entry carries the time of its decision, and the order of the log counts: decisions that were made at the
 # same time may be committed a while apart, and a clock that was put right goes back a little.
@@ -67,7 +68,7 @@ class Entries:
         self._now = now
         self._elsewhere = elsewhere
         self._said = said
-        self.gone = Gone(log, report)
+        self.gone = Gone(log, report, elsewhere)
         self._newest: datetime | None = None
         self._waiting: list[bytes | None] = []
         self._next = 0
@@ -132,8 +133,8 @@ class Entries:
             self._report.wrong("view", index, text, f"{checked.why}; the entry or its views were changed")
         else:
             self._report.opened += 1
-            self._report.words_erased += "words" in checked.parts
-            self.gone.part(index, row["id"], checked.parts)
+            self._report.words_erased += WORDS in checked.parts
+            self.gone.part(index, row["id"], entry.at if entry else None, checked.parts)
             if entry is not None and checked.full is not None:
                 self._said.hear(checked.full)
 

@@ -16,6 +16,7 @@ from broker.core.entry import SALT_BYTES, Entry, Opening, commit
 from broker.errors import IntegrityError, KeyDestroyed, KeyMissing
 from broker.keys import KeyRing
 from broker.store.packed import Openings, unpack
+from broker.store.said import SIDES, WORDS
 from broker.store.seal import ViewKey, unwrap
 
 
@@ -31,7 +32,7 @@ class Of(Enum):
 @dataclass(frozen=True, slots=True)
 class Checked:
     """`full` is the full view where it opens; `why` says what is wrong. Of what is gone: the month and class
-    whose key was destroyed (`ended`), and what an entry that stands has given up (`parts`)."""
+    whose key was destroyed (`ended`), and what an entry that stands has given up (`parts`: sides, words)."""
 
     of: Of
     why: str = ""
@@ -82,7 +83,7 @@ class Views:
             why = (_commitments(entry, opened) if entry else "") or why
             if not why:
                 why, gone = self._words(key, row["id"], opened.view, row["words"])
-                parts = (*parts, "words") if gone else parts
+                parts = (*parts, WORDS) if gone else parts
         except IntegrityError as e:
             return Checked(Of.WRONG, str(e))
         except (LookupError, TypeError):
@@ -117,10 +118,10 @@ def _parties(opened: Openings, row: asyncpg.Record) -> tuple[str, tuple[str, ...
     """The agencies that may read it, against those that the full view names: what is wrong, and whose part was
     given up. One that has given up its part stands there no more; another in its place is wrong."""
     full, parts = opened.view, list[str]()
-    for side, what in (("requester", "asked"), ("provider", "was asked")):
+    for side, what in zip(SIDES, ("asked", "was asked"), strict=True):
         stands, party = row[f"{side}_agency"], full.get(side) if opened.of(side) else None
         if stands and stands != party:
             return f"the agency that may read it as its {side} is not the one that {what}", ()
         if party and not stands:
-            parts.append(f"{side}'s part")
+            parts.append(side)
     return "", tuple(parts)

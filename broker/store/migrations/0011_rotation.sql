@@ -74,3 +74,18 @@ create table dropped (
     dropped_at  timestamptz not null default clock_timestamp(),
     primary key (log, first)
 );
+
+-- That a partition is about to lose its bytes, in the statement that appends the entry which says so. Said again
+-- after a failure, the first word stands.
+create function policy_apply_partition_dropped(p_policy bigint, p_change jsonb, p_blob bytea) returns void
+language plpgsql volatile as $$
+declare
+    v_log smallint := (select id from log where origin = p_change ->> 'log' and closed_at is not null);
+begin
+    if v_log is null then
+        raise exception 'no such closed log' using errcode = 'BL003';
+    end if;
+    insert into dropped (log, first, digest, place)
+    values (v_log, (p_change ->> 'partition')::bigint * 65536, p_change ->> 'digest', p_change ->> 'place')
+    on conflict do nothing;
+end $$;

@@ -39,6 +39,14 @@ create table erased (
     by    uuid not null
 );
 
+-- Of entries whose other party kept its part then, by which erasure the one gave up its own: who asks why all of an
+-- entry is gone is led to both.
+create table given_up (
+    item  uuid not null,
+    by    uuid not null,
+    primary key (item, by)
+);
+
 -- Of whom something was said that is erased. Blind, as in `directive`; until `policy_forget` has looked.
 create table unsaid (
     subject  bytea primary key
@@ -281,6 +289,10 @@ begin
         requester_agency = case when v.requester_agency = any (v_agencies) then null else v.requester_agency end,
         provider_agency = case when v.provider_agency = any (v_agencies) then null else v.provider_agency end
     from entry e where e.id = any (v_entries) and (v.log, v.idx) = (e.log, e.idx);
+    insert into given_up (item, by)
+    select e.id, v_by from entry e join view v using (log, idx)
+    where e.id = any (v_entries) and coalesce(v.requester_agency, v.provider_agency) is not null
+    on conflict do nothing;
     with gone as (
         delete from view v using entry e
         where e.id = any (v_entries) and (v.log, v.idx) = (e.log, e.idx)
