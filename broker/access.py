@@ -211,6 +211,7 @@ class Accesses:
             chosen = list(dict.fromkeys(entries)) or await self._left(eyes, access, own)
             counted[:] = [len(chosen)]
             await self._holdings.check(eyes, chosen, own, ruling.code)
+            await self._check_shared(caller, eyes, access, chosen)
             now = self._clock.now()
             stored: dict[str, Json] = {
                 "id": access,
@@ -218,6 +219,7 @@ class Accesses:
                 "agency": eyes.agency,
                 "entries": [*chosen],
                 "code": ruling.code,
+                "cleared_by": caller.agency,
                 "at": now.isoformat(),
             }
             change = Change("access-clearing", stored, lock(access), reference=False)
@@ -236,6 +238,18 @@ class Accesses:
     async def issue(self, caller: Caller, access: str, actor: Actor, reason: Reason) -> tuple[Document, Made]:
         """As `Answers.issue`."""
         return await self._answers.issue(caller, access, actor, reason)
+
+    async def _check_shared(self, caller: Caller, eyes: Caller, access: str, chosen: Sequence[str]) -> None:
+        """What several have in the place of one that ended, whoever of them decides first decides, and it alone
+        changes that, or who takes its place. Raises InvalidRequest."""
+        own = {eyes.agency, caller.agency, *(each.of for each in await self._heritage.left_to(caller))}
+        decided = {each.entry: each.by for each in await self._store.cleared(access, eyes.agency)}
+        for n, entry in enumerate(chosen):
+            if (by := decided.get(entry, caller.agency)) not in own:
+                raise InvalidRequest(
+                    f"entries.{n}",
+                    f"{by}, which took the place of {eyes.agency} as well, has decided it already",
+                )
 
     async def _left(self, caller: Caller, access: str, own: dict[str, Seen]) -> list[str]:
         done = {each.entry for each in await self._store.cleared(access, caller.agency)}

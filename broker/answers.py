@@ -7,6 +7,7 @@ is erased afterwards is told no more, and the answer says how much that is, and 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -150,6 +151,7 @@ class Answers:
             told = await self._agreed(await self._store.rulings(access))
             at = self._clock.now().isoformat()
             stored: dict[str, Json] = {**detail, "id": access, "at": at, "told": [*told]}
+            detail |= {"told": len(told), "told_sha256": _digest(told)}
             change = Change("access-issue", stored, lock(access), reference=False)
             # An erasure meanwhile makes it be looked at again: what is fixed here stood.
             reads = Reads(policy, lock(access) | {ERASURE})
@@ -201,6 +203,11 @@ class Answers:
             if not entries.isdisjoint(each.entries)
         ]
         return Gone(len(entries), tuple(by))
+
+
+def _digest(entries: Iterable[str]) -> str:
+    """Hex SHA-256 of the ids of entries in their order, each in a line: which they were, in whatever number."""
+    return hashlib.sha256("".join(f"{each}\n" for each in entries).encode()).hexdigest()
 
 
 def lock(access: str) -> frozenset[str | bytes]:

@@ -30,12 +30,14 @@ class StoredAccess(Struct, frozen=True):
 
 
 class StoredClearing(Struct, frozen=True):
-    """What a controller has decided of one entry; `code` is the exemption, empty where it is told."""
+    """What a controller has decided of one entry; `code` is the exemption, empty where it is told. `by` is the
+    agency whose human decided: another than `agency` only where it has taken that one's place."""
 
     entry: str
     agency: str
     code: str
     cleared_at: datetime
+    by: str
 
 
 class AccessStore(Protocol):

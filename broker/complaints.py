@@ -13,7 +13,7 @@ from broker.cases import ComplaintStore, StoredComplaint
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.core.reports.complaints import OUTCOMES
-from broker.core.reports.times import COMPLAINT
+from broker.core.reports.times import COMPLAINT, days_after
 from broker.errors import InvalidRequest, NotAllowed, QuotaExceeded
 from broker.heritage import Heritage
 from broker.ids import entry_id
@@ -63,7 +63,7 @@ class Complaints:
         if received > now:
             raise InvalidRequest("received_at", "is still to come")
         self._administration.count(caller)
-        complaint, due = entry_id(), received + COMPLAINT
+        complaint, due = entry_id(), days_after(received, COMPLAINT)
         stored: dict[str, Json] = {
             "id": complaint,
             "agency": caller.agency,

@@ -4,6 +4,7 @@ Referrals that nobody has decided, overrides that nobody has reviewed, complaint
 Every worker looks; each escalation is one entry all the same, because it reads and writes a key of its own, so
 that the second to be appended is given back. Its row is made in the same statement: a worker that dies in
 between has done all of it or nothing. Owns no decision: what is late stays open, and blocks nobody's request.
+What cannot be read keeps nothing else from being told on, and is said.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from broker.core.reference import Reference
 from broker.core.succession import takers
 from broker.core.views import ProviderView, RequesterView
 from broker.desk import Row, escalation, lock_of
-from broker.errors import BrokerError
+from broker.errors import AuditUnavailable, IntegrityError, KeyMissing
 from broker.ids import entry_id
 from broker.ports import Appended, Asked, Change, Clock, Draft, FactsSource, Log, Reads, ReferenceSource
 from broker.queues import OverrideStore, ReferralStore, StoredOverride
@@ -97,23 +98,38 @@ class Escalations:
         self._facts = facts
         self._reference = reference
         self._clock = clock
+        # Items that could not be read at the last look: they take nobody's place in the next.
+        self._unread = 0
 
     async def run(self) -> NoReturn:
-        """For as long as the worker lives."""
+        """For as long as the worker lives, or until something does not hold. Raises IntegrityError."""
         while True:
             more = False
-            with suppress(BrokerError):  # readiness says why
-                found = await self._table.late(self._clock.now(), MOST)
+            with suppress(AuditUnavailable):  # readiness says why
+                found = await self._table.late(self._clock.now(), MOST + self._unread)
                 # Other workers do some of them; where nobody gets on, there is time until the next look.
                 more = await self._each(found) > 0 and len(found) == MOST
             await asyncio.sleep(0 if more else EVERY)
 
     async def look(self) -> int:
-        """Escalate what is late now; how many of it this worker did. Raises AuditUnavailable."""
-        return await self._each(await self._table.late(self._clock.now(), MOST))
+        """Escalate what is late now; how many of it this worker did.
+
+        Raises AuditUnavailable; and, once all else is done, IntegrityError or KeyMissing of what could not be
+        read.
+        """
+        return await self._each(await self._table.late(self._clock.now(), MOST + self._unread))
 
     async def _each(self, items: Sequence[Item]) -> int:
-        return sum([await self._escalate(item) for item in items])
+        done, unread = 0, list[IntegrityError | KeyMissing]()
+        for item in items:
+            try:
+                done += await self._escalate(item)
+            except (IntegrityError, KeyMissing) as e:
+                unread.append(e)
+        self._unread = len(unread)
+        if unread:
+            raise unread[0]
+        return done
 
     async def _escalate(self, item: Item) -> bool:
         """Whether it was ours to do: decided meanwhile, or told on by another worker, it is not."""

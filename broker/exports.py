@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from broker import ranges
 from broker.administration import Administration, Made
-from broker.audience import audience_of, seen
+from broker.audience import seen
 from broker.core.canonical import Json
 from broker.core.checkpoint import Checkpoint
 from broker.core.entry import Entry, Opening, parse_entry
@@ -23,14 +23,15 @@ from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.note import Note
 from broker.core.receipt import Audience
 from broker.core.searchterms import Question
-from broker.entryrows import WINDOW, EntryRow, EntryRows, Half, Wanted
+from broker.entryrows import SLACK, WINDOW, EntryRow, EntryRows, Half, Wanted
+from broker.erased import missing
 from broker.errors import IntegrityError
 from broker.evenly import asked_at, evenly
 from broker.heritage import Heritage
-from broker.incidents import Incidents
-from broker.ports import Clock, LogView
+from broker.ports import Clock, LogView, Remains
 from broker.questioning import check, question_detail
 from broker.ranges import Range
+from broker.searches import Searches
 from broker.seats import Seats
 
 AT_ONCE = 2  # exports of one system at a worker: a broken one may still be ending when it is resumed
@@ -40,8 +41,8 @@ MOST = 128  # rows of a part
 class Head(Struct, frozen=True):
     """What is the same for every row. `range` is settled; `whole` says that every entry of it is a row;
     `incidents` are all numbers of the one that was asked for. `others` are the logs that have entries of the
-    time asked about as well: none of these is in here. The export's own `entry` stands at `index` of
-    `entry_log`."""
+    time asked about as well: none of these is in here. `erased` says in words what has been erased of the
+    range, where it does not stand there as rows. The export's own `entry` stands at `index` of `entry_log`."""
 
     checkpoint: bytes
     range: Range
@@ -52,6 +53,7 @@ class Head(Struct, frozen=True):
     incidents: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     entry_log: str = ""
+    erased: tuple[str, ...] = ()
 
 
 class Row(Struct, frozen=True):
@@ -66,7 +68,8 @@ class Row(Struct, frozen=True):
 
 
 class Part(Struct, frozen=True):
-    """The next rows. Every entry below `looked` has been looked at; `closed` of them could not be opened."""
+    """The next rows. Every entry below `looked` has been looked at; in a whole range `closed` of them could not
+    be opened. In any other nobody can say of how many that was asked: the head says what was erased."""
 
     rows: tuple[Row, ...]
     looked: int
@@ -85,12 +88,12 @@ class Exports:
         administration: Administration,
         log: LogView,
         entries: EntryRows,
-        incidents: Incidents,
+        searches: Searches,
         heritage: Heritage,
         clock: Clock,
     ) -> None:
         self._administration = administration
-        self._incidents = incidents
+        self._searches = searches
         self._log = log
         self._entries = entries
         self._heritage = heritage
@@ -127,9 +130,10 @@ class Exports:
             noted = await self._note(caller, question, within, actor, reason, form, resumes, in_place_of)
             head = await self._head(caller, question, replace(within, log=own.origin), noted, halves)
             # By what was said before the range ends: the same range is the same export whenever it is made.
-            question = await self._incidents.widened(eyes, question, own.origin, head.range.before)
+            question = await self._searches.incidents.widened(eyes, question, own.origin, head.range.before)
+            erased = await self._erased(eyes, caller, question, head, own)
             await evenly(caller, asked)
-            yield replace(head, incidents=question.incidents)
+            yield replace(head, incidents=question.incidents, erased=erased)
             async for part in self._parts(eyes, question, head, archived):
                 await evenly(caller, asked)
                 yield part
@@ -181,6 +185,30 @@ class Exports:
             others=ranges.others(halves, question, within),
             entry_log=made.log,
         )
+
+    async def _erased(
+        self, eyes: Caller, caller: Caller, question: Question, head: Head, half: Half
+    ) -> tuple[str, ...]:
+        """What has been erased of the range, as a report says it."""
+        if head.whole:
+            return ()
+
+        def within(found: Remains) -> bool:
+            return found.log == head.range.log and head.range.first <= found.index < head.range.before
+
+        since = max(half.opened_at - SLACK, question.since or half.opened_at - SLACK)
+        ended = half.closed_at + SLACK if half.closed_at else None
+        until = min((each for each in (ended, question.until) if each is not None), default=None)
+        told = await missing(
+            self._searches,
+            head.entry_log,
+            head.index,
+            (eyes, caller),
+            (since, until),
+            within,
+            "these places",
+        )
+        return tuple(f"{name}: {text}" for name, text in told)
 
     async def _parts(
         self, caller: Caller, question: Question, head: Head, archived: bool
@@ -237,12 +265,12 @@ class Exports:
 
 
 def _shown(caller: Caller, question: Question, whole: bool, row: EntryRow) -> tuple[list[_Shown], int]:
-    """The row as it is given, if it is, and whether it is the caller's and could not be opened."""
+    """The row as it is given, if it is, and whether it is one that could not be opened: of a whole range alone,
+    since elsewhere nobody can say whether it was asked for."""
     if not _in_time(question, row):
         return [], 0
     if not row.openings:
-        closed = audience_of(caller, row.hit) is not None and _opens(row.entry)
-        return ([(row, None)] if whole else []), int(closed)
+        return ([(row, None)], int(_opens(row.entry))) if whole else ([], 0)
     found = seen(caller, question, row.hit)
     return ([(row, found.audience)] if found is not None else []), 0
 

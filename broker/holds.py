@@ -11,18 +11,21 @@ from __future__ import annotations
 import uuid
 
 from broker.administration import Administration, Made, Plan, named, subject_detail
+from broker.core import vocabulary
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
-from broker.core.searchterms import person, term
+from broker.core.searchterms import NEWEST, Question, person, term
 from broker.core.succession import shares
-from broker.errors import InvalidRequest, NotAllowed
+from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
 from broker.keeping import HOLDS, Hold, Keeping
 from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSource
 from broker.registry import require
+from broker.searches import Searches
 
 _NONE = "there is no such hold that your agency may release"
 # Of one agency at a time: each is looked at wherever something would be destroyed.
 MOST = 500
+COUNTED = 200  # entries that are told of when one is placed
 _MAY = (Function.PARTNER, Function.AUDITOR)
 
 
@@ -36,7 +39,9 @@ class Holds:
         facts: FactsSource,
         reference: ReferenceSource,
         clock: Clock,
+        searches: Searches,
     ) -> None:
+        self._searches = searches
         self._administration = administration
         self._keeping = keeping
         self._facts = facts
@@ -57,6 +62,7 @@ class Holds:
         if not reference:
             raise InvalidRequest("reference", "give your own reference of the case; it must name nobody")
         own = sorted(await self.own(caller))
+        await self._check(what)
         hold = str(uuid.uuid4())
         kind, value, terms = _named(what)
         common, few = self._keeping.blind(terms)
@@ -90,6 +96,25 @@ class Holds:
             return Plan("hold-placed", detail, change, Reads(policy, frozenset({HOLDS})), reason.words)
 
         return hold, await self._administration.make(caller, plan, actor)
+
+    async def covers(self, caller: Caller, what: SubjectRef | tuple[str, str], made: Made) -> int | None:
+        """How many entries of now a search of the caller's finds by it, COUNTED at most; the hold's own,
+        by which it was `made`, is none. What the caller may not find so is held and not counted. None where it
+        cannot be looked for now: the hold stands all the same."""
+        try:
+            return await self._counted(caller, what, made.event_id)
+        except AuditUnavailable:
+            return None
+
+    async def _counted(self, caller: Caller, what: SubjectRef | tuple[str, str], own: str) -> int:
+        question = Question((), what) if isinstance(what, SubjectRef) else Question((what,))
+        found, at, log = 0, NEWEST, ""
+        while True:
+            page = await self._searches.on(caller, question, at, COUNTED, newest_first=True, log=log)
+            found += sum(each.hit.id != own for each in page.found)
+            if found >= COUNTED or (page.beyond is None and not page.older):
+                return min(found, COUNTED)
+            at, log = (NEWEST, page.older) if page.beyond is None else (page.beyond, page.log)
 
     async def release(self, caller: Caller, hold: str, actor: Actor, reason: Reason) -> Made:
         """End a hold, as its controller. What it alone kept may be destroyed from now on."""
@@ -136,9 +161,31 @@ class Holds:
         found = shares(reference.agencies, caller.agency, self._clock.now())
         return {each.of: each.but for each in found}
 
+    async def _check(self, what: SubjectRef | tuple[str, str]) -> None:
+        """That there can be such a thing: a slip of the hand would hold nothing, and look as if it held. Raises
+        InvalidRequest."""
+        if isinstance(what, SubjectRef):
+            return
+        kind, value = what
+        if kind not in ("incident", "agreement") or not value:
+            raise InvalidRequest("what", "name a person, an incident or an agreement, one of them")
+        vocabulary.check(kind, value, kind)
+        if kind == "agreement":
+            agreement, slash, version = value.partition("/")
+            known = (await self._reference.refresh()).agreements.get(agreement)
+            if known is None or (slash and not _is_one_of(known.version, version)):
+                raise InvalidRequest(
+                    "agreement", "there is and was none of this name: `broker agreement list` has them"
+                )
+
     def _sees(self, caller: Caller, own: frozenset[str], hold: Hold) -> bool:
         """An auditor's hold covers more than its agency's own, so a partner's system is not enough for it."""
         return hold.agency in own and (caller.function is Function.AUDITOR or not hold.everything)
+
+
+def _is_one_of(versions: int, text: str) -> bool:
+    """Whether this is the number of one of so many versions, as labels have it."""
+    return text.isdecimal() and text == str(int(text)) and 1 <= int(text) <= versions
 
 
 def _named(what: SubjectRef | tuple[str, str]) -> tuple[str, str, frozenset[str]]:
@@ -146,6 +193,4 @@ def _named(what: SubjectRef | tuple[str, str]) -> tuple[str, str, frozenset[str]
     if isinstance(what, SubjectRef):
         return "person", "", frozenset({person(what)})
     kind, value = what
-    if kind not in ("incident", "agreement") or not value:
-        raise InvalidRequest("what", "name a person, an incident or an agreement, one of them")
     return kind, value, frozenset({term(kind, value)})

@@ -23,7 +23,8 @@ from broker.core.reports.line import Line, line
 from broker.core.reports.snooping import Signs
 from broker.core.reports.times import in_words
 from broker.core.searchterms import Question
-from broker.erased import missing
+from broker.core.succession import heirs
+from broker.erased import missing, shared
 from broker.errors import AuditUnavailable
 from broker.ports import Hit
 from broker.searches import PAGE, Page, Searches
@@ -134,8 +135,19 @@ class Look:
         if not whose:  # for publication: nothing of who asked for it, and no count of what somebody erased
             return (("Time", self.period()), *logs)
         eyes = self.caller, self.by.caller
-        gone = await missing(self._searches, self._made.log, receipt.index, eyes, self._times)
-        return (*self._asked(), *logs, *gone)
+        before = self._made.log, receipt.index
+        gone = await missing(self._searches, *before, eyes, self._times)
+        others = await shared(self._searches, *before, self.caller, self._sharers(), self._times)
+        return (*self._asked(), *logs, *gone, *others)
+
+    def _sharers(self) -> tuple[str, ...]:
+        """Who else has taken the place of the agency in whose place this reads."""
+        own = self.by.caller.agency
+        if self.caller.agency == own:
+            return ()
+        return tuple(
+            each.new for each in heirs(self.by.agencies).get(self.caller.agency, ()) if each.new != own
+        )
 
     def check_whole(self) -> None:
         """Raises AuditUnavailable where the index held less than all: what is counted once is counted whole."""
@@ -165,6 +177,8 @@ class Look:
 
     def period(self) -> str:
         """The time that it is of, in words."""
+        if self.breach is not None:
+            return f"the request of {in_words(self.breach.used_at)} alone"
         since, until = self.wanted.since, self.wanted.until
         begins = in_words(since) if since else "the beginning of the log"
         return f"from {begins} to {f'before {in_words(until)}' if until else 'this report'}"

@@ -17,7 +17,7 @@ from typing import Final
 import httpx
 
 from broker.core.succession import takers
-from broker.errors import BrokerError
+from broker.errors import AuditUnavailable
 from broker.escalations import Escalated, EscalationTable
 from broker.ports import Clock, ReferenceSource
 from broker.queues import Notice, NoticeTable
@@ -51,7 +51,7 @@ class Notices:
     async def run(self) -> None:
         """For as long as the worker lives."""
         while self._client is not None:
-            with suppress(BrokerError):  # readiness says why
+            with suppress(AuditUnavailable):  # readiness says why
                 await self.look()
             await asyncio.sleep(EVERY)
 

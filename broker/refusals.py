@@ -14,7 +14,7 @@ from typing import NoReturn
 from broker.core.canonical import Json
 from broker.core.searchterms import CALLS_REFUSED
 from broker.core.views import RequesterView
-from broker.errors import AuditUnavailable, BrokerError
+from broker.errors import AuditUnavailable
 from broker.ids import entry_id
 from broker.ports import Appended, Clock, Draft, Log
 from broker.refused import RefusedCalls
@@ -39,8 +39,8 @@ class Refusals:
             await self.drain()
 
     async def drain(self) -> None:
-        """Write what is there; where that cannot be, it waits."""
-        with suppress(BrokerError):  # readiness says why
+        """Write what is there; where that cannot be, it waits. Raises IntegrityError."""
+        with suppress(AuditUnavailable):  # readiness says why
             await self.write()
 
     async def write(self) -> str:

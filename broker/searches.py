@@ -15,6 +15,7 @@ from broker.administration import Administration, Made
 from broker.audience import Seen, seen
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
+from broker.core.rotation import split_origin
 from broker.core.searchterms import NEWEST, Question, together
 from broker.errors import InvalidRequest
 from broker.evenly import asked_at, evenly
@@ -86,7 +87,7 @@ class Searches:
         noted = await self._note(
             caller, question, actor, reason, beyond, log, wanted or limit, follow, "", in_place_of
         )
-        if not log:  # A search does not find itself.
+        if log in ("", noted.log, split_origin(noted.log)[1]):  # A search does not find itself.
             log, begins = noted.log, min(noted.receipt.index, begins)
         question = await self.incidents.widened(eyes, question)
         page = await self._read(eyes, question, limit, begins, True, log)

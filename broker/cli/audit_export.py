@@ -211,6 +211,10 @@ def _tell(manifest: Manifest, out: Path, as_json: bool) -> None:
         f"{manifest.rows} rows of the entries {manifest.first} to before {manifest.before}{closed}, proven in "
         f"the {size} of {manifest.log}, in {out}"
     )
+    if len(manifest.incidents) > 1:
+        output.say(f"Of one incident, looked for by every number of it: {', '.join(manifest.incidents)}")
+    for each in manifest.erased:
+        output.say(each)
     for each in manifest.others:
         half = split_origin(each)[1]
         output.say(f"Not in it: what {each} has of that time. Export it too, with --log {half}.")

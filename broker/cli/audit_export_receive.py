@@ -158,6 +158,7 @@ def _begun(
         looked=head.first,
         others=tuple(head.others),
         incidents=tuple(head.incidents),
+        erased=tuple(head.erased),
     )
     partial.begin(made)
     return made

@@ -69,7 +69,15 @@ def add(
     if person:
         request.person.CopyFrom(inputs.wire_subject(inputs.person_of(person)))
     reply = link.call(KeepingServiceStub(link.channel).PlaceHold, request)
-    output.one({"hold": reply.hold_id, **evidence.noted(reply.receipt, link.endpoint.vkey)}, as_json)
+    covers = reply.covers if reply.HasField("covers") else None
+    if covers == 0:
+        typer.echo(
+            "A search of yours finds nothing by this yet: see that it is written as it was asked. What you may "
+            "not find so, and what comes, is held all the same.",
+            err=True,
+        )
+    told = {"hold": reply.hold_id, "covers": covers}
+    output.one({**told, **evidence.noted(reply.receipt, link.endpoint.vkey)}, as_json)
 
 
 @app.command()

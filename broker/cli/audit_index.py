@@ -15,7 +15,7 @@ import typer
 
 from broker.cli import audit_database, inputs, output
 from broker.cli.progress import progress
-from broker.errors import AuditUnavailable, SetupError
+from broker.errors import AuditUnavailable, IntegrityError, SetupError
 
 if TYPE_CHECKING:
     from broker.keys import KeyRing
@@ -78,7 +78,8 @@ def rebuild(
 
     Meanwhile searches find what stands there, and say that the index reaches as far as it has been made anew.
     Where this command is ended, the workers go on by themselves, more slowly; `--resume` joins them. Several
-    may run. Exit 0 done; 6 the database cannot be reached, and what was done stays done.
+    may run. Exit 0 done; 1 done but for damaged entries, of which one is named; 6 the database cannot be
+    reached, and what was done stays done.
     """
     ring = _ring(database, keys)
     try:
@@ -120,17 +121,27 @@ async def _rebuild(dsn: str, ring: KeyRing, told: Callable[[int, int], None], re
         if not resume:
             for _, filling in fillings:
                 await filling.begin_again()
-        return {origin: await _until_done(filling, told) for origin, filling in fillings}
+        done = {origin: await _until_done(filling, told) for origin, filling in fillings}
+        for _, damaged in done.values():
+            if damaged is not None:
+                raise damaged
+        return {origin: reach for origin, (reach, _) in done.items()}
     finally:
         await pool.close()
 
 
-async def _until_done(filling: Indexing, told: Callable[[int, int], None]) -> Reach:
-    """Steps until nothing is left to make anew; smaller ones where the database is too busy for them."""
-    step, failed = _STEP, 0
+async def _until_done(
+    filling: Indexing, told: Callable[[int, int], None]
+) -> tuple[Reach, IntegrityError | None]:
+    """Steps until nothing is left to make anew; smaller ones where the database is too busy for them. With what
+    was found damaged on the way, and left as it was."""
+    step, failed, damaged = _STEP, 0, None
     while True:
         try:
-            made = await filling.step(step)
+            try:
+                made = await filling.step(step)
+            except IntegrityError as e:
+                made, damaged = 1, damaged or e
             reach = await filling.reach()
         except AuditUnavailable:
             failed += 1
@@ -142,7 +153,7 @@ async def _until_done(filling: Indexing, told: Callable[[int, int], None]) -> Re
         failed = 0
         told(reach.sure, reach.done)
         if reach.again is None:
-            return reach
+            return reach, damaged
         if not made:  # another worker has the lock just now
             await asyncio.sleep(_PAUSE)
 

@@ -124,10 +124,18 @@ def search(
         found += len(page.hits)
         numbers, cut = numbers or list(page.incidents), cut or page.incidents_cut
         newest = next(iter(reached), page.log)
-        reached[page.log] = page
+        read(reached, page)
         for hit in page.hits:
             _show(hit, page.log, newest, as_json)
     _end(found, list(reached.values()), numbers, cut, as_json)
+
+
+def read(reached: dict[str, pb.SearchPage], page: pb.SearchPage) -> None:
+    """The newest page of each log stands for it, with how far its index was when that reached least: what was
+    read then may lack what it lacked."""
+    if (before := reached.get(page.log)) is not None:
+        page.indexed = min(page.indexed, before.indexed)
+    reached[page.log] = page
 
 
 def fact(text: str) -> pb.SearchFact:

@@ -203,7 +203,7 @@ class Served:
         report_pb2_grpc.add_ReportServiceServicer_to_server(
             ReportServicer(reports, accesses, complaints, g.clock, g.identity, g.telemetry), server
         )
-        holds = Holds(g.administration, store.keeping, *on)
+        holds = Holds(g.administration, store.keeping, *on, self._searches)
         finder = Finder(store.index, store.keeping, holds, g.clock)
         erasures = Erasures(g.administration, finder, holds, store.facts)
         waiting = ErasurePlanRows(store.database, store.blind)
@@ -226,7 +226,7 @@ class Served:
             g.administration,
             store.reader,
             store.entries,
-            self._searches.incidents,
+            self._searches,
             g.heritage,
             g.clock,
         )

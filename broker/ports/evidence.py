@@ -67,10 +67,12 @@ class Hits(Struct, frozen=True):
 
 
 class Remains(Struct, frozen=True):
-    """What there is of an entry: when it was made, and whether any party keeps its views."""
+    """What there is of an entry: when it was made, and whether any party keeps its views; its log and place."""
 
     at: datetime
     kept: bool
+    log: str = ""
+    index: int = -1
 
 
 class LogSearch(Protocol):

@@ -66,8 +66,10 @@ def _head(head: Head) -> pb.ExportHead:
         index=head.index,
         agency=head.agency,
         whole=head.whole,
+        incidents=head.incidents,
         others=head.others,
         entry_log=head.entry_log,
+        erased=head.erased,
     )
 
 

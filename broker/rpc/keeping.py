@@ -56,7 +56,8 @@ class KeepingServicer(keeping_pb2_grpc.KeepingServiceServicer):
         reference = parse.text("reference", request.reference, _REFERENCE)
         actor, reason = parse.actor(request.actor), parse.reason(request.reason)
         hold, made = await self._holds.place(caller, what, reference, actor, reason)
-        return pb.PlaceHoldResponse(hold_id=hold, receipt=wire.receipt(made.receipt))
+        covers = await self._holds.covers(caller, what, made)
+        return pb.PlaceHoldResponse(hold_id=hold, receipt=wire.receipt(made.receipt), covers=covers)
 
     @unary
     async def ReleaseHold(self, request: pb.ReleaseHoldRequest, caller: Caller) -> pb.ReleaseHoldResponse:

@@ -48,9 +48,9 @@ def agency(message: directory_pb2.Agency, now: datetime) -> Agency:
     )
 
 
-def somebody(request: Any) -> Actor | None:
-    """The actor of a request that names one: operators' software did not always."""
-    return actor(request.actor) if request.HasField("actor") else None
+def somebody(request: Any) -> Actor:
+    """The operator at the keyboard: no change is nobody's. Raises InvalidRequest."""
+    return actor(request.actor)
 
 
 def roles(given: Sequence[str]) -> frozenset[str]:

@@ -77,8 +77,9 @@ async def search(searches: Searches, request: pb.SearchRequest, caller: Caller) 
             page = await _older(searches, eyes, asked, min(left, PAGE), NEWEST, page.older)
         else:
             page = await _older(searches, eyes, asked, min(left, PAGE), page.beyond, page.log)
+    more = False
     while request.follow:
-        await asyncio.sleep(FOLLOW)
+        await asyncio.sleep(0 if more else FOLLOW)
         if asyncio.get_running_loop().time() - noted >= AGAIN:
             await searches.stays(caller, asked, actor, reason, look, in_place_of)
             eyes = await searches.eyes(caller, in_place_of)
@@ -86,11 +87,14 @@ async def search(searches: Searches, request: pb.SearchRequest, caller: Caller) 
         # Asked before the look: what was appended to a log until it was closed is found by a look after that.
         then = current if log else await searches.current()
         page = await searches.on(eyes, asked, newest, newest_first=False, log=current)
+        more = page.beyond is not None
+        if page.beyond is not None:  # also where nothing of what was looked at may be seen
+            newest = page.beyond
         if page.found:
-            newest = page.found[-1].hit.index
+            newest = max(newest, page.found[-1].hit.index)
             for message in messages(page):
                 yield message
-        elif then != current:
+        elif not more and then != current:
             newest, current = -1, then
 
 

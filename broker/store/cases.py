@@ -88,7 +88,7 @@ class AccessRows:
 
 
 def _clearing(row: asyncpg.Record) -> StoredClearing:
-    return StoredClearing(str(row["entry"]), row["agency"], row["code"], row["cleared_at"])
+    return StoredClearing(str(row["entry"]), row["agency"], row["code"], row["cleared_at"], row["cleared_by"])
 
 
 class BreachRows:

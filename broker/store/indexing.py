@@ -84,6 +84,10 @@ NO_TIME = (
     "the search index does not know of when entry {} is, whose bytes are kept in an export alone; it must be "
     "made anew first (broker audit index rebuild)"
 )
+_DAMAGED = (
+    "the search index cannot take in entry {} of a log, whose bytes are no entry's ({} in all); "
+    "`broker audit fsck` says which"
+)
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -108,13 +112,19 @@ class Indexing:
         self._seals = seals
         self._terms = terms
         self._log = log
+        self._damaged = set[int]()
 
     async def step(self, batch: int = BATCH) -> int:
         """Take in the next entries, and where there is time left make old ones anew; how many.
 
-        None where another worker does it, or there is nothing to do. Raises AuditUnavailable.
+        None where another worker does it, or there is nothing to do. Raises AuditUnavailable; and, once all
+        else is done, IntegrityError of entries whose bytes are none: what row these have stays.
         """
-        return await self._next(batch) or await self._once_more(batch)
+        self._damaged.clear()
+        done = await self._next(batch) or await self._once_more(batch)
+        if self._damaged:
+            raise IntegrityError(_DAMAGED.format(min(self._damaged), len(self._damaged)))
+        return done
 
     async def begin_again(self) -> None:
         """From now on everything is made anew, from the first entry; where that had begun it begins again."""
@@ -147,9 +157,9 @@ class Indexing:
             begins = (await reach(connection, self._log)).done
             missing = [row["idx"] for row in await connection.fetch(_NEXT, self._log, begins, batch)]
             rows = await self._rows(connection, missing)
-            await self._write(connection, rows)
+            written = await self._write(connection, rows)
             await connection.execute(_DONE, self._log, (await reach(connection, self._log)).done)
-            return len(rows)
+            return written
 
     async def _once_more(self, batch: int) -> int:
         so_far = await self.reach()
@@ -190,11 +200,18 @@ class Indexing:
         await connection.execute(_HOLD, self._log, list(places))
         return await connection.fetch(_ROWS, self._log, list(places))
 
-    async def _write(self, connection: asyncpg.Connection, rows: list[asyncpg.Record]) -> None:
-        if rows:
-            made = [await self._row(row) for row in rows]
+    async def _write(self, connection: asyncpg.Connection, rows: list[asyncpg.Record]) -> int:
+        """Write their rows but those of damaged entries; how many."""
+        made = []
+        for row in rows:
+            try:
+                made.append(await self._row(row))
+            except IntegrityError:
+                self._damaged.add(row["idx"])
+        if made:
             columns = [list(column) for column in zip(*made, strict=True)]
             await connection.execute(_FILL, self._log, *columns)
+        return len(made)
 
     async def _row(self, row: asyncpg.Record) -> tuple[int, datetime, str, str]:
         unsealed = await self.unsealed(row)

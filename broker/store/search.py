@@ -17,7 +17,7 @@ import asyncpg
 
 from broker.core.receipt import Audience
 from broker.core.searchterms import parties
-from broker.errors import BrokerError, IndexBehind, IntegrityError
+from broker.errors import AuditUnavailable, IndexBehind, IntegrityError
 from broker.lanes import by_steps
 from broker.ports import Hit, Hits, Remains
 from broker.store.indexing import NO_TIME, Indexing, made_at, reach
@@ -33,7 +33,7 @@ _REST = 9.0  # times as long as a batch took
 _BEHIND = """
 select l.id from log l
 left join head h on h.log = l.id left join search_progress p on p.log = l.id
-where coalesce(p.done, 0) < coalesce(l.entries, h.size) or p.again is not null order by l.id limit 1
+where coalesce(p.done, 0) < coalesce(l.entries, h.size) or p.again is not null order by l.id
 """
 _WHICH = """
 select l.id, l.origin, o.origin as older, coalesce(l.entries, h.size) as size from log l
@@ -70,10 +70,10 @@ left join search s on (s.log, s.idx) = (e.log, e.idx) left join view v on (v.log
 where e.id = $1
 """
 _REMAINS = """
-select e.idx, e.id, e.leaf, s.at,
+select e.idx, e.id, e.leaf, s.at, l.origin,
        exists (select from view v join view_key k on k.id = v.key
                where (v.log, v.idx) = (e.log, e.idx) and k.wrapped is not null) as kept
-from entry e left join search s on (s.log, s.idx) = (e.log, e.idx)
+from entry e join log l on l.id = e.log left join search s on (s.log, s.idx) = (e.log, e.idx)
 where e.id = any ($1::uuid[])
 """
 # One statement, so one moment: a rebuild takes away rows and the count of them together.
@@ -104,20 +104,28 @@ class SearchIndex:
         self.filling = Indexing(database, seals, self.terms, log)
 
     async def fill(self) -> int:
-        """Take in the next entries of the oldest log that has any, as `Indexing.step`."""
+        """Take in the next entries of the oldest log that has any, as `Indexing.step`. What is damaged in one
+        keeps no other back."""
         async with self._database.connection() as connection:
-            behind: int | None = await connection.fetchval(_BEHIND)
-        if behind is None:
-            return 0
-        return await Indexing(self._database, self._seals, self.terms, behind).step()
+            behind = [row["id"] for row in await connection.fetch(_BEHIND)]
+        damaged: IntegrityError | None = None
+        for log in behind:
+            try:
+                if taken := await Indexing(self._database, self._seals, self.terms, log).step():
+                    return taken
+            except IntegrityError as e:
+                damaged = damaged or e
+        if damaged is not None:
+            raise damaged
+        return 0
 
     async def watch(self) -> NoReturn:
         """Take in what comes, a little at a time and for a tenth of the time: requests go first, and a search
-        says how far it reaches."""
+        says how far it reaches. Until something does not hold: raises IntegrityError."""
         loop = asyncio.get_running_loop()
         while True:
             taken, begun = 0, loop.time()
-            with suppress(BrokerError):  # readiness says why
+            with suppress(AuditUnavailable):  # readiness says why
                 taken = await self.fill()
             await asyncio.sleep(max(_BREATH, _REST * (loop.time() - begun)) if taken else _IDLE)
 
@@ -154,8 +162,9 @@ class SearchIndex:
             which = await connection.fetchrow(_WHICH, log)
             if which is None:
                 raise KeyError(log)
-            rows = await connection.fetch(sql, which["id"], common, beyond, since, until, limit, few, party)
+            # Asked before: what another worker takes in meanwhile may be found, and is not promised.
             sure = (await reach(connection, which["id"])).sure
+            rows = await connection.fetch(sql, which["id"], common, beyond, since, until, limit, few, party)
         found = [await self._hit(row, which["origin"]) async for row in by_steps(rows)]
         return Hits(tuple(found), sure, which["size"], which["origin"], which["older"] or "")
 
@@ -180,7 +189,7 @@ class SearchIndex:
         for row in rows:
             if (at := row["at"] or made_at(row["leaf"], None)) is None:
                 raise IndexBehind(NO_TIME.format(row["idx"]))
-            found[str(row["id"])] = Remains(at, row["kept"])
+            found[str(row["id"])] = Remains(at, row["kept"], row["origin"], row["idx"])
         return found
 
     async def within(
@@ -190,8 +199,8 @@ class SearchIndex:
         in order; None where the index is not sure of every one of these places. Of the log of that number."""
         async with self._database.connection() as connection:
             common, few = self.terms.split(terms | parties(party))
-            row = await connection.fetchrow(_WITHIN, log, common, start, end, limit, few, party)
             sure = (await reach(connection, log)).sure
+            row = await connection.fetchrow(_WITHIN, log, common, start, end, limit, few, party)
         if row is None or sure < end or row["rows"] != end - start:
             return None
         return list(row["found"])

@@ -834,8 +834,9 @@ class ExportPage(_message.Message):
     looked: _builtins.int
     """Every entry below this place has been looked at: where to go on."""
     closed: _builtins.int
-    """Entries looked at since the last page whose views are gone. They are rows only where nothing but a range
-    was asked for, by an auditor; whether they would have been found otherwise, nobody can say any more.
+    """Entries looked at since the last page whose views are gone, where nothing but a range was asked for, by an
+    auditor; they are rows then. Of anything else nobody can say any more whether they were asked for: 0, and
+    the head says what was erased.
     """
     @_builtins.property
     def head(self) -> Global___ExportHead: ...
@@ -875,6 +876,7 @@ class ExportHead(_message.Message):
     INCIDENTS_FIELD_NUMBER: _builtins.int
     OTHERS_FIELD_NUMBER: _builtins.int
     ENTRY_LOG_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.bytes
     """Signed by the log. Every proof leads to it."""
     first: _builtins.int
@@ -897,6 +899,10 @@ class ExportHead(_message.Message):
     def others(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Other logs that may have entries of the time that was asked about: none of these is in this export."""
 
+    @_builtins.property
+    def erased(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What has been erased of the range, in words, with the erasures' entries; empty for a whole range."""
+
     def __init__(
         self,
         *,
@@ -910,10 +916,11 @@ class ExportHead(_message.Message):
         incidents: _abc.Iterable[_builtins.str] | None = ...,
         others: _abc.Iterable[_builtins.str] | None = ...,
         entry_log: _builtins.str = ...,
+        erased: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "before", b"before", "checkpoint", b"checkpoint", "entry_log", b"entry_log", "event_id", b"event_id", "first", b"first", "incidents", b"incidents", "index", b"index", "others", b"others", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "before", b"before", "checkpoint", b"checkpoint", "entry_log", b"entry_log", "erased", b"erased", "event_id", b"event_id", "first", b"first", "incidents", b"incidents", "index", b"index", "others", b"others", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

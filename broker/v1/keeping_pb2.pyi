@@ -110,7 +110,12 @@ class PlaceHoldResponse(_message.Message):
 
     HOLD_ID_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
+    COVERS_FIELD_NUMBER: _builtins.int
     hold_id: _builtins.str
+    covers: _builtins.int
+    """Entries that stand now and that a search of yours finds by it, 200 at most. What you may not find so is held too.
+    Not there where it could not be looked for just now.
+    """
     @_builtins.property
     def receipt(self) -> _exchange_pb2.Receipt: ...
     def __init__(
@@ -118,12 +123,15 @@ class PlaceHoldResponse(_message.Message):
         *,
         hold_id: _builtins.str = ...,
         receipt: _exchange_pb2.Receipt | None = ...,
+        covers: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_covers", b"_covers", "covers", b"covers", "receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_id", b"hold_id", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_covers", b"_covers", "covers", b"covers", "hold_id", b"hold_id", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__covers: _TypeAlias = _typing.Literal["covers"]  # noqa: Y015
+    _WhichOneofArgType__covers: _TypeAlias = _typing.Literal["_covers", b"_covers"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__covers) -> _WhichOneofReturnType__covers | None: ...
 
 Global___PlaceHoldResponse: _TypeAlias = PlaceHoldResponse  # noqa: Y015
 

@@ -12,6 +12,7 @@ from broker.v1.directory_pb2_grpc import DirectoryServiceStub
 from tests.support.office import Office, Parties, numbers
 from tests.support.postgres import Server
 from tests.support.running import two_founders
+from tests.support.values import AT_THE_DESK
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,9 @@ async def office(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> 
             stub = DirectoryServiceStub(office.channel())
             for full_name, descriptor_set in standard_record_types():
                 stub.ApproveRecordType(
-                    directory_pb2.ApproveRecordTypeRequest(full_name=full_name, descriptor_set=descriptor_set),
+                    directory_pb2.ApproveRecordTypeRequest(
+                        actor=AT_THE_DESK, full_name=full_name, descriptor_set=descriptor_set
+                    ),
                     timeout=10,
                 )
             yield office

@@ -9,8 +9,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from broker.cli.audit_search import FACTS
+from broker.cli.audit_search import FACTS, read
 from broker.core.searchterms import KINDS
+from broker.v1 import audit_pb2
 from tests.cli.conftest import Parties, Run
 from tests.support.running import RunningBroker
 
@@ -45,6 +46,15 @@ def test_what_a_party_did_is_found_and_the_search_is_an_entry(
     assert any(
         line["view"]["detail"]["subject"] == {"scheme": "uprn", "value": "100062990001"} for line in lines
     )
+
+
+def test_the_least_that_the_index_reached_is_told() -> None:
+    """Of each log, whichever page it was said with: the index may be made anew while a search goes on."""
+    reached = dict[str, audit_pb2.SearchPage]()
+    for log, indexed, size in (("b", 9, 9), ("b", 4, 9), ("b", 10, 10), ("a", 3, 3)):
+        read(reached, audit_pb2.SearchPage(log=log, indexed=indexed, size=size))
+    told = {log: (page.indexed, page.size) for log, page in reached.items()}
+    assert told == {"b": (4, 10), "a": (3, 3)}
 
 
 def test_what_cannot_be_asked_is_said(broker: Run, parties: Parties) -> None:

@@ -51,6 +51,7 @@ def test_a_person_is_held_released_and_erased(broker: Run, parties: Parties) -> 
     assert placed.code == 0, placed.err
     hold = placed.json["hold"]
     assert placed.json["verified"]
+    assert placed.json["covers"] >= 1
     look = ("--actor-id", "p.moss", "--role", "records")
     listed = broker("audit", "hold", "list", "--reason", "to-check", *look, *mine, "--json")
     assert [each["reference"] for each in listed.rows if each["id"] == hold] == ["CASE-7"]

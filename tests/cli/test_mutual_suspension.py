@@ -9,6 +9,7 @@ import grpc
 from broker.v1 import directory_pb2 as pb
 from broker.v1.directory_pb2_grpc import DirectoryServiceStub
 from tests.support.running import RunningBroker
+from tests.support.values import AT_THE_DESK
 
 ROUNDS = 10
 
@@ -19,7 +20,9 @@ def test_one_of_two_operators_is_left(running_broker: RunningBroker) -> None:
         running_broker.join("operator", system, "operator", "operator")
 
     def suspend(who: str, whom: str, lift: bool = False) -> bool:
-        request = pb.SuspendSystemRequest(agency="operator", system=whom, reason="race", lift=lift)
+        request = pb.SuspendSystemRequest(
+            agency="operator", system=whom, reason="race", lift=lift, actor=AT_THE_DESK
+        )
         with running_broker.channel(who) as channel:
             try:
                 DirectoryServiceStub(channel).SuspendSystem(request, timeout=10)

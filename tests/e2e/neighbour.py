@@ -23,6 +23,7 @@ from records.shared.v1 import fact_pb2 as shared
 from tests.e2e import words
 from tests.support.liar import Liar, attached
 from tests.support.stack import Deployment
+from tests.support.values import AT_THE_DESK
 
 AGENCY = "lancs-fire"
 UPRN = "100062990099"
@@ -38,9 +39,12 @@ async def neighbour(stack: Deployment, tmp_path_factory: pytest.TempPathFactory)
     async with stack.operator() as channel:
         directory = directory_pb2_grpc.DirectoryServiceStub(channel)
         agency = directory_pb2.Agency(id=AGENCY, name="A neighbour's fire service", kind="fire")
-        await directory.AddAgency(directory_pb2.AddAgencyRequest(agency=agency), timeout=words.TIMEOUT)
+        await directory.AddAgency(
+            directory_pb2.AddAgencyRequest(actor=AT_THE_DESK, agency=agency), timeout=words.TIMEOUT
+        )
         await directory.EnrolSystem(
             directory_pb2.EnrolSystemRequest(
+                actor=AT_THE_DESK,
                 agency=AGENCY,
                 system="risk",
                 function=directory_pb2.SYSTEM_FUNCTION_PARTNER,

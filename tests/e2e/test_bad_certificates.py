@@ -24,6 +24,7 @@ from broker.pki.tls import TlsFiles
 from broker.v1 import directory_pb2, directory_pb2_grpc
 from tests.e2e import words
 from tests.support.stack import Deployment
+from tests.support.values import AT_THE_DESK
 
 NOW = datetime.now(UTC)
 
@@ -149,6 +150,7 @@ async def test_a_suspension_counts_at_once_and_so_does_its_lifting(
         directory = directory_pb2_grpc.DirectoryServiceStub(operator)
         own = directory_pb2_grpc.DirectoryServiceStub(channel)
         enrol = directory_pb2.EnrolSystemRequest(
+            actor=AT_THE_DESK,
             agency="nwas",
             system="bike",
             function=directory_pb2.SYSTEM_FUNCTION_PARTNER,
@@ -157,7 +159,9 @@ async def test_a_suspension_counts_at_once_and_so_does_its_lifting(
         await directory.EnrolSystem(enrol, timeout=words.TIMEOUT)
         assert (await words.ask(channel, words.a_request())).HasField("record")
 
-        suspend = directory_pb2.SuspendSystemRequest(agency="nwas", system="bike", reason="lost")
+        suspend = directory_pb2.SuspendSystemRequest(
+            actor=AT_THE_DESK, agency="nwas", system="bike", reason="lost"
+        )
         await directory.SuspendSystem(suspend, timeout=words.TIMEOUT)
         for call in (
             words.ask(channel, words.a_request()),
@@ -182,11 +186,14 @@ async def test_a_partner_may_not_administer(stack: Deployment, good_afterwards: 
         directory = directory_pb2_grpc.DirectoryServiceStub(channel)
         for call in (
             directory.SuspendSystem(
-                directory_pb2.SuspendSystemRequest(agency="nwas", system="cad", reason="rivalry"),
+                directory_pb2.SuspendSystemRequest(
+                    actor=AT_THE_DESK, agency="nwas", system="cad", reason="rivalry"
+                ),
                 timeout=words.TIMEOUT,
             ),
             directory.EnrolSystem(
                 directory_pb2.EnrolSystemRequest(
+                    actor=AT_THE_DESK,
                     agency="cfrs",
                     system="more",
                     function=directory_pb2.SYSTEM_FUNCTION_OPERATOR,

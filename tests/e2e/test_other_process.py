@@ -30,6 +30,7 @@ from broker.v1 import (
 )
 from tests.e2e import words
 from tests.support.stack import Deployment
+from tests.support.values import AT_THE_DESK
 
 # A suspension through another process is looked for once a second, and a stream looks at itself as often.
 SOON = 4.0
@@ -51,6 +52,7 @@ async def tablet(stack: Deployment, tmp_path: Path) -> AsyncIterator[TlsFiles]:
     async with stack.operator() as channel:
         await directory_pb2_grpc.DirectoryServiceStub(channel).EnrolSystem(
             directory_pb2.EnrolSystemRequest(
+                actor=AT_THE_DESK,
                 agency="nwas",
                 system="tablet",
                 function=directory_pb2.SYSTEM_FUNCTION_PARTNER,
@@ -67,7 +69,9 @@ async def _suspend(
 ) -> None:
     async with stack.channel("operator-cli", target) as channel:
         await directory_pb2_grpc.DirectoryServiceStub(channel).SuspendSystem(
-            directory_pb2.SuspendSystemRequest(agency=agency, system=system, reason="a test", lift=lift),
+            directory_pb2.SuspendSystemRequest(
+                actor=AT_THE_DESK, agency=agency, system=system, reason="a test", lift=lift
+            ),
             timeout=words.TIMEOUT,
         )
 
@@ -190,6 +194,7 @@ async def test_a_suspended_adapter_is_asked_nothing_more(stack: Deployment, othe
         directory = directory_pb2_grpc.DirectoryServiceStub(channel)
         await directory.EnrolSystem(
             directory_pb2.EnrolSystemRequest(
+                actor=AT_THE_DESK,
                 agency="cfrs",
                 system="spare",
                 function=directory_pb2.SYSTEM_FUNCTION_PARTNER,

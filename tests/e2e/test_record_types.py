@@ -11,6 +11,7 @@ from broker.catalogue import standard_record_types
 from broker.v1 import directory_pb2, directory_pb2_grpc
 from tests.e2e import words
 from tests.support.stack import Deployment
+from tests.support.values import AT_THE_DESK
 
 PREMISES = words.PREMISES
 
@@ -66,7 +67,7 @@ def _oversized(descriptors: FileDescriptorSet) -> None:
 async def _approve(stack: Deployment, full_name: str, data: bytes) -> directory_pb2.ApproveRecordTypeResponse:
     async with stack.operator() as channel:
         return await directory_pb2_grpc.DirectoryServiceStub(channel).ApproveRecordType(
-            directory_pb2.ApproveRecordTypeRequest(full_name=full_name, descriptor_set=data),
+            directory_pb2.ApproveRecordTypeRequest(actor=AT_THE_DESK, full_name=full_name, descriptor_set=data),
             timeout=words.TIMEOUT,
         )
 
@@ -144,7 +145,9 @@ async def test_only_an_operator_approves(stack: Deployment):
         data = dict(standard_record_types())[PREMISES]
         status = await words.failure(
             stub.ApproveRecordType(
-                directory_pb2.ApproveRecordTypeRequest(full_name=PREMISES, descriptor_set=data),
+                directory_pb2.ApproveRecordTypeRequest(
+                    actor=AT_THE_DESK, full_name=PREMISES, descriptor_set=data
+                ),
                 timeout=words.TIMEOUT,
             )
         )

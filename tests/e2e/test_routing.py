@@ -34,6 +34,7 @@ from records.shared.v1 import fact_pb2
 from tests.e2e import words
 from tests.support.signing import Signatory
 from tests.support.stack import Deployment
+from tests.support.values import AT_THE_DESK
 
 WEST, EAST, UPRN = "E07000028", "E07000030", "100062990123"
 OLD, NEW = "county-fire", ("west-fire", "east-fire")
@@ -90,8 +91,11 @@ async def parted(stack: Deployment, tmp_path_factory: pytest.TempPathFactory) ->
         for name, held in files.items():
             agency = directory_pb2.Agency(id=name, name=f"Fire service {name}", kind="fire")
             agency.valid_from.FromDatetime(datetime(2020, 1, 1, tzinfo=UTC))
-            await directory.AddAgency(directory_pb2.AddAgencyRequest(agency=agency), timeout=words.TIMEOUT)
+            await directory.AddAgency(
+                directory_pb2.AddAgencyRequest(actor=AT_THE_DESK, agency=agency), timeout=words.TIMEOUT
+            )
             enrol = directory_pb2.EnrolSystemRequest(
+                actor=AT_THE_DESK,
                 agency=name,
                 system="risk",
                 function=directory_pb2.SYSTEM_FUNCTION_PARTNER,
@@ -126,9 +130,11 @@ holder = "{OLD}"
     ]
     async with stack.operator() as channel:
         routing = routing_pb2_grpc.RoutingServiceStub(channel)
-        await routing.ApplyRoutes(routing_pb2.ApplyRoutesRequest(file=routes.encode()), timeout=words.TIMEOUT)
+        await routing.ApplyRoutes(
+            routing_pb2.ApplyRoutesRequest(actor=AT_THE_DESK, file=routes.encode()), timeout=words.TIMEOUT
+        )
         standing = standing_pb2_grpc.StandingServiceStub(channel)
-        succeed = standing_pb2.SucceedRequest(agency=OLD, into=into, on=yesterday)
+        succeed = standing_pb2.SucceedRequest(actor=AT_THE_DESK, agency=OLD, into=into, on=yesterday)
         await standing.Succeed(succeed, timeout=words.TIMEOUT)
     return files
 

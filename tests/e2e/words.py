@@ -34,6 +34,7 @@ from broker.v1 import (
     exchange_pb2_grpc,
 )
 from tests.support.stack import Deployment
+from tests.support.values import AT_THE_DESK
 
 PATIENT = "records.nhs.v1.PatientSummary"
 PREMISES = "records.fire.v1.PremisesRisk"
@@ -112,7 +113,7 @@ async def apply(stack: Deployment, file: bytes) -> str:
         await enrol_signing_keys(directory, stack.state, [each.agency for each in signatures])
         stub = agreement_pb2_grpc.AgreementServiceStub(channel)
         messages = [signature_message(each) for each in signatures]
-        request = agreement_pb2.ApplyAgreementRequest(file=file, signatures=messages)
+        request = agreement_pb2.ApplyAgreementRequest(actor=AT_THE_DESK, file=file, signatures=messages)
         applied = await stub.ApplyAgreement(request, timeout=TIMEOUT)
     # Adapters look at their own copies once a second at most.
     await asyncio.sleep(1.1 * LOOK_EVERY)

@@ -26,6 +26,7 @@ from broker.rpc.signed import signature_message
 from broker.v1 import agreement_pb2, agreement_pb2_grpc, directory_pb2_grpc
 from tests.support.fleet import RISK, Fleet, Risks, attached, fleet
 from tests.support.postgres import Server
+from tests.support.values import AT_THE_DESK
 from tests.support.world import flow, terms, toml
 
 # What one agency may ask for in a second. The council's flood gets so much, and is refused the rest.
@@ -96,7 +97,9 @@ async def agree(running: Fleet, requester: str, version: int, limits: dict[str, 
         directory = directory_pb2_grpc.DirectoryServiceStub(channel)
         await enrol_signing_keys(directory, running.state, ["cfrs", requester])  # type: ignore[arg-type]
         await agreement_pb2_grpc.AgreementServiceStub(channel).ApplyAgreement(
-            agreement_pb2.ApplyAgreementRequest(file=file, signatures=map(signature_message, signatures)),
+            agreement_pb2.ApplyAgreementRequest(
+                actor=AT_THE_DESK, file=file, signatures=map(signature_message, signatures)
+            ),
             timeout=10,
         )
 

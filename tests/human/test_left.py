@@ -84,7 +84,7 @@ async def test_each_takes_away_what_was_left_to_it(stage: Stage) -> None:
         stage.administration,
         stage.view,
         stage.entries,
-        stage.searches.incidents,
+        stage.searches,
         stage.heritage,
         stage.clock,
     )
@@ -186,6 +186,28 @@ async def test_a_request_for_access_is_answered_for_the_one_that_ended(stage: St
     assert entry in str(answer)
 
 
+async def test_of_what_is_left_to_several_the_first_decides(stage: Stage) -> None:
+    """It alone changes it; what the old agency had decided itself any of them may, once."""
+    subject = stage.person()
+    _, entry = await disclosed(stage, "", subject)
+    _, theirs = await disclosed(stage, "", subject)
+    access, _, _ = await stage.access.start(NWAS, Wanted((subject,)), DPO, WHY)
+    await caught_up(stage)
+    await stage.access.clear(OWNER, access, [theirs], Ruling(), DPO)
+    await succeed(stage)
+    left_out = Ruling("third-party", "the neighbour is named")
+    await stage.access.clear(WEST, access, [entry], left_out, DPO, OLD)
+    with pytest.raises(InvalidRequest, match=r"entries\.0: west-fire, which took the place of cfrs as well"):
+        await stage.access.clear(EAST, access, [entry], Ruling(), DPO, OLD)
+    await stage.access.clear(EAST, access, [theirs], left_out, DPO, OLD)
+    with pytest.raises(InvalidRequest, match=r"entries\.1: east-fire"):
+        await stage.access.clear(WEST, access, [entry, theirs], Ruling(), DPO, OLD)
+    await stage.access.clear(NWAS, access, [], Ruling(), DPO)
+    answer, _ = await stage.access.issue(NWAS, access, DPO, WHY)
+    assert not {entry, theirs} & {str(cell) for table in answer.tables for row in table.rows for cell in row}
+    assert entry not in str(answer)
+
+
 async def test_breaches_and_complaints_are_left_too(stage: Stage) -> None:
     """A suspected breach to whoever has its district; a complaint to any, and the first that acts counts."""
     request = stage.asks(
@@ -226,6 +248,35 @@ async def test_a_report_is_made_of_the_one_that_ended(stage: Stage) -> None:
     assert ("Read as", "CFRS (cfrs): what it is party to, in its own view") in document.facts
     with pytest.raises(NotAllowed, match="about its own side"):
         await stage.reports.make(WEST, Report("agency", agency="nwas"), ACTOR, WHY)
+
+
+async def test_a_report_in_anothers_place_says_what_its_maker_has_erased(stage: Stage) -> None:
+    """The erasure is the maker's own entry, and what it took is missing from the old agency's report."""
+    _, entry = await disclosed(stage, CARLISLE)
+    await succeed(stage)
+    await stage.erasures.erase(WEST, (entry,), DPO, WHY)
+    await caught_up(stage)
+    document, _ = await stage.reports.make(WEST, Report("agency", agency=OLD), ACTOR, WHY)
+    assert dict(document.facts)["Erased since"].startswith("1 entry of this time, which your agency has erased")
+
+
+async def test_a_report_in_anothers_place_says_what_others_in_that_place_have_erased(stage: Stage) -> None:
+    """Of what they share, as long as anybody keeps it; of what was never the reader's own nothing."""
+    shared = [(await disclosed(stage, "", stage.person()))[1] for _ in range(2)]
+    _, theirs = await disclosed(stage, CARLISLE)
+    await succeed(stage)
+    report, key = Report("agency", agency=OLD), "Erased by others in the place of cfrs"
+
+    async def told(who: Caller) -> str:
+        await caught_up(stage)
+        return dict((await stage.reports.make(who, report, ACTOR, WHY))[0].facts).get(key, "")
+
+    assert (await told(EAST)).startswith("0 entries of this time")
+    await stage.erasures.erase(WEST, (shared[0], theirs), DPO, WHY)
+    assert (await told(EAST)).startswith("1 entry of this time")
+    assert (await told(WEST)).startswith("0 entries of this time")
+    document, _ = await stage.reports.make(NWAS, Report("agency"), ACTOR, WHY)
+    assert key not in dict(document.facts)
 
 
 async def test_nobody_erases_what_was_left_to_another(stage: Stage) -> None:

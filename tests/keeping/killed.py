@@ -25,8 +25,10 @@ from broker.disputes import Disputes
 from broker.erasable import Finder
 from broker.erasing import ErasurePlans
 from broker.erasures import Erasures
+from broker.heritage import Heritage
 from broker.holds import Holds
 from broker.retention import Retention
+from broker.searches import Searches
 from broker.store.pool import Database
 from tests.support.durable import Durable, durable
 from tests.support.world import OPERATOR, caller
@@ -80,7 +82,8 @@ async def erase(made: Durable) -> None:
     """Erase PERSON, as two people of the requester's do."""
     clock = SystemClock()
     administration = Administration(made.log, clock)
-    holds = Holds(administration, made.keeping, made.facts, made.reference, clock)
+    searches = Searches(administration, made.search, Heritage(made.reference, clock))
+    holds = Holds(administration, made.keeping, made.facts, made.reference, clock, searches)
     finder = Finder(made.search, made.keeping, holds, clock)
     erasures = Erasures(administration, finder, holds, made.facts)
     disputes = Disputes(made.erasure_plans, made.rows.overrides, made.reference, clock)

@@ -176,7 +176,7 @@ async def _as_a_folder(stage: Stage, out: Path) -> None:
 async def _as_rows(stage: Stage) -> bytes:
     """The closed log's entries as an auditor takes them away."""
     exports = Exports(
-        stage.administration, stage.view, stage.entries, stage.searches.incidents, stage.heritage, stage.clock
+        stage.administration, stage.view, stage.entries, stage.searches, stage.heritage, stage.clock
     )
     given = [each async for each in exports.export(AUDITOR, Question(), Range(log=ORIGIN), ACTOR, WHY)]
     rows = [row for part in given if isinstance(part, Part) for row in part.rows]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from broker import erasable
+from broker import searches as module
 from broker.accesswanted import Wanted
 from broker.clearing import Ruling
 from broker.core.model import SubjectRef
@@ -153,7 +154,7 @@ async def test_an_export_is_of_one_log_and_names_the_others(durable_stage: Stage
     stage, subject = durable_stage, durable_stage.person()
     entries = await three_logs(stage, subject)
     exports = Exports(
-        stage.administration, stage.view, stage.entries, stage.searches.incidents, stage.heritage, stage.clock
+        stage.administration, stage.view, stage.entries, stage.searches, stage.heritage, stage.clock
     )
     question = Question((("event", "disclosure"),), subject)
     halves = {each.origin: each for each in await stage.entries.halves()}
@@ -219,6 +220,39 @@ async def test_who_follows_is_shown_what_came_last_in_a_log_that_was_closed(
 
     await asyncio.wait_for(follow(), 30)
     assert shown == [(ORIGIN, last[0]), (NEXT, last[1])]
+
+
+async def test_who_follows_comes_past_whatever_may_not_be_seen(
+    durable_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that name an incident of its own and are not its to find so: what is said of it later comes."""
+    stage, incident = durable_stage, "cfrs/2026-11-21/17"
+    monkeypatch.setattr(rpc, "FOLLOW", 0.01)
+    monkeypatch.setattr(module, "_MOST", 4, raising=False)
+    monkeypatch.setattr(module, "_CHUNK", 2)
+    searches = Searches(stage.administration, stage.search, stage.heritage)
+    request = audit_pb2.SearchRequest(
+        facts=[audit_pb2.SearchFact(kind="incident", value=incident)],
+        actor=exchange_pb2.Actor(id="ann", role="auditor"),
+        reason=exchange_pb2.ReasonCode(code="x"),
+        follow=True,
+        limit=1,
+    )
+    begun = asyncio.Event()
+
+    async def follow() -> str:
+        async for page in rpc.search(searches, request, CFRS):
+            begun.set()
+            for hit in page.hits:
+                return hit.event_id
+        return ""
+
+    following = asyncio.create_task(follow())
+    await begun.wait()
+    for _ in range(9):
+        await asks(stage, stage.person(), incident=incident)
+    said = await searches.incidents.say(CFRS, incident, "nwas/2026-11-21/0042", True, ACTOR, WHY)
+    assert await asyncio.wait_for(following, 20) == said.event_id
 
 
 async def test_an_override_and_a_complaint_of_the_old_half_year_end_in_the_new(durable_stage: Stage) -> None:

@@ -24,6 +24,7 @@ from tests.keeping.conftest import (
     holds_person,
     opening_of,
 )
+from tests.support.faults import Plan
 from tests.support.stage import Stage
 from tests.support.values import replace
 from tests.support.world import ACTOR, LOOKING, OPERATOR, caller, said
@@ -174,6 +175,51 @@ async def test_a_hold_needs_a_case_a_reason_and_a_named_human(stage: Stage) -> N
     ):
         with pytest.raises(InvalidRequest, match=field):
             await stage.holds.place(NWAS, what, case, actor, reason)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("incident", "NWAS 2026-11-21 0042"),
+        ("incident", "nwas/2026-02-30/0042"),
+        ("incident", "nwas/2026-11-21"),
+        ("agreement", "no-such-agreement"),
+        ("agreement", "kept-long/2"),
+        ("agreement", "kept-long/0"),
+        ("agreement", "kept-long/01"),
+        ("agreement", "kept-long/"),
+    ],
+)
+async def test_a_hold_on_what_no_entry_can_have_is_refused(stage: Stage, what: str, value: str) -> None:
+    """It would keep nothing, and read as if it did; nothing is written."""
+    start = await stage.size()
+    with pytest.raises(InvalidRequest, match=f"^{what}: "):
+        await stage.holds.place(CFRS, (what, value), "CASE-8", OFFICER, CLAIM)
+    assert await stage.since(start) == []
+
+
+async def test_it_is_told_how_much_a_hold_covers_that_its_controller_finds(stage: Stage) -> None:
+    """Of all logs, its own entry not among it; what another identifier would find is held and not counted."""
+    subject, known_by = stage.person(), stage.person()
+    hold, made = await stage.holds.place(NWAS, subject, "CASE-8", OFFICER, CLAIM)
+    await caught_up(stage)
+    assert await stage.holds.covers(NWAS, subject, made) == 0
+    for _ in range(2):
+        await asks(stage, subject, known_by)
+    assert await stage.holds.covers(NWAS, subject, made) == 2
+    assert await stage.holds.covers(NWAS, known_by, made) == 0
+    assert await stage.holds.covers(CFRS, known_by, made) == 2
+    stage.faults.arm(Plan(0, persisted=False, lasting=True))
+    assert await stage.holds.covers(NWAS, subject, made) is None
+    stage.faults.heal()
+    await stage.holds.release(NWAS, hold, OFFICER, CLAIM)
+
+
+@pytest.mark.parametrize("value", ["kept-long", "kept-long/1"])
+async def test_a_hold_is_by_an_agreement_or_by_one_version_of_it(stage: Stage, value: str) -> None:
+    """As entries name it."""
+    hold, _ = await stage.holds.place(CFRS, ("agreement", value), "CASE-8", OFFICER, CLAIM)
+    await stage.holds.release(CFRS, hold, OFFICER, CLAIM)
 
 
 async def test_a_directive_that_is_over_is_held_too(stage: Stage) -> None:

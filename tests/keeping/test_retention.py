@@ -13,6 +13,7 @@ from broker.core.receipt import NOT_AT_HAND, verify_receipt
 from broker.core.retention import RetentionPolicy, parse
 from broker.errors import InvalidRequest, NotAllowed
 from broker.keys import FolderKeys
+from broker.looks import Wanted as Report
 from broker.ports import Appended, Draft, Queued
 from broker.retention import Ended, Retention
 from broker.store.cases import ACCESS, COMPLAINT
@@ -125,6 +126,24 @@ async def test_what_is_held_survives_its_month(durable_stage: Stage) -> None:
     assert (done.view.name, done.entries) == ("hold", 1)
     assert await full_of(stage, held.id) == {}
     assert {k for k in keys(stage) if k.startswith("2020-01")} == set()
+
+
+async def test_a_report_says_which_months_have_been_destroyed(durable_stage: Stage) -> None:
+    """Of its own time, to everybody, with the entry that says so; how many entries they had nobody knows."""
+    stage = durable_stage
+    await put(stage, OLD)
+    (done,) = await applied(stage)
+    told = f"2020-01 of class standard, its time being over, by entry {done.entry}"
+    for who in (HOLDER, AUDITOR):
+        for since, until, said in (
+            (None, None, told),
+            (datetime(2020, 1, 31, tzinfo=UTC), datetime(2020, 2, 1, tzinfo=UTC), told),
+            (None, datetime(2020, 1, 1, tzinfo=UTC), None),
+            (datetime(2020, 2, 1, tzinfo=UTC), None, None),
+        ):
+            await caught_up(stage)
+            document, _ = await stage.reports.make(who, Report("agency", since, until), OFFICER, DUE)
+            assert dict(document.facts).get("Destroyed since") == said
 
 
 async def test_of_two_holds_that_keep_a_month_one_is_released(durable_stage: Stage) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from broker.core.model import Function, Override, Reason
 from broker.core.reports.distinct import Distinct
 from broker.core.reports.document import Document
+from broker.core.reports.times import in_words
 from broker.errors import InvalidRequest, NotAllowed
 from broker.looks import Wanted
 from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER, SILENT_OVERRIDDEN
@@ -112,6 +113,7 @@ async def test_a_wrong_person_review_begins_a_breach(stage: Stage) -> None:
     assert dict(document.facts)["Records given"] == "1"
     assert [row["entry"] for row in rows(document) if "entry" in row] == [used]
     assert "wrong person" in dict(document.facts)["Begun by"]
+    assert dict(document.facts)["Time"] == f"the request of {in_words(row.used_at)} alone"
     with pytest.raises(NotAllowed, match="no such breach"):
         await pack(stage, COUNCIL, breach=used)
 

@@ -14,6 +14,7 @@ from broker.core.reports.complaints import Complaint, Received
 from broker.core.reports.line import Line
 from broker.core.reports.overrides import Review
 from broker.core.reports.performance import Month, bounds
+from broker.core.reports.times import days_after
 from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
 from broker.figures import Figures
 from broker.looks import By, Look, Progress, Wanted
@@ -230,7 +231,7 @@ async def test_a_complaint_has_its_clock_and_each_step_is_an_entry(stage: Stage)
         await stage.complaints.close(NWAS, complaint, "upheld", "sorry", ACTOR)
     (row,) = [each for each in (await stage.complaints.listed(NWAS, ACTOR, LOOKING))[0] if each.id == complaint]
     assert (row.outcome, row.detail["reference"]) == ("upheld", "C-17")
-    assert due - row.received_at == timedelta(days=30)
+    assert due == days_after(row.received_at, 30)
     assert (await stage.complaints.listed(OWNER, ACTOR, LOOKING))[0] == []
     fulls = await stage.since(start)
     assert [each["event"] for each in fulls[:3]] == [

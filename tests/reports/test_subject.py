@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -217,9 +218,13 @@ async def test_an_identifier_that_only_the_provider_matched_is_no_requesters_to_
     both = await begun(stage, person, number)
     for who in (NWAS, OWNER):
         await stage.access.clear(who, both, [entry], Ruling(), GUARDIAN)
+    start = await stage.size()
     answered = await issued(stage, both)
     assert [each["entry"] for each in entries(answered)] == [entry]
     assert number.value not in text(answered)
+    (said,) = [each for each in await stage.since(start) if each["event"] == "access-answered"]
+    told = hashlib.sha256(f"{entry}\n".encode()).hexdigest()
+    assert (said["detail"]["told"], said["detail"]["told_sha256"]) == (1, told)
 
 
 async def test_under_neither_confirm_nor_deny_it_says_what_the_requester_was_told(stage: Stage) -> None:

@@ -8,9 +8,12 @@ from itertools import pairwise
 import pytest
 
 from broker.core.entry import Opening
+from broker.core.model import Reason
 from broker.core.receipt import Audience
 from broker.exports import Part, Row
-from broker.rpc.export import messages
+from broker.rpc.export import export, messages
+from broker.v1 import audit_pb2, exchange_pb2
+from tests.support.world import ACTOR, World, caller
 
 MOST = 4 * 1024 * 1024  # what a client takes unless it says otherwise
 
@@ -31,3 +34,17 @@ def test_a_part_comes_in_messages_that_a_client_takes(sizes: list[int]) -> None:
     assert made[-1].looked == 1000
     for message, after in pairwise(made):
         assert message.rows[-1].index < message.looked == after.rows[0].index
+
+
+async def test_the_head_says_by_which_numbers_of_an_incident_it_was_looked_for() -> None:
+    """Every one that it is said to have, the one that was asked for first: it is in the receiver's manifest."""
+    world, ours, theirs = World(), "nwas/2026-11-21/0042", "cfrs/2026-11-21/17"
+    await world.ready()
+    await world.searches.incidents.say(caller("nwas"), ours, theirs, True, ACTOR, Reason("radio"))
+    request = audit_pb2.ExportRequest(
+        facts=[audit_pb2.SearchFact(kind="incident", value=ours)],
+        actor=exchange_pb2.Actor(id="ann", role="auditor"),
+        reason=exchange_pb2.ReasonCode(code="x"),
+    )
+    first, *_ = [page async for page in export(world.exports, request, caller("nwas"))]
+    assert list(first.head.incidents) == [ours, theirs]

@@ -16,6 +16,7 @@ from broker.pki.folder import CertificateFolder
 from broker.rpc.identity import Identity, read_peer
 from broker.v1 import audit_pb2, audit_pb2_grpc, directory_pb2, directory_pb2_grpc, exchange_pb2
 from tests.rpc.conftest import DOMAIN, SOON, Edge
+from tests.support.values import AT_THE_DESK
 
 Wanted = Callable[..., exchange_pb2.RecordRequest]
 
@@ -133,16 +134,25 @@ async def test_a_system_suspended_or_out_of_its_dates_is_told_so(edge: Edge, cha
 OPERATORS_ONLY: list[tuple[str, Any]] = [
     (
         "AddAgency",
-        directory_pb2.AddAgencyRequest(agency=directory_pb2.Agency(id="lancs", name="Lancs", kind="fire")),
+        directory_pb2.AddAgencyRequest(
+            actor=AT_THE_DESK, agency=directory_pb2.Agency(id="lancs", name="Lancs", kind="fire")
+        ),
     ),
     (
         "EnrolSystem",
         directory_pb2.EnrolSystemRequest(
-            agency="nwas", system="x", function=directory_pb2.SYSTEM_FUNCTION_PARTNER, key_digest="a" * 64
+            actor=AT_THE_DESK,
+            agency="nwas",
+            system="x",
+            function=directory_pb2.SYSTEM_FUNCTION_PARTNER,
+            key_digest="a" * 64,
         ),
     ),
-    ("SuspendSystem", directory_pb2.SuspendSystemRequest(agency="nwas", system="cad")),
-    ("ApproveRecordType", directory_pb2.ApproveRecordTypeRequest(full_name="a.B", descriptor_set=b"x")),
+    ("SuspendSystem", directory_pb2.SuspendSystemRequest(actor=AT_THE_DESK, agency="nwas", system="cad")),
+    (
+        "ApproveRecordType",
+        directory_pb2.ApproveRecordTypeRequest(actor=AT_THE_DESK, full_name="a.B", descriptor_set=b"x"),
+    ),
 ]
 
 

@@ -241,6 +241,15 @@ def test_an_agency_that_is_wrong_is_named_by_field(
     assert caught.value.field == field
 
 
+def test_a_change_by_operators_is_somebodys() -> None:
+    """Software of their own that names nobody is told so."""
+    message = directory_pb2.AddAgencyRequest()
+    with pytest.raises(InvalidRequest, match=r"actor\.id: is required"):
+        parse_agency.somebody(message)
+    message.actor.CopyFrom(pb.Actor(id="ops", role="operator"))
+    assert parse_agency.somebody(message).id == "ops"
+
+
 @pytest.mark.parametrize("value", [0, 99])
 def test_a_function_nobody_defined_is_refused(value: int) -> None:
     """An unspecified function is not a partner by default."""

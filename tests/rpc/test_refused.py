@@ -11,6 +11,7 @@ from broker.core.model import Function
 from broker.refused import Refused
 from broker.v1 import audit_pb2, audit_pb2_grpc, directory_pb2, directory_pb2_grpc, exchange_pb2
 from tests.rpc.conftest import Edge
+from tests.support.values import AT_THE_DESK
 
 
 async def refused(call: grpc.aio.UnaryUnaryCall) -> grpc.StatusCode:
@@ -25,7 +26,9 @@ async def test_each_refusal_is_counted_where_it_happened(edge: Edge) -> None:
     await refused(edge.exchange().Request(exchange_pb2.RecordRequest()))
     await refused(
         directory_pb2_grpc.DirectoryServiceStub(edge.channel()).AddAgency(
-            directory_pb2.AddAgencyRequest(agency=directory_pb2.Agency(id="x", name="X", kind="fire"))
+            directory_pb2.AddAgencyRequest(
+                actor=AT_THE_DESK, agency=directory_pb2.Agency(id="x", name="X", kind="fire")
+            )
         )
     )
     search = audit_pb2_grpc.AuditServiceStub(edge.channel("operator-cli")).Search(audit_pb2.SearchRequest())

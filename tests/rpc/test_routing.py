@@ -18,6 +18,7 @@ from broker.v1.standing_pb2_grpc import StandingServiceStub
 from tests.rpc.conftest import SOON, Edge, eventually
 from tests.rpc.test_adapter import attach, ended, found, hello, read
 from tests.support.cumbria import CARLISLE, EDEN, fire_routes
+from tests.support.values import AT_THE_DESK
 from tests.support.world import RISK
 
 Wanted = Callable[..., exchange_pb2.RecordRequest]
@@ -44,11 +45,13 @@ async def refused(call: Any) -> tuple[grpc.StatusCode, str]:
 
 async def test_routes_are_applied_listed_and_asked(edge: Edge) -> None:
     """Operators apply, everybody reads; a dry run changes nothing."""
-    dry = await routing(edge).ApplyRoutes(routing_pb2.ApplyRoutesRequest(file=ROUTES, dry_run=True))
+    dry = await routing(edge).ApplyRoutes(
+        routing_pb2.ApplyRoutesRequest(actor=AT_THE_DESK, file=ROUTES, dry_run=True)
+    )
     assert (list(dry.added), dry.event_id) == (["premises"], "")
     partner = routing(edge, "nwas-cad")
     assert not (await partner.ListRoutes(routing_pb2.ListRoutesRequest())).files
-    done = await routing(edge).ApplyRoutes(routing_pb2.ApplyRoutesRequest(file=ROUTES))
+    done = await routing(edge).ApplyRoutes(routing_pb2.ApplyRoutesRequest(actor=AT_THE_DESK, file=ROUTES))
     assert done.event_id
     (file,) = (await partner.ListRoutes(routing_pb2.ListRoutesRequest())).files
     assert (file.id, file.version, file.file) == ("fire", 1, b"")
@@ -65,9 +68,24 @@ async def test_routes_are_applied_listed_and_asked(edge: Edge) -> None:
 @pytest.mark.parametrize(
     ("name", "request_", "code", "says"),
     [
-        ("nwas-cad", routing_pb2.ApplyRoutesRequest(file=ROUTES), "PERMISSION_DENIED", "enrolled as operator"),
-        ("operator-cli", routing_pb2.ApplyRoutesRequest(), "INVALID_ARGUMENT", "file: is required"),
-        ("operator-cli", routing_pb2.ApplyRoutesRequest(file=b"x"), "INVALID_ARGUMENT", "file: not TOML"),
+        (
+            "nwas-cad",
+            routing_pb2.ApplyRoutesRequest(actor=AT_THE_DESK, file=ROUTES),
+            "PERMISSION_DENIED",
+            "enrolled as operator",
+        ),
+        (
+            "operator-cli",
+            routing_pb2.ApplyRoutesRequest(actor=AT_THE_DESK),
+            "INVALID_ARGUMENT",
+            "file: is required",
+        ),
+        (
+            "operator-cli",
+            routing_pb2.ApplyRoutesRequest(actor=AT_THE_DESK, file=b"x"),
+            "INVALID_ARGUMENT",
+            "file: not TOML",
+        ),
         ("operator-cli", routing_pb2.ListRoutesRequest(id="none"), "INVALID_ARGUMENT", "id: is no file"),
         ("operator-cli", routing_pb2.AskRouteRequest(record_type="x"), "INVALID_ARGUMENT", "record_type"),
         ("operator-cli", routing_pb2.AskRouteRequest(record_type=RISK), "INVALID_ARGUMENT", "place.district"),
@@ -82,7 +100,7 @@ async def test_what_is_wrong_is_refused(edge: Edge, name: str, request_: Any, co
 
 async def test_a_request_without_a_provider_is_routed(edge: Edge, wanted: Wanted) -> None:
     """By its place; without a district it is bad input that says what to give."""
-    await routing(edge).ApplyRoutes(routing_pb2.ApplyRoutesRequest(file=ROUTES))
+    await routing(edge).ApplyRoutes(routing_pb2.ApplyRoutesRequest(actor=AT_THE_DESK, file=ROUTES))
     told = await edge.exchange().Request(wanted(provider="", place=PLACE), timeout=SOON)
     assert told.decision.controller == "cfrs"
     code, text = await refused(edge.exchange().Request(wanted(provider=""), timeout=SOON))
@@ -104,7 +122,9 @@ async def control(edge: Edge, **scope: Any) -> standing_pb2.Acting:
         edge.certs.issue_client("nwfc", "cad", datetime.now(UTC))
     await edge.enrol("nwfc-cad", Function.PARTNER)
     wish = {"processor": "nwfc", "controller": "cfrs", "contract": "C-1", **scope}
-    made = await standing(edge).Act(standing_pb2.ActRequest(acting=standing_pb2.Acting(**wish)))
+    made = await standing(edge).Act(
+        standing_pb2.ActRequest(actor=AT_THE_DESK, acting=standing_pb2.Acting(**wish))
+    )
     assert made.event_id
     return made.acting  # type: ignore[no-any-return]
 
@@ -116,13 +136,19 @@ async def test_who_acts_for_whom_is_entered_listed_and_ended(edge: Edge) -> None
     for name, sees in (("cfrs-cad", 1), ("nwas-cad", 0), ("operator-cli", 1)):
         listed = await standing(edge, name).ListActing(standing_pb2.ListActingRequest())
         assert len(listed.acting) == sees
-    code, _ = await refused(standing(edge, "cfrs-cad").Act(standing_pb2.ActRequest(acting=acting)))
+    code, _ = await refused(
+        standing(edge, "cfrs-cad").Act(standing_pb2.ActRequest(actor=AT_THE_DESK, acting=acting))
+    )
     assert code is grpc.StatusCode.PERMISSION_DENIED
-    await standing(edge).EndActing(standing_pb2.EndActingRequest(id=acting.id, reason="over"))
+    await standing(edge).EndActing(
+        standing_pb2.EndActingRequest(actor=AT_THE_DESK, id=acting.id, reason="over")
+    )
     assert not (await standing(edge).ListActing(standing_pb2.ListActingRequest())).acting
     (ended_,) = (await standing(edge).ListActing(standing_pb2.ListActingRequest(all=True))).acting
     assert ended_.status == "ended"
-    code, text = await refused(standing(edge).Act(standing_pb2.ActRequest(acting={"processor": "nwfc"})))
+    code, text = await refused(
+        standing(edge).Act(standing_pb2.ActRequest(actor=AT_THE_DESK, acting={"processor": "nwfc"}))
+    )
     assert text.startswith("acting.contract: is required"), text
 
 
@@ -140,7 +166,7 @@ async def test_a_processors_adapter_attaches_and_answers(attached: Edge, wanted:
     assert (await asking).record.value
     full = attached.world.store.entries[-1].draft.full
     assert (full["provider"], full["answered_by"]) == ("cfrs", "nwfc")
-    await standing(attached).EndActing(standing_pb2.EndActingRequest(id=acting.id))
+    await standing(attached).EndActing(standing_pb2.EndActingRequest(actor=AT_THE_DESK, id=acting.id))
     code, _ = await refused(attached.exchange().Request(wanted(), timeout=SOON))
     assert code is grpc.StatusCode.UNAVAILABLE
     call.cancel()
@@ -158,9 +184,10 @@ async def test_a_succession_is_planned_then_carried_out(edge: Edge) -> None:
     """The plan says what comes of it; the system that ended speaks no more, on open channels too."""
     for name in ("west-fire", "east-fire"):
         edge.world.put_agency(Agency(name, name, "fire", "england", edge.world.since))
-    await routing(edge).ApplyRoutes(routing_pb2.ApplyRoutesRequest(file=ROUTES))
+    await routing(edge).ApplyRoutes(routing_pb2.ApplyRoutesRequest(actor=AT_THE_DESK, file=ROUTES))
     on = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
     request = standing_pb2.SucceedRequest(
+        actor=AT_THE_DESK,
         agency="cfrs",
         into=[
             standing_pb2.Successor(agency="west-fire", districts=[CARLISLE]),
@@ -190,7 +217,11 @@ async def test_a_succession_is_planned_then_carried_out(edge: Edge) -> None:
 async def test_leaving_is_planned_then_carried_out(edge: Edge) -> None:
     """With what is to be done about its entries."""
     on = datetime.now(UTC).date().isoformat()
-    dry = await standing(edge).Leave(standing_pb2.LeaveRequest(agency="ncic", on=on, dry_run=True))
+    dry = await standing(edge).Leave(
+        standing_pb2.LeaveRequest(actor=AT_THE_DESK, agency="ncic", on=on, dry_run=True)
+    )
     assert any("audit export" in line for line in dry.plan.to_do)
-    done = await standing(edge).Leave(standing_pb2.LeaveRequest(agency="ncic", on=on, reason="gone"))
+    done = await standing(edge).Leave(
+        standing_pb2.LeaveRequest(actor=AT_THE_DESK, agency="ncic", on=on, reason="gone")
+    )
     assert done.event_id

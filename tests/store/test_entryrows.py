@@ -24,7 +24,6 @@ from broker.entryrows import MOST, EntryRow, Wanted
 from broker.errors import IntegrityError
 from broker.exports import Exports, Part
 from broker.heritage import Heritage
-from broker.incidents import Incidents
 from broker.ranges import Range
 from broker.searches import Searches
 from broker.store import entryrows
@@ -270,8 +269,8 @@ async def test_an_export_is_what_a_search_shows(local: Node, indexed: bool) -> N
     if indexed:
         await filled(local)
     administration = Administration(local.log, local.clock)
-    incidents = Incidents(administration, index_of(local), heritage_of(local).agencies)
-    exports = Exports(administration, local.reader, rows_of(local), incidents, heritage_of(local), local.clock)
+    searches = Searches(administration, index_of(local), heritage_of(local))
+    exports = Exports(administration, local.reader, rows_of(local), searches, heritage_of(local), local.clock)
     every = list(itertools.product(LOOKERS, enumerate(QUESTIONS)))
     taken: dict[tuple[str, int], list[tuple[int, bytes]]] = {}
     for who, (n, question) in every:
@@ -360,18 +359,18 @@ async def test_an_incident_is_exported_by_every_number_that_it_is_said_to_have(l
     """With what was said before the range ends and not what came after it; by the index and without it."""
     ours, theirs = "nwas/2026-11-21/0042", "cfrs/2026-11-21/17"
     administration = Administration(local.log, local.clock)
-    incidents = Incidents(administration, index_of(local), heritage_of(local).agencies)
+    searches = Searches(administration, index_of(local), heritage_of(local))
     for number in (ours, theirs, ours):
         await local.append(a_draft(incident=number))
-    await incidents.say(caller("cfrs"), theirs, ours, True, WHO, Reason("radio"))
-    await incidents.say(caller("cfrs"), theirs, ours, False, WHO, Reason("radio"))
+    await searches.incidents.say(caller("cfrs"), theirs, ours, True, WHO, Reason("radio"))
+    await searches.incidents.say(caller("cfrs"), theirs, ours, False, WHO, Reason("radio"))
     question = Question((("incident", ours), ("event", "disclosure")))
     for wanted, before in (([0, 1, 2], 4), ([0, 2], 5)):
         for again in (False, True):
             if again:
                 await filled(local)
             exports = Exports(
-                administration, local.reader, rows_of(local), incidents, heritage_of(local), local.clock
+                administration, local.reader, rows_of(local), searches, heritage_of(local), local.clock
             )
             given = [
                 each async for each in exports.export(AUDITOR, question, Range(0, before), WHO, Reason("x"))

@@ -11,7 +11,8 @@ from broker.core.model import SubjectRef
 from broker.core.receipt import Audience
 from broker.core.searchterms import NEWEST, person, term
 from broker.ports import Hits
-from broker.store.indexing import BATCH
+from broker.store import search as module
+from broker.store.indexing import BATCH, Reach, reach
 from broker.store.keeping import KeepingRows
 from broker.store.search import SearchIndex
 from tests.support.evidence import ORIGIN, Node
@@ -67,6 +68,27 @@ async def test_it_says_how_far_it_has_come(worker: Node) -> None:
     assert await index.fill() == 0
     hits = await find(index, term("event", "disclosure"))
     assert (hits.done, [hit.index for hit in hits.found]) == (BATCH + 6, list(range(BATCH + 6))[::-1])
+
+
+async def test_no_more_is_promised_than_was_there_when_it_was_looked_for(
+    worker: Node, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another worker takes in while a search reads is not said to have been looked through."""
+    await worker.grow(5)
+    index = await filled(worker)
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("create table aside as select * from search where idx = 3")
+    await connection.execute("delete from search where idx = 3; update search_progress set done = 0")
+
+    async def taken_in(fetched: asyncpg.Connection, log: int) -> Reach:
+        told = await reach(fetched, log)
+        await connection.execute("insert into search select * from aside on conflict do nothing")
+        return told if told.done == 3 else await reach(fetched, log)
+
+    monkeypatch.setattr(module, "reach", taken_in)
+    hits = await find(index, term("event", "disclosure"))
+    assert (hits.done, len(hits.found), hits.size) == (3, 5, 5)
+    await connection.close()
 
 
 async def missed(one: Node, index: SearchIndex) -> tuple[str, int] | None:

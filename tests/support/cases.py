@@ -77,9 +77,9 @@ class MemoryAccesses:
             self.about[row.id] = change.subjects
         elif change.kind == "access-clearing":
             for entry in detail["entries"]:
-                by = detail["agency"]
-                made = StoredClearing(entry, by, detail["code"], at)
-                self.clearings[detail["access"], entry, by] = made
+                agency = detail["agency"]
+                made = StoredClearing(entry, agency, detail["code"], at, detail["cleared_by"])
+                self.clearings[detail["access"], entry, agency] = made
         else:
             self.rows[detail["access"]] = replace(self.rows[detail["access"]], issued_at=at)
             self.held[detail["access"]] = tuple(detail["told"])

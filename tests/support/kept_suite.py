@@ -77,6 +77,7 @@ async def _an_access(stage: Stage) -> Access:
         "agency": made.agency,
         "entries": [made.entry],
         "code": "",
+        "cleared_by": made.agency,
         "at": stage.clock.now().isoformat(),
     }
     lock: frozenset[str | bytes] = frozenset({f"access:{access}"})

@@ -234,8 +234,8 @@ class MemorySearch:
     async def remains(self, entries: Sequence[str]) -> dict[str, Remains]:
         wanted = set(entries)
         return {
-            kept.draft.id: Remains(kept.draft.at.replace(microsecond=0), bool(kept.draft.full))
-            for kept in self._store.entries
+            kept.draft.id: Remains(kept.draft.at.replace(microsecond=0), bool(kept.draft.full), ORIGIN, index)
+            for index, kept in enumerate(self._store.entries)
             if kept.draft.id in wanted
         }
 

@@ -17,6 +17,7 @@ from broker.v1.agreement_pb2_grpc import AgreementServiceStub
 from broker.v1.directory_pb2_grpc import DirectoryServiceStub
 from tests.support.running import OPERATOR, SECOND, RunningBroker
 from tests.support.signing import Signatory
+from tests.support.values import AT_THE_DESK
 
 numbers = itertools.count(1)
 __all__ = ["SECOND", "Office", "Parties", "numbers"]
@@ -42,7 +43,7 @@ class Office:
         name = f"{kind}{next(numbers)}"
         agency = directory_pb2.Agency(id=name, name=name, kind=kind)
         DirectoryServiceStub(self.channel()).AddAgency(
-            directory_pb2.AddAgencyRequest(agency=agency), timeout=10
+            directory_pb2.AddAgencyRequest(actor=AT_THE_DESK, agency=agency), timeout=10
         )
         return Signatory(name)
 
@@ -84,7 +85,7 @@ class Office:
         self, file: bytes, signatures: Sequence[agreement_pb2.AgreementSignature]
     ) -> agreement_pb2.ApplyAgreementResponse:
         """Apply an agreement with signatures as the wire has them."""
-        request = agreement_pb2.ApplyAgreementRequest(file=file, signatures=signatures)
+        request = agreement_pb2.ApplyAgreementRequest(actor=AT_THE_DESK, file=file, signatures=signatures)
         return AgreementServiceStub(self.channel()).ApplyAgreement(request, timeout=10)
 
     def listed(self, agreement: str, *, all_versions: bool = False) -> list[agreement_pb2.Agreement]:

@@ -30,6 +30,7 @@ from broker.v1 import directory_pb2 as directory
 from broker.v1.directory_pb2_grpc import DirectoryServiceStub
 from broker.v1.exchange_pb2 import Actor
 from tests.support.postgres import Server
+from tests.support.values import AT_THE_DESK
 
 OPERATOR, SECOND = "operator-cli", "operator-second"
 READY_WITHIN = 60.0
@@ -96,12 +97,13 @@ class RunningBroker:
             }
             if agency not in known:
                 added = directory.Agency(id=agency, name=f"Agency {agency}", kind=kind)
-                stub.AddAgency(directory.AddAgencyRequest(agency=added), timeout=10)
+                stub.AddAgency(directory.AddAgencyRequest(agency=added, actor=AT_THE_DESK), timeout=10)
             enrol = directory.EnrolSystemRequest(
                 agency=agency,
                 system=system,
                 function=directory.SystemFunction.Value(f"SYSTEM_FUNCTION_{function.upper()}"),
                 key_digest=digest,
+                actor=AT_THE_DESK,
             )
             enrol.actor.CopyFrom(Actor(id="ann", role="operator"))
             waits = stub.EnrolSystem(enrol, timeout=10).proposed

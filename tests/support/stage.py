@@ -195,7 +195,7 @@ class Stage:
             self.figures,
             lambda: (("half", "5 ms"),),
         )
-        self.holds = Holds(self.administration, self.keeping, *queues)
+        self.holds = Holds(self.administration, self.keeping, *queues, self.searches)
         self.finder = Finder(self.search, self.keeping, self.holds, self.clock)
         self.erasures = Erasures(self.administration, self.finder, self.holds, self.facts)
         self.disputes = Disputes(self.erasure_plans, self.overridden, self.reference, self.clock)

@@ -264,7 +264,10 @@ def _is_that_hit(_: Stage, draft: Draft, result: Any, __: bool) -> None:
 
 
 def _remains(_: Stage, draft: Draft, result: Any, __: bool) -> None:
-    assert result == {draft.id: ports.Remains(draft.at.replace(microsecond=0), kept=True)}
+    (remains,) = result.values()
+    assert remains.index >= 0
+    kept = ports.Remains(draft.at.replace(microsecond=0), kept=True, log=ORIGIN, index=remains.index)
+    assert result == {draft.id: kept}
 
 
 def _is_all_indexed(_: Stage, __: Draft, result: Any, ___: bool) -> None:

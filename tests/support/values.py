@@ -1,4 +1,4 @@
-"""Values with some of their fields exchanged, whichever way they are made."""
+"""Values with some of their fields exchanged, whichever way they are made; and who makes changes in tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from broker.v1 import exchange_pb2
+
 Value = TypeVar("Value")
+AT_THE_DESK = exchange_pb2.Actor(id="ops", role="operator")  # as operators' software names who makes a change
 
 
 def replace(value: Value, /, **changes: Any) -> Value:

@@ -218,7 +218,7 @@ class World:
         self.searches = Searches(self.administration, MemorySearch(self.store), self.heritage)
         self.rows = MemoryRows(self.store)
         self.exports = Exports(
-            self.administration, self.store.log, self.rows, self.searches.incidents, self.heritage, self.clock
+            self.administration, self.store.log, self.rows, self.searches, self.heritage, self.clock
         )
         self.late = LateRecords(self.store.log, self.store.facts, reference, self.clock, self.store.said)
         self.past = MemoryPast(self.store)

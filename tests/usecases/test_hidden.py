@@ -19,7 +19,6 @@ from broker.core.searchterms import person as person_term
 from broker.core.views import ProviderView, RequesterView
 from broker.evenly import STEP
 from broker.exports import Exports, Head, Part
-from broker.incidents import Incidents
 from broker.ports import Appended, Draft
 from broker.ranges import Range
 from broker.searches import Searches
@@ -118,8 +117,7 @@ async def appended(stage: Stage, entries: Sequence[Made], person: SubjectRef) ->
 
 def exports_of(stage: Stage) -> Exports:
     """As a broker has them."""
-    incidents = Incidents(stage.administration, stage.search, stage.heritage.agencies)
-    return Exports(stage.administration, stage.view, stage.entries, incidents, stage.heritage, stage.clock)
+    return Exports(stage.administration, stage.view, stage.entries, stage.searches, stage.heritage, stage.clock)
 
 
 def parts_of(places: Sequence[int], first: int, before: int) -> list[tuple[list[int], int]]:

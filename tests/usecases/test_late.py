@@ -183,6 +183,25 @@ async def test_without_an_agreement_it_says_so(world: World) -> None:
     assert (await found(world, NWAS, OTHER_HOME))[0]["agreement"] == "later"
 
 
+async def test_what_the_giver_wrote_down_is_the_givers(stage: Stage) -> None:
+    """Its words, and who wrote them: the taker erases no such words and finds nothing by that name."""
+    late = LateRecords(stage.log, stage.facts, stage.reference, stage.clock, digest)
+    clerk = replace(ACTOR, id="j.smith")
+    given, taken = [shared(stage.clock.now(), agreement="") for _ in range(2)]
+    (by_giver,) = await late.record(CFRS, [given], clerk)
+    (by_taker,) = await late.record(NWAS, [taken], clerk)
+    while await stage.indexed():
+        pass
+    for who, own, others in ((CFRS, by_giver, by_taker), (NWAS, by_taker, by_giver)):
+        for made, words in ((own, 1), (others, 0)):
+            told = await stage.finder.find(who, (made.event_id,), words_only=True)
+            assert len(told.words) == words, (who.agency, made is own)
+    page = await stage.searches.page(
+        NWAS, Question((("actor", "j.smith"), ("event", "recorded-late"))), ACTOR, WHY
+    )
+    assert [seen.hit.id for seen in page.found] == [by_taker.event_id]
+
+
 async def test_each_store_keeps_to_it(stage: Stage) -> None:
     """Written once, found again by its id, and kept with what both views say."""
     late = LateRecords(stage.log, stage.facts, stage.reference, stage.clock, digest)

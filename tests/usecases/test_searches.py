@@ -21,7 +21,7 @@ from broker.evenly import STEP, evenly
 from broker.incidents import EACH, MOST, Incidents
 from broker.ports import Hits, LogSearch, NotFound
 from broker.searches import Page, Searches
-from tests.support.memory import MemorySearch, MemoryStore
+from tests.support.memory import ORIGIN, MemorySearch, MemoryStore
 from tests.support.values import replace
 from tests.support.world import ACTOR, AUDITOR, HOME, OPERATOR, OTHER_HOME, World, ask, caller, flow, said
 
@@ -198,6 +198,18 @@ async def test_the_look_is_an_entry_with_who_why_and_what() -> None:
     assert detail["subject"] == {"scheme": "uprn", "value": HOME.value}
     assert detail["reason"] == "complaint"
     assert (detail["limit"], detail["follow"]) == (200, False)
+
+
+@pytest.mark.parametrize("log", ["", ORIGIN, "2026h2"])
+async def test_a_search_does_not_find_itself(log: str) -> None:
+    """Nor what has come since, also where the current log is named."""
+    world = await furnished()
+    question = Question((("event", "log-searched"),))
+    first, second = [
+        await world.searches.page(AUDITOR, question, ACTOR, Reason("complaint"), log=log) for _ in range(2)
+    ]
+    assert [seen.hit.id for seen in first.found] == []
+    assert [seen.hit.id for seen in second.found] == [first.entry]
 
 
 async def test_the_entry_says_how_much_was_wanted_and_who_stayed() -> None:

@@ -21,6 +21,7 @@ from broker.v1 import directory_pb2, directory_pb2_grpc, exchange_pb2, exchange_
 from tests.support.fleet import Fleet, Risks, ask, asked, attached, becomes, fleet
 from tests.support.postgres import Server
 from tests.support.running import command
+from tests.support.values import AT_THE_DESK
 
 # "Within one batch" where anything is asked; else the look for changes that each worker takes every second.
 SILENT = 2.5
@@ -137,6 +138,7 @@ async def test_time_alone_ends_a_silent_stream(postgres: Server, tmp_path: Path)
         digest = key_digest(read_certificates(running.state.certs / "wf-mash" / "cert.pem")[0])
         async with running.channel(OPERATOR.folder) as channel:
             request = directory_pb2.EnrolSystemRequest(
+                actor=AT_THE_DESK,
                 agency="wf",
                 system="mash",
                 function=directory_pb2.SYSTEM_FUNCTION_PARTNER,
@@ -164,7 +166,9 @@ class _suspended:  # noqa: N801 - reads as a block
 
     async def _say(self, *, lift: bool) -> None:
         agency, system = self._who
-        request = directory_pb2.SuspendSystemRequest(agency=agency, system=system, reason="test", lift=lift)
+        request = directory_pb2.SuspendSystemRequest(
+            actor=AT_THE_DESK, agency=agency, system=system, reason="test", lift=lift
+        )
         async with self._pair.channel(OPERATOR.folder, self._pair.direct(self._number)) as channel:
             await directory_pb2_grpc.DirectoryServiceStub(channel).SuspendSystem(request, timeout=5)
 

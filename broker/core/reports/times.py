@@ -5,12 +5,12 @@ from __future__ import annotations
 from calendar import monthrange
 from datetime import date, datetime, timedelta
 
-from broker.core.london import local
+from broker.core.london import local, moment
 
 # UK GDPR Art. 33(1), DPA 2018 s.67(1): to the Commissioner, from becoming aware.
 BREACH = timedelta(hours=72)
 # DPA 2018 s.164A(3), as inserted by the Data (Use and Access) Act 2025 s.103.
-COMPLAINT = timedelta(days=30)
+COMPLAINT = 30  # days
 
 
 def shown(at: datetime) -> str:
@@ -30,6 +30,17 @@ def day(of: date) -> str:
 
 
 def month_after(at: datetime) -> datetime:
-    """The same day a month later, or that month's last (UK GDPR Art. 12(3), DPA 2018 s.45(3), s.54)."""
-    year, month = (at.year + 1, 1) if at.month == 12 else (at.year, at.month + 1)
-    return at.replace(year=year, month=month, day=min(at.day, monthrange(year, month)[1]))
+    """The same day a month later, or that month's last (UK GDPR Art. 12(3), DPA 2018 s.45(3), s.54), at the
+    same time by clocks in the United Kingdom (UTC)."""
+    clock = local(at)
+    year, month = (clock.year + 1, 1) if clock.month == 12 else (clock.year, clock.month + 1)
+    return _at(date(year, month, min(clock.day, monthrange(year, month)[1])), at)
+
+
+def days_after(at: datetime, days: int) -> datetime:
+    """So many days later, at the same time by clocks in the United Kingdom (UTC)."""
+    return _at(local(at).date() + timedelta(days=days), at)
+
+
+def _at(of: date, clock: datetime) -> datetime:
+    return moment(of, local(clock).time())

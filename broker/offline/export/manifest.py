@@ -35,11 +35,11 @@ class Block:
 class Manifest:
     """An export, complete when `looked` is `before`. Digests are hex SHA-256; `checkpoint` a signed note.
 
-    `first_row` and `last_row` are places in the log, -1 where there are no rows; `closed` counts entries whose
-    views were gone. `entries` are the ids of the export's own entries in the log, one for each time it was
-    resumed. `incidents` are all numbers of the one that was asked for. `blocks` follow the heading, where the
-    form has one; of a Parquet file they are those of its lines. `others` are the logs that have entries of the
-    time asked about as well: none of these is here.
+    `first_row` and `last_row` are places in the log, -1 where there are no rows; `closed` counts rows whose
+    views were gone, `erased` says what has been erased of any other range. `entries` are the ids of the
+    export's own entries in the log, one for each time it was resumed. `incidents` are all numbers of the one
+    that was asked for. `blocks` follow the heading, where the form has one; of a Parquet file they are those of
+    its lines. `others` are the logs that have entries of the time asked about as well: none of these is here.
     """
 
     form: str
@@ -64,6 +64,7 @@ class Manifest:
     incidents: tuple[str, ...] = ()
     blocks: tuple[Block, ...] = field(default=())
     others: tuple[str, ...] = ()
+    erased: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -91,7 +92,7 @@ class Manifest:
             fields = dict(value)
             if fields.pop("v") != VERSION:
                 raise IntegrityError(f"manifest: not of version {VERSION}")
-            for name in ("facts", "entries", "incidents", "others"):
+            for name in ("facts", "entries", "incidents", "others", "erased"):
                 fields[name] = tuple(fields.get(name, ()))
             fields["blocks"] = tuple(Block(*each) for each in fields["blocks"])
             made = cls(**fields)

@@ -22,6 +22,8 @@ create table access_clearing (
     -- The exemption under which it is left out; empty where it is told.
     code        text not null,
     cleared_at  timestamptz not null,
+    -- The agency whose human decided: another only where it has taken this one's place.
+    cleared_by  text not null,
     -- Whether the answer held the entry when it was first given: never anything that it did not hold is told later.
     told        boolean not null default false,
     primary key (access, entry, agency)
@@ -82,11 +84,12 @@ $$;
 
 create function policy_apply_access_clearing(p_policy bigint, p_change jsonb, p_blob bytea) returns void
 language sql volatile as $$
-    insert into access_clearing (access, entry, agency, code, cleared_at)
+    insert into access_clearing (access, entry, agency, code, cleared_at, cleared_by)
     select (p_change ->> 'access')::uuid, e::uuid, p_change ->> 'agency', p_change ->> 'code',
-           (p_change ->> 'at')::timestamptz
+           (p_change ->> 'at')::timestamptz, p_change ->> 'cleared_by'
     from jsonb_array_elements_text(p_change -> 'entries') e
-    on conflict (access, entry, agency) do update set code = excluded.code, cleared_at = excluded.cleared_at;
+    on conflict (access, entry, agency) do update
+    set code = excluded.code, cleared_at = excluded.cleared_at, cleared_by = excluded.cleared_by;
 $$;
 
 create function policy_apply_access_issue(p_policy bigint, p_change jsonb, p_blob bytea) returns void
