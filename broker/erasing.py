@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from broker.access import ACCESSES
-from broker.administration import Administration, Made, Plan, named
+from broker.administration import Administration, Made, Plan, named, why
 from broker.complaints import complaints_key
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
@@ -93,8 +93,9 @@ class ErasurePlans:
     ) -> tuple[Erasable, tuple[Made, ...]]:
         """Carry out what another person of the agency has planned. `subject` names the person again; None for
         entries. Interrupted, it is confirmed again. Raises as `plan` does."""
-        found = await self._waiting(caller, plan)
         named(actor)
+        why(reason)
+        found = await self._waiting(caller, plan)
         at_a_desk(caller)
         if not is_second(found.proposal, caller, actor):
             raise InvalidRequest(

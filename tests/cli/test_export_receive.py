@@ -35,6 +35,12 @@ class Liar:
         return iter(self._pages)
 
 
+@pytest.fixture
+def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of three rows, so that even a small log has several."""
+    monkeypatch.setattr("broker.exports.MOST", 3)
+
+
 async def asked(world: World, who: Caller = AUDITOR) -> tuple[pb.ExportRequest, list[pb.ExportPage]]:
     """A request for everything, and what an honest broker answers."""
     request = request_of("jsonl", (), "", "", "", 0)
@@ -53,7 +59,7 @@ def take(link: Liar, request: pb.ExportRequest, path: Path, world: World) -> Par
     return partial
 
 
-async def test_what_an_honest_broker_gives_is_taken(tmp_path: Path) -> None:
+async def test_what_an_honest_broker_gives_is_taken(tmp_path: Path, in_parts: None) -> None:
     """So that what follows is refused for the lie alone."""
     world = await world_of_kinds()
     request, pages = await asked(world)
@@ -121,7 +127,7 @@ HEADS: dict[str, Lie] = {
 
 @pytest.mark.parametrize("name", [*HEADS, "the same"])
 async def test_an_export_goes_on_with_what_was_begun_or_not_at_all(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, in_parts: None, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another checkpoint or range is refused, and the same one makes the same file."""
     monkeypatch.setattr("broker.offline.export.file.BLOCK", 1)
