@@ -145,6 +145,7 @@ async def _a_breach(stage: Stage) -> Draft:
     stored: dict[str, Any] = {
         "id": draft.id,
         "status": "wrong-person",
+        "told": True,
         "by": whose(draft),
         "at": stage.clock.now().isoformat(),
     }
