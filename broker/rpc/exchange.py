@@ -92,7 +92,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             finally:
                 self.calls -= 1
                 self.under_way.leave(answering, delivered=heard)
-            self._count_until_read(asked.requester, len(reply), context)
+            self._count_until_read(asked.requester, len(reply))
             return reply
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             await self._refused(context, caller, e, "ExchangeService/Request")
@@ -118,14 +118,15 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             await self._refused(context, caller, e, METHOD)
             refuse(context, e)
 
-    def _count_until_read(self, agency: str, size: int, context: Context) -> None:
-        """A reply to a call waits in gRPC for a client that does not read it."""
-        self.unread.add(agency, size)
+    def _count_until_read(self, agency: str, size: int) -> None:
+        """A reply to a call waits in gRPC for a client that does not read it, and this task with it.
 
-        def release(_: object) -> None:
-            self.unread.release(agency, size)
-
-        context.add_done_callback(release)  # type: ignore[arg-type]  # given the context by place
+        A callback of the context's own would keep the call, ended, until the collector of garbage comes; gRPC
+        counts it among those that are open.
+        """
+        if (call := asyncio.current_task()) is not None:
+            self.unread.add(agency, size)
+            call.add_done_callback(lambda _: self.unread.release(agency, size))
 
     async def _refused(self, context: Context, caller: Caller | None, error: Exception, method: str) -> None:
         """Count it; whoever makes a great many calls that are refused for their number waits for each."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from broker.errors import Saturated
 from broker.rpc import session as session_module
 from broker.rpc import underway
 from broker.rpc.unread import Unread
+from broker.v1 import agreement_pb2, agreement_pb2_grpc
 from broker.v1 import exchange_pb2 as pb
 from tests.rpc.conftest import SOON, Edge, eventually
 from tests.rpc.test_exchange import hold, outcomes
@@ -235,3 +237,29 @@ async def test_a_system_has_so_many_streams_open_and_no_more(narrow: Edge, wante
     fourth = stub.Exchange()
     await fourth.write(pb.ExchangeRequest(requests=[wanted()]))
     await outcomes(fourth, 1)
+
+
+async def test_a_call_that_has_ended_is_gone(edge: Edge, wanted: Wanted) -> None:
+    """Answered or refused: gRPC counts it as open until nothing holds it, and its bound on a connection must not
+    wait for the collector of garbage."""
+    stub, agreements = edge.exchange(), agreement_pb2_grpc.AgreementServiceStub(edge.channel("nwas-cad"))
+
+    def open_calls() -> int:
+        return sum(type(each).__name__ == "_ServicerContext" for each in gc.get_objects())
+
+    async def refused_call(call: Any) -> None:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
+
+    await stub.Request(wanted(), timeout=SOON)
+    gc.collect()
+    gc.disable()
+    try:
+        before = open_calls()
+        for _ in range(20):
+            await stub.Request(wanted(), timeout=SOON)
+            await refused_call(stub.Request(wanted(subject=None), timeout=SOON))
+            await refused_call(agreements.ApplyAgreement(agreement_pb2.ApplyAgreementRequest(), timeout=SOON))
+        await eventually(lambda: open_calls() <= before + 1)
+    finally:
+        gc.enable()

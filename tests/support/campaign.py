@@ -94,6 +94,7 @@ class Campaign:
     done: int = 0
     failures: list[BaseException] = field(default_factory=list)
     _turn: Iterator[int] = field(default_factory=itertools.count)
+    _change: Iterator[int] = field(default_factory=itertools.count)  # its own: each connection gets its share
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def prepare(self, those: Sequence[Person]) -> None:
@@ -155,17 +156,17 @@ class Campaign:
         by_subject = {"subject": _subject(person.number), "purpose": "home-fire-safety"}
         what = {"directive_id": person.consent} if turn % 2 else by_subject
         request = pb.WithdrawDirectiveRequest(actor=SOCIAL_WORKER, **what)
-        return (await self._directive(turn // 2).WithdrawDirective(request, timeout=TIME)).receipt.index
+        return (await self._directive().WithdrawDirective(request, timeout=TIME)).receipt.index
 
     async def _say(self, kind: str, number: str, purpose: str) -> pb.AddDirectiveResponse:
         directive = pb.Directive(
             kind=kind, subject=_subject(number), purposes=[purpose], standing="self", manner="verbal"
         )
         request = pb.AddDirectiveRequest(directive=directive, actor=SOCIAL_WORKER)
-        return await self._directive(next(self._turn)).AddDirective(request, timeout=TIME)
+        return await self._directive().AddDirective(request, timeout=TIME)
 
-    def _directive(self, turn: int) -> directive_pb2_grpc.DirectiveServiceAsyncStub:
-        return self.directives[turn % len(self.directives)]
+    def _directive(self) -> directive_pb2_grpc.DirectiveServiceAsyncStub:
+        return self.directives[next(self._change) % len(self.directives)]
 
     async def change_others(self, those: Sequence[str]) -> None:
         """Until cancelled: somebody else objects, or lifts an objection, so many times a second."""
@@ -192,7 +193,7 @@ class Campaign:
     async def _change_another(self, number: str, standing: asyncio.Queue[str]) -> None:
         if standing.qsize() > BACKLOG:
             request = pb.WithdrawDirectiveRequest(directive_id=standing.get_nowait(), actor=SOCIAL_WORKER)
-            await self._directive(next(self._turn)).WithdrawDirective(request, timeout=TIME)
+            await self._directive().WithdrawDirective(request, timeout=TIME)
         else:
             standing.put_nowait((await self._say("objection", number, "direct-care")).directive_id)
         async with self._news:
