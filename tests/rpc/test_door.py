@@ -240,8 +240,8 @@ async def test_a_system_has_so_many_streams_open_and_no_more(narrow: Edge, wante
 
 
 async def test_a_call_that_has_ended_is_gone(edge: Edge, wanted: Wanted) -> None:
-    """Answered or refused: gRPC counts it as open until nothing holds it, and its bound on a connection must not
-    wait for the collector of garbage."""
+    """Answered or refused: gRPC counts it as open until nothing holds it, and its bound on a connection must
+    not wait for the collector of garbage."""
     stub, agreements = edge.exchange(), agreement_pb2_grpc.AgreementServiceStub(edge.channel("nwas-cad"))
 
     def open_calls() -> int:
