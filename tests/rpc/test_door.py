@@ -154,6 +154,21 @@ async def test_a_reply_to_a_call_counts_until_it_has_been_read(
     await eventually(lambda: edge.world.store.events == ["disclosure", "disclosure", "undelivered"])
 
 
+async def test_a_reply_to_a_call_that_is_not_read_counts_all_the_while(edge: Edge, wanted: Wanted) -> None:
+    """It waits in gRPC for a client whose window is full; once read, it counts no more."""
+    small = (("grpc.http2.lookahead_bytes", 16), ("grpc.http2.bdp_probe", 0))
+    call = edge.channel("nwas-cad", *small, ("grpc.use_local_subchannel_pool", 1)).stream_stream(
+        "/broker.v1.ExchangeService/Request", pb.RecordRequest.SerializeToString, pb.Disclosure.FromString
+    )(timeout=SOON)
+    await call.write(wanted())
+    await call.done_writing()
+    await eventually(lambda: edge.servicer.unread.total > 0)
+    await asyncio.sleep(0.5)
+    waiting = edge.servicer.unread.total
+    assert (await call.read()).ByteSize() == waiting
+    await eventually(lambda: edge.servicer.unread.total == 0)
+
+
 def test_all_agencies_together_leave_so_much_unread_and_each_as_much_as_is_left() -> None:
     """One alone half, and whoever comes still has room."""
     unread, room = Unread(100, of_all=120), {}
