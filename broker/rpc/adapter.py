@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import grpc
@@ -26,7 +27,7 @@ from broker.ports import ReferenceSource
 from broker.registry import Registry, require
 from broker.rpc import questions, wire
 from broker.rpc.answers import read_answer
-from broker.rpc.context import Context
+from broker.rpc.context import Context, letting_in
 from broker.rpc.door import Door
 from broker.rpc.errors import abort, count
 from broker.rpc.identity import Identity
@@ -78,9 +79,12 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     ) -> None:
         """Serve one adapter until it leaves, falls silent, or may no longer speak."""
         try:
-            caller = await self.identity.find(context)
-            with self._seats.one(caller.name):
-                await self._attach(caller, aiter(request_iterator), context)
+            incoming = aiter(request_iterator)
+            with ExitStack() as seat:
+                async with letting_in(incoming):
+                    caller = await self.identity.find(context)
+                    seat.enter_context(self._seats.one(caller.name))
+                await self._attach(caller, incoming, context)
         except (TimeoutError, StopAsyncIteration):
             await abort(context, InvalidRequest("hello", "the adapter's first message is due within 5 s"))
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
@@ -92,7 +96,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     ) -> None:
         async with asyncio.timeout(HELLO_WITHIN):
             first = await anext(incoming)
-        # Not before: to whoever is still writing, gRPC tells of an inner error instead of a refusal.
+        # Not before, as with `letting_in`.
         require(caller, Function.PARTNER)
         link = await self._greet(caller, first)
         await self._registry.attached(caller)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Any
 
 import grpc
@@ -30,7 +31,7 @@ from broker.exchange import Exchange
 from broker.explanations import Explanations
 from broker.ports import Disclosed
 from broker.rpc import explain, parse, written
-from broker.rpc.context import Context
+from broker.rpc.context import Context, letting_in
 from broker.rpc.door import Door
 from broker.rpc.errors import count, refuse
 from broker.rpc.identity import Identity
@@ -106,12 +107,15 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         """Many in flight."""
         caller: Caller | None = None
         try:
-            caller = await self.identity.find(context)
-            with self.door.stream(caller):
+            incoming = aiter(request_iterator)
+            with ExitStack() as place:
+                async with letting_in(incoming):
+                    caller = await self.identity.find(context)
+                    place.enter_context(self.door.stream(caller))
                 session = Session(self, context, caller.agency)
                 self.sessions.add(session)
                 try:
-                    await session.run(request_iterator)
+                    await session.run(incoming)
                 finally:
                     self.sessions.discard(session)
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
