@@ -36,7 +36,7 @@ from broker.core.tiles import TILE_WIDTH, tiles_of
 from broker.drafts import draft
 from broker.errors import AuditUnavailable, Saturated
 from broker.heritage import Heritage
-from broker.ids import entry_id
+from broker.ids import entry_id, request_id
 from broker.keys import FolderKeys
 from broker.ports import Appended, Claim, Draft, Found, Reads, Release
 from broker.searches import Searches
@@ -118,7 +118,7 @@ class Made:
         actor = replace(REQUEST.actor, id=f"actor.{n}", callsign=f"NW{n % CALLSIGNS}", name=f"Actor Number {n}")
         request: Request = replace(
             REQUEST,
-            request_id=entry_id(),
+            request_id=request_id(),  # as our client makes them
             subject=someone,
             actor=actor,
             key_digest=self._key,

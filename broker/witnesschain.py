@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Protocol
 
+import structlog
+
 from broker.core.receipt import Receipt
-from broker.errors import BrokerError
+from broker.errors import AuditUnavailable, BrokerError
 from broker.scraped import WitnessCounts
 from broker.witnessing import EVERY, Witnessing
+
+_diagnostics = structlog.get_logger("broker.witnessing")
 
 
 class Half(Protocol):
@@ -55,9 +58,13 @@ class WitnessChain:
         """Do this worker's part for ever."""
         try:
             while True:
-                with suppress(BrokerError):  # readiness says why
-                    for half in self._chain():
+                for half in self._chain():
+                    try:
                         await self._keep(half)
+                    except AuditUnavailable:
+                        pass  # readiness says why
+                    except BrokerError as e:  # of this log; the others are witnessed
+                        _diagnostics.error("a log is not sent to the witnesses", log=half.origin, why=str(e))
                 await asyncio.sleep(EVERY)
         finally:
             for task in self._running.values():

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from broker.errors import BrokerError
+from broker.errors import AuditUnavailable, BrokerError
 
 BEAT = 1.0  # seconds
 # A worker that has not been heard for so long is gone: three beats, and one that was slow.
@@ -103,7 +103,7 @@ class Workers:
     async def watch(self) -> None:
         """Beat for ever."""
         while True:
-            with suppress(BrokerError):  # readiness says why
+            with suppress(AuditUnavailable):  # readiness says why
                 await self.beat()
             await asyncio.sleep(BEAT)
 

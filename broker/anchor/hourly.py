@@ -17,7 +17,7 @@ import structlog
 from broker.anchor.authority import NotStamped
 from broker.anchor.token import Stamp
 from broker.core.receipt import Receipt
-from broker.errors import BrokerError
+from broker.errors import AuditUnavailable, BrokerError
 from broker.scraped import AnchorCounts
 
 EVERY = 3600.0  # seconds
@@ -114,8 +114,10 @@ class Anchoring:
         while True:
             try:
                 await self.look()
-            except BrokerError:
+            except AuditUnavailable:
                 pass  # readiness says why
+            except BrokerError as e:
+                _diagnostics.error("no time stamp", why=str(e))
             except Exception as e:  # noqa: BLE001 - what a stranger answered must not be the last we ask for
                 _diagnostics.error("a flaw as a time stamp was asked for", kind=type(e).__name__)
             await asyncio.sleep(min(POLL, self._every))

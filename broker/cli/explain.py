@@ -5,7 +5,6 @@ Owns the words of this command. What is shown is what the broker tells this syst
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +12,7 @@ import typer
 from broker.cli import inputs, output
 from broker.cli.connection import Link
 from broker.cli.remote import AUDITOR, remote
+from broker.ids import request_id as make_id
 
 if TYPE_CHECKING:
     from broker.v1 import exchange_pb2 as pb
@@ -97,7 +97,7 @@ def explain(
             raise typer.BadParameter("--record-type needs --provider, --subject and --purpose")
         about = inputs.subject_of(subject)
         supposed = exchange_pb2.RecordRequest(
-            request_id=str(uuid.uuid4()),
+            request_id=make_id(),
             record_type=record_type,
             provider=provider,
             subject=exchange_pb2.SubjectRef(scheme=about.scheme, value=about.value),

@@ -5,7 +5,6 @@ Owns the words of these commands. What a human decides is put together in `refer
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +13,7 @@ from broker.cli import evidence, inputs, output
 from broker.cli.connection import Link
 from broker.cli.referral_decide import decide, shown
 from broker.cli.remote import remote
+from broker.ids import request_id as make_id
 
 if TYPE_CHECKING:
     from broker.v1 import exchange_pb2
@@ -84,7 +84,7 @@ def ask(
         place=None,
         traceparent="",
     )
-    request.request_id = request_id or str(uuid.uuid4())
+    request.request_id = request_id or make_id()
     reply = link.call(ReferralServiceStub(link.channel).AskReferral, pb.AskReferralRequest(request=request))
     asked = {
         "referral": reply.referral_id,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import uuid
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from broker.cli import disclosed, evidence, inputs
 from broker.cli.connection import Link
 from broker.cli.remote import remote
 from broker.errors import BrokerError, Denied, SetupError
+from broker.ids import request_id as make_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -150,7 +150,7 @@ def request(
 
     if (override_words or override_until) and not override:
         raise typer.BadParameter("--override-words and --override-until go with --override CODE")
-    request_id = request_id or str(uuid.uuid4())
+    request_id = request_id or make_id()
     keys = evidence.require_keys(vkey or link.endpoint.vkey)
     about, level = inputs.subject_of(subject), Assurance[assurance.name.upper()]
     actor = Actor(actor_id, role, on_behalf_of=on_behalf_of, callsign=callsign, assurance=level)

@@ -9,7 +9,6 @@ Refuses everything without evidence, and everything at all once the log has cont
 from __future__ import annotations
 
 import asyncio
-import uuid
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +35,7 @@ from broker.core.model import Actor, Override, Place, Reason, Traits
 from broker.core.receipt import Receipt
 from broker.core.subject import SubjectRef
 from broker.errors import AuditUnavailable, CannotConnect, IntegrityError
+from broker.ids import request_id as make_id
 from broker.pki.tls import TlsFiles
 from broker.tracing import Tracing
 from broker.v1.exchange_pb2 import RecordRequest
@@ -157,7 +157,7 @@ class Broker:
             place=place,
             traceparent=traceparent,
         )
-        ask.request_id = check_request_id("request_id", request_id) if request_id else str(uuid.uuid4())
+        ask.request_id = check_request_id("request_id", request_id) if request_id else make_id()
         ask.retry_of = check_request_id("retry_of", retry_of) if retry_of else ""
         with self._tracing.root("client.request", traceparent) as span:
             ask.traceparent = span.traceparent
@@ -228,5 +228,5 @@ async def _answered(live: _Live, ask: RecordRequest, deadline: float) -> Disclos
         if not isinstance(answer, Replayed):
             return answer if earlier is None else replace(answer, earlier=earlier)
         earlier = earlier or answer.receipt
-        ask.retry_of, ask.request_id = ask.request_id, str(uuid.uuid4())
+        ask.retry_of, ask.request_id = ask.request_id, make_id()
     raise AuditUnavailable("the broker keeps answering with replays, without the record")

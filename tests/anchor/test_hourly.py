@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.anchor.authority import Authority, NotStamped
-from broker.anchor.hourly import Anchoring
+from broker.anchor.hourly import Anchoring, Published
 from broker.anchor.token import Stamp, certificates
 from broker.core.receipt import NOT_AT_HAND, verify_receipt
+from broker.errors import IntegrityError
 from broker.store.anchors import AnchorRows
 from broker.store.fsck.check import fsck_database
 from broker.store.fsck.notes import Kept
@@ -199,6 +201,28 @@ async def test_a_flaw_does_not_end_it(deployment: Deployment) -> None:
             await ask(deployment.dsn, "update anchoring set until = until - interval '1 hour'", "select 1")
             await asyncio.sleep(0.05)
     assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_evidence_that_does_not_hold_is_said_and_does_not_end_it(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No time stamp is asked for over what cannot be believed; that is no silence."""
+
+    async def published() -> list[Published]:
+        raise IntegrityError("the published checkpoint is not ours")
+
+    worker = deployment.worker(every=0.05)
+    monkeypatch.setattr(worker, "_published", published)
+    with capture_logs() as logs:
+        task = asyncio.create_task(worker.run())
+        async with asyncio.timeout(10):
+            while not logs:  # noqa: ASYNC110 - the log tells nobody
+                await asyncio.sleep(0.02)
+    assert (logs[0]["log_level"], logs[0]["why"]) == ("error", "the published checkpoint is not ours")
+    assert not task.done()
+    assert deployment.authority.asked == []
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

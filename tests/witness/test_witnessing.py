@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.core.checkpoint import open_checkpoint
 from broker.core.keys import Signer
@@ -29,6 +30,14 @@ from tests.support.postgres import Server
 from tests.support.witnesses import Quorum, quorum
 
 WITHIN = 12.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Half:
+    """A log of the chain, as far as its witnessing looks at it."""
+
+    origin: str
+    closed: bool
 
 
 @pytest.fixture(autouse=True)
@@ -332,6 +341,32 @@ async def test_a_flaw_in_asking_one_witness_ends_nothing(one: tuple[str, Node], 
         for each in witnessing._followers:
             each.cancel()
         assert await witnessing.witnessed(await made.append(), soon(made)) is not None
+
+
+async def test_a_log_that_cannot_be_believed_holds_up_no_other(one: tuple[str, Node], three: Quorum) -> None:
+    """Why it is not sent to the witnesses is said; the current log goes on being witnessed."""
+    made = one[1]
+    closed = Half("old.test/log", closed=True)
+    client = WitnessClient(three.authority.ca)
+
+    def of(origin: str) -> Witnessing:
+        rows = WitnessedRows(made.database, origin)
+        return Witnessing("a", three.policy, rows, made.reader, client, made.clock)
+
+    async def size(origin: str) -> int:
+        raise IntegrityError(f"the final checkpoint of {origin} is not its own")
+
+    witnesses = WitnessChain(of, lambda: (closed, Half(ORIGIN, closed=False)), size)
+    with capture_logs() as logs:
+        task = asyncio.create_task(witnesses.run())
+        try:
+            assert await witnesses.witnessed(await made.append(), soon(made)) is not None
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await client.close()
+    said = [each for each in logs if each.get("log") == closed.origin]
+    assert said[0]["why"] == "the final checkpoint of old.test/log is not its own"
 
 
 @pytest.mark.long

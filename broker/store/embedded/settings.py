@@ -28,11 +28,11 @@ full_page_writes = on
 max_connections = 100
 shared_buffers = 128MB
 # After a checkpoint each page that is touched goes into the write-ahead log once more, whole. Ids are random,
-# so that is every page of their indexes: seldom, and packed. And rows are frozen soon, before the next one.
+# so that is every page of their index: seldom, and packed. And rows are frozen soon, before the next one.
 max_wal_size = 2GB
 checkpoint_timeout = 15min
 wal_compression = on
-autovacuum_naptime = 10s
+autovacuum_naptime = 2s
 # A segment of the write-ahead log that is needed no more goes, and does not come back with what it held.
 wal_recycle = off
 max_wal_senders = 0

@@ -43,7 +43,7 @@ create table entry (
 )
 -- Rows that never change are frozen soon, in the checkpoint in which they were written: later each of their pages
 -- would go into the write-ahead log once more, whole.
-with (autovacuum_vacuum_insert_threshold = 20000, autovacuum_vacuum_insert_scale_factor = 0,
+with (autovacuum_vacuum_insert_threshold = 5000, autovacuum_vacuum_insert_scale_factor = 0,
       autovacuum_freeze_min_age = 0);
 
 -- One data key for each month and retention class, wrapped by a key that is kept elsewhere.
@@ -69,7 +69,7 @@ create table view (
     primary key (log, idx)
 )
 -- Kept in the row: what is sealed cannot be compressed, and moving it aside costs more than the row does.
-with (toast_tuple_target = 8160, autovacuum_vacuum_insert_threshold = 20000, autovacuum_vacuum_insert_scale_factor = 0,
+with (toast_tuple_target = 8160, autovacuum_vacuum_insert_threshold = 5000, autovacuum_vacuum_insert_scale_factor = 0,
       autovacuum_freeze_min_age = 0);
 alter table view
     alter views set storage external, alter words set storage external,
@@ -101,7 +101,7 @@ create table claim (
     effect    uuid,
     primary key (system, request)
 )
-with (autovacuum_vacuum_insert_threshold = 20000, autovacuum_vacuum_insert_scale_factor = 0,
+with (autovacuum_vacuum_insert_threshold = 5000, autovacuum_vacuum_insert_scale_factor = 0,
       autovacuum_freeze_min_age = 0);
 
 -- Which inputs of decisions changed at which count. Keys are blind: keyed digests.
