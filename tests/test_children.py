@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from broker.errors import SetupError
 SLEEP = ["sleep", "300"]
 PARENT = """
 import sys, time
+from collections.abc import Iterator
 from pathlib import Path
 from broker.children import Signals, spawn
 child = spawn(["sleep", "300"], name="sleeper", log=Path(sys.argv[1]))
@@ -160,6 +162,15 @@ def test_a_child_that_ignores_the_request_is_killed_with_its_group(tmp_path: Pat
     assert child.stop() == -signal.SIGKILL
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Whoever runs these tests in the background may have had us ignore SIGINT, and so whatever we start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_stop_signal_is_the_one_asked_for(tmp_path: Path) -> None:
     """A program with its own idea of an orderly end is sent that signal."""
     ready = tmp_path / "ready"
@@ -172,6 +183,7 @@ def test_the_stop_signal_is_the_one_asked_for(tmp_path: Path) -> None:
     assert child.last_lines() == "interrupted"
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_child_that_hangs_in_its_orderly_end_is_told_to_end_at_once(tmp_path: Path) -> None:
     """Its death signal, where it has one of its own, comes before SIGKILL."""
     ready = tmp_path / "ready"
