@@ -29,10 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line on `arguments` (default: the process's) and exit."""
     from broker.cli.commands import build
 
-    if _SERVES not in (sys.argv[1:] if arguments is None else arguments)[:1]:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    first = given[0] if given else ""
+    if first != _SERVES:
         os.environ.setdefault(*QUIET)  # read when grpc is first imported, which is later
     try:
-        build()(args=None if arguments is None else list(arguments))
+        build(first)(args=given)
     except BrokerError as error:
         sys.stderr.write(f"error: {error}\n")
         if what := remedy(error):

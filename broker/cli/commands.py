@@ -1,61 +1,40 @@
 """Every command there is, as one typer application.
 
 A noun's module imports at its top what its signatures need and nothing heavier (no grpc, no asyncpg, no
-cryptography): `broker --help` imports them all.
+cryptography): `broker --help` imports them all, and a command line that names one that alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from broker import __version__
-from broker.cli import (
-    agency,
-    agreement,
-    audit,
-    certs,
-    directive,
-    explain,
-    governance,
-    override,
-    records,
-    referral,
-    route,
-    serve,
-    system,
-    up,
-)
-from broker.cli import request as ask
 from broker.cli.missing import AllMissing
 
-# Everything there is, in the order of `broker --help`: add yours here. A noun's module has an `app` with its
-# verbs; what is a single command (`up`) is a function, and goes into `COMMANDS`.
-NOUNS: dict[str, typer.Typer] = {
-    "agency": agency.app,
-    "system": system.app,
-    "certs": certs.app,
-    "records": records.app,
-    "agreement": agreement.app,
-    "directive": directive.app,
-    "route": route.app,
-    "governance": governance.app,
-    "referral": referral.app,
-    "override": override.app,
-    "audit": audit.app,
-}
-COMMANDS: dict[str, Callable[..., None]] = {
-    "up": up.up,
-    "serve": serve.serve,
-    "request": ask.request,
-    "explain": explain.explain,
-}
+# Everything there is, in the order of `broker --help`: add yours here. What is a single command is the function
+# of that name in the module of that name; a noun's module has an `app` with its verbs.
+COMMANDS = ("up", "serve", "request", "explain")
+NOUNS = (
+    "agency",
+    "system",
+    "certs",
+    "records",
+    "agreement",
+    "directive",
+    "route",
+    "governance",
+    "referral",
+    "override",
+    "audit",
+)
 
 
-def build() -> typer.Typer:
-    """The whole command line as one typer application."""
+def build(first: str = "") -> typer.Typer:
+    """The command line as one typer application: whole, unless `first` names the one command or noun of it
+    that is wanted."""
     app = typer.Typer(
         name="broker",
         no_args_is_help=True,
@@ -64,10 +43,13 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_options)
-    for name, command in COMMANDS.items():
-        app.command(name)(command)
-    for name, noun in NOUNS.items():
-        app.add_typer(noun, name=name)
+    known = (*COMMANDS, *NOUNS)
+    for name in [first] if first in known else known:
+        module = import_module(f"broker.cli.{name}")
+        if name in COMMANDS:
+            app.command(name)(getattr(module, name))
+        else:
+            app.add_typer(module.app, name=name)
     _tell_all_that_is_missing(app)
     return app
 

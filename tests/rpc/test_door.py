@@ -203,6 +203,8 @@ async def test_answers_that_nobody_reads_are_bounded_in_bytes_and_let_go_when_th
     assert one.error.code == EXHAUSTED.value[0]
     assert len(edge.world.providers.asked) == 1
     edge.servicer.unread.release("nwas", 2)
+    # Read by us a moment before whoever wrote it knows.
+    await eventually(lambda: not edge.servicer.unread.bytes)
     go_on = hold(edge)
     await call.write(pb.ExchangeRequest(requests=[wanted() for _ in range(3)]))
     await eventually(lambda: len(edge.world.providers.asked) == 4)
