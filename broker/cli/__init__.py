@@ -27,14 +27,14 @@ DEFECT = 70  # EX_SOFTWARE of sysexits(3)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line on `arguments` (default: the process's) and exit."""
-    from broker.cli.commands import build
+    from broker.cli.commands import command_line
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     first = given[0] if given else ""
     if first != _SERVES:
         os.environ.setdefault(*QUIET)  # read when grpc is first imported, which is later
     try:
-        build(first)(args=given)
+        command_line(first)(args=given)
     except BrokerError as error:
         sys.stderr.write(f"error: {error}\n")
         if what := remedy(error):

@@ -6,6 +6,8 @@ cryptography): `broker --help` imports them all, and a command line that names o
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import Annotated
 
@@ -52,6 +54,12 @@ def build(first: str = "") -> typer.Typer:
             app.add_typer(module.app, name=name)
     _tell_all_that_is_missing(app)
     return app
+
+
+@cache
+def command_line(first: str = "") -> Callable[..., object]:
+    """What runs it, given `args`; as `build`, and made once."""
+    return typer.main.get_command(build(first))
 
 
 def _tell_all_that_is_missing(app: typer.Typer) -> None:
