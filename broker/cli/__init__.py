@@ -30,11 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from broker.cli.commands import command_line
 
     given = list(sys.argv[1:] if arguments is None else arguments)
-    first = given[0] if given else ""
+    first, second = (*given[:2], "", "")[:2]
     if first != _SERVES:
         os.environ.setdefault(*QUIET)  # read when grpc is first imported, which is later
     try:
-        command_line(first)(args=given)
+        command_line(first, second)(args=given)
     except BrokerError as error:
         sys.stderr.write(f"error: {error}\n")
         if what := remedy(error):

@@ -7,11 +7,14 @@ cryptography): `broker --help` imports them all, and a command line that names o
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from copy import copy
+from functools import lru_cache
 from importlib import import_module
 from typing import Annotated
 
 import typer
+from typer.main import get_command_name
+from typer.models import CommandInfo
 
 from broker import __version__
 from broker.cli.missing import AllMissing
@@ -34,9 +37,9 @@ NOUNS = (
 )
 
 
-def build(first: str = "") -> typer.Typer:
+def build(first: str = "", second: str = "") -> typer.Typer:
     """The command line as one typer application: whole, unless `first` names the one command or noun of it
-    that is wanted."""
+    that is wanted, and `second` that noun's verb."""
     app = typer.Typer(
         name="broker",
         no_args_is_help=True,
@@ -51,15 +54,27 @@ def build(first: str = "") -> typer.Typer:
         if name in COMMANDS:
             app.command(name)(getattr(module, name))
         else:
-            app.add_typer(module.app, name=name)
+            app.add_typer(_only(second, module.app) if name == first else module.app, name=name)
     _tell_all_that_is_missing(app)
     return app
 
 
-@cache
-def command_line(first: str = "") -> Callable[..., object]:
+@lru_cache(maxsize=256)
+def command_line(first: str = "", second: str = "") -> Callable[..., object]:
     """What runs it, given `args`; as `build`, and made once."""
-    return typer.main.get_command(build(first))
+    return typer.main.get_command(build(first, second))
+
+
+def _only(verb: str, noun: typer.Typer) -> typer.Typer:
+    """The noun with this verb alone; whole where it has none of that name."""
+    one = copy(noun)
+    one.registered_commands = [each for each in noun.registered_commands if _name_of(each) == verb]
+    one.registered_groups = [each for each in noun.registered_groups if each.name == verb]
+    return one if one.registered_commands or one.registered_groups else noun
+
+
+def _name_of(command: CommandInfo) -> str:
+    return command.name or get_command_name(getattr(command.callback, "__name__", ""))
 
 
 def _tell_all_that_is_missing(app: typer.Typer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import typer
@@ -13,24 +14,23 @@ from typer.core import TyperGroup
 from broker.cli.commands import COMMANDS, NOUNS, build
 from tests.cli.test_words import commands
 
-
-def _below(application: typer.Typer, name: str) -> str:
-    """A command and all below it: words, options, defaults."""
-    whole = typer.main.get_command(application)
-    told = [
-        (path, command.help, [vars(each) for each in command.params])
-        for path, command in commands(whole)
-        if path.split()[1] == name
-    ]
-    assert told
-    # Where a function lies says nothing of it.
-    return re.sub("0x[0-9a-f]+", "", repr(told))
+WHOLE = dict(commands(typer.main.get_command(build())))
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, *NOUNS])
-def test_one_alone_is_the_same_as_in_the_whole(name: str) -> None:
-    """Built for a command line that begins with its name, it has the same words and options."""
-    assert _below(build(name), name) == _below(build(), name)
+def _told(command: Any) -> str:
+    """A command's words, options and defaults; where a function lies says nothing of it."""
+    shown = repr((command.help, [vars(each) for each in command.params]))
+    return re.sub("0x[0-9a-f]+", "", shown)
+
+
+@pytest.mark.parametrize("path", WHOLE)
+def test_one_alone_is_the_same_as_in_the_whole(path: str) -> None:
+    """Built for a command line that begins with its names, it has the same words and options."""
+    names = path.split()[1:]
+    for depth in (1, 2):
+        alone = dict(commands(typer.main.get_command(build(*names[:depth]))))
+        assert _told(alone[path]) == _told(WHOLE[path])
+        assert [each for each in alone if each.split()[1] != names[0]] == []
 
 
 @pytest.mark.parametrize("first", ["", "--help", "agreemnt"])

@@ -146,4 +146,12 @@ def quorum(folder: Path, *vkeys: str, count: int = 3, needed: int = 2) -> Iterat
             made.append(each)
         for each in made:
             each.ready()
+        stack.callback(_stop, made)
         yield Quorum(made, write_policy(folder / "witnesses.toml", needed, made), authority)
+
+
+def _stop(witnesses: Sequence[WitnessProcess]) -> None:
+    """All at once: each takes a while."""
+    for each in witnesses:
+        if each.child is not None and each.child.alive:
+            each.child.send(signal.SIGTERM)
