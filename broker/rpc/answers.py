@@ -17,7 +17,7 @@ from broker.rpc import parse
 from broker.v1 import adapter_pb2, exchange_pb2
 
 MAX_IDENTIFIERS = 64  # of one subject; each is read for and stands in the entry
-MAX_TRAITS = 64
+MAX_TRAITS = 4096  # each once is what counts; no more of them are looked at
 
 
 def read_answer(answer: adapter_pb2.Answer) -> Answer:
