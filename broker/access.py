@@ -35,6 +35,7 @@ OPEN = 500  # that are listed
 MOST_OPEN = 500  # of one controller
 # Entries, and requests looked up, that are read to count what is left in one list; and for one of those in it.
 COUNTED, COUNTED_OF_ONE = 2000, 200
+COUNTING = 4.0  # seconds in which that is done: past them a list comes without it
 MOST_CLEARED = 500  # entries in one clearing
 BUCKET = 1.0  # seconds
 _AGAIN = 3600.0  # seconds
@@ -146,12 +147,14 @@ class Accesses:
         for row in found:
             waiting.setdefault(row.agency, deque()).append(row)
         cost, budget = dict.fromkeys(waiting, 0), COUNTED
+        until = self._clock.loop_time() + COUNTING
         while waiting:
             agency = min(waiting, key=cost.__getitem__)
             row = waiting[agency].popleft()
             if not waiting[agency]:
                 del waiting[agency]
-            effort = Effort(most := min(budget, COUNTED_OF_ONE))
+            most = min(budget, COUNTED_OF_ONE) if self._clock.loop_time() < until else 0
+            effort = Effort(most)
             left[row.id] = await self._undecided(every, row, effort)
             cost[agency] += most - effort.left
             budget -= most - effort.left

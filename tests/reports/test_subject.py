@@ -560,3 +560,6 @@ async def test_one_controllers_many_use_up_nobody_elses_counting(
     listed = {row.id: n for row, n in found}
     assert [listed[each] for each in ours] == [1, 1, 1]
     assert [listed[each] for each in theirs] == [None, None, None]
+    monkeypatch.setattr(access_module, "COUNTING", 0.0)
+    found, _, _ = await stage.access.listed(NWAS, GUARDIAN, LOOKING)
+    assert {n for _, n in found} == {None}, "counted in time or not at all: the list itself comes"
