@@ -29,7 +29,7 @@ from broker.errors import IntegrityError
 from broker.evenly import asked_at, evenly
 from broker.heritage import Heritage
 from broker.ports import Clock, LogView, Remains
-from broker.questioning import check, question_detail
+from broker.questioning import check, check_agreements, question_detail
 from broker.ranges import Range
 from broker.searches import Searches
 from broker.seats import Seats
@@ -121,6 +121,8 @@ class Exports:
         Raises InvalidRequest, KeptElsewhere, NotAllowed, Saturated, AuditUnavailable.
         """
         check(caller, question, reason)
+        if any(kind == "agreement" for kind, _ in question.facts):
+            check_agreements(question, await self._heritage.agreements())
         asked = asked_at()
         halves = await self._entries.halves()
         own = ranges.named(halves, within.log)
