@@ -168,7 +168,7 @@ class Reports:
 
     async def _breach(self, look: Look) -> Document:
         wanted, row = look.wanted, look.breach
-        affected = Affected(self._reference.current.labels, people=wanted.people)
+        affected = Affected(self._reference.current.labels, people=wanted.people, agency=wanted.agency)
         aware_at, facts = wanted.aware_at, list[tuple[str, str]]()
         if row is not None:
             # An entry's own time is in whole seconds. What else that system asked is for a report by system.

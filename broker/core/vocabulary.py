@@ -100,6 +100,10 @@ EVENTS = frozenset(
         "undelivered",
     }
 )
+# Somebody looked at the log, or at what is kept beside it, by whatever way.
+LOOKS = frozenset(
+    each for each in EVENTS if each.endswith(("-viewed", "-listed", "-previewed", "-searched", "-exported"))
+) | {"access-started", "agreement-planned", "explained", "log-replayed", "report-made"}
 # What was done to the evidence, what was found of it, and what was done to what decisions read: erased for its
 # own sake, it would hide what else was.
 KEPT = frozenset(
@@ -149,6 +153,7 @@ _FORMS: dict[str, tuple[Callable[[str], object], str]] = {
         re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII).fullmatch,
         "a UUID in lower case",
     ),
+    "key": (re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch, "a SHA-256 digest: 64 hex digits in lower case"),
     "record-type": (re.compile(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)+", re.ASCII).fullmatch, "its full name"),
 }
 
