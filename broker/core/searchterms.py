@@ -209,6 +209,8 @@ def _own(full: Mapping[str, Any]) -> Iterator[str]:
         return
     for incident in detail.get("incidents") or ():
         yield term("incident", str(incident))
+    for request in detail.get("requests") or ():
+        yield term("request", str(request))
     for subject in (detail.get("subject"), *(detail.get("subjects") or ())):
         if isinstance(subject, dict) and subject.get("scheme"):
             yield person(SubjectRef(str(subject["scheme"]), str(subject["value"])))

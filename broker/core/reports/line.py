@@ -123,6 +123,8 @@ def _subjects(
         found += [asked] if isinstance(asked, Mapping) and asked.get("scheme") else []
         about = detail.get("subject") if isinstance(detail, Mapping) else None
         found += [about] if isinstance(about, Mapping) else []
+        shown = detail.get("subjects") if isinstance(detail, Mapping) else None
+        found += [each for each in shown or () if isinstance(each, Mapping) and each.get("scheme")]
     return tuple(dict.fromkeys(SubjectRef(str(each["scheme"]), str(each["value"])) for each in found))
 
 

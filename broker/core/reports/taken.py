@@ -127,6 +127,6 @@ def asked(detail: Mapping[str, Any]) -> str:
         value = detail.get(name)
         if isinstance(value, str | int) and value not in ("", 0):
             said.append(f"{name} {value}")
-    if detail.get("subject"):
+    if detail.get("subject") or detail.get("subjects"):
         said.append("one person")
     return "; ".join(said)
