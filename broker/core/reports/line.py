@@ -83,7 +83,7 @@ def line(
     released = view.get("event") == RELEASED
     held = full if whole or released or audience is Audience.PROVIDER else {}
     detail, acted = full.get("detail"), acted_for(full)
-    did = whole or (asked and acted == parties[0])
+    did = whole or acted == parties[not asked]
     return Line(
         index=index,
         id=id,
