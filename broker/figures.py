@@ -66,8 +66,8 @@ class Figures:
         count: Callable[[], Awaitable[Document]],
         said: StoredFigures | None = None,
     ) -> Document:
-        """The page of a month: counted now if nobody has had it before, else as it was then. What the first entry
-        `said` that can be found counts, whatever its row says now. Raises AuditUnavailable."""
+        """The page of a month: counted now if nobody has had it before, else as it was then. What the first
+        entry `said` that can be found counts, whatever its row says now. Raises AuditUnavailable."""
         found = await self._store.month(month)
         if said is not None:
             return _as_published(said, _unlike(found, said))

@@ -67,9 +67,7 @@ class Reviews:
         return self._by_id.get(used.id) or self._by_request.get((used.requester, used.request))
 
 
-def review_of(
-    used: Line, row: StoredOverride | None, said: Reviewed | None, held: Against
-) -> Review | None:
+def review_of(used: Line, row: StoredOverride | None, said: Reviewed | None, held: Against) -> Review | None:
     """How the review of an override stands, as the log says it where it does; None: there is none to show."""
     asker = used.audience is Audience.REQUESTER
     truth = f"entry {said.entry}: {said.verdict}" if said else ""
@@ -188,7 +186,10 @@ async def doubts(
     short = [page for page in await searches.reach(made.log) if page.done < page.size]
     return (
         *held.told(),
-        *(f"not sure: the search index holds {each.done} of the {each.size} entries of {each.log}" for each in short),
+        *(
+            f"not sure: the search index holds {each.done} of the {each.size} entries of {each.log}"
+            for each in short
+        ),
     )
 
 

@@ -18,8 +18,8 @@ from broker.core.searchterms import people, terms_of
 
 
 def found_by(full: Mapping[str, Any], audience: str, view: bytes | None) -> dict[str, Json]:
-    """For the detail of a look: `subjects`, `incidents` and `requests` of what was shown. Nothing where there was
-    no `view` to show."""
+    """For the detail of a look: `subjects`, `incidents` and `requests` of what was shown; nothing without a
+    `view` to show."""
     if view is None or not full:
         return {}
     shown = canonical.decode_object(view)

@@ -151,7 +151,7 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         return pb.ListBreachesResponse(
             breaches=[_breach(each) for each in found],
             doubts=await self._reports.doubts(caller, found, made),
-            receipt=wire.receipt(made.receipt)
+            receipt=wire.receipt(made.receipt),
         )
 
     @unary

@@ -1,4 +1,4 @@
-"""Reports read rows, and hold each against the log: a row that was changed or deleted by hand changes no report."""
+"""Reports read rows, and hold each against the log: one that was changed or deleted by hand changes none."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ async def reviewed(stage: Stage, verdict: str) -> str:
     person = stage.person()
     await stage.said.add(COUNCIL, person, stage.objection(), GUARDIAN)
     override = Override("life-at-risk", "the father is at the door")
-    used = await asked(
-        stage, person, purpose=OVERRIDDEN, override=override, reason=Reason("urgent", "words")
-    )
+    used = await asked(stage, person, purpose=OVERRIDDEN, override=override, reason=Reason("urgent", "words"))
     if verdict:
         await stage.overrides.review(OWNER, used, verdict, "words", GUARDIAN)
     return used
@@ -69,7 +67,9 @@ def verdicts(document: Document) -> dict[str, str]:
 async def test_a_verdict_that_was_changed_by_hand_is_the_entrys(stage: Stage, who: Caller) -> None:
     """Nor does a row that is gone take an override from the report; who reads is told of both."""
     since = await from_now(stage)
-    bad, gone, fine, waits = [await reviewed(stage, v) for v in ("not-justified", "wrong-person", "justified", "")]
+    bad, gone, fine, waits = [
+        await reviewed(stage, v) for v in ("not-justified", "wrong-person", "justified", "")
+    ]
     document = await report(stage, "overrides", who, since=since)
     told = {bad: "not-justified", gone: "wrong-person", fine: "justified", waits: "open"}
     assert (problems(document), verdicts(document)) == ({}, told)

@@ -104,7 +104,9 @@ async def test_what_was_read_with_a_stolen_certificate_is_in_its_pack(stage: Sta
         seen = [row for row in rows(await pack(stage, who, since=since, **wanted)) if "shown" in row]
         assert {row["entry"] for row in looks} < {row["entry"] for row in seen}
         assert person.value not in str(seen)
-    assert not [row for row in rows(await pack(stage, OWNER, since=since)) if row.get("event") == "entry-viewed"]
+    assert not [
+        row for row in rows(await pack(stage, OWNER, since=since)) if row.get("event") == "entry-viewed"
+    ]
     for who in (NWAS, AUDITOR):
         page = await stage.searches.page(who, Question((("key", TAKEN),)), ACTOR, LOOKING)
         assert {row["entry"] for row in looks} <= {each.hit.id for each in page.found}

@@ -382,7 +382,7 @@ async def _damage(stage: Stage, index: int, *, erase: bool) -> None:
 
 @pytest.mark.parametrize("erase", [False, True])
 async def test_views_tampered_with_or_taken(desk: Desk, erase: bool) -> None:
-    """A stored view that is not the one its entry commits to is noticed; one that was taken by hand is one too."""
+    """A stored view that is not the one its entry commits to is noticed, and one that was taken by hand."""
     await desk.agree()
     await desk.ask()
     index = await desk.stage.size() - 1

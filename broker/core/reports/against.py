@@ -1,11 +1,11 @@
-"""Rows held against the entries that made them: who can write to the database can change a row, and no entry.
+"""Rows held against the entries that made them: a row can be changed by SQL, and no entry can.
 
-Owns the words. A report shows what the entry says; each row that says otherwise is listed, and each that is gone.
+Owns the words. A report shows what the entry says, and lists each row that says otherwise or is gone.
 """
 
 from __future__ import annotations
 
-from broker.core.reports.document import Cell, Table, bounded, spoken
+from broker.core.reports.document import Table, bounded, spoken
 
 
 class Against:
@@ -14,7 +14,7 @@ class Against:
     def __init__(self, what: str) -> None:
         self._what = what
         self._held = 0
-        self._rows: list[tuple[Cell, ...]] = []
+        self._rows: list[tuple[str, str, str, str]] = []
         self._unsure: list[str] = []
 
     def row(self) -> None:
@@ -40,8 +40,8 @@ class Against:
     def told(self) -> tuple[str, ...]:
         """Each of them in a line."""
         return tuple(
-            "; ".join(filter(None, (f"{row[0]}: {row[1]}", row[2] and f"row: {row[2]}", row[3])))
-            for row in self._rows
+            "; ".join(filter(None, (f"{row}: {problem}", says and f"the row says {says}", truth)))
+            for row, problem, says, truth in self._rows
         )
 
     def facts(self) -> tuple[tuple[str, str], ...]:
@@ -53,10 +53,16 @@ class Against:
 
     def tables(self) -> tuple[Table, ...]:
         """What does not fit; none where all does."""
-        heads = spoken(row="Row or entry", problem="What does not fit", says="The row says", truth="The log says")
+        heads = spoken(
+            row="Row or entry", problem="What does not fit", says="The row says", truth="The log says"
+        )
         rows, more = bounded(self._rows)
         note = (
-            "Somebody changed or deleted rows by hand, or they went with their key at the end of their time (see "
-            "Destroyed since). `broker audit fsck` says which tables; nobody's entry was changed by it."
+            "Somebody changed or deleted rows by hand, or they went with their key at the end of their time "
+            "(see Destroyed since). `broker audit fsck` says which tables; nobody's entry was changed by it."
         )
-        return (Table("Rows that do not fit the log", heads, rows, "Held against the log", (note, *more)),) if rows else ()
+        return (
+            (Table("Rows that do not fit the log", heads, rows, "Held against the log", (note, *more)),)
+            if rows
+            else ()
+        )

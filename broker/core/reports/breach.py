@@ -13,8 +13,8 @@ from broker.core.london import local
 from broker.core.reports.distinct import Distinct
 from broker.core.reports.document import MOST, Cell, Document, Table, columns
 from broker.core.reports.line import Line
-from broker.core.reports.tally import Tally
 from broker.core.reports.taken import Taken
+from broker.core.reports.tally import Tally
 from broker.core.reports.times import BREACH, shown
 
 # Identifiers of what is no person.
@@ -34,8 +34,8 @@ _FIELDS = Mapping[str, Mapping[str, frozenset[str]]]
 
 
 class Affected:
-    """Takes in the entries of a breach. `labels` are what fields give away, by record type and path; `agency` is
-    whose looks and changes are of it, empty where all are."""
+    """Takes in the entries of a breach. `labels` are what fields give away, by record type and path; `agency`
+    is whose looks and changes are of it, empty where all are."""
 
     def __init__(self, labels: _FIELDS, *, people: bool, agency: str = "") -> None:
         self._labels = labels

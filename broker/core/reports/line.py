@@ -26,8 +26,8 @@ class Line(Struct, frozen=True, kw_only=True):
     """An entry for one audience; what is not that audience's is empty.
 
     `regimes` are the requester's and the provider's as the full view has them, for leaving out what may not be
-    counted; they are shown to nobody. `traits` are those asked with, `subjects` identifiers. `acted_for` is the agency whose
-    human and system it was, `detail` what they looked at or changed: an auditor's, and that agency's own.
+    counted; they are shown to nobody. `traits` are those asked with, `subjects` identifiers. `acted_for` is the
+    agency whose human and system it was, `detail` what they looked at or changed: for auditors and that agency.
     """
 
     index: int

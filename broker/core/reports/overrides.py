@@ -94,4 +94,6 @@ class Used:
             Table("Each override, newest first", heads, tuple(self._rows), "Entries", notes),
         )
         none = "No override was used in that time."
-        return Document("overrides", "Overrides and their reviews", _ABOUT, (*facts, *held.facts()), tables, none)
+        return Document(
+            "overrides", "Overrides and their reviews", _ABOUT, (*facts, *held.facts()), tables, none
+        )

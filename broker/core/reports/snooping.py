@@ -31,8 +31,8 @@ _ABOUT = (
     ),
     (
         "Compared is what the asking system said of the actor and of whom it asked about; what was looked up "
-        "by a number shows no name. Looks at people in the log itself count as well: entries that were opened or "
-        "explained, searches and exports by an identifier, lists of what one person said; those who answer "
+        "by a number shows no name. Looks at people in the log itself count as well: entries that were opened "
+        "or explained, searches and exports by an identifier, lists of what one person said; those who answer "
         "complaints look often. For a controller's monitoring of itself, disciplinary proceedings "
         "included (DPA 2018 s.62(4)(b))."
     ),

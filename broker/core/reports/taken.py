@@ -1,7 +1,6 @@
-"""What somebody read from the log, and what they changed: the part of a breach that asked for no record.
+"""What somebody read from the log, and what they changed: the part of a breach without a record.
 
-Owns how many entries each look showed, as far as its entry says: whoever had a stolen certificate may have taken
-them all.
+Owns how many entries each look showed, as far as its entry says: a stolen certificate may have taken them all.
 """
 
 from __future__ import annotations
@@ -89,8 +88,8 @@ class Taken:
         if self._ends:
             notes.append(f"{len(self._ends)} exports began before this time and ended in it.")
         notes.append(
-            "An export says at its end how many entries went out; a search how many were wanted at most, before "
-            "it shows any. What an export or a search held is found by making it again."
+            "An export says at its end how many entries went out; a search how many were wanted at most, "
+            "before it shows any. What an export or a search held is found by making it again."
         )
         return (
             Table("Looks at the log, its lists and reports", kinds, self._looks.rows(), "Read"),
@@ -122,7 +121,9 @@ def showed(event: str, detail: Mapping[str, Any]) -> str | int:
 
 def asked(detail: Mapping[str, Any]) -> str:
     """What a look asked for, in short, and about nobody."""
-    said = [str(each) for each in detail.get("facts") or () if not str(each).startswith(("actor ", "callsign "))]
+    said = [
+        str(each) for each in detail.get("facts") or () if not str(each).startswith(("actor ", "callsign "))
+    ]
     for name in ("entry", "report", "agency", "since", "until", "first", "before", "log", "in_place_of"):
         value = detail.get(name)
         if isinstance(value, str | int) and value not in ("", 0):
