@@ -74,7 +74,7 @@ async def test_a_row_that_was_not_asked_for_is_named(tmp_path: Path, who: Caller
     assert "began at" in told(since="2099-01-01T00:00:00+00:00")
     assert "ended before" in told(until="2020-01-01T00:00:00+00:00")
     assert "a time that is none" in told(until="soon")
-    assert "is not of the range" in told(first=manifest.last_row)
+    assert "is not of its manifest's range" in told(first=manifest.last_row)
 
 
 @pytest.mark.parametrize("name", ["jsonl", "otlp"])

@@ -30,7 +30,7 @@ _IN_FULL = {**_IN_EVERY_VIEW, "purpose": "purpose", "override": "override", "key
 def check(one: Said, manifest: Manifest) -> None:
     """Raises IntegrityError, which says what does not fit."""
     if not manifest.first <= one.row.index < manifest.before:
-        raise IntegrityError(f"is not of the range: its manifest says {manifest.first} to {manifest.before - 1}")
+        raise IntegrityError(f"is not of its manifest's range: {manifest.first} to {manifest.before - 1}")
     if manifest.since and one.entry.at < _time(manifest.since):
         raise IntegrityError(f"is of {one.at}, and its manifest says that it began at {manifest.since}")
     if manifest.until and one.entry.at >= _time(manifest.until):
