@@ -211,7 +211,7 @@ class Notary:
         """
         # In this order: another worker may append and sign between the two looks.
         known = self._guard.load()
-        row = await connection.fetchrow("select log, size from head")
+        row = await connection.fetchrow("select log, size, range from head")
         size = row["size"] if row else 0
         if known is None and size == 0:
             # Remembered before anything is appended, or a crash just after the first append would be taken
@@ -225,7 +225,7 @@ class Notary:
         if held is None or held["size"] is None or held["size"] < known.size:
             raise IntegrityError(self._guard.refuse(size))
         try:
-            await Proofs(connection, held["id"], known.size, known.root, Broken()).holds()
+            await _leads(connection, held["id"], known, row)
         except IntegrityError as e:
             if isinstance(e.__cause__, KeyError):
                 raise IntegrityError(
@@ -233,3 +233,15 @@ class Notary:
                     "`broker audit fsck` names them"
                 ) from e
             raise IntegrityError(self._guard.refuse(size)) from e
+
+
+async def _leads(connection: asyncpg.Connection, log: int, known: SignedHead, head: asyncpg.Record) -> None:
+    """That the entries make what was signed last, and go on from there to the head. Raises IntegrityError."""
+    if head["log"] != log:  # it is closed
+        await Proofs(connection, log, known.size, known.root, Broken()).holds()
+        return
+    root = CompactRange(head["size"], tuple(bytes(each) for each in head["range"])).root()
+    proofs = Proofs(connection, log, head["size"], root, Broken())
+    await proofs.holds()
+    if known.size and await proofs.root_at(known.size) != known.root:
+        raise IntegrityError("what was signed is not how the log begins")
