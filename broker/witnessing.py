@@ -2,9 +2,9 @@
 
 Owns the rounds (one checkpoint at a time, at most one a second), who has cosigned it, and what is said of each
 witness. One worker of the deployment sends, by a lease; all see what came of it in the database. Refuses
-cosignatures that do not verify, and to publish a smaller checkpoint after a greater one. Where so many witnesses
-as make the quorum say that they have cosigned what this log does not hold, `contrary` hears of it: one that errs
-stops nobody.
+cosignatures that do not verify, and to publish a smaller checkpoint after a greater one. Where so many
+witnesses as make the quorum say that they have cosigned what this log does not hold, `contrary` hears of it:
+one that errs stops nobody.
 """
 
 from __future__ import annotations
@@ -176,7 +176,8 @@ class Witnessing:
             try:
                 why, against = await self._ask(witness, this), self._against
                 if witness.name in against and len(against) >= self.policy.quorum:
-                    self._contrary("; ".join(f"witness {name}: {each}" for name, each in sorted(against.items())))
+                    # Names nobody: readiness says it to anybody.
+                    self._contrary(f"of {len(against)} witnesses that differ one says: {why}")
             except BrokerError as e:
                 why = str(e)
             except KeyError:

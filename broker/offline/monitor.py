@@ -155,8 +155,8 @@ def _followed(
 def _look_at_others(source: Source, origin: str, verifiers: Sequence[Verifier], memory: Memory) -> None:
     """Hold every other log that is remembered against what is shown of it now: none may go.
 
-    Nothing where the one that is looked at was named by its half-year: beside that stands no other. Raises _Alarm,
-    Unreadable; SetupError where what is remembered is signed by no key that is held.
+    Nothing where the one that is looked at was named by its half-year: beside that stands no other. Raises
+    _Alarm, Unreadable; SetupError where what is remembered is signed by no key that is held.
     """
     if source.name.rstrip("/").endswith(f"/{split_origin(origin)[1]}"):
         return

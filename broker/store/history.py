@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from broker.core.merkle import EMPTY_RANGE, EMPTY_ROOT, HASH_BYTES, CompactRange
-from broker.errors import AuditUnavailable, IntegrityError
+from broker.errors import AuditUnavailable
 from broker.store.guard import Forked, LogClosed, SignedHead
 from broker.store.proofs import Broken, Proofs
 
@@ -22,7 +22,9 @@ _KEPT = 512  # heads that are remembered, since answers of the database may cros
 # A link is the only entry that has this key; within a string the marks would be escaped.
 _LEAVES = """
 select string_agg(sha256('\\x00'::bytea || leaf), ''::bytea order by idx) as hashes,
-    min(idx) filter (where idx >= greatest($4, 1) and idx <> $5 and position('"log":"'::bytea in leaf) > 0) as link
+    min(idx) filter (
+        where idx >= greatest($4, 1) and idx <> $5 and position('"log":"'::bytea in leaf) > 0
+    ) as link
 from entry where log = $1 and idx >= $2 and idx < $3
 """
 _HEAD = "select log, size, range from head"
@@ -159,7 +161,9 @@ class History:
                     f"{each.size} entries of {self._origin} are known, and the database has {size}: some were "
                     "taken back"
                 )
-            found = root if each.size == size else EMPTY_ROOT if not each.size else await proofs.root_at(each.size)
+            found = (
+                root if each.size == size else EMPTY_ROOT if not each.size else await proofs.root_at(each.size)
+            )
             if found != each.root:
                 raise Forked(f"the first {each.size} entries of {self._origin} are not those that were signed")
         last = max((each.size for each in wanted if each.size != head.size), default=0)

@@ -31,7 +31,9 @@ select l.id, l.origin, coalesce(l.entries, h.size) as size from log l left join 
 where l.origin = $1
 """
 _TRIES = 8  # each after another process has noted a greater head meanwhile
-_NOW = "select log, size, range, closed, current_setting('synchronous_standby_names') <> '' as standby from head"
+_NOW = (
+    "select log, size, range, closed, current_setting('synchronous_standby_names') <> '' as standby from head"
+)
 Seeds = Callable[[str], bytes | None]
 Connect = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
 
@@ -126,8 +128,8 @@ class Notary:
         if not self.forked:
             _diagnostics.error("the log has forked", log=self.origin, why=why)
             self.forked = (
-                f"what is in the database is not the log that was signed: {why}. Nothing is appended, signed or "
-                "released here. Bring back the database that holds what was signed, then start again"
+                f"what is in the database is not the log that was signed: {why}. Nothing is appended, signed "
+                "or released here. Bring back the database that holds what was signed, then start again"
             )
 
     def require(self) -> None:

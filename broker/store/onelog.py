@@ -34,8 +34,8 @@ from head h
 @dataclass(frozen=True, slots=True)
 class Tree:
     """A log as it stands: its number, its size and root, and of one that is closed its final checkpoint.
-    `standby`: whether one should acknowledge what is committed. `range` is that of a log that is not closed, and
-    `closing` says that its last entry names the next log's key, which this node holds."""
+    `standby`: whether one should acknowledge what is committed. `range` is that of a log that is not closed,
+    and `closing` says that its last entry names the next log's key, which this node holds."""
 
     log: int
     size: int

@@ -234,7 +234,7 @@ class SearchIndex:
 
 
 async def _lacking(connection: asyncpg.Connection, log: str) -> Hits:
-    """What is found in a log that another says it follows, and that is not here. KeyError where none says so."""
+    """What is found in a log that is not here, and that another says it follows. KeyError where none does."""
     for row in await connection.fetch(_LINKS):
         end = _linked(row["link"])
         if end is not None and end.origin == log:

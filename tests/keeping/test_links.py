@@ -11,10 +11,10 @@ import pytest
 from broker import erasable
 from broker.core.checkpoint import Verifier
 from broker.core.entry import Entry, Rotation
-from broker.looks import Wanted as Report
-from broker.errors import AuditUnavailable, IndexBehind
-from broker.keys import FolderKeys
 from broker.core.searchterms import Question
+from broker.errors import IndexBehind
+from broker.keys import FolderKeys
+from broker.looks import Wanted as Report
 from broker.store.fsck.check import fsck_database
 from broker.store.fsck.index import check_index
 from broker.store.fsck.report import StoreReport
@@ -40,7 +40,10 @@ async def named(stage: Stage) -> list[str]:
     """What it names of any log, but for the dates, which are the test's."""
     report = await fsck(stage)
     return [
-        f"{each.origin}: {one}" for each in (*report.earlier, report) for one in each.problems if one.kind != "time"
+        f"{each.origin}: {one}"
+        for each in (*report.earlier, report)
+        for one in each.problems
+        if one.kind != "time"
     ]
 
 
@@ -118,7 +121,7 @@ async def plant(stage: Stage, leaf: bytes, identifier: str) -> int:
 
 
 async def test_a_link_amid_a_log_is_named(durable_stage: Stage) -> None:
-    """A link may be first, or last of a log that is closed: amid one, or at an open one's end, it was put there."""
+    """A link may be first, or last of a closed log: amid one, or at an open one's end, it was put there."""
     stage, now = durable_stage, datetime.now(UTC).replace(microsecond=0)
     await asks(stage, stage.person())
     link = Rotation(now, str(uuid.uuid4()), stage.signer.vkey)
@@ -131,10 +134,11 @@ async def test_a_link_amid_a_log_is_named(durable_stage: Stage) -> None:
 
 
 async def test_an_entry_that_no_worker_made_is_named(durable_stage: Stage) -> None:
-    """Well formed, and committing to nothing that anybody has: it lacks the views that a worker keeps with it."""
+    """Well formed, and committing to what nobody has: it lacks the views that a worker keeps with it."""
     stage, now = durable_stage, datetime.now(UTC).replace(microsecond=0)
     await asks(stage, stage.person())
     made = Entry(now, str(uuid.uuid4()), *(os.urandom(32).hex() for _ in range(3)))
     at = await plant(stage, made.to_bytes(), made.id)
     await asks(stage, stage.person())
-    assert [each for each in await named(stage) if f"entry {at}: its views are gone, and nothing says so" in each]
+    text = f"entry {at}: its views are gone, and nothing says so"
+    assert [each for each in await named(stage) if text in each]

@@ -171,7 +171,9 @@ async def test_answers_that_cross_are_of_one_history(local: Node, two: Node) -> 
     assert (local.notary.stopped, two.notary.stopped) == ("", "")
 
 
-async def test_a_worker_that_was_idle_for_long_signs_on(local: Node, two: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_was_idle_for_long_signs_on(
+    local: Node, two: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Too far from what it knows for leaves: the tiles prove it."""
     monkeypatch.setattr("broker.store.history._NEAR", 8)
     assert _NEAR > 8

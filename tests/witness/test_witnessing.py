@@ -313,7 +313,7 @@ async def test_a_node_without_a_guard_file_asks_the_witnesses(lost_guard: _Start
 
 
 async def test_a_guard_that_was_put_back_with_its_database_is_refused(lost_guard: _Start) -> None:
-    """Whatever the guard remembers, witnesses are asked at every start; those who do not answer hold nothing up."""
+    """Witnesses are asked at every start, guard or not; those who do not answer hold nothing up."""
     whole, client = lost_guard.first, WitnessClient(lost_guard.witnesses.authority.ca, 2.0)
     policy = lost_guard.witnesses.policy
     try:

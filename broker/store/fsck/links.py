@@ -1,8 +1,8 @@
 """Whether the logs of a database are all there, by what their own first and last entries say of one another.
 
-A log that follows another begins with its final checkpoint, and one that is closed ends with the key of the next:
-both are entries that were signed, so no row of a log can be taken away, whole, without a trace. What was dropped
-after an export keeps its row, its ends and its size.
+A log that follows another begins with its final checkpoint, and one that is closed ends with the key of the
+next: both are entries that were signed, so no log can be taken away whole without a trace. One whose entries
+were dropped after an export keeps its row, its ends and its size.
 """
 
 from __future__ import annotations
