@@ -98,10 +98,12 @@ class Notary:
         """
         signer, history = self._signer, self._history
         size, root = part or (head.size, head.root)
-        signed = SignedHead(signer.name, size, root)
+        signed, inside = SignedHead(signer.name, size, root), False
         try:
             for _ in range(_TRIES):
                 self.require_whole()
+                if inside:  # it begins what others have noted, and so what they note after that
+                    break
                 if history.has(signed) if part else history.holds(head):
                     try:
                         self._guard.note(signed, history.newest)
@@ -109,19 +111,22 @@ class Notary:
                         known: SignedHead | None = e.head
                     else:
                         history.take(signed, None if part else head.range)
-                        self.signatures += 1
-                        return sign_checkpoint(Checkpoint(signer.name, size, root), signer)
+                        break
                 else:
                     known = self._known(signer.name)
                 if known is None or not history.starts_at(head, known):
                     async with connect() as connection:
                         await history.prove(connection, head, known, self.broken, take=part is None)
+                    inside = known is not None and known.size >= size
                 if part is not None:
                     history.take(signed)
+            else:
+                raise AuditUnavailable("other workers sign faster than this one can follow")
         except Forked as e:
             self.stop(str(e))
             raise
-        raise AuditUnavailable("other workers sign faster than this one can follow")
+        self.signatures += 1
+        return sign_checkpoint(Checkpoint(signer.name, size, root), signer)
 
     def stop(self, why: str) -> None:
         """Append and sign nothing from here on: what is in the database is not what was signed."""
