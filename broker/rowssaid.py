@@ -123,9 +123,9 @@ async def _complaints_said(look: Look) -> AsyncIterator[Complaint]:
     since = look.wanted.since
     steps = dict[str, dict[str, Any]]()
     callers = tuple(dict.fromkeys((look.caller, look.by.caller)))
-    for event, name in (("complaint-acknowledged", "acknowledged_at"), ("complaint-closed", "closed_at")):
+    for kind, name in (("complaint-acknowledged", "acknowledged_at"), ("complaint-closed", "closed_at")):
         for caller in callers:
-            async for each in _said(look, event, since, caller):
+            async for each in _said(look, kind, since, caller):
                 known = steps.setdefault(str(each.detail.get("complaint")), {})
                 known[name] = _at(each.detail.get("at"))
                 if outcome := each.detail.get("outcome"):
@@ -204,9 +204,9 @@ async def published(look: Look, month: date, eyes: Caller) -> StoredFigures | No
     return first
 
 
-async def _said(look: Look, event: str, since: datetime | None, caller: Caller) -> AsyncIterator[Line]:
+async def _said(look: Look, kind: str, since: datetime | None, caller: Caller) -> AsyncIterator[Line]:
     begun = since.replace(microsecond=0) if since else None
-    async for each in look.lines(Question((("event", event),), None, begun), caller=caller):
+    async for each in look.lines(Question((("event", kind),), None, begun), caller=caller):
         yield each
 
 
