@@ -89,27 +89,25 @@ _IN_EVERY_VIEW = (
 )
 
 
-def _shared(full: Mapping[str, Any]) -> Iterator[str]:
+def _shared(full: Mapping[str, Any]) -> list[str]:
     """What stands in every view."""
-    for kind, key in _IN_EVERY_VIEW:
-        if value := full.get(key):
-            yield f"{kind}|{value}"
+    found = [f"{kind}|{value}" for kind, key in _IN_EVERY_VIEW if (value := full.get(key))]
     if agreement := full.get("agreement"):
-        yield term("agreement", str(agreement))
-        yield term("agreement", str(agreement).partition("/")[0])
+        found += (term("agreement", str(agreement)), term("agreement", str(agreement).partition("/")[0]))
+    return found
 
 
 class _Said(NamedTuple):
     """What the full view alone says, by who said or did it."""
 
-    actor: tuple[str, ...]
-    system: tuple[str, ...]
-    own: tuple[str, ...]
-    matched: tuple[str, ...]
+    actor: list[str]
+    system: list[str]
+    own: list[str]
+    matched: list[str]
 
 
 def _said(full: Mapping[str, Any], of: Mapping[str, Any]) -> _Said:
-    return _Said(tuple(_actor(full)), tuple(_system(full, of)), tuple(_own(full)), tuple(_matched(full)))
+    return _Said(_actor(full), _system(full, of), [*_own(full)], _matched(full))
 
 
 def _of_auditors(said: _Said, shared: Iterable[str], full: Mapping[str, Any]) -> Iterable[str]:
@@ -134,17 +132,19 @@ def _of_provider(
     return (*shared, *said.matched, *said.actor, *system, *asked)
 
 
-def _actor(full: Mapping[str, Any]) -> Iterator[str]:
+def _actor(full: Mapping[str, Any]) -> list[str]:
     actor = full.get("actor")
-    if isinstance(actor, dict):
-        for kind, key in (("actor", "id"), ("callsign", "callsign")):
-            if value := actor.get(key):
-                yield term(kind, str(value))
+    if not isinstance(actor, dict):
+        return []
+    return [term(kind, str(value)) for kind, key in _ACTED if (value := actor.get(key))]
 
 
-def _system(full: Mapping[str, Any], of: Mapping[str, Any]) -> Iterator[str]:
-    if (agency := acted_for(of)) and (system := full.get("system")):
-        yield term("system", f"{agency}/{system}")
+_ACTED = (("actor", "id"), ("callsign", "callsign"))
+
+
+def _system(full: Mapping[str, Any], of: Mapping[str, Any]) -> list[str]:
+    agency, system = acted_for(of), full.get("system")
+    return [term("system", f"{agency}/{system}")] if agency and system else []
 
 
 def _own(full: Mapping[str, Any]) -> Iterator[str]:
@@ -167,10 +167,10 @@ def _own(full: Mapping[str, Any]) -> Iterator[str]:
             yield person(SubjectRef(str(subject["scheme"]), str(subject["value"])))
 
 
-def _matched(full: Mapping[str, Any]) -> Iterator[str]:
+def _matched(full: Mapping[str, Any]) -> list[str]:
     """Identifiers that the provider knows the subject by."""
-    for each in full.get("identifiers") or ():
-        yield person(SubjectRef(str(each["scheme"]), str(each["value"])))
+    known = full.get("identifiers") or ()
+    return [person(SubjectRef(str(each["scheme"]), str(each["value"]))) for each in known]
 
 
 def _whole(full: Mapping[str, Any]) -> Iterator[str]:
