@@ -11,7 +11,8 @@ from msgspec import Struct
 from broker.core import canonical
 from broker.core.model import Caller, Function
 from broker.core.receipt import Audience
-from broker.core.searchterms import CALLS_REFUSED, Question, term, terms_of
+from broker.core.searchterms import CALLS_REFUSED, Question, term
+from broker.core.sights import terms_of
 from broker.heritage import district_of
 from broker.ports import Hit
 

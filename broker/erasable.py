@@ -15,7 +15,8 @@ from broker.core.acted import acted_for
 from broker.core.canonical import Json
 from broker.core.model import Caller, SubjectRef
 from broker.core.receipt import Audience
-from broker.core.searchterms import people, person, terms_of
+from broker.core.searchterms import people, person
+from broker.core.sights import terms_of
 from broker.core.vocabulary import KEPT
 from broker.errors import IndexBehind, InvalidRequest, NotAllowed
 from broker.givenup import SIDES, Erasable, Found, Part, What, counts

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from broker.administration import Administration, Made
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
-from broker.core.searchterms import INCIDENT_ALIAS, NEWEST, Question, parties, term
+from broker.core.searchterms import INCIDENT_ALIAS, NEWEST, Question, heard, parties, term
 from broker.errors import InvalidRequest
 from broker.ports import Hit, LogSearch
 from broker.registry import require
@@ -89,14 +89,15 @@ class Incidents:
         """Numbers that stand as the same, by whose word, newest first; and whether every word was read. Of each
         pair an agency's newest word counts."""
         terms = frozenset({term("event", INCIDENT_ALIAS), term("incident", number)})
+        if caller.function is not Function.AUDITOR:  # what others said among themselves is not even read
+            terms |= {heard(caller.agency)}
         hits, whole = await self._read(terms, log, below, _SAID)
         if not whole:  # so much was said that each is heard by itself: nobody's many words hide another's few
             hits, whole = [], True
             for agency in self._speakers(caller, number):
                 own, all_of_them = await self._read(terms | parties(agency), log, below, _SAID_BY_ONE)
                 hits += own
-                # Of what others said among themselves a partner is told nothing, and not that it was much.
-                whole = whole and (all_of_them or not _hears(caller, agency, number))
+                whole = whole and all_of_them
         settled, said = set[tuple[str, str]](), dict[str, list[str]]()
         for hit in hits:
             detail: Any = hit.full["detail"]
@@ -144,11 +145,6 @@ def _in_turn(said: Mapping[str, list[str]], own: str) -> Iterator[tuple[str, str
 
 def _agency(number: str) -> str:
     return number.partition("/")[0]
-
-
-def _hears(caller: Caller, agency: str, number: str) -> bool:
-    """Whether this caller goes by all that an agency says of a number."""
-    return caller.function is Function.AUDITOR or caller.agency in (agency, _agency(number))
 
 
 def _leads(caller: Caller, hit: Hit, pair: list[str]) -> bool:

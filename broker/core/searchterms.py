@@ -1,20 +1,15 @@
-"""What entries are found by: each view in terms such as `agency|nwas`, and a question in the same terms.
-
-Owns which terms a view has for whom. A party finds an entry only by what it said itself or by what stands in
-its own view: finding one by a finer rule, or by an identifier that the other side matched, would show it.
-"""
+"""What entries are found by: terms such as `agency|nwas`, and a question in them. Which of them a view has for
+whom is in `sights`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct
 
-from broker.core.acted import DECIDED, acted_for
 from broker.core.model import SubjectRef
-from broker.core.receipt import Audience
 
 Found = TypeVar("Found")
 
@@ -96,6 +91,16 @@ def person(subject: SubjectRef) -> str:
     return f"person|{subject.scheme}|{subject.value}"
 
 
+def parties(*agencies: str | None) -> frozenset[str]:
+    """The terms by which whoever may read an entry finds it, also where its full view names others."""
+    return frozenset(term("agency", each) for each in agencies if each)
+
+
+def heard(agency: str) -> str:
+    """The term of what was said of a number that this agency gave, by itself or to it. Nobody asks for it."""
+    return term("heard", agency)
+
+
 def people(terms: frozenset[str]) -> frozenset[SubjectRef]:
     """The identifiers among these terms."""
     parts = (each.split("|", 2) for each in terms)
@@ -124,116 +129,3 @@ def rare(term: str) -> bool:
     """Whether few entries have it."""
     kind, _, value = term.partition("|")
     return kind in SELECTIVE or (kind == "event" and value not in _COMMON)
-
-
-def terms_of(
-    full: Mapping[str, Any], audience: Audience = Audience.FULL, view: Mapping[str, Any] | None = None
-) -> frozenset[str]:
-    """The terms by which one audience finds an entry: from its own `view`, and of the full one what it said."""
-    found = {*_shared(full if view is None else view)}
-    if audience is Audience.FULL:
-        found.update(_spoken(full), _own(full), _matched(full), _whole(full))
-    elif audience is Audience.PROVIDER:
-        found |= set(_matched(full)) | set(_actor(full))
-        # What its own human and system did.
-        found |= set(_system(full)) if full.get("event") in DECIDED else set()
-        # A provider's view says what for, and whether somebody's refusal was gone past.
-        found |= {term(kind, str(full[kind])) for kind in ("purpose", "override") if full.get(kind)}
-    else:
-        # Who decided on a request is the provider's to know, and who wrote down what they gave by telephone.
-        spoke = acted_for(full) == str(full.get("requester") or "")
-        found |= set(_own(full)) | (set(_spoken(full)) if spoke else set())
-    return frozenset(found)
-
-
-def parties(*agencies: str | None) -> frozenset[str]:
-    """The terms by which whoever may read an entry finds it, also where its full view names others."""
-    return frozenset(term("agency", each) for each in agencies if each)
-
-
-_IN_EVERY_VIEW = (
-    ("event", "event"),
-    ("outcome", "outcome"),
-    ("code", "code"),
-    ("record-type", "record_type"),
-    ("trace", "trace"),
-    ("request", "request_id"),
-    ("agency", "provider"),
-    ("agency", "requester"),
-)
-
-
-def _shared(full: Mapping[str, Any]) -> Iterator[str]:
-    """What stands in every view."""
-    for kind, key in _IN_EVERY_VIEW:
-        if value := full.get(key):
-            yield f"{kind}|{value}"
-    if agreement := full.get("agreement"):
-        yield term("agreement", str(agreement))
-        yield term("agreement", str(agreement).partition("/")[0])
-
-
-def _actor(full: Mapping[str, Any]) -> Iterator[str]:
-    actor = full.get("actor")
-    if isinstance(actor, dict):
-        for kind, key in (("actor", "id"), ("callsign", "callsign")):
-            if value := actor.get(key):
-                yield term(kind, str(value))
-
-
-def _spoken(full: Mapping[str, Any]) -> Iterator[str]:
-    """Whose human and system it was."""
-    yield from _actor(full)
-    yield from _system(full)
-
-
-def _system(full: Mapping[str, Any]) -> Iterator[str]:
-    if (agency := acted_for(full)) and (system := full.get("system")):
-        yield term("system", f"{agency}/{system}")
-        if key := full.get("key"):
-            yield term("key", str(key))
-
-
-def _own(full: Mapping[str, Any]) -> Iterator[str]:
-    """What the requester's system said itself."""
-    for kind in ("purpose", "incident"):
-        if value := full.get(kind):
-            yield term(kind, str(value))
-    asked = full.get("asked_by")
-    if isinstance(asked, dict) and asked.get("scheme"):
-        yield person(SubjectRef(str(asked["scheme"]), str(asked["value"])))
-        if asked["scheme"] == "incident":
-            yield term("incident", str(asked["value"]))
-    detail = full.get("detail")
-    if not isinstance(detail, dict):
-        return
-    for incident in detail.get("incidents") or ():
-        yield term("incident", str(incident))
-    for request in detail.get("requests") or ():
-        yield term("request", str(request))
-    for subject in (detail.get("subject"), *(detail.get("subjects") or ())):
-        if isinstance(subject, dict) and subject.get("scheme"):
-            yield person(SubjectRef(str(subject["scheme"]), str(subject["value"])))
-
-
-def _matched(full: Mapping[str, Any]) -> Iterator[str]:
-    """Identifiers that the provider knows the subject by."""
-    for each in full.get("identifiers") or ():
-        yield person(SubjectRef(str(each["scheme"]), str(each["value"])))
-
-
-def _whole(full: Mapping[str, Any]) -> Iterator[str]:
-    """What only auditors see: an override that was used, which rule refused, referred or was gone past, whose
-    calls were refused at the door."""
-    # That it was used says that something had to be gone past: under ncnd the requester may not learn it.
-    if value := full.get("override"):
-        yield term("override", str(value))
-    for each in full.get("rules") or ():
-        rule, _, verdict = str(each).partition(" ")
-        if verdict != "pass":
-            yield term("rule", rule)
-    if full.get("event") == CALLS_REFUSED:
-        for call in full["detail"]["calls"]:
-            if system := call["system"]:
-                yield term("system", system)
-                yield term("agency", system.partition("/")[0])

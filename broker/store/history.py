@@ -77,7 +77,7 @@ class History:
             raise Forked(f"two roots for size {head.size}: the log has forked; signing stops")
         return root is not None
 
-    def take(self, head: SignedHead, made: CompactRange | None = None) -> None:
+    def extend(self, head: SignedHead, made: CompactRange | None = None) -> None:
         """A head that is known to be of this history."""
         self._roots[head.size] = head.root
         if len(self._roots) > _KEPT:

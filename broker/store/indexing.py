@@ -19,7 +19,7 @@ import asyncpg
 
 from broker.core.entry import parse_entry
 from broker.errors import IntegrityError, KeyDestroyed, KeyUnknown
-from broker.store.packed import full_view
+from broker.store.packed import views_of
 from broker.store.pool import Database
 from broker.store.seal import Seals
 from broker.store.terms import BlindTerms
@@ -217,7 +217,7 @@ class Indexing:
         unsealed = await self.unsealed(row)
         try:  # as literals: arrays of arrays must all be of one length
             sides = row["requester_agency"], row["provider_agency"]
-            found_by = self._terms.literals(full_view(unsealed), *sides) if unsealed else ("{}", "{}")
+            found_by = self._terms.literals(*views_of(unsealed), sides) if unsealed else ("{}", "{}")
         except IntegrityError:
             found_by = ("{}", "{}")
         return (row["idx"], made_at(row["leaf"], row["at"]) or _LONG_AGO, *found_by)

@@ -49,7 +49,7 @@ class KeepingRows:
 
     def blind(self, terms: frozenset[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """As `Keeping.blind`."""
-        common, few = self._terms.split(terms)
+        common, few = self._terms.anyhow(terms)
         return tuple(common), tuple(few)
 
     async def holds(self, hold: str = "") -> list[Hold]:

@@ -110,7 +110,7 @@ class Notary:
                     except Ahead as e:
                         known: SignedHead | None = e.head
                     else:
-                        history.take(signed, None if part else head.range)
+                        history.extend(signed, None if part else head.range)
                         break
                 else:
                     known = self._known(signer.name)
@@ -119,7 +119,7 @@ class Notary:
                         await history.prove(connection, head, known, self.broken, take=part is None)
                     inside = known is not None and known.size >= size
                 if part is not None:
-                    history.take(signed)
+                    history.extend(signed)
             else:
                 raise AuditUnavailable("other workers sign faster than this one can follow")
         except Forked as e:

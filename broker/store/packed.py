@@ -100,20 +100,28 @@ def unpack(data: bytes, *, committed: bool = False) -> Openings:
     return Openings(requester, provider, full, view)
 
 
-def full_view(data: bytes) -> dict[str, Json]:
-    """The full view alone, of what has just been unsealed: nobody but `pack` can have written that. Raises as
-    `unpack`, but for a view in other than canonical bytes."""
+def views_of(data: bytes) -> tuple[dict[str, Json], dict[str, Json] | None, dict[str, Json] | None]:
+    """The full view, the requester's and the provider's, of what has just been unsealed: nobody but `pack` can
+    have written that. The full one stands for a party's that says the same. Raises as `unpack`, but for views
+    in other than canonical bytes."""
     data = _opened(data)
-    _, at = _read(data, 0)
-    _, at = _read(data, at)
-    return _read_json(data[at + SALT_BYTES :])
+    asked, at = _read(data, 0)
+    held, at = _read(data, at)
+    full = _read_json(data[at + SALT_BYTES :])
+    return full, _said(asked, full), _said(held, full)
+
+
+def _said(part: tuple[bytes, bytes | None] | None, full: dict[str, Json]) -> dict[str, Json] | None:
+    if part is None:
+        return None
+    return full if part[1] is None else _read_json(part[1])
 
 
 def _read_json(view: bytes) -> dict[str, Json]:
     try:
         return msgspec.json.decode(view, type=dict)
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
-        raise IntegrityError("sealed views: the full view is not JSON") from e
+        raise IntegrityError("sealed views: a view is not JSON") from e
 
 
 def _opened(data: bytes) -> bytes:

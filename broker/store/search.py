@@ -19,7 +19,7 @@ from broker.core.checkpoint import Checkpoint
 from broker.core.note import Note
 from broker.core.receipt import Audience
 from broker.core.rotation import rotation
-from broker.core.searchterms import parties
+from broker.core.searchterms import NEWEST
 from broker.errors import AuditUnavailable, IndexBehind, IntegrityError
 from broker.lanes import by_steps
 from broker.ports import Hit, Hits, Remains
@@ -27,6 +27,7 @@ from broker.store.indexing import NO_TIME, Indexing, made_at, reach
 from broker.store.packed import Openings, unpack
 from broker.store.pool import Database, one
 from broker.store.seal import Seals
+from broker.store.sought import sought
 from broker.store.terms import BlindTerms
 
 _BREATH, _IDLE = 0.005, 0.5  # seconds
@@ -51,19 +52,7 @@ where case when $1 = '' then l.id = (select log from head)
 # Who says that there was a log; and which of those that are here came before that.
 _LINKS = "select e.leaf as link from log l join entry e on e.log = l.id and e.idx = 0"
 _BEFORE = "select max(origin) from log where origin < $1"
-# What few entries have is looked up; the rest is read in order, whatever the planner thinks of the index. The
-# entries first, no more than are wanted; only then what belongs to them.
-_FEW = "select search_find($1, $2, $7, $3, {newest}, $4, $5, $6::integer, $8) as idx"
-_MANY = """
-select s.idx from search s
-where s.log = $1 and s.terms @> $2 and s.idx {beyond} $3
-  and ($4::timestamptz is null or s.at >= $4) and ($5::timestamptz is null or s.at < $5)
-  and cardinality($7::bigint[]) = 0
-  and ($8::text = '' or exists (
-      select from view v
-      where (v.log, v.idx) = (s.log, s.idx) and $8 in (v.requester_agency, v.provider_agency)))
-order by s.log {order}, s.idx {order} limit $6
-"""
+# The entries first, no more than are wanted; only then what belongs to them.
 _FIND = """
 with hit as materialized ({hits})
 select h.idx, s.at, e.id, v.key, v.views, v.requester_agency, v.provider_agency
@@ -87,19 +76,9 @@ where e.id = any ($1::uuid[])
 """
 # One statement, so one moment: a rebuild takes away rows and the count of them together.
 _WITHIN = """
-with hit as materialized (
-    select s.idx from generate_series($3::bigint >> 16, ($4::bigint - 1) >> 16) run(n)
-    cross join lateral (
-        select s.idx from search s
-        where s.rare @> search_keys(run.n << 16, $6) and s.terms @> $2 and +s.log = $1
-          and +s.idx >= $3 and +s.idx < $4
-          and ($7 = '' or exists (
-              select from view v
-              where (v.log, v.idx) = (s.log, s.idx) and $7 in (v.requester_agency, v.provider_agency)))
-    ) s order by s.idx limit $5
-)
-select (select count(*) from search where log = $1 and idx >= $3 and idx < $4) as rows,
-       (select coalesce(array_agg(idx order by idx), '{}') from hit) as found
+with hit as materialized ({hits})
+select (select count(*) from search where log = $1 and idx between $2 and $3) as rows,
+       (select coalesce(array_agg(idx order by idx), '{{}}') from hit) as found
 """
 
 
@@ -162,19 +141,26 @@ class SearchIndex:
         Of a log that is not here, although another says that it follows it, nothing is in the index. KeyError
         where there is no log of this name.
         """
-        common, few = self.terms.split(terms | parties(party))
-        order = "desc" if newest_first else "asc"
-        hits = (_FEW if few else _MANY).format(
-            newest=newest_first, beyond="<" if newest_first else ">", order=order
-        )
-        sql = _FIND.format(hits=hits, order=order)
         async with self._database.connection() as connection:
             which = await connection.fetchrow(_WHICH, log)
             if which is None:
                 return await _lacking(connection, log)
             # Asked before: what another worker takes in meanwhile may be found, and is not promised.
             sure = (await reach(connection, which["id"])).sure
-            rows = await connection.fetch(sql, which["id"], common, beyond, since, until, limit, few, party)
+            places = (0, beyond - 1) if newest_first else (min(beyond + 1, NEWEST), NEWEST)
+            hits = sought(
+                self.terms,
+                terms,
+                which["id"],
+                places,
+                limit,
+                newest_first=newest_first,
+                since=since,
+                until=until,
+                party=party,
+            )
+            sql = _FIND.format(hits=hits.sql, order="desc" if newest_first else "asc")
+            rows = await connection.fetch(sql, *hits.values)
         found = [await self._hit(row, which["origin"]) async for row in by_steps(rows)]
         follows = _linked(which["link"])
         older = follows.origin if follows and follows.origin < which["origin"] else which["older"] or ""
@@ -209,10 +195,10 @@ class SearchIndex:
     ) -> list[int] | None:
         """Places in [start, end) of entries that may have all these terms, of this party (empty: of anybody),
         in order; None where the index is not sure of every one of these places. Of the log of that number."""
+        hits = sought(self.terms, terms, log, (start, end - 1), limit, newest_first=False, party=party)
         async with self._database.connection() as connection:
-            common, few = self.terms.split(terms | parties(party))
             sure = (await reach(connection, log)).sure
-            row = await connection.fetchrow(_WITHIN, log, common, start, end, limit, few, party)
+            row = await connection.fetchrow(_WITHIN.format(hits=hits.sql), *hits.values)
         if row is None or sure < end or row["rows"] != end - start:
             return None
         return list(row["found"])

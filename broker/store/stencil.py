@@ -76,7 +76,8 @@ class Stencil:
         self._full = _Text(keys, common, blanks)
         self._terms = terms
         printed = {key: value for key, value in common.items() if key not in blanks}
-        self._known = terms.known(printed, like.requester_agency or None, like.provider_agency or None)
+        told = like.requester is not None, like.provider is not None
+        self._known = terms.known(printed, told, (like.requester_agency or None, like.provider_agency or None))
 
     def write(self, at: datetime, entry: str, own: dict[str, Json]) -> Written:
         """The entry whose full view has `own` in its blanks. Raises IntegrityError as `seal_entry` does."""
@@ -127,7 +128,8 @@ class Stencils:
         sealed = seal_entry(at, draft.id, *views, full, random_bytes, write)
         sides = draft.requester_agency or None, draft.provider_agency or None
         openings = pack(sealed, *views, full)
-        return Written(sealed, openings, self._terms.literals(full, *sides))
+        asked, held = (view.as_json() if view else None for view in views)
+        return Written(sealed, openings, self._terms.literals(full, asked, held, sides))
 
     def _stencil(self, draft: Draft, common: dict[str, Json], blanks: tuple[str, ...]) -> Stencil | None:
         told = draft.requester is not None, draft.provider is not None

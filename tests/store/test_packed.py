@@ -16,7 +16,7 @@ from broker.core.receipt import Audience
 from broker.core.steps import STEPS
 from broker.core.views import ProviderView, RequesterView
 from broker.errors import IntegrityError
-from broker.store.packed import PROVIDER, REQUESTER, full_view, pack, unpack
+from broker.store.packed import PROVIDER, REQUESTER, pack, unpack, views_of
 from broker.store.words import TABLES, WORDS
 
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
@@ -46,7 +46,13 @@ def test_what_is_packed_opens_the_entry(
     packed = pack(sealed, asked, held, full)
     opened = unpack(packed)
     assert (opened.requester, opened.provider, opened.full) == (sealed.requester, sealed.provider, sealed.full)
-    assert opened.view == full_view(packed) == full
+    assert opened.view == full
+    said = [None if view is None else view.as_json() for view in (asked, held)]
+    read = [
+        view and {key: view[key] for key in of or ()}
+        for view, of in zip(views_of(packed)[1:], said, strict=True)
+    ]
+    assert (views_of(packed)[0], read) == (full, said)
     entry = parse_entry(sealed.entry)
     for audience in Audience:
         if (opening := opened.of(audience)) is not None:

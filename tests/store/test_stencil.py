@@ -120,7 +120,9 @@ def test_a_stencil_writes_what_would_be_written_without(
         whole_again = opened.requester, opened.provider, opened.full
         assert whole_again == (sealed.requester, sealed.provider, sealed.full)
         sides = entry.requester_agency or None, entry.provider_agency or None
-        assert written.found_by == TERMS.literals(whole, *sides)
+        asked = RequesterView.from_json(entry.full).as_json()
+        held = ProviderView.from_json(entry.full).as_json() if entry.provider else None
+        assert written.found_by == TERMS.literals(whole, asked, held, sides)
 
 
 def test_a_draft_that_was_changed_is_written_whole() -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from broker.core.model import SubjectRef
-from broker.core.searchterms import terms_of
+from broker.core.sights import terms_of
 from broker.keeping import Attached, Hold
 from broker.ports import Change
 from tests.support.values import replace

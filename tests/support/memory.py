@@ -39,7 +39,7 @@ from broker.core.model import Request, SubjectRef
 from broker.core.receipt import Receipt
 from broker.core.recordtype import Pin
 from broker.core.reference import Reference
-from broker.core.searchterms import parties, terms_of
+from broker.core.sights import among, sights
 from broker.core.signingkey import SigningKey
 from broker.core.suspension import Suspension
 from broker.core.vocabulary import OUTCOMES
@@ -215,9 +215,8 @@ class MemorySearch:
         found = [
             self._hit(kept)
             for kept in self._store.entries
-            if party in ("", kept.draft.requester_agency, kept.draft.provider_agency)
-            and terms
-            <= terms_of(kept.draft.full) | parties(kept.draft.requester_agency, kept.draft.provider_agency)
+            if (by := _found_by(kept.draft, party)) is not None
+            and terms <= by
             and (kept.index < beyond if newest_first else kept.index > beyond)
             and (since is None or kept.draft.at >= since)
             and (until is None or kept.draft.at < until)
@@ -249,6 +248,17 @@ class MemorySearch:
         views = {n: opening.view for n, opening in openings.items() if opening is not None}
         sides = draft.requester_agency, draft.provider_agency
         return Hit(kept.index, draft.id, draft.at, *sides, views, draft.full, ORIGIN)
+
+
+def _found_by(draft: Draft, party: str) -> frozenset[str] | None:
+    """The terms by which this party (empty: an auditor) finds it; None where it may not open it."""
+    asked, held = (view.as_json() if view else None for view in (draft.requester_view, draft.provider_view))
+    found = among(sights(draft.full, asked, held), draft.requester_agency, draft.provider_agency)
+    if not party:
+        return found.full
+    if party == draft.requester_agency:
+        return found.requester
+    return found.provider if party == draft.provider_agency else None
 
 
 class MemoryLog:

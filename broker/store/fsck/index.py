@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from broker.core.canonical import Json, decode_object
 from broker.core.entry import Rotation, parse_entry
-from broker.core.searchterms import parties, terms_of
+from broker.core.receipt import Audience
 from broker.errors import IntegrityError
 from broker.keys import KeyRing
 from broker.offline.source import Unreadable
@@ -22,6 +23,7 @@ from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import has, parts, place, snapshot
 from broker.store.fsck.views import Of, Views
 from broker.store.indexing import Reach, reach
+from broker.store.packed import Openings
 from broker.store.terms import BlindTerms
 
 _ROWS = """
@@ -136,8 +138,10 @@ class _Check:
             if checked is not None:
                 self._report.gone(index)
             return
-        found_by = terms_of(checked.full) | parties(row["requester_agency"], row["provider_agency"])
-        wanted = set(self._terms.of(found_by, index))
+        asked = _said(checked.openings, Audience.REQUESTER)
+        held = _said(checked.openings, Audience.PROVIDER)
+        sides = row["requester_agency"], row["provider_agency"]
+        wanted = set(self._terms.of(checked.full, asked, held, sides, index))
         if missed := wanted - there:
             self._wrong(index, f"is missed by {len(missed)} of its {len(wanted)} terms")
         elif extra := there - wanted:
@@ -147,3 +151,8 @@ class _Check:
 
     def _wrong(self, index: int, text: str) -> None:
         self._report.wrong("index", index, f"entry {index}", text)
+
+
+def _said(opened: Openings | None, side: Audience) -> dict[str, Json] | None:
+    opening = None if opened is None else opened.of(side)
+    return None if opening is None else decode_object(opening.view)

@@ -39,6 +39,7 @@ class Checked:
     full: Mapping[str, Json] | None = None
     parts: tuple[str, ...] = ()
     ended: tuple[str, str] | None = None
+    openings: Openings | None = None
 
 
 class Views:
@@ -88,7 +89,7 @@ class Views:
             return Checked(Of.WRONG, str(e))
         except (LookupError, TypeError):
             return Checked(Of.WRONG, "what was sealed is not the views of an entry")
-        return Checked(Of.WRONG if why else Of.GOOD, why, opened.view, parts)
+        return Checked(Of.WRONG if why else Of.GOOD, why, opened.view, parts, openings=opened)
 
     def _words(
         self, key: ViewKey, entry: str, full: Mapping[str, Json], words: bytes | None
