@@ -98,16 +98,22 @@ EVENTS = frozenset(
         "undelivered",
     }
 )
-# What was done to the evidence, what was found of it, and what was done to what decisions read: erased for its
-# own sake, it would hide what else was.
-KEPT = frozenset(
+# That somebody of an agency looked: at entries, lists, queues, reports, decisions. No erasure takes one, by whomever
+# it is found (DPA 2018 s.62(2), UK GDPR Art. 17(3)(b), (e)): who looked ends with its month alone.
+LOOKS = frozenset(each for each in EVENTS if each.endswith("-viewed")) | {
+    *("access-listed", "access-previewed", "agreement-planned", "explained", "log-exported", "log-replayed"),
+    *("log-searched", "referral-tried", "report-made"),
+}
+# What was done to the evidence, who looked at it, what was found of it, and what was done to what decisions read:
+# erased for its own sake, it would hide what else was.
+KEPT = LOOKS | frozenset(
     each
     for each in EVENTS
-    if each.startswith(("erasure", "agency-", "system-", "agreement-", "acting-", "figures-"))
+    if each.startswith(("erasure", "access-", "agency-", "system-", "agreement-", "acting-", "figures-"))
     or each
     in {
         *("retention", "scrubbed", "log-rotated", "partition-dropped", "calls-refused", "escalated"),
-        *("override-reviewed", "hold-released"),
+        *("override-reviewed", "hold-placed", "hold-released"),
         *("key-revoked", "suspension-lifted", "routes-applied", "record-type-approved"),
     }
 )
