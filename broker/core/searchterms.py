@@ -168,8 +168,13 @@ def _shared(full: Mapping[str, Any]) -> Iterator[str]:
         if value := full.get(key):
             yield f"{kind}|{value}"
     if agreement := full.get("agreement"):
-        yield term("agreement", str(agreement))
-        yield term("agreement", str(agreement).partition("/")[0])
+        yield from _agreement(str(agreement))
+
+
+def _agreement(named: str) -> Iterator[str]:
+    """By its version, where one is named, and by its name."""
+    yield term("agreement", named)
+    yield term("agreement", named.partition("/")[0])
 
 
 def _actor(full: Mapping[str, Any]) -> Iterator[str]:
@@ -206,6 +211,8 @@ def _own(full: Mapping[str, Any]) -> Iterator[str]:
         return
     for incident in detail.get("incidents") or ():
         yield term("incident", str(incident))
+    for agreement in detail.get("agreements") or ():
+        yield from _agreement(str(agreement))
     for subject in (detail.get("subject"), *(detail.get("subjects") or ())):
         if isinstance(subject, dict) and subject.get("scheme"):
             yield person(SubjectRef(str(subject["scheme"]), str(subject["value"])))
