@@ -21,7 +21,6 @@ from broker.core.reference import Reference
 from broker.errors import InvalidRequest
 from broker.secondperson import ask
 
-
 # Whose an operator's system is: nobody's who has operated this broker before.
 ANOTHER_PERSON = "another-person"
 

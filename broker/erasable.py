@@ -1,8 +1,8 @@
 """What one controller may erase: found by an identifier or by id, and what of it must be left alone.
 
 Owns who may find what. A requester finds by the identifiers that it gave, a provider by all that it matched: an
-agency that could find by another would learn whose it is. Of its people's own looks only the words go: who looked
-for whom stays. Refuses to look while the search index is behind.
+agency that could find by another would learn whose it is. Of its people's own looks only the words go:
+who looked for whom stays. Refuses to look while the search index is behind.
 """
 
 from __future__ import annotations

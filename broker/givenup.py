@@ -25,8 +25,8 @@ class Erasable(Struct, frozen=True):
     `words` of those, `directives`; left alone are what is `held`, what is `waiting` for its own humans, and
     directives that are `standing`. `others` are the agencies that may keep their own part of how many, as the
     caller's view names them: whether a provider was told of a request is not for the requester to see here.
-    `known_by` are other schemes under which the person is known in how many that the caller provided. `looks` are
-    those of the caller's own people, which stay but for their words.
+    `known_by` are other schemes under which the person is known in how many that the caller provided. `looks`
+    are those of the caller's own people, which stay but for their words.
     """
 
     entries: int
@@ -55,9 +55,10 @@ class Part(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """What may be erased now: `entries`, and of `words` those that the caller's own people wrote, of entries that stay
-    as well; `worded` have any. `parts` are all of them by id; `named` is the identifier that they were asked for by,
-    if any. `kept` are entries and directives that stay for now: held, or somebody's work still."""
+    """What may be erased now: `entries`, and of `words` those that the caller's own people wrote, of entries
+    that stay as well; `worded` have any. `parts` are all of them by id; `named` is the identifier that they
+    were asked for by, if any. `kept` are entries and directives that stay for now: held, or somebody's work
+    still."""
 
     entries: tuple[str, ...]
     words: tuple[str, ...]

@@ -41,8 +41,8 @@ class Attached(Struct, frozen=True):
     `held` are the entries under hold. `waiting` are those with which humans of these agencies have work still:
     a row of their queues that is open, or a grant that runs. `rulings` are the (system, request) of referrals
     among them. Of what one agency, and those whose place it took, recorded about the person: `directives` are
-    the ids of what is over, `standing` of what is not, `held_directives` of what is over and under hold. `worded`
-    are the entries of which somebody's words are there.
+    the ids of what is over, `standing` of what is not, `held_directives` of what is over and under hold.
+    `worded` are the entries of which somebody's words are there.
     """
 
     held: frozenset[str]

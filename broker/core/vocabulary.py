@@ -98,14 +98,14 @@ EVENTS = frozenset(
         "undelivered",
     }
 )
-# That somebody of an agency looked: at entries, lists, queues, reports, decisions. No erasure takes one, by whomever
-# it is found (DPA 2018 s.62(2), UK GDPR Art. 17(3)(b), (e)): who looked ends with its month alone.
+# That somebody of an agency looked: at entries, lists, queues, reports, decisions. No erasure takes one, by
+# whatever it is found (DPA 2018 s.62(2), UK GDPR Art. 17(3)(b), (e)): who looked ends with its month alone.
 LOOKS = frozenset(each for each in EVENTS if each.endswith("-viewed")) | {
     *("access-listed", "access-previewed", "agreement-planned", "explained", "log-exported", "log-replayed"),
     *("log-searched", "referral-tried", "report-made"),
 }
-# What was done to the evidence, who looked at it, what was found of it, and what was done to what decisions read:
-# erased for its own sake, it would hide what else was.
+# What was done to the evidence, who looked at it, what was found of it, and what was done to what decisions
+# read: erased for its own sake, it would hide what else was.
 KEPT = LOOKS | frozenset(
     each
     for each in EVENTS

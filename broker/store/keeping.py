@@ -17,7 +17,8 @@ STEP = 20_000  # places that one statement looks at, well within its time
 
 _HELD = """
 select id, entry_under_hold(id) as held,
-       exists (select from entry e join view v using (log, idx) where e.id = k.id and v.words is not null) as worded
+       exists (select from entry e join view v using (log, idx) where e.id = k.id and v.words is not null)
+           as worded
 from unnest($1::uuid[]) k(id)
 """
 # A row in use is somebody's work still: undecided, not reviewed, or a grant that runs.

@@ -261,7 +261,8 @@ async def test_who_looked_for_whom_stays(stage: Stage) -> None:
     assert (done.entries, done.words, done.looks) == (1, 2, 2)
     said = (await full_of(stage, made.event_id))["detail"]
     assert (said["entries"], set(said["words"])) == ([asked], {asked, looks[0]})
-    for question in (Question((), subject), Question((("event", "log-searched"), ("actor", THIRD.id)), subject)):
+    by_actor = (("event", "log-searched"), ("actor", THIRD.id))
+    for question in (Question((), subject), Question(by_actor, subject)):
         found = await stage.searches.page(AUDITOR, question, replace(OFFICER, role="auditor"), WHY)
         assert {each.hit.id for each in found.found} >= set(looks)
     for entry in looks:
