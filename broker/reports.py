@@ -24,13 +24,14 @@ from broker.core.reports.document import MOST, Document
 from broker.core.reports.names import named
 from broker.core.reports.overrides import Review, Used
 from broker.core.reports.performance import Month, bounds
-from broker.core.reports.snooping import Names, Signs, Watched
+from broker.core.reports.snooping import Member, Names, Signs, Watched
 from broker.core.reports.times import day
 from broker.core.searchterms import Question
 from broker.desk import hidden
 from broker.errors import InvalidRequest, NotAllowed
 from broker.figures import Figures
 from broker.heritage import Heritage
+from broker.lanes import by_steps
 from broker.looks import By, Look, Progress, Wanted
 from broker.ports import Clock, ReferenceSource
 from broker.queues import OverrideStore
@@ -83,8 +84,10 @@ class Reports:
         actor: Actor,
         reason: Reason,
         progress: Progress | None = None,
+        signs: Callable[[], Awaitable[Signs]] | None = None,
     ) -> tuple[Document, Made]:
-        """The report. Who made it and why is committed first. `progress` says meanwhile how far it is.
+        """The report. Who made it and why is committed first. `progress` says meanwhile how far it is; `signs`
+        gives those of `wanted` once it is known that the report may be made, since a staff list is long.
 
         Raises InvalidRequest, NotAllowed, AuditUnavailable.
         """
@@ -95,6 +98,8 @@ class Reports:
             eyes = await self._heritage.eyes(caller, wanted.agency)
         breach = await self._own_breach(caller, wanted.breach) if wanted.breach else None
         with self._seats.one(caller.name):
+            given = await signs() if signs else wanted.signs
+            wanted = replace(wanted, signs=await _whose(given, wanted.agency) if given else None)
             made = await self._administration.note_look(caller, "report-made", _detail(wanted), actor, reason)
             await self._reference.refresh()
             reference = self._reference.current
@@ -146,7 +151,7 @@ class Reports:
             raise InvalidRequest("since", "say from when on, or which suspected breach")
         if caller.function is Function.PARTNER:
             wanted = replace(wanted, agency=wanted.agency or caller.agency)
-        return replace(wanted, signs=_whose(wanted.signs, wanted.agency)) if wanted.signs else wanted
+        return wanted
 
     def _month(self, caller: Caller, wanted: Wanted) -> Wanted:
         if caller.function is Function.PARTNER:
@@ -194,6 +199,8 @@ class Reports:
         names = Names()
         async for each in look.lines():
             names.add(each)
+        async for member in by_steps(signs.staff):
+            names.know(member.agency, member.actor, member.name)
         watched = Watched(signs, names)
         async for each in look.lines():
             if look.wanted.agency in ("", each.requester):
@@ -243,13 +250,15 @@ class Reports:
         return received.document(await look.facts())
 
 
-def _whose(signs: Signs, agency: str) -> Signs:
+async def _whose(signs: Signs, agency: str) -> Signs:
     """The signs with the agency of each of the staff: an actor's id is their agency's own."""
-    for n, each in enumerate(signs.staff):
+    staff = list[Member]()
+    async for each in by_steps(signs.staff):
         if not (each.agency or agency):
             problem = "say whose they are: a column agency, or a report of one agency"
-            raise InvalidRequest(f"signs.staff.{n}.agency", problem)
-    return replace(signs, staff=tuple(replace(each, agency=each.agency or agency) for each in signs.staff))
+            raise InvalidRequest(f"signs.staff.{len(staff)}.agency", problem)
+        staff.append(replace(each, agency=each.agency or agency))
+    return replace(signs, staff=tuple(staff))
 
 
 def _named(wanted: Wanted) -> tuple[tuple[str, str], ...]:

@@ -142,7 +142,7 @@ class Searches:
         while True:
             page = await self._read(caller, question, PAGE, at, True, log)
             read(page)
-            for each in page.found:
+            async for each in by_steps(page.found):
                 yield each
             if page.beyond is not None:
                 at, log = page.beyond, page.log
