@@ -17,7 +17,7 @@ from broker.core.canonical import Json
 from broker.core.model import Caller, SubjectRef
 from broker.core.receipt import Audience
 from broker.core.searchterms import people, person, terms_of
-from broker.core.vocabulary import KEPT, LOOKS
+from broker.core.vocabulary import KEPT, LOOKS_KEPT
 from broker.errors import IndexBehind, InvalidRequest, NotAllowed
 from broker.givenup import SIDES, Erasable, Found, Part, What, counts
 from broker.heritage import district_of
@@ -122,7 +122,7 @@ class Finder:
         # A human's decision on a request is its provider's: whoever asked has no say over those words.
         written = [hit for hit in free if acted_for(hit.full) in own]
         worded = frozenset(hit.id for hit in written if hit.id in spoken)
-        looks = frozenset(hit.id for hit in free if hit.full.get("event") in LOOKS)
+        looks = frozenset(hit.id for hit in free if hit.full.get("event") in LOOKS_KEPT)
         parts = {hit.id: _part(hit, own, subject) for hit in free if hit.id in worded or hit.id not in looks}
         going = [hit.id for hit in free if hit.id not in looks]
         return Found(

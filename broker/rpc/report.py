@@ -153,7 +153,9 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         actor, reason = parse.actor(request.actor), parse.reason(request.reason)
         found, made = await self._reports.breaches(caller, actor, reason)
         return pb.ListBreachesResponse(
-            breaches=[_breach(each) for each in found], receipt=wire.receipt(made.receipt)
+            breaches=[_breach(each) for each in found],
+            doubts=await self._reports.doubts(caller, found, made),
+            receipt=wire.receipt(made.receipt),
         )
 
     @unary

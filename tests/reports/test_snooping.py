@@ -310,3 +310,22 @@ async def test_on_a_log_each_sees_signs_of_its_own_staff(stage: Stage) -> None:
         assert bool(entries & set(often)) is sees, who.agency
         assert once not in entries
         assert person.value not in text(document)
+
+
+async def test_looks_at_a_person_in_the_log_count(stage: Stage) -> None:
+    """An entry about somebody that was opened is a look at them: who did is listed, often and out of hours are
+    signs; and the page names nobody who was looked at."""
+    person = stage.person()
+    entry = await asked(stage, person)
+    since = await from_now(stage)
+    nosy = replace(ACTOR, id="nosy", role="fire-crew")
+    for _ in range(3):
+        await stage.audits.open(OWNER, entry, nosy, WHY)
+    await indexed(stage)
+    signs = Signs(frozenset({"never"}), repeated_from=3)
+    for who in (OWNER, AUDITOR):
+        document, _ = await stage.reports.make(who, Wanted("snooping", since, signs=signs), GUARDIAN, WHY)
+        seen = [row for row in rows(document) if row.get("actor") == "nosy"]
+        assert [(row["event"], row["looks"]) for row in seen if "looks" in row] == [("entry-viewed", 3)]
+        assert [row["sign"] for row in seen if "sign" in row] == ["repeated"]
+        assert person.value not in text(document)

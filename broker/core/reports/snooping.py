@@ -18,6 +18,7 @@ from broker.core.reports.line import Line
 from broker.core.reports.people import Asked, Called, asked, called
 from broker.core.reports.tally import Tally
 from broker.core.reports.times import shown
+from broker.core.vocabulary import LOOKS
 from broker.errors import InvalidRequest
 
 LISTED = 2_000
@@ -33,7 +34,9 @@ _ABOUT = (
     ),
     (
         "Compared is what the asking system said of the actor and of whom it asked about; what was looked up "
-        "by a number shows no name. For a controller's monitoring of itself, disciplinary proceedings "
+        "by a number shows no name. Looks at people in the log itself count as well: entries that were opened "
+        "or explained, searches and exports by an identifier, lists of what one person said; those who answer "
+        "complaints look often. For a controller's monitoring of itself, disciplinary proceedings "
         "included (DPA 2018 s.62(4)(b))."
     ),
 )
@@ -42,8 +45,8 @@ _MEANING = {
     "colleague-name": "The name asked about is that of somebody else who uses the broker at the same agency",
     "own-address": "The address asked about is the actor's own, as the staff list has it",
     "no-incident": "No incident was named, and the purpose expects one",
-    "repeated": "One actor asked about one person unusually often",
-    "out-of-hours": "Asked outside the hours of the role",
+    "repeated": "One actor asked about one person, or looked at what the log has of them, unusually often",
+    "out-of-hours": "Asked, or looked, outside the hours of the role",
 }
 
 
@@ -134,13 +137,18 @@ class Watched:
         }
         self._pairs = Tally(200_000)
         self._found = Tally()
+        self._looked = Tally()
         self._rows: list[tuple[Cell, ...]] = []
         self._more = False
 
     def add(self, line: Line) -> None:
-        """One entry."""
-        if not line.asks or not line.actor:
+        """One entry: a record was asked for, or somebody looked at what the log has of a person."""
+        looks = line.event in LOOKS and bool(line.subjects)
+        if not (line.asks or looks) or not line.actor:
             return
+        if looks:
+            actor, role = line.actor.get("id", ""), line.actor.get("role", "")
+            self._looked.add(line.requester, actor, role, line.event)
         for sign in self._of(line):
             self._found.add(sign, line.requester)
             if len(self._rows) == LISTED:
@@ -211,6 +219,13 @@ class Watched:
                 "In short",
                 meanings,
                 "signs",
+            ),
+            Table(
+                "Looks at people in the log, by whom",
+                columns(agency="Agency", actor="Actor", role="Role", event="Event", looks="Looks"),
+                self._looked.rows(),
+                "Looks",
+                ("No sign by itself: who has to look, looks. Each is found by its actor.",),
             ),
             Table("Each sign, newest first", heads, tuple(self._rows), "To look at", notes),
         )
