@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+import asyncpg
 import structlog
 
 from broker.errors import BrokerError
@@ -31,7 +32,9 @@ class Readiness:
         clock: Clock,
         changed: Callable[[bool], Awaitable[None]],
         besides: Callable[[], Sequence[str]],
+        look: Callable[[asyncpg.Connection], Awaitable[None]],
     ) -> None:
+        self._look_at_log = look
         self._database = database
         self._clock = clock
         self._changed = changed
@@ -51,13 +54,25 @@ class Readiness:
 
     async def look(self) -> None:
         """Look once, and tell `changed` if the answer is another than it was told."""
-        reasons = (*await self._look(), *self._besides())
+        found = await self._look() or await self._log()
+        reasons = (*found, *self._besides())
         if reasons and reasons != self._reasons:
             _diagnostics.warning("not ready", reasons=reasons)
         self._reasons = reasons
         if self._told is not (not reasons):
             self._told = not reasons
             await self._changed(self._told)
+
+    async def _log(self) -> tuple[str, ...]:
+        """Whether the database's log is the one that is signed is said by who signs it (`besides`)."""
+        try:
+            async with asyncio.timeout(PATIENCE), self._database.connection() as connection:
+                await self._look_at_log(connection)
+        except BrokerError as e:
+            return (str(e),)
+        except TimeoutError:  # much was appended, or is made anew: it is tried again
+            pass
+        return ()
 
     async def _look(self) -> tuple[str, ...]:
         try:

@@ -2,13 +2,15 @@
 
 Owns the rounds (one checkpoint at a time, at most one a second), who has cosigned it, and what is said of each
 witness. One worker of the deployment sends, by a lease; all see what came of it in the database. Refuses
-cosignatures that do not verify, and to publish a smaller checkpoint after a greater one.
+cosignatures that do not verify, and to publish a smaller checkpoint after a greater one. Where so many
+witnesses as make the quorum say that they have cosigned what this log does not hold, `contrary` hears of it:
+one that errs stops nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -65,7 +67,10 @@ class Witnessing:
         log: ProvableLog,
         asker: Asker,
         clock: Clock,
+        contrary: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._contrary = contrary
+        self._against: dict[str, str] = {}
         self.policy = policy
         self.published = Published()
         self.progress: Mapping[str, WitnessProgress] = {}
@@ -169,7 +174,10 @@ class Witnessing:
                 await self._changed.wait_for(lambda: self._round.number > done)  # noqa: B023 - as it is then
             this = self._round
             try:
-                why = await self._ask(witness, this)
+                why, against = await self._ask(witness, this), self._against
+                if witness.name in against and len(against) >= self.policy.quorum:
+                    # Names nobody: readiness says it to anybody.
+                    self._contrary(f"of {len(against)} witnesses that differ one says: {why}")
             except BrokerError as e:
                 why = str(e)
             except KeyError:
@@ -188,23 +196,29 @@ class Witnessing:
         for _ in range(3):  # the first may only bring how far the witness is
             old = self._sizes.get(witness.name, 0)
             if old > this.size:
-                return await self._ahead(old)
+                return await self._ahead(witness, old)
             proof = await self._log.proof_between(old, this.size)
             answer = await self._asker.add_checkpoint(witness, Submission(old, proof, this.note.to_bytes()))
             if isinstance(answer, Cosigned):
                 return await self._cosigned(witness, this, answer.lines)
             if isinstance(answer, Refused):
                 self._sizes.pop(witness.name, None)
+                if answer.disputed:
+                    self._against[witness.name] = "it has cosigned another history"
                 return answer.why
             if answer.size == old == this.size:
-                return "it has cosigned another root for this size: two logs are signed with this key"
+                why = "it has cosigned another root for this size: two logs are signed with this key"
+                self._against[witness.name] = why
+                return why
             self._sizes[witness.name] = answer.size
         return "it keeps naming another size"
 
-    async def _ahead(self, theirs: int) -> str:
+    async def _ahead(self, witness: Witness, theirs: int) -> str:
         size, _ = await self._log.head()
         if theirs > size:
-            return f"it has cosigned {theirs} entries and this log has {size}: some were taken back"
+            why = f"it has cosigned {theirs} entries and this log has {size}: some were taken back"
+            self._against[witness.name] = why
+            return why
         return ""  # this log has grown since the round began, and another sender was quicker
 
     async def _cosigned(self, witness: Witness, this: _Round, lines: bytes) -> str:
@@ -214,6 +228,7 @@ class Witnessing:
             line = own_line(witness, this.note.text, lines)
         except IntegrityError as e:
             return f"its cosignature does not hold: {e}"
+        self._against.pop(witness.name, None)
         self._sizes[witness.name] = this.size
         this.lines[witness.name] = line
         if len(this.lines) >= self.policy.quorum:

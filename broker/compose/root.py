@@ -135,7 +135,9 @@ def _front(
     """The ports of this worker, and whether it is ready, which is said at them."""
     settings, store = ground.settings, ground.store
     besides = _besides(workers, store, upkeep)
-    readiness = Readiness(store.database, ground.clock, lambda ready: edge.say(ready), besides)
+    readiness = Readiness(
+        store.database, ground.clock, lambda ready: edge.say(ready), besides, store.notary.look
+    )
     edge = Edge(
         TlsFiles(settings.ca, settings.cert, settings.key),
         settings.host,
@@ -163,7 +165,7 @@ def _besides(workers: Workers, store: Stored, upkeep: Upkeep) -> Callable[[], tu
     """What else keeps a worker from being ready, each reason once."""
 
     def reasons() -> tuple[str, ...]:
-        trouble = (store.notary.trouble,) if store.notary.trouble else ()
+        trouble = (store.notary.stopped,) if store.notary.stopped else ()
         found = (*workers.reasons(), *trouble, *store.notary.broken.reasons(), *upkeep.reasons())
         return tuple(dict.fromkeys(found))
 

@@ -38,7 +38,7 @@ from broker.store.reference import ReferenceReader
 from broker.store.rotation import HalfYears
 from broker.store.seal import Seals
 from broker.store.search import SearchIndex
-from broker.store.shared_guard import vouch
+from broker.store.shared_guard import confirm, vouch
 from broker.store.witnessed import WitnessedRows
 from broker.telemetry import Telemetry
 from broker.witness.client import WitnessClient, witnesses_of
@@ -119,6 +119,8 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Stored:
         await stack.enter_async_context(coalescer)
     halves = HalfYears(database, notary, reader, ring, clock)
     await halves.finish()
+    if asked is not None:
+        await confirm(reader, *asked)
     chain = Chain(database, notary, reader)
     await chain.refresh()
     index = SearchIndex(database, seals, ring.index_key(), reader.log)
@@ -180,7 +182,7 @@ def witnessing_of(store: Stored, own: str, clock: Clock, telemetry: Telemetry) -
 
     def of(origin: str) -> Witnessing:
         rows = WitnessedRows(store.database, origin)
-        return Witnessing(own, policy, rows, chain.logs[origin], client, clock)
+        return Witnessing(own, policy, rows, chain.logs[origin], client, clock, store.notary.stop)
 
     made = WitnessChain(of, lambda: chain.halves, lambda origin: chain.logs[origin].size())
     telemetry.watch_witnesses(made.counts)

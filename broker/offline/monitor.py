@@ -13,6 +13,8 @@ from enum import StrEnum
 
 from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
 from broker.core.merkle import verify_consistency
+from broker.core.note import Note
+from broker.core.rotation import split_origin
 from broker.core.tiles import consistency_proof, tiles_for_consistency
 from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError, SetupError
@@ -99,6 +101,7 @@ def _look(source: Source, verifiers: Sequence[Verifier], memory: Memory) -> Look
         now = open_checkpoint(shown, verifiers)
     except IntegrityError as e:
         return Look(Verdict.BAD, f"the checkpoint is not the log's: {e}", shown=shown)
+    _look_at_others(source, now.origin, verifiers, memory)
     note = memory.notes().get(now.origin)
     if note is None:
         return _first(source, now, shown, memory, led)
@@ -147,6 +150,40 @@ def _followed(
             memory.keep(head.origin, note)
         origin = key.name
     return believed, led
+
+
+def _look_at_others(source: Source, origin: str, verifiers: Sequence[Verifier], memory: Memory) -> None:
+    """Hold every other log that is remembered against what is shown of it now: none may go.
+
+    Nothing where the one that is looked at was named by its half-year: beside that stands no other. Raises
+    _Alarm, Unreadable; SetupError where what is remembered is signed by no key that is held.
+    """
+    if source.name.rstrip("/").endswith(f"/{split_origin(origin)[1]}"):
+        return
+    for name, note in memory.notes().items():
+        if name == origin or not (leads_to(name, origin) or leads_to(origin, name)):
+            continue
+        there = half_of(source, name)
+        try:
+            end = there.checkpoint()
+        except Missing:
+            size = Checkpoint.parse(Note.parse(note).text).size
+            text = f"{name}, which had {size} entries, is not there any more"
+            raise _Alarm(Look(Verdict.BAD, text, name, size, note)) from None
+        except IntegrityError as e:
+            raise _Alarm(Look(Verdict.BAD, f"{name}: the checkpoint is not the log's: {e}", name)) from e
+        if end.partition(b"\n\n")[0] == note.partition(b"\n\n")[0]:
+            continue  # witnesses may have cosigned it since
+        memory.believed(name, note, verifiers)
+        try:
+            now = open_checkpoint(end, verifiers)
+        except IntegrityError as e:
+            text = f"{name}: the checkpoint is not the log's: {e}"
+            raise _Alarm(Look(Verdict.BAD, text, name, before=note, shown=end)) from e
+        if now.origin != name:
+            text = f"{there.name} is {now.origin}, and was {name}"
+            raise _Alarm(Look(Verdict.BAD, text, name, before=note, shown=end))
+        _look_last(there, now, end, verifiers, memory)
 
 
 def _look_last(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 MOST = 100  # problems that are named; more are counted
+MISPLACED = "links to another log, and only a log's first entry, or the last of one that is closed, may"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from broker.core.tiles import PARTITION, TILE_WIDTH, Tile
 from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError
 from broker.offline.dropped import Dropped
-from broker.offline.problems import Problem, Report
+from broker.offline.problems import MISPLACED, Problem, Report
 from broker.offline.source import Missing, Source
 
 Leaves = list[bytes | None]
@@ -110,6 +110,8 @@ class Reading:
             self._report.add(Problem("entry", at, path, str(e).removeprefix("entry: ")))
             return
         self._report.rotations += isinstance(parsed, Rotation)
+        if isinstance(parsed, Rotation) and 0 < at < self._size - 1:
+            self._report.add(Problem("entry", at, path, MISPLACED))
         if at == self._size - 1 and self._report.dropped and not isinstance(parsed, Rotation):
             text = "says that entries were dropped of a log that no last entry has closed"
             self._report.add(Problem("dropped", self._report.dropped[0], "dropped", text))

@@ -17,7 +17,7 @@ import fcntl
 import hashlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,18 @@ class SignedHead:
             return cls(lines[0], int(lines[1]), bytes.fromhex(lines[2]))
         except ValueError:  # whoever wrote it could make a check, and was no guard
             return None
+
+
+class Forked(IntegrityError):  # noqa: N818 - it has
+    """Two histories under one key: nothing is signed any more."""
+
+
+class Ahead(Exception):  # noqa: N818 - no error: the caller proves, and notes again
+    """A head was noted that the one to be noted has not been held against."""
+
+    def __init__(self, head: SignedHead) -> None:
+        super().__init__(f"{head.size} entries were noted")
+        self.head = head
 
 
 class LogClosed(IntegrityError):  # noqa: N818 - it is
@@ -143,28 +155,36 @@ class Guard:
         with _named():
             return _greatest(self._heads())
 
-    def note(self, head: SignedHead) -> None:
-        """Remember `head` unless a greater one is known.
+    def note(self, head: SignedHead, over: SignedHead | None = None) -> None:
+        """Remember `head` unless a greater one is known. `over`: the greatest that it is known to be of one
+        history with; None where that is not asked.
 
-        Raises IntegrityError on two roots for one size, LogClosed on a log older than the one noted,
+        Raises Forked on two roots for one size, Ahead where one beyond `over` was noted, by whichever process
+        and at whatever moment: then nothing is remembered. LogClosed on a log older than the one noted,
         AuditUnavailable where the file cannot be written.
         """
         with _named():
             heads = self._heads()
-            _refuse_fork(head, heads)
+            _refuse_fork(head, heads.values(), over)
             known = _greatest(heads)
             if known is not None and known.origin == head.origin and known.size >= head.size:
                 return
             lane = self._own_lane()
             first, second = (heads.get(2 * lane + n) for n in range(2))
             # Never over the lane's greatest: should this write be torn, that one still stands.
-            over = 1 if first is not None and first == _greatest({0: first, 1: second}) else 0
-            slot = head.to_slot()
-            os.pwrite(self._file, slot, lane * _LANE + over * _SLOT)
-            self._parsed[2 * lane + over] = (slot, head)
+            place = 1 if first is not None and first == _greatest({0: first, 1: second}) else 0
+            slot, at = head.to_slot(), lane * _LANE + place * _SLOT
+            before = os.pread(self._file, _SLOT, at).ljust(_SLOT, b"\0")
+            os.pwrite(self._file, slot, at)
+            self._parsed[2 * lane + place] = (slot, head)
             self._noted += 1
-            # Of two that write different roots at the same time, the later reader sees the other's.
-            _refuse_fork(head, self._heads())
+            # Of two that write at the same time, the later reader sees the other's.
+            theirs = (each for n, each in self._heads().items() if n // 2 != lane)
+            try:
+                _refuse_fork(head, theirs, over)
+            except (Forked, Ahead):
+                os.pwrite(self._file, before, at)  # or the next start would be held to it
+                raise
 
     def refuse(self, size: int) -> str:
         """The sentence for a database whose log of `size` entries does not hold what was signed."""
@@ -239,14 +259,22 @@ def _greatest(heads: dict[int, SignedHead | None]) -> SignedHead | None:
     return max((h for h in heads.values() if h is not None), key=lambda h: (h.origin, h.size), default=None)
 
 
-def _refuse_fork(head: SignedHead, heads: dict[int, SignedHead | None]) -> None:
-    for known in heads.values():
-        if known is None:
+def _refuse_fork(head: SignedHead, heads: Iterable[SignedHead | None], over: SignedHead | None) -> None:
+    ahead = None
+    for known in heads:
+        if known is None or known == head:
             continue
         if known.origin > head.origin:
             raise LogClosed(f"{known.origin} was signed after {head.origin}, which is closed")
-        if (known.origin, known.size) == (head.origin, head.size) and known.root != head.root:
-            raise IntegrityError(f"two roots for size {head.size}: the log has forked; signing stops")
+        if known.origin != head.origin:
+            continue
+        for ours in (head, over):
+            if ours is not None and known.size == ours.size and known.root != ours.root:
+                raise Forked(f"two roots for size {known.size}: the log has forked; signing stops")
+        if over is not None and known.size > over.size and (ahead is None or known.size > ahead.size):
+            ahead = known
+    if ahead is not None:
+        raise Ahead(ahead)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from broker.store.append import APPEND, CHANGE, Prepared, append_arguments, chan
 from broker.store.blind import Blind
 from broker.store.fastjson import encode
 from broker.store.guard import LogClosed
+from broker.store.history import Head
 from broker.store.notary import Notary
 from broker.store.pool import Database
 from broker.store.reader import LogReader
@@ -108,8 +109,7 @@ class PostgresLog:
 
         A PostgresError says that nothing of it was committed, by this try or an earlier one.
         """
-        if self._notary.trouble:  # what is appended could not be signed here
-            raise AuditUnavailable(self._notary.trouble)
+        self._notary.require()  # or what is appended could not be signed here
         unsure = False
         for tries_left in reversed(range(TRIES)):
             try:
@@ -148,7 +148,7 @@ class PostgresLog:
         if new != CompactRange(row["new_size"], tuple(bytes(h) for h in row["new_range"])):
             raise IntegrityError("the database's head is not the one these entries make")
         self._database.acknowledged.came_to(row["log"], row["new_size"])
-        note = await self._note(row["log"], new.size, root) if leaves else b""
+        note = await self._note(Head(row["log"], new, root, old)) if leaves else b""
         fresh = iter(proofs)
         results: list[Appended | NotAppended] = []
         for item, status, index in zip(batch, row["status"], row["idx"], strict=True):
@@ -162,14 +162,14 @@ class PostgresLog:
                 results.append(NotAppended(status))
         return results
 
-    async def _note(self, log: int, size: int, root: bytes) -> bytes:
+    async def _note(self, head: Head) -> bytes:
         """The checkpoint of a head that we have committed; empty where the log has been rotated since."""
-        if log > self._notary.log:  # by another worker
+        if head.log > self._notary.log:  # by another worker
             await finish(self._database, self._notary, self._clock)
-        if log != self._notary.log:
+        if head.log != self._notary.log:
             return b""
         try:
-            return self._notary.sign(size, root)
+            return await self._notary.sign(head, self._database.connection)
         except LogClosed:
             return b""
 

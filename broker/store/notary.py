@@ -1,23 +1,27 @@
 """Signs heads of the log, and only heads that are committed and that the guard agrees with.
 
 Owns the key of the current log. Where the log has been rotated, by whichever worker, it goes over to the next
-log's key (`turn`), and signs nothing of the old one any more. Refuses a log whose key is not in the key ring.
+log's key (`turn`), and signs nothing of the old one any more. Refuses a log whose key is not in the key ring,
+and a head that is not proven to extend the newest that was signed (`history`). Where it is proven to be of
+another history, nothing is appended or signed by this worker until it is started again, which asks the guard.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import asyncpg
 import structlog
 
 from broker.core.checkpoint import Checkpoint, sign_checkpoint
-from broker.core.keys import Signer
-from broker.core.merkle import EMPTY_ROOT
-from broker.core.rotation import split_origin
+from broker.core.keys import Signer, Verifier
+from broker.core.merkle import EMPTY_ROOT, CompactRange
+from broker.core.rotation import rotation, split_origin
 from broker.errors import AuditUnavailable, BrokerError, IntegrityError
-from broker.store.guard import Guard, SignedHead
+from broker.store.guard import Ahead, Forked, Guard, LogClosed, SignedHead
+from broker.store.history import Head, History
 from broker.store.proofs import Broken, Proofs
 
 _diagnostics = structlog.get_logger("broker")
@@ -26,7 +30,12 @@ _KNOWN = """
 select l.id, l.origin, coalesce(l.entries, h.size) as size from log l left join head h on h.log = l.id
 where l.origin = $1
 """
+_TRIES = 8  # each after another process has noted a greater head meanwhile
+_NOW = (
+    "select log, size, range, closed, current_setting('synchronous_standby_names') <> '' as standby from head"
+)
 Seeds = Callable[[str], bytes | None]
+Connect = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
 
 
 def signer_of(origin: str, vkey: str | None, seeds: Seeds) -> Signer:
@@ -53,6 +62,8 @@ class Notary:
         self.log = 0  # the current log's number in the database, once it is known
         # Why this worker could not sign what it appended; empty where it can. Nothing is appended meanwhile.
         self.trouble = ""
+        # Why nothing is appended or signed here until this worker is started again.
+        self.forked = ""
         # What could not be proven of any log.
         self.broken = Broken()
         self._seeds = seeds
@@ -60,6 +71,12 @@ class Notary:
         self.turned: Callable[[], None] = lambda: None
         self._signer = signer
         self._guard = guard
+        self._history = History(signer.name)
+
+    @property
+    def stopped(self) -> str:
+        """Why nothing is to be appended here; empty where it may be."""
+        return self.forked or self.trouble
 
     @property
     def origin(self) -> str:
@@ -71,14 +88,91 @@ class Notary:
         """The verifier key that partners pin (C2SP signed-note)."""
         return self._signer.vkey
 
-    def sign(self, size: int, root: bytes) -> bytes:
-        """The signed checkpoint of a committed head of the current log.
+    async def sign(self, head: Head, connect: Connect, part: tuple[int, bytes] | None = None) -> bytes:
+        """The signed checkpoint of a committed head of the current log; of a `part`, size and root, where the
+        head has been read and that is proven to begin it.
 
-        Raises IntegrityError where another root was signed, LogClosed where a later log was.
+        Nothing is read where the append that made it started from what was signed last. Raises Forked where
+        another history was signed, IntegrityError where it cannot be told, LogClosed where a later log was
+        signed, AuditUnavailable.
         """
-        self._guard.note(SignedHead(self.origin, size, root))
+        signer, history = self._signer, self._history
+        size, root = part or (head.size, head.root)
+        signed, inside = SignedHead(signer.name, size, root), False
+        try:
+            for _ in range(_TRIES):
+                self.require_whole()
+                if inside:  # it begins what others have noted, and so what they note after that
+                    break
+                if history.has(signed) if part else history.holds(head):
+                    try:
+                        self._guard.note(signed, history.newest)
+                    except Ahead as e:
+                        known: SignedHead | None = e.head
+                    else:
+                        history.take(signed, None if part else head.range)
+                        break
+                else:
+                    known = self._known(signer.name)
+                if known is None or not history.starts_at(head, known):
+                    async with connect() as connection:
+                        await history.prove(connection, head, known, self.broken, take=part is None)
+                    inside = known is not None and known.size >= size
+                if part is not None:
+                    history.take(signed)
+            else:
+                raise AuditUnavailable("other workers sign faster than this one can follow")
+        except Forked as e:
+            self.stop(str(e))
+            raise
         self.signatures += 1
-        return sign_checkpoint(Checkpoint(self.origin, size, root), self._signer)
+        return sign_checkpoint(Checkpoint(signer.name, size, root), signer)
+
+    def stop(self, why: str) -> None:
+        """Append and sign nothing from here on: what is in the database is not what was signed."""
+        if not self.forked:
+            _diagnostics.error("the log has forked", log=self.origin, why=why)
+            self.forked = (
+                f"what is in the database is not the log that was signed: {why}. Nothing is appended, signed "
+                "or released here. Bring back the database that holds what was signed, then start again"
+            )
+
+    def require(self) -> None:
+        """Raises AuditUnavailable where nothing is to be appended here."""
+        if self.stopped:
+            raise AuditUnavailable(self.stopped)
+
+    def require_whole(self) -> None:
+        """As `require`, for what also puts an end to trouble."""
+        if self.forked:
+            raise AuditUnavailable(self.forked)
+
+    async def look(self, connection: asyncpg.Connection) -> None:
+        """Hold the database's head to what was signed, by whichever worker: stops where it is another history.
+        To be called every second or so. Raises AuditUnavailable."""
+        # In this order: another worker may append and sign between the two looks.
+        known, history = self._known(self.origin), self._history
+        row = await connection.fetchrow(_NOW)
+        if self.forked or row is None or row["closed"] or row["log"] > self.log:
+            return
+        held = CompactRange(row["size"], tuple(bytes(each) for each in row["range"]))
+        head = Head(self.log, held, held.root())
+        try:
+            if row["log"] < self.log:
+                raise Forked(f"the database went back to a log before {self.origin}, which has been signed")
+            # What no standby has yet, a failover may rightly take back.
+            await history.prove(connection, head, known, self.broken, take=not row["standby"])
+        except LogClosed:
+            return  # by another worker, just now
+        except Forked as e:
+            self.stop(str(e))
+        except IntegrityError:
+            return  # what could not be proven is said as that
+
+    def _known(self, origin: str) -> SignedHead | None:
+        """What was noted last of this log, by any process of this node."""
+        known = self._guard.load()
+        return known if known is not None and known.origin == origin else None
 
     def signer_of(self, origin: str, vkey: str | None) -> Signer:
         """As the function, and remembered: until it is there, this worker is not ready."""
@@ -90,6 +184,12 @@ class Notary:
         self.trouble = ""
         return signer
 
+    def require_next(self, leaf: bytes) -> None:
+        """That the last entry of a log that is being closed names a key which this node holds. Raises
+        AuditUnavailable where it does not, IntegrityError where it names none."""
+        vkey = rotation(leaf)
+        self.signer_of(Verifier.from_vkey(vkey).name, vkey)
+
     async def turn(self, connection: asyncpg.Connection) -> None:
         """Go over to the log that is current in the database. Raises AuditUnavailable where we have no key."""
         row = await connection.fetchrow("select id, origin, vkey from log where closed_at is null")
@@ -97,7 +197,7 @@ class Notary:
             return
         signer = self.signer_of(row["origin"], row["vkey"])
         # Between these lines nobody runs: whoever asks sees one log or the other.
-        self._signer, self.log = signer, row["id"]
+        self._signer, self.log, self._history = signer, row["id"], History(signer.name)
         _diagnostics.info("the log was rotated", log=self.origin)
         self.turned()
 
@@ -118,7 +218,7 @@ class Notary:
         """
         # In this order: another worker may append and sign between the two looks.
         known = self._guard.load()
-        row = await connection.fetchrow("select log, size from head")
+        row = await connection.fetchrow("select log, size, range from head")
         size = row["size"] if row else 0
         if known is None and size == 0:
             # Remembered before anything is appended, or a crash just after the first append would be taken
@@ -132,7 +232,7 @@ class Notary:
         if held is None or held["size"] is None or held["size"] < known.size:
             raise IntegrityError(self._guard.refuse(size))
         try:
-            await Proofs(connection, held["id"], known.size, known.root, Broken()).holds()
+            await _leads(connection, held["id"], known, row)
         except IntegrityError as e:
             if isinstance(e.__cause__, KeyError):
                 raise IntegrityError(
@@ -140,3 +240,15 @@ class Notary:
                     "`broker audit fsck` names them"
                 ) from e
             raise IntegrityError(self._guard.refuse(size)) from e
+
+
+async def _leads(connection: asyncpg.Connection, log: int, known: SignedHead, head: asyncpg.Record) -> None:
+    """That the entries make what was signed last, and go on from there to the head. Raises IntegrityError."""
+    if head["log"] != log:  # it is closed
+        await Proofs(connection, log, known.size, known.root, Broken()).holds()
+        return
+    root = CompactRange(head["size"], tuple(bytes(each) for each in head["range"])).root()
+    proofs = Proofs(connection, log, head["size"], root, Broken())
+    await proofs.holds()
+    if known.size and await proofs.root_at(known.size) != known.root:
+        raise IntegrityError("what was signed is not how the log begins")

@@ -6,6 +6,7 @@ all that is asked of it: its key signs nothing more.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import asyncpg
@@ -16,25 +17,33 @@ from broker.core.note import Note
 from broker.core.tiles import Tile
 from broker.errors import IntegrityError
 from broker.store.guard import LogClosed
+from broker.store.history import Head
 from broker.store.notary import Notary
 from broker.store.pool import Database, one
 from broker.store.proofs import Proofs
 from broker.store.tiles import TileReader
 
 _TRIES = 3
-_HEAD = "select log, size, range, current_setting('synchronous_standby_names') <> '' as standby from head"
+_HEAD = """
+select h.log, h.size, h.range, h.closed, current_setting('synchronous_standby_names') <> '' as standby,
+    case when h.closed then (select leaf from entry e where e.log = h.log and e.idx = h.size - 1) end as leaf
+from head h
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
     """A log as it stands: its number, its size and root, and of one that is closed its final checkpoint.
-    `standby`: whether one should acknowledge what is committed."""
+    `standby`: whether one should acknowledge what is committed. `range` is that of a log that is not closed,
+    and `closing` says that its last entry names the next log's key, which this node holds."""
 
     log: int
     size: int
     root: bytes
     final: bytes = b""
     standby: bool = False
+    range: CompactRange | None = None
+    closing: bool = False
 
 
 def final_tree(log: int, size: int, final: bytes) -> Tree:
@@ -154,8 +163,12 @@ class OneLog:
             if row["log"] != self._notary.log:
                 await self._notary.turn(connection)
             if number in (0, row["log"]):
-                root = CompactRange(row["size"], tuple(bytes(h) for h in row["range"])).root()
-                return Tree(row["log"], row["size"], root, standby=row["standby"])
+                held = CompactRange(row["size"], tuple(bytes(h) for h in row["range"]))
+                if row["closed"]:  # and the next one is about to be opened
+                    self._notary.require_next(bytes(row["leaf"] or b""))
+                return Tree(
+                    row["log"], row["size"], held.root(), b"", row["standby"], held, closing=row["closed"]
+                )
         raise IntegrityError("a log that is neither closed nor the current one")
 
     async def _signed(self, connection: asyncpg.Connection, number: int) -> tuple[Tree, bytes]:
@@ -183,4 +196,8 @@ class OneLog:
             await self._database.acknowledged.require(connection, tree.log, size)
         if tree.log != self._notary.log:
             raise LogClosed("the log has been rotated since it was read")
-        return self._notary.sign(size, root)
+        if tree.range is None:
+            raise IntegrityError("a head without its range")
+        head = Head(tree.log, tree.range, tree.root, closing=tree.closing)
+        part = None if size == tree.size else (size, root)
+        return await self._notary.sign(head, lambda: nullcontext(connection), part)

@@ -27,6 +27,7 @@ from broker.errors import AuditUnavailable, IntegrityError, InvalidRequest
 from broker.keys import KeyRing
 from broker.ports import Clock
 from broker.store.guard import LogClosed
+from broker.store.history import Head
 from broker.store.notary import Notary
 from broker.store.onelog import OneLog
 from broker.store.pool import Database, one
@@ -92,6 +93,7 @@ class HalfYears:
         """
         async with self._database.connection() as connection:
             row = await one(connection, "select log, origin from head h join log l on l.id = h.log")
+        self._notary.require_whole()
         if row["origin"] == origin:
             # What an earlier try of the same rotation named stands, whatever this one would.
             last = Rotation(self._now(), str(uuid.uuid4()), vkey)
@@ -168,16 +170,17 @@ async def finish(database: Database, notary: Notary, clock: Clock, step: Step = 
         await notary.turn(connection)
         if not row["closed"]:
             return
+    notary.require_whole()
     vkey = rotation(bytes(row["leaf"]))
     # Ours before anything is done: a log whose key nobody has would take no entry.
     notary.signer_of(Verifier.from_vkey(vkey).name, vkey)
     if row["log"] == notary.log:
-        root = CompactRange(row["size"], tuple(bytes(h) for h in row["range"])).root()
+        held = CompactRange(row["size"], tuple(bytes(h) for h in row["range"]))
         if row["standby"]:  # it may be another worker's, whose wait for it was cancelled
             async with database.connection() as connection:
                 await database.acknowledged.require(connection, row["log"], row["size"])
         try:
-            final = notary.sign(row["size"], root)
+            final = await notary.sign(Head(row["log"], held, held.root(), closing=True), database.connection)
         except LogClosed:  # by another worker, just now
             final = b""
         step("signed")

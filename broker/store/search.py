@@ -2,7 +2,7 @@
 
 It never decides what somebody may see: what it finds is opened, and looked at again by whoever asked. Rows are
 made in order and without gaps, so that what a search says of its reach is honest; `keeping` looks for what is
-not there all the same.
+not there all the same. Of a whole log that is not there, the first entry of the next one says how long it was.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from typing import Any, NoReturn
 
 import asyncpg
 
+from broker.core.checkpoint import Checkpoint
+from broker.core.note import Note
 from broker.core.receipt import Audience
+from broker.core.rotation import rotation
 from broker.core.searchterms import parties
 from broker.errors import AuditUnavailable, IndexBehind, IntegrityError
 from broker.lanes import by_steps
@@ -36,12 +39,18 @@ left join head h on h.log = l.id left join search_progress p on p.log = l.id
 where coalesce(p.done, 0) < coalesce(l.entries, h.size) or p.again is not null order by l.id
 """
 _WHICH = """
-select l.id, l.origin, o.origin as older, coalesce(l.entries, h.size) as size from log l
+select l.id, l.origin, o.origin as older, coalesce(l.entries, h.size) as size,
+    case when position('"log":"'::bytea in e.leaf) > 0 then e.leaf end as link
+from log l
 left join head h on h.log = l.id
 left join log o on o.id = (select max(id) from log where id < l.id)
+left join entry e on e.log = l.id and e.idx = 0
 where case when $1 = '' then l.id = (select log from head)
     else $1 in (l.origin, split_part(l.origin, '/log/', 2)) end
 """
+# Who says that there was a log; and which of those that are here came before that.
+_LINKS = "select e.leaf as link from log l join entry e on e.log = l.id and e.idx = 0"
+_BEFORE = "select max(origin) from log where origin < $1"
 # What few entries have is looked up; the rest is read in order, whatever the planner thinks of the index. The
 # entries first, no more than are wanted; only then what belongs to them.
 _FEW = "select search_find($1, $2, $7, $3, {newest}, $4, $5, $6::integer, $8) as idx"
@@ -150,7 +159,8 @@ class SearchIndex:
         """Entries that have these terms, by index, opened: those whose views are gone come without, and to a
         party not at all.
 
-        KeyError where there is no log of this name.
+        Of a log that is not here, although another says that it follows it, nothing is in the index. KeyError
+        where there is no log of this name.
         """
         common, few = self.terms.split(terms | parties(party))
         order = "desc" if newest_first else "asc"
@@ -161,12 +171,14 @@ class SearchIndex:
         async with self._database.connection() as connection:
             which = await connection.fetchrow(_WHICH, log)
             if which is None:
-                raise KeyError(log)
+                return await _lacking(connection, log)
             # Asked before: what another worker takes in meanwhile may be found, and is not promised.
             sure = (await reach(connection, which["id"])).sure
             rows = await connection.fetch(sql, which["id"], common, beyond, since, until, limit, few, party)
         found = [await self._hit(row, which["origin"]) async for row in by_steps(rows)]
-        return Hits(tuple(found), sure, which["size"], which["origin"], which["older"] or "")
+        follows = _linked(which["link"])
+        older = follows.origin if follows and follows.origin < which["origin"] else which["older"] or ""
+        return Hits(tuple(found), sure, which["size"], which["origin"], older)
 
     async def entry(self, entry: str) -> Hit:
         """As `LogSearch.entry`."""
@@ -219,6 +231,23 @@ class SearchIndex:
             {} if opened is None else opened.view,
             log,
         )
+
+
+async def _lacking(connection: asyncpg.Connection, log: str) -> Hits:
+    """What is found in a log that is not here, and that another says it follows. KeyError where none does."""
+    for row in await connection.fetch(_LINKS):
+        end = _linked(row["link"])
+        if end is not None and end.origin == log:
+            return Hits((), 0, end.size, log, await connection.fetchval(_BEFORE, log) or "")
+    raise KeyError(log)
+
+
+def _linked(leaf: bytes | None) -> Checkpoint | None:
+    """The end of the log before, as a log's first entry has it; None where that is no such link."""
+    try:
+        return Checkpoint.parse(Note.parse(rotation(bytes(leaf or b"")).encode()).text)
+    except IntegrityError:
+        return None
 
 
 def _opened(unsealed: bytes | None) -> Openings | None:

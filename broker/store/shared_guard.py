@@ -1,9 +1,10 @@
-"""A node whose guard file is empty, where there are witnesses: what they have seen stands in for the file.
+"""What the witnesses have seen, asked at every start: a database may have been put back with its guard file.
 
-Asks before anything of this log is signed again. Refuses a database that is behind what a witness cosigned, or
-that holds another history, and a log that is not empty where too few witnesses answer: every quorum there ever
-was must have a member among those who do. What was signed after the newest witnessed checkpoint they cannot
-know.
+Refuses a database that is behind what a witness cosigned, or that holds another history. Where the guard is
+empty they stand in for it, before anything of this log is signed again (`vouch`): a log that is not empty is
+refused where too few answer, since every quorum there ever was must have a member among those who do. Where it
+is not, one that does not answer holds nothing up (`confirm`). What was signed after the newest witnessed
+checkpoint they cannot know.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from broker.errors import IntegrityError
 from broker.store.guard import Guard, SignedHead
 from broker.store.pool import Database
 from broker.store.proofs import Broken, Proofs
-from broker.witnessed import Asker, Cosigned, Refused, Stale, own_line
+from broker.witnessed import Asker, Cosigned, ProvableLog, Refused, Stale, own_line
 
 _TRIES = 3
+PATIENCE = 5.0  # seconds that a start waits for witnesses where the guard is there
 _HEAD = "select log, size, range, current_setting('synchronous_standby_names') <> '' as standby from head"
 
 
@@ -42,6 +44,39 @@ async def vouch(database: Database, signer: Signer, guard: Guard, policy: Witnes
             "bring back this node's guard file, or start again when they can be reached"
         )
     guard.note(SignedHead(head.origin, head.size, head.root))
+
+
+async def confirm(log: ProvableLog, policy: WitnessPolicy, asker: Asker, patience: float = PATIENCE) -> None:
+    """That no witness which answers has cosigned what this log, held to the guard, does not hold.
+
+    Raises IntegrityError where one has, AuditUnavailable.
+    """
+    asked = [asyncio.ensure_future(_confirm(log, each, asker)) for each in policy.witnesses]
+    try:
+        done, _ = await asyncio.wait(asked, timeout=patience)
+        for each in done:
+            each.result()
+    finally:
+        for each in asked:
+            each.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def _confirm(log: ProvableLog, witness: Witness, asker: Asker) -> None:
+    old = 0
+    for _ in range(_TRIES):
+        # After the answer: other workers append meanwhile, and have it cosigned.
+        size, note = await log.head()
+        if old > size:
+            raise IntegrityError(_refusal(witness, size, f"has cosigned {old} entries"))
+        answer = await asker.add_checkpoint(witness, Submission(old, await log.proof_between(old, size), note))
+        if isinstance(answer, Refused) and answer.disputed:
+            raise IntegrityError(_refusal(witness, size, "has cosigned another history"))
+        if not isinstance(answer, Stale):
+            return
+        if answer.size == old == size and old:
+            raise IntegrityError(_refusal(witness, size, "has cosigned another root"))
+        old = answer.size
 
 
 class _Asked:

@@ -142,6 +142,7 @@ async def test_right_when_anything_is_killed(
                     assert cut_off.total() > 0, "no kill fell between commit and reply: nothing was tested"
                     first = {**{one: told.receipt for one, told in ledger.answers.items()}, **ledger.replayed}
                     await _repeat(clients[0], ledger, first)
+            await asyncio.sleep(5)  # what was received is written down a moment later, as an entry
             entries = await entries_of(server.dsn)
             _every_receipt_stands(ledger, entries)
             _every_record_has_its_entry(ledger, entries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,3 +166,41 @@ def test_fsck_of_both_logs(site: Site) -> None:
     for each, signer in zip(("2026h2", "2027h1"), site.signers, strict=True):
         report = fsck(Folder(site.root / each), [signer.verifier])
         assert (report.good, report.rotations, report.origin) == (True, 1, signer.name)
+
+
+def test_a_log_that_is_remembered_may_not_go(site: Site, memory: Memory) -> None:
+    """After a rotation the old one is still looked at, every time; so is a newer one that is hidden again."""
+    seen(site, memory)
+    site.rotate()
+    assert seen(site, memory).verdict is Verdict.FIRST
+    assert seen(site, memory, 2).verdict is Verdict.SAME
+    (site.root / "2026h2").rename(site.root / "away")
+    for keys in (1, 2):
+        found = seen(site, memory, keys)
+        assert (found.alarm, found.verdict is Verdict.SAME) == (keys == 2, False), found.text
+    assert found.text == f"{ORIGIN}, which had 301 entries, is not there any more"
+    (site.root / "away").rename(site.root / "2026h2")
+    assert seen(site, memory, 2).verdict is Verdict.SAME
+    shutil.rmtree(site.root / "2027h1")
+    StaticLog(site.root, SIGNER).write(site.entries[0])
+    found = seen(site, memory, 2)
+    assert (found.verdict, found.origin) == (Verdict.BAD, NEXT), found.text
+
+
+def test_an_old_log_that_shows_another_end_is_an_alarm(site: Site, memory: Memory) -> None:
+    """What is signed with an old key after all is held against what was believed of it."""
+    seen(site, memory)
+    site.rotate()
+    seen(site, memory)
+    StaticLog(site.root / "2026h2", SIGNER).write([*ENTRIES[:299], entry(9001), entry(9002)])
+    found = seen(site, memory, 2)
+    assert (found.verdict, found.origin, found.alarm) == (Verdict.FORK, ORIGIN, True), found.text
+
+
+def test_fsck_names_a_link_amid_a_log(site: Site) -> None:
+    """A link may stand first or last: amid a log it leads where somebody else wants."""
+    site.entries[0][77] = linking(STRANGER.vkey)
+    site.write()
+    report = fsck(Folder(site.root), [site.signers[0].verifier])
+    assert [(each.kind, each.index) for each in report.problems] == [("entry", 77)]
+    assert "links to another log" in report.problems[0].text

@@ -162,11 +162,13 @@ async def test_a_view_of_nearly_a_megabyte_travels_alone(local: Node) -> None:
     assert all(isinstance(a, Appended) for a in answers), answers
 
 
-async def test_a_head_that_was_altered_is_found_by_the_next_worker(local: Node, local_dsn: str) -> None:
-    """A head that the entries do not make is signed once at most: no worker opens that database again."""
+async def test_a_head_that_was_altered_is_found_by_the_next_append(local: Node, local_dsn: str) -> None:
+    """A head that the entries do not make is never signed: its worker stops, and none opens that database
+    again, once it has grown past what was signed."""
     await local.append()
     await ask(local_dsn, "update head set range = array[sha256('x')]")
-    await local.append()
+    with pytest.raises(IntegrityError, match="two roots for size 1"):
+        await local.append()
     with pytest.raises(IntegrityError, match="does not hold it"):
         async with node(local_dsn, local.guard.path.parent):
             pass

@@ -189,10 +189,10 @@ class FaultyGuard(Guard):
         super().__init__(path)
         self._faults = faults
 
-    def note(self, head: SignedHead) -> None:
+    def note(self, head: SignedHead, over: SignedHead | None = None) -> None:
         """As the real one."""
         error = AuditUnavailable("the guard file cannot be read and written")
         lost = self._faults.before("guard.note", error)
-        super().note(head)
+        super().note(head, over)
         if lost:
             self._faults.after("guard.note", error)

@@ -13,14 +13,16 @@ from structlog.testing import capture_logs
 
 from broker.core.checkpoint import open_checkpoint
 from broker.core.keys import Signer
+from broker.core.merkle import CompactRange
 from broker.core.quorum import WitnessPolicy
 from broker.core.receipt import NOT_AT_HAND, verify_receipt
-from broker.errors import IntegrityError
+from broker.errors import AuditUnavailable, IntegrityError
 from broker.keys import FolderKeys
 from broker.store.chain import Chain
-from broker.store.guard import Guard
+from broker.store.guard import Guard, SignedHead
+from broker.store.history import History
 from broker.store.pool import Database, migrate
-from broker.store.shared_guard import vouch
+from broker.store.shared_guard import confirm, vouch
 from broker.store.witnessed import WitnessedRows
 from broker.witness.client import WitnessClient
 from broker.witnesschain import WitnessChain
@@ -64,13 +66,12 @@ def three(one: tuple[str, Node], tmp_path: Path) -> Iterator[Quorum]:
 
 @asynccontextmanager
 async def sending(
-    of: Node, by: Quorum, name: str = "a", policy: WitnessPolicy | None = None
+    of: Node, by: Quorum, name: str = "a", policy: WitnessPolicy | None = None, *, stops: bool = False
 ) -> AsyncIterator[Witnessing]:
     """A worker's part, running."""
     client = WitnessClient(by.authority.ca)
-    made = Witnessing(
-        name, policy or by.policy, WitnessedRows(of.database, ORIGIN), of.reader, client, of.clock
-    )
+    rows, heard = WitnessedRows(of.database, ORIGIN), of.notary.stop if stops else lambda _: None
+    made = Witnessing(name, policy or by.policy, rows, of.reader, client, of.clock, heard)
     task = asyncio.create_task(made.run())
     try:
         yield made
@@ -218,8 +219,41 @@ async def test_a_database_that_was_set_back_is_told_of(one: tuple[str, Node], th
         async with made.database.connection() as connection:
             # As a restored backup would have it, on a connection that is not looked at anew.
             await connection.execute("update head set size = 0, range = '{}'")
-        made.guard.note = lambda _: None  # type: ignore[method-assign] - the guard would stop it even before
+        # The guard, and what the worker has signed itself, would stop it even before.
+        made.guard.note = lambda *_: None  # type: ignore[method-assign]
+        made.guard.load = lambda: None  # type: ignore[method-assign]
+        made.notary._history = History(made.notary.origin)
         await until(lambda: any("taken back" in s.problem for s in witnessing.progress.values()))
+
+
+async def test_a_quorum_that_says_so_stops_the_log(
+    one: tuple[str, Node], three: Quorum, postgres: Server, tmp_path: Path
+) -> None:
+    """Another history under the same key, and a guard of its own: what the witnesses answer stops it. One alone
+    does not."""
+    made = one[1]
+    async with sending(made, three, stops=True) as witnessing:
+        await made.grow(5)
+        await until(lambda: all(s.size == 5 for s in witnessing.progress.values()) and witnessing.progress)
+    assert made.notary.stopped == ""
+    async with postgres.fresh() as dsn:
+        await migrate(dsn)
+        _copy_keys(tmp_path / "node", tmp_path / "twin")
+        async with node(dsn, tmp_path / "twin") as second:
+            await second.grow(2)
+            first, *others = three.witnesses
+            for each in others:
+                each.stop()
+            async with sending(second, three, "twin", stops=True) as also:
+                await until(lambda: any("taken back" in s.problem for s in also.progress.values()))
+                assert second.notary.stopped == ""
+                for each in others:
+                    each.start()
+                await until(lambda: second.notary.stopped, 30)
+            with pytest.raises(AuditUnavailable, match="some were taken back"):
+                await second.append()
+            assert await second.reader.size() == 2
+            assert first.folder.is_dir()
 
 
 def _copy_keys(old: Path, new: Path) -> None:
@@ -276,6 +310,35 @@ async def test_a_node_without_a_guard_file_asks_the_witnesses(lost_guard: _Start
     (lost_guard.folder / "fresh-guard").rename(lost_guard.folder / "third" / "guard")
     async with node(lost_guard.dsn, lost_guard.folder / "third") as third:
         assert open_checkpoint((await third.reader.head())[1], (third.verifier,)).size == 7
+
+
+async def test_a_guard_that_was_put_back_with_its_database_is_refused(lost_guard: _Start) -> None:
+    """Witnesses are asked at every start, guard or not; those who do not answer hold nothing up."""
+    whole, client = lost_guard.first, WitnessClient(lost_guard.witnesses.authority.ca, 2.0)
+    policy = lost_guard.witnesses.policy
+    try:
+        await confirm(whole.reader, policy, client)
+        async with whole.database.connection() as connection:
+            await connection.execute("delete from entry where idx >= 4")
+            row = await connection.fetchrow(
+                "update head set size = 4, range = trim_array(range, 2) returning size, range"
+            )
+        assert row is not None
+        _copy_keys(lost_guard.folder / "node", lost_guard.folder / "back")
+        guard = Guard(lost_guard.folder / "back" / "guard")
+        guard.note(SignedHead(ORIGIN, 4, CompactRange(4, tuple(row["range"])).root()))
+        guard.close()
+        async with node(lost_guard.dsn, lost_guard.folder / "back") as back:
+            with pytest.raises(IntegrityError, match="has cosigned 7 entries, and this database holds 4"):
+                await confirm(back.reader, policy, client)
+            lost_guard.witnesses.witnesses[0].stop()
+            with pytest.raises(IntegrityError, match="has cosigned 7 entries, and this database holds 4"):
+                await confirm(back.reader, policy, client)
+            for each in lost_guard.witnesses.witnesses[1:]:
+                each.stop()
+            await confirm(back.reader, policy, client)
+    finally:
+        await client.close()
 
 
 async def test_a_node_without_a_guard_file_does_not_start_alone(lost_guard: _Start) -> None:

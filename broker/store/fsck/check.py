@@ -18,7 +18,7 @@ from broker.offline.archive import Archive
 from broker.offline.marks import Judgement, Mark, unlike
 from broker.offline.source import Unreadable
 from broker.store.blind import Blind
-from broker.store.fsck import beside
+from broker.store.fsck import beside, links
 from broker.store.fsck.elsewhere import Elsewhere
 from broker.store.fsck.entries import Entries
 from broker.store.fsck.gone import Gone, judge
@@ -56,6 +56,7 @@ async def fsck_database(
         if ring is not None:
             # What an entry says of another may stand in a later log.
             await judge(connection, said, [each.gone for each in made if each.gone is not None])
+        await links.judge(connection, logs, reports)
         for report in reports:
             report.problems.sort(key=lambda each: (each.index, each.kind))
         *earlier, current = reports
@@ -77,6 +78,7 @@ class _Fsck:
         said: Said,
     ) -> None:
         self.gone: Gone | None = None
+        self._closing = False  # its last entry stands, and the next log is about to be opened
         self._said = said
         self._connection = connection
         self._log = log
@@ -137,6 +139,7 @@ class _Fsck:
             log["now"],
             self._elsewhere,
             self._said,
+            closed=log["closed_at"] is not None or bool(self._closing),
         )
         self.gone = made.gone
         try:
@@ -175,7 +178,7 @@ class _Fsck:
 
     async def _head(self, log: int) -> CompactRange | None:
         """The head where it is this log's; of one that is closed only how long it was."""
-        head = await self._connection.fetchrow("select size, range from head where log = $1", log)
+        head = await self._connection.fetchrow("select * from head where log = $1", log)
         if head is None:
             size = dict(self._log).get("entries")
             if size is None:
@@ -186,7 +189,7 @@ class _Fsck:
             if self._log["closed_at"] is None:
                 self._report.wrong("head", -1, "head", "is that of another log")
             return None
-        self._report.size = head["size"]
+        self._report.size, self._closing = head["size"], dict(head).get("closed", False)
         try:
             return CompactRange(head["size"], tuple(bytes(each) for each in head["range"]))
         except IntegrityError as e:

@@ -2,7 +2,8 @@
 
 Owns the one pass over the entry table. Of an entry whose bytes were dropped after an export the hash that was
 kept counts, or what the export's folder has, where that is at hand. Named are entries that are not there, that
-stand beyond the head, that are no entries, under another id than their own, or out of their time.
+stand beyond the head, that are no entries, under another id than their own, or out of their time, and links to
+other logs anywhere but at the ends.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from broker.core.merkle import leaf_hash
 from broker.core.tiles import TILE_HEIGHT, TILE_WIDTH
 from broker.errors import IntegrityError
 from broker.offline.derive import Derivation, KeptTile
+from broker.offline.problems import MISPLACED
 from broker.store.fsck.elsewhere import Elsewhere
 from broker.store.fsck.gone import Gone
 from broker.store.fsck.report import StoreReport
@@ -57,7 +59,10 @@ class Entries:
         now: datetime,
         elsewhere: Elsewhere,
         said: Said,
+        *,
+        closed: bool = False,
     ) -> None:
+        self._closed = closed
         self.derived = Derivation()
         self._connection = connection
         self._log = log
@@ -111,6 +116,8 @@ class Entries:
         self._time(index, entry.at)
         if isinstance(entry, Rotation):
             self._report.rotations += 1
+            if index and not (self._closed and index == self._size - 1):
+                self._report.wrong("entry", index, "entry", MISPLACED)
         else:
             self._view(index, entry, row)
 

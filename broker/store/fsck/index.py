@@ -17,6 +17,7 @@ from broker.errors import IntegrityError
 from broker.keys import KeyRing
 from broker.offline.source import Unreadable
 from broker.store.blind import Blind
+from broker.store.fsck import links
 from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import has, parts, place, snapshot
 from broker.store.fsck.views import Of, Views
@@ -32,7 +33,7 @@ left join search s on s.log = e.log and s.idx = e.idx
 where e.log = $1 and e.idx < $2 order by e.log, e.idx
 """
 _LOGS = """
-select l.id, l.origin, coalesce(l.entries, h.size) as size
+select l.id, l.origin, l.vkey, l.entries, coalesce(l.entries, h.size) as size
 from log l left join head h on h.log = l.id order by l.id
 """
 _FOREIGN = """
@@ -73,6 +74,7 @@ async def check_index(dsn: str, ring: KeyRing, progress: Callable[[int, int], No
             report = IndexReport(log["origin"], log["size"], reach=await reach(connection, log["id"]))
             await _Check(connection, report, ring, keys).run(log["id"], progress)
             reports.append(report)
+        await links.judge(connection, logs, reports)
         *earlier, current = reports
         current.before, current.earlier = earlier, [*earlier]
         return current
