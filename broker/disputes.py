@@ -67,7 +67,7 @@ class Disputes:
                 raise InvalidRequest("plan", sentence.format(n=against[kind]))
 
     async def _against(self, found: Found, own: frozenset[str]) -> Counter[str]:
-        entries, against, known = found.entries or found.words, Counter[str](), found.known
+        entries, against, known = found.touched, Counter[str](), found.known
         for start in range(0, max(len(entries), 1), _CHUNK):
             some = {each: known.get(each, frozenset()) for each in entries[start : start + _CHUNK]}
             for each in await self._plans.disputed(some, found.about, own, self._clock.now()):

@@ -1,7 +1,8 @@
 """What one controller may erase: found by an identifier or by id, and what of it must be left alone.
 
 Owns who may find what. A requester finds by the identifiers that it gave, a provider by all that it matched: an
-agency that could find by another would learn whose it is. Refuses to look while the search index is behind.
+agency that could find by another would learn whose it is. Of its people's own looks only the words go:
+who looked for whom stays. Refuses to look while the search index is behind.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from broker.core.model import Caller, SubjectRef
 from broker.core.receipt import Audience
 from broker.core.searchterms import people, person
 from broker.core.sights import terms_of
-from broker.core.vocabulary import KEPT
+from broker.core.vocabulary import KEPT, LOOKS_KEPT
 from broker.errors import IndexBehind, InvalidRequest, NotAllowed
 from broker.givenup import SIDES, Erasable, Found, Part, What, counts
 from broker.heritage import district_of
@@ -107,7 +108,7 @@ class Finder:
     async def _sorted(self, hits: list[Hit], own: frozenset[str], subject: SubjectRef | None) -> Found:
         now = self._clock.now()
         held, waiting = set[str](), set[str]()
-        rulings = set[tuple[str, str]]()
+        rulings, spoken = set[tuple[str, str]](), set[str]()
         attached = await self._keeping.attached((), subject, own, now)
         for start in range(0, len(hits), _CHUNK):
             some = [hit.id for hit in hits[start : start + _CHUNK]]
@@ -115,27 +116,31 @@ class Finder:
             held |= found.held
             waiting |= found.waiting
             rulings |= found.rulings
+            spoken |= found.worded
         standing = set(attached.standing) | set(attached.held_directives)
         waiting |= {hit.id for hit in hits if _recorded(hit) in standing} - held
         free = [hit for hit in hits if hit.id not in held and hit.id not in waiting]
         # A human's decision on a request is its provider's: whoever asked has no say over those words.
         written = [hit for hit in free if acted_for(hit.full) in own]
-        worded = frozenset(hit.id for hit in written if hit.full.get("words"))
-        parts = {hit.id: _part(hit, own, subject) for hit in free}
+        worded = frozenset(hit.id for hit in written if hit.id in spoken)
+        looks = frozenset(hit.id for hit in free if hit.full.get("event") in LOOKS_KEPT)
+        parts = {hit.id: _part(hit, own, subject) for hit in free if hit.id in worded or hit.id not in looks}
+        going = [hit.id for hit in free if hit.id not in looks]
         return Found(
-            tuple(parts),
-            tuple(hit.id for hit in written),
+            tuple(going),
+            tuple(hit.id for hit in written if hit.id in parts),
             attached.directives,
             frozenset(rulings),
             Erasable(
-                len(parts),
+                len(going),
                 len(worded),
                 len(attached.directives),
                 len(held) + len(attached.held_directives),
                 len(waiting),
                 len(attached.standing),
-                counts(each.others for each in parts.values()),
-                counts(each.schemes for each in parts.values()),
+                counts(parts[each].others for each in going),
+                counts(parts[each].schemes for each in going),
+                len(looks),
             ),
             worded,
             parts,

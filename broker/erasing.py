@@ -187,7 +187,7 @@ class ErasurePlans:
             self._plans.subject(what) if isinstance(what, SubjectRef) else b"",
             () if isinstance(what, SubjectRef) else what,
             words_only,
-            (found.words if words_only else found.entries)[:MOST_PLANNED],
+            found.touched[:MOST_PLANNED],
             found.directives,
         )
 

@@ -175,12 +175,9 @@ def plan_key(plan: str) -> str:
 
 def _some(found: Found) -> tuple[Found, bool]:
     """As many as one entry may name, and whether these are all."""
-    entries, directives = (found.entries or found.words)[:MOST], found.directives[:MOST]
+    entries, directives = found.touched[:MOST], found.directives[:MOST]
     some = found.only(set(entries), set(directives))
-    return some, (len(entries), len(directives)) == (
-        len(found.entries or found.words),
-        len(found.directives),
-    )
+    return some, (len(entries), len(directives)) == (len(found.touched), len(found.directives))
 
 
 def check(caller: Caller, what: What, reason: Reason, words_only: bool) -> None:

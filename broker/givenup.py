@@ -25,7 +25,8 @@ class Erasable(Struct, frozen=True):
     `words` of those, `directives`; left alone are what is `held`, what is `waiting` for its own humans, and
     directives that are `standing`. `others` are the agencies that may keep their own part of how many, as the
     caller's view names them: whether a provider was told of a request is not for the requester to see here.
-    `known_by` are other schemes under which the person is known in how many that the caller provided.
+    `known_by` are other schemes under which the person is known in how many that the caller provided. `looks`
+    are those of the caller's own people, which stay but for their words.
     """
 
     entries: int
@@ -36,6 +37,7 @@ class Erasable(Struct, frozen=True):
     standing: int
     others: dict[str, int] = {}
     known_by: dict[str, int] = {}
+    looks: int = 0
 
 
 class Part(Struct, frozen=True):
@@ -54,9 +56,10 @@ class Part(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """What may be erased now. `words` are of those entries whose words the caller's own people wrote, `worded`
-    those that have any. `parts` are the entries by id; `named` is the identifier that they were asked for by,
-    if any. `kept` are entries and directives that stay for now: held, or somebody's work still."""
+    """What may be erased now: `entries`, and of `words` those that the caller's own people wrote, of entries
+    that stay as well; `worded` have any. `parts` are all of them by id; `named` is the identifier that they
+    were asked for by, if any. `kept` are entries and directives that stay for now: held, or somebody's work
+    still."""
 
     entries: tuple[str, ...]
     words: tuple[str, ...]
@@ -67,6 +70,11 @@ class Found(Struct, frozen=True):
     parts: dict[str, Part]
     named: frozenset[SubjectRef]
     kept: frozenset[str]
+
+    @property
+    def touched(self) -> tuple[str, ...]:
+        """Entries of which anything goes."""
+        return tuple(dict.fromkeys((*self.entries, *self.words)))
 
     @property
     def makers(self) -> frozenset[str]:

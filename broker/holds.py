@@ -17,7 +17,7 @@ from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.core.searchterms import NEWEST, Question, person, term
 from broker.core.succession import shares
-from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
+from broker.errors import BrokerError, InvalidRequest, NotAllowed
 from broker.keeping import HOLDS, HOLDS_OF_ALL, Hold, Keeping, holds_key
 from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSource
 from broker.registry import require
@@ -86,6 +86,9 @@ class Holds:
         detail: dict[str, Json] = {
             **{name: stored[name] for name in ("id", "agency", "everything", "what", "reference")},
             "value": value or None,
+            # What it is about, as every other entry says it: so the hold holds its own placing too.
+            "incidents": [value] if kind == "incident" else [],
+            "agreements": [value] if kind == "agreement" else [],
             "subject": subject_detail(what) if isinstance(what, SubjectRef) else None,
             "reason": reason.code,
         }
@@ -104,10 +107,10 @@ class Holds:
     async def covers(self, caller: Caller, what: SubjectRef | tuple[str, str], made: Made) -> int | None:
         """How many entries of now a search of the caller's finds by it, COUNTED at most; the hold's own,
         by which it was `made`, is none. What the caller may not find so is held and not counted. None where it
-        cannot be looked for now: the hold stands all the same."""
+        cannot be looked for now, whatever the reason: the hold stands all the same, and its id must be told."""
         try:
             return await self._counted(caller, what, made.event_id)
-        except AuditUnavailable:
+        except BrokerError:
             return None
 
     async def _counted(self, caller: Caller, what: SubjectRef | tuple[str, str], own: str) -> int:

@@ -50,6 +50,7 @@ class Attached(Struct, frozen=True):
     a row of their queues that is open, or a grant that runs. `rulings` are the (system, request) of referrals
     among them. Of what one agency, and those whose place it took, recorded about the person: `directives` are
     the ids of what is over, `standing` of what is not, `held_directives` of what is over and under hold.
+    `worded` are the entries of which somebody's words are there.
     """
 
     held: frozenset[str]
@@ -58,6 +59,7 @@ class Attached(Struct, frozen=True):
     directives: tuple[str, ...]
     standing: tuple[str, ...]
     held_directives: tuple[str, ...]
+    worded: frozenset[str]
 
 
 class Keeping(Protocol):

@@ -17,7 +17,7 @@ from broker.core.forms import agency_detail, system_detail
 from broker.core.model import Actor, Caller, Function
 from broker.core.recordtype import RecordType
 from broker.core.reference import Reference
-from broker.enrolling import Enrolment, agreed, enrolled, founded, wanted_key
+from broker.enrolling import Enrolment, agreed, enrolled, founded, people, wanted_key
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
 from broker.ports import Change, Clock, Reads, ReferenceSource
 
@@ -73,14 +73,16 @@ class Registry:
         actor: Actor | None = None,
         roles: frozenset[str] = frozenset(),
         *,
+        whose: str = "",
         at_start: bool = False,
     ) -> tuple[Made, bool]:
         """Enrol a system with a key, or add a key to one that is enrolled; and whether that waits for a second
         person.
 
         `roles` are those in which an auditor's may act. Dates and roles that are not given are those of the
-        system so far: a new key must not prolong anything. A new system begins now and has no end. `at_start`
-        says that whoever runs this broker named it as one of its founders.
+        system so far: a new key must not prolong anything. A new system begins now and has no end. `whose` is
+        of an operator's (`enrolling.Enrolment`); `at_start` says that whoever runs this broker named it as one
+        of its founders.
         """
         require(caller, Function.OPERATOR)
         if roles and function is not Function.AUDITOR:
@@ -88,7 +90,7 @@ class Registry:
                 "roles", "are an auditor's; in which roles partners ask is for agreements to say"
             )
 
-        asked = Enrolment(agency, system, function, key_digest, valid_from, valid_until, roles)
+        asked = Enrolment(agency, system, function, key_digest, valid_from, valid_until, roles, whose)
         waits = [False]
 
         async def plan() -> Plan:
@@ -96,9 +98,10 @@ class Registry:
             new = enrolled(reference, asked, now)
             # Two enrolments of one key at once, for two systems, must not both stand.
             also = f"key:{key_digest}"
-            said: dict[str, Json] | None = {"how": "named at start"}
+            said: dict[str, Json] | None
             if at_start:
                 new = founded(new, key_digest)
+                said = {"how": "named at start", "people": [*people(reference, new)]}
             else:
                 new, said = agreed(reference, asked, new, caller, actor, now)
             waits[0] = said is None

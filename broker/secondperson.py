@@ -2,10 +2,11 @@
 
 An actor is what a system says of who is at the keyboard, so two names from one system may be one person. A
 certificate may be anybody's too: whoever enrols a second operator alone may hold its key. So each operator's
-key is of a *hand*, and two keys of one hand are one person's. A founder's key is its own hand, and so is one
-that people of two hands enrolled; a key that one person enrolled is of that person's hand. Once this broker has
-had operators of two hands, it takes both to enrol a system and to put an agency in another's place; until then
-one does it, and the entry says `one person`. Owns also how long what the first has asked for waits.
+key is of a *hand*, and two keys of one hand are one person's. A founder's key is its own hand; one that people
+of two hands enrolled is of the hand of its system, or whose they both say (`enrolling`); a key that one person
+enrolled is of that person's hand. Once this broker has had operators of two hands, it takes both to enrol a
+system and to put an agency in another's place; until then one does it, and the entry says `one person`. Owns
+also how long what the first has asked for waits.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ def told(reply: pb.ErasePersonResponse) -> dict[str, object]:
         "kept_under_hold": reply.held,
         "kept_for_a_human": reply.waiting,
         "directives_to_withdraw_first": reply.standing,
+        "looks_that_stay": reply.looks,
         "others_may_keep": [f"{agency} {count}" for agency, count in sorted(reply.others.items())],
         "also_known_by": [
             f"{scheme} in {count} of the entries" for scheme, count in sorted(reply.known_by.items())

@@ -55,6 +55,17 @@ MayActAs = Annotated[
         "data-protection-officer and information-governance-lead; of one that is enrolled, as before.",
     ),
 ]
+Whose = Annotated[
+    str,
+    typer.Option(
+        "--whose",
+        metavar="SYSTEM",
+        show_default=False,
+        help="Of an operator's: another operator system of the same person's, such as operator/cli, or "
+        "another-person. Needed of a new one where two people operate the broker; a further key is of whom the "
+        "others are.",
+    ),
+]
 
 
 @app.command()
@@ -69,6 +80,7 @@ def enrol(
     valid_from: inputs.From = None,
     valid_until: inputs.Until = None,
     roles: MayActAs = None,
+    whose: Whose = "",
     actor_id: inputs.OperatorId = "",
     role: inputs.ActorRole = "operator",
     as_json: inputs.AsJson = False,
@@ -78,7 +90,8 @@ def enrol(
     Read the digest out over the telephone, or see it on paper: who answers for the agency should confirm it.
     While a new key takes over from an old one, both are good. Where two people operate the broker it takes
     both: the first proposes it, and the second, on an operator system of their own, gives the same command
-    within seven days.
+    within seven days. Of a new operator system both then say whose it is (--whose): a second machine makes
+    nobody a second person.
     """
     from broker.v1 import directory_pb2 as pb
     from broker.v1.directory_pb2_grpc import DirectoryServiceStub
@@ -95,6 +108,7 @@ def enrol(
         valid_from=inputs.stamp(valid_from),
         valid_until=inputs.stamp(valid_until),
         roles=roles or [],
+        whose=whose,
         actor=inputs.operating(actor_id, role),
     )
     made = link.call(DirectoryServiceStub(link.channel).EnrolSystem, request)
@@ -153,6 +167,7 @@ def list_(
             "system": each.system,
             "function": pb.SystemFunction.Name(each.function).removeprefix("SYSTEM_FUNCTION_").lower(),
             "roles": list(each.roles),
+            "people": list(each.people),
             "suspended": each.suspended,
             "valid_from": output.when(each, "valid_from"),
             "valid_until": output.when(each, "valid_until"),
@@ -164,9 +179,9 @@ def list_(
         for each in reply.systems
     ]
     columns = ("agency", "system", "function", "roles", "suspended", "valid_from", "valid_until", "key_digests")
-    waits = ("proposed_by",) if any(each.proposed_by for each in reply.systems) else ()
+    more = [name for name in ("people", "proposed_by") if any(each[name] for each in found)]
     output.listed(
-        "systems", found, (*columns, *waits), as_json, "no systems: enrol one with `broker system enrol`"
+        "systems", found, (*columns, *more), as_json, "no systems: enrol one with `broker system enrol`"
     )
 
 

@@ -69,8 +69,7 @@ class System:
     own_end: datetime | None = None
     # In which an auditor's may act; empty: AUDITOR_ROLES.
     roles: frozenset[str] = frozenset()
-    # Of an operator's: by whose hand each key came here, revoked ones too. That of a founder's, and of one that
-    # two people enrolled, is its own digest; that of one person's, the hand of that person's key.
+    # Of an operator's: whose each key is, revoked ones too, by the key that this person had here first.
     hands: Mapping[str, str] = field(default_factory=dict, hash=False)
     # Whether its certificate ever answered for the agency: an adapter's, at which nobody sits.
     adapter: bool = False

@@ -14,7 +14,8 @@ from broker.core import canonical
 from broker.core.canonical import Json
 from broker.core.model import SubjectRef
 from broker.core.receipt import Audience
-from broker.core.searchterms import people, terms_of
+from broker.core.searchterms import people
+from broker.core.sights import terms_of
 
 
 def found_by(full: Mapping[str, Any], audience: str, view: bytes | None) -> dict[str, Json]:

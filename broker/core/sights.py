@@ -93,8 +93,13 @@ def _shared(full: Mapping[str, Any]) -> list[str]:
     """What stands in every view."""
     found = [f"{kind}|{value}" for kind, key in _IN_EVERY_VIEW if (value := full.get(key))]
     if agreement := full.get("agreement"):
-        found += (term("agreement", str(agreement)), term("agreement", str(agreement).partition("/")[0]))
+        found += _agreement(str(agreement))
     return found
+
+
+def _agreement(named: str) -> tuple[str, str]:
+    """By its version, where one is named, and by its name."""
+    return term("agreement", named), term("agreement", named.partition("/")[0])
 
 
 class _Said(NamedTuple):
@@ -165,6 +170,8 @@ def _own(full: Mapping[str, Any]) -> Iterator[str]:
         return
     for incident in detail.get("incidents") or ():
         yield term("incident", str(incident))
+    for agreement in detail.get("agreements") or ():
+        yield from _agreement(str(agreement))
     for request in detail.get("requests") or ():
         yield term("request", str(request))
     for subject in (detail.get("subject"), *(detail.get("subjects") or ())):

@@ -104,16 +104,19 @@ EVENTS = frozenset(
 LOOKS = frozenset(
     each for each in EVENTS if each.endswith(("-viewed", "-listed", "-previewed", "-searched", "-exported"))
 ) | {"access-started", "agreement-planned", "explained", "log-replayed", "report-made"}
-# What was done to the evidence, what was found of it, and what was done to what decisions read: erased for its
-# own sake, it would hide what else was.
-KEPT = frozenset(
+# Those, and tries of a decision, that no erasure takes, by whatever they are found (DPA 2018 s.62(2), UK GDPR
+# Art. 17(3)(b), (e)): who looked ends with its month alone. A request for access is the person's own: it goes.
+LOOKS_KEPT = LOOKS - {"access-started"} | {"referral-tried"}
+# What was done to the evidence, who looked at it, what was found of it, and what was done to what decisions
+# read: erased for its own sake, it would hide what else was.
+KEPT = LOOKS_KEPT | frozenset(
     each
     for each in EVENTS
-    if each.startswith(("erasure", "agency-", "system-", "agreement-", "acting-", "figures-"))
+    if each.startswith(("erasure", "access-", "agency-", "system-", "agreement-", "acting-", "figures-"))
     or each
     in {
         *("retention", "scrubbed", "log-rotated", "partition-dropped", "calls-refused", "escalated"),
-        *("override-reviewed", "hold-released"),
+        *("override-reviewed", "hold-placed", "hold-released"),
         *("key-revoked", "suspension-lifted", "routes-applied", "record-type-approved"),
     }
 )

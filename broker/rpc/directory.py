@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from broker.core.model import Caller, Function
+from broker.enrolling import people
 from broker.errors import InvalidRequest
 from broker.ports import Clock, ReferenceSource
 from broker.registry import Registry
@@ -61,6 +62,7 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
             parse.when("valid_until", request, "valid_until"),
             parse_agency.somebody(request),
             parse_agency.roles(request.roles),
+            whose=parse_agency.whose(request.whose),
         )
         return pb.EnrolSystemResponse(event_id=made.event_id, proposed=waits)
 
@@ -100,7 +102,8 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
             for s in reference.systems.values()
             if request.agency in ("", s.agency) and (not own_only or s.agency == caller.agency)
         ]
-        return pb.ListSystemsResponse(systems=[wire.system(s) for s in sorted(systems, key=lambda s: s.name)])
+        found = sorted(systems, key=lambda s: s.name)
+        return pb.ListSystemsResponse(systems=[wire.system(s, people(reference, s)) for s in found])
 
     @unary
     async def ApproveRecordType(

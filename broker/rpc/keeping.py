@@ -178,6 +178,7 @@ def _told(told: Erasable, every: tuple[Made, ...]) -> pb.ErasePersonResponse:
         standing=told.standing,
         others=told.others,
         known_by=told.known_by,
+        looks=told.looks,
         receipts=[wire.receipt(each.receipt) for each in every],
     )
 

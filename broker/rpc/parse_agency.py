@@ -9,6 +9,7 @@ from typing import Any
 from broker import law
 from broker.core.directory import Agency
 from broker.core.model import Actor, Function
+from broker.enrolling import ANOTHER_PERSON
 from broker.errors import InvalidRequest
 from broker.rpc.parse import actor, agency_id, code, text, when
 from broker.v1 import directory_pb2
@@ -55,6 +56,15 @@ def somebody(request: Any) -> Actor:
 def roles(given: Sequence[str]) -> frozenset[str]:
     """The roles in which an auditor's system may act; none named: none given."""
     return frozenset(code(f"roles.{n}", each) for n, each in enumerate(given))
+
+
+def whose(given: str) -> str:
+    """Whose an operator's system is: `agency/system` of another one, or nobody's before; empty: not said."""
+    if given not in ("", ANOTHER_PERSON):
+        agency, _, system = given.partition("/")
+        agency_id("whose", agency)
+        agency_id("whose", system)
+    return given
 
 
 def function(value: directory_pb2.SystemFunction.ValueType) -> Function:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from google.protobuf import duration_pb2, timestamp_pb2
@@ -155,8 +156,8 @@ def agency(of: Agency) -> directory_pb2.Agency:
     )
 
 
-def system(of: System) -> directory_pb2.System:
-    """A system of the directory."""
+def system(of: System, people: Sequence[str]) -> directory_pb2.System:
+    """A system of the directory; `people` are as whom an operator's keys count."""
     return directory_pb2.System(
         agency=of.agency,
         system=of.system,
@@ -169,6 +170,7 @@ def system(of: System) -> directory_pb2.System:
         roles=sorted(acts_in(of)),
         proposed_key_digest=wanted_key(of),
         proposed_by=of.awaited.proposal.system if of.awaited else "",
+        people=people,
     )
 
 

@@ -90,7 +90,7 @@ class History:
         old = head.old
         if old is None or known.size < self.newest.size or (old.size, old.root()) != (known.size, known.root):
             return False
-        self.take(known, old)
+        self.extend(known, old)
         return True
 
     async def prove(
@@ -112,9 +112,9 @@ class History:
         if not await self._near(connection, head, signed):
             await self._far(connection, head, [*signed, ours], broken)
         if known is not None:
-            self.take(known, head.range if known == ours else None)
+            self.extend(known, head.range if known == ours else None)
         if take:
-            self.take(ours, head.range)
+            self.extend(ours, head.range)
 
     async def _near(self, connection: asyncpg.Connection, head: Head, signed: list[SignedHead]) -> bool:
         """Whether the leaves between them say so."""

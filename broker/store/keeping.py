@@ -15,7 +15,12 @@ from broker.store.terms import BlindTerms
 
 STEP = 20_000  # places that one statement looks at, well within its time
 
-_HELD = "select e.id from unnest($1::uuid[]) e(id) where entry_under_hold(e.id)"
+_HELD = """
+select id, entry_under_hold(id) as held,
+       exists (select from entry e join view v using (log, idx) where e.id = k.id and v.words is not null)
+           as worded
+from unnest($1::uuid[]) k(id)
+"""
 # A row in use is somebody's work still: undecided, not reviewed, or a grant that runs.
 _QUEUED = """
 select r.id, r.system, r.request, r.provider as whose,
@@ -66,19 +71,20 @@ class KeepingRows:
     ) -> Attached:
         """As `Keeping.attached`."""
         async with self._database.connection() as connection:
-            held = await connection.fetch(_HELD, list(entries)) if entries else []
+            kept = await connection.fetch(_HELD, list(entries)) if entries else []
             queued = await connection.fetch(_QUEUED, list(entries), now) if entries else []
             about = (self._blind.subject(subject), sorted(agencies), now) if subject else ()
             said = await connection.fetch(_DIRECTIVES, *about) if about else []
         over = [row for row in said if not row["standing"]]
         return Attached(
-            held=frozenset(str(row["id"]) for row in held),
+            held=frozenset(str(row["id"]) for row in kept if row["held"]),
             # Whether another agency's humans have work with it is not for these to learn.
             waiting=frozenset(str(r["id"]) for r in queued if r["waiting"] and r["whose"] in agencies),
             rulings=frozenset((r["system"], str(r["request"])) for r in queued if r["system"] is not None),
             directives=tuple(str(row["id"]) for row in over if not row["held"]),
             standing=tuple(str(row["id"]) for row in said if row["standing"]),
             held_directives=tuple(str(row["id"]) for row in over if row["held"]),
+            worded=frozenset(str(row["id"]) for row in kept if row["worded"]),
         )
 
     async def forget(self) -> None:

@@ -122,6 +122,7 @@ class System(_message.Message):
     ROLES_FIELD_NUMBER: _builtins.int
     PROPOSED_KEY_DIGEST_FIELD_NUMBER: _builtins.int
     PROPOSED_BY_FIELD_NUMBER: _builtins.int
+    PEOPLE_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     system: _builtins.str
     function: Global___SystemFunction.ValueType
@@ -145,6 +146,12 @@ class System(_message.Message):
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Of an auditor's: the roles it may act in."""
 
+    @_builtins.property
+    def people(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of an operator's: as whom its keys count, each person by the system on which their first key was enrolled. Where
+        it takes two, systems that have one of these alike are one person's.
+        """
+
     def __init__(
         self,
         *,
@@ -159,10 +166,11 @@ class System(_message.Message):
         roles: _abc.Iterable[_builtins.str] | None = ...,
         proposed_key_digest: _builtins.str = ...,
         proposed_by: _builtins.str = ...,
+        people: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "function", b"function", "key_digests", b"key_digests", "proposed_by", b"proposed_by", "proposed_key_digest", b"proposed_key_digest", "revoked_key_digests", b"revoked_key_digests", "roles", b"roles", "suspended", b"suspended", "system", b"system", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agency", b"agency", "function", b"function", "key_digests", b"key_digests", "people", b"people", "proposed_by", b"proposed_by", "proposed_key_digest", b"proposed_key_digest", "revoked_key_digests", b"revoked_key_digests", "roles", b"roles", "suspended", b"suspended", "system", b"system", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -260,11 +268,16 @@ class EnrolSystemRequest(_message.Message):
     VALID_UNTIL_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
+    WHOSE_FIELD_NUMBER: _builtins.int
     agency: _builtins.str
     system: _builtins.str
     function: Global___SystemFunction.ValueType
     key_digest: _builtins.str
     """Hex SHA-256 of the DER SubjectPublicKeyInfo. Adds a key when the system is enrolled already."""
+    whose: _builtins.str
+    """Whose an operator's system is: another one (`agency/system`) of the same person's, or "another-person". Required of
+    a new one where two people operate this broker. Empty: a further key is of whom the others are.
+    """
     @_builtins.property
     def valid_from(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -290,10 +303,11 @@ class EnrolSystemRequest(_message.Message):
         valid_until: _timestamp_pb2.Timestamp | None = ...,
         actor: _exchange_pb2.Actor | None = ...,
         roles: _abc.Iterable[_builtins.str] | None = ...,
+        whose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agency", b"agency", "function", b"function", "key_digest", b"key_digest", "roles", b"roles", "system", b"system", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agency", b"agency", "function", b"function", "key_digest", b"key_digest", "roles", b"roles", "system", b"system", "valid_from", b"valid_from", "valid_until", b"valid_until", "whose", b"whose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

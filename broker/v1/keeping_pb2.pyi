@@ -329,6 +329,7 @@ class ErasePersonResponse(_message.Message):
     OTHERS_FIELD_NUMBER: _builtins.int
     KNOWN_BY_FIELD_NUMBER: _builtins.int
     RECEIPTS_FIELD_NUMBER: _builtins.int
+    LOOKS_FIELD_NUMBER: _builtins.int
     entries: _builtins.int
     """Entries of which the caller's part goes. The views go as a whole once no party keeps its own."""
     words: _builtins.int
@@ -341,6 +342,8 @@ class ErasePersonResponse(_message.Message):
     """With a human of the caller's still: left alone."""
     standing: _builtins.int
     """Directives that stand, which are withdrawn first."""
+    looks: _builtins.int
+    """Looks of the caller's own people for this person, which stay but for their words until retention ends them."""
     @_builtins.property
     def others(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Other agencies that these entries name, and that may keep a part of how many."""
@@ -365,10 +368,11 @@ class ErasePersonResponse(_message.Message):
         others: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         known_by: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         receipts: _abc.Iterable[_exchange_pb2.Receipt] | None = ...,
+        looks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives", "entries", b"entries", "held", b"held", "known_by", b"known_by", "others", b"others", "receipts", b"receipts", "standing", b"standing", "waiting", b"waiting", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives", "entries", b"entries", "held", b"held", "known_by", b"known_by", "looks", b"looks", "others", b"others", "receipts", b"receipts", "standing", b"standing", "waiting", b"waiting", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

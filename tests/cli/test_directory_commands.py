@@ -120,6 +120,21 @@ def test_a_certificate_gives_its_digest(broker: Run, running_broker: RunningBrok
     assert f"{found['key_digests'][0][:16]}..." in broker("system", "list").out
 
 
+def test_an_operators_system_says_whose_it_is(broker: Run) -> None:
+    """Said in a form of its own; by one operator alone, of nobody else; the list shows as whom it counts."""
+    enrol = ("system", "enrol", "operator", "desk", "--function", "operator", "--key-digest", "8" * 64)
+    assert "whose" in broker(*enrol, "--whose", "desk").err
+    alone = broker(*enrol, "--whose", "another-person")
+    assert (alone.code, "one operator alone enrols nobody else" in alone.err) == (1, True)
+    assert broker(*enrol, "--whose", "operator/cli").code == 0
+    found = broker("system", "list", "--json").rows
+    assert {each["system"]: each["people"] for each in found if each["function"] == "operator"} == {
+        "cli": ["operator/cli"],
+        "desk": ["operator/cli"],
+    }
+    assert {len(each["people"]) for each in found if each["function"] != "operator"} <= {0}
+
+
 def test_what_may_not_be_enrolled_is_refused(broker: Run, running_broker: RunningBroker) -> None:
     """Unknown agency, bad digest, another system's key, another function, and an end before the beginning."""
     name = running_broker.join("dirkeys", "one", "nhs")

@@ -11,6 +11,8 @@ from broker.core.actorid import alike, problem, same_person
 GOOD = [
     *("p.moss", "P.Moss@ncic.nhs.uk", "nwas-51180", "CUMBRIA\\pmoss", "R Bell", "9434765919", "j.o'neil"),
     *("zoë.ó-briain", "łukasz", "gŵyn", "Ζωή", "иван.петров", "e\u0301mile"),
+    *("O\u2019Brien", "Anne\u2013Marie Hall", "gal\u00b7la", "Ɔkonkwo", "Əliyev", "x\u030carek"),
+    *("תמר ג\u05f3ונס", "نُور", "नमिता", "நமிதா", "ณัฐ", "ジョーンズ"),
 ]
 BAD = {
     "zero-width space": "p.moss\u200b",
@@ -30,6 +32,12 @@ BAD = {
     "a Greek o": "p.m\u03bfss",
     "digits of another script": "5118\u0660",
     "a stray accent": "\u0301p.moss",
+    "an accent on a stop": "p.\u0301moss",
+    "a vowel's sign of another script": "p.mo\u093fss",
+    "an enclosing circle": "p.mo\u20ddss",
+    "a variation selector of Mongolian": "p.mo\u180bss",
+    "a bullet": "p\u2022moss",
+    "a quotation mark": "\u201cp.moss\u201d",
 }
 
 
@@ -49,7 +57,8 @@ def test_an_id_that_would_pass_for_another_is_refused(value: str) -> None:
     "other",
     [
         *("P.MOSS", " p.moss ", "p.moss\u200b", "p.mo\u034fss", "p.möss", "ｐ.ｍｏｓｓ", "p.m0ss"),
-        *("р.мосс", "𝐩.𝐦𝐨𝐬𝐬"),
+        *("р.мосс", "𝐩.𝐦𝐨𝐬𝐬", "p.mᴏss", "p.moꜱs", "ᴘ.ᴍᴏꜱꜱ", "p.møss", "p.mɵss", "p.mȯ\u0323ss", "p.rnoss"),
+        "p.mo\u0338ss",
     ],
 )
 def test_one_person_under_another_spelling_is_one(other: str) -> None:
@@ -58,13 +67,30 @@ def test_one_person_under_another_spelling_is_one(other: str) -> None:
     assert same_person(other, "p.moss")
 
 
-@pytest.mark.parametrize(("one", "other"), [("bill", "biII"), ("bill", "b1l1"), ("hal", "hɑl")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *(("bill", "biII"), ("bill", "b1l1"), ("hal", "hɑl"), ("bil", "bıl"), ("bil", "bɪl"), ("łuk", "luk")),
+        *(("o'brien", "O\u2019Brien"), ("o'brien", "o\u02bcbrien"), ("a-hall", "a\u2013hall")),
+        *(("đan", "dan"), ("ðan", "dan"), ("æsa", "aesa"), ("gal.la", "gal\u00b7la"), ("wes", "vves")),
+        *(("نُور", "نور"), ("қазы", "казы"), ("ϴ", "θ")),
+    ],
+)
 def test_lookalikes_are_alike(one: str, other: str) -> None:
-    """A capital I, a one and a small l; a Latin alpha and an a."""
+    """A capital I, a one and a small l; a Latin alpha and an a; strokes, small capitals, apostrophes, dashes,
+    what is written with vowels or without."""
     assert alike(one, other)
 
 
-@pytest.mark.parametrize("other", ["p.mass", "r.bell", "51180", "pm.oss", "zoë"])
+@pytest.mark.parametrize(
+    ("one", "other"), [("नमिता", "नमता"), ("नमिता", "नमन"), ("нина", "анна"), ("p.ross", "p.rossi")]
+)
+def test_two_names_are_two(one: str, other: str) -> None:
+    """In one script, with other vowels too."""
+    assert not same_person(one, other)
+
+
+@pytest.mark.parametrize("other", ["p.mass", "r.bell", "51180", "pm.oss", "zoë", "p-moss", "p.moss2"])
 def test_two_people_are_two(other: str) -> None:
     """Another name in the same script, or a number."""
     assert not same_person("p.moss", other)

@@ -65,6 +65,21 @@ async def test_what_the_person_asks_to_see_stays(stage: Stage) -> None:
     assert (await confirms(stage, plan, subject))[0].entries == 1
 
 
+async def test_whom_an_answered_request_asked_about_stands_in_no_key(durable_stage: Stage) -> None:
+    """Its identifiers' digests are there for erasures while it is open, and go with its answer."""
+    subject = durable_stage.person()
+    access = await wants_access(durable_stage, subject, who=NWAS)
+
+    async def digests() -> int:
+        async with durable_stage.past._database.connection() as connection:  # type: ignore[attr-defined]
+            found = await connection.fetchval("select subjects from access_request where id = $1", access)
+        return len(found)
+
+    assert await digests() == 1
+    await durable_stage.access.issue(NWAS, access, ACTOR, WHY)
+    assert await digests() == 0
+
+
 async def test_who_holds_nothing_of_somebodys_learns_nothing(stage: Stage) -> None:
     """A plan about somebody who asks for access elsewhere is made like one about anybody: in the same words,
     with the same entries."""

@@ -12,7 +12,7 @@ from broker.accesswanted import Wanted
 from broker.core.late import Late, Side
 from broker.core.model import Caller, Reason, SubjectRef
 from broker.core.searchterms import Question
-from broker.errors import InvalidRequest
+from broker.errors import InvalidRequest, NotAllowed
 from broker.late import LateRecords
 from tests.human.conftest import OWNER
 from tests.human.test_overrides import breaks_glass, objected
@@ -226,16 +226,64 @@ async def test_a_hold_covers_the_review_with_what_it_is_of(stage: Stage, what: s
 
 
 async def test_nobody_erases_the_trace_of_their_own_look(stage: Stage) -> None:
-    """Whoever searched for somebody neither plans nor confirms the end of what says so."""
+    """Whoever said why they searched for somebody neither plans nor confirms the end of those words."""
     subject = stage.person()
-    await stage.searches.page(NWAS, Question((), subject), THIRD, Reason("curious"))
-    await caught_up(stage)
+    await searched(stage, subject, "his mother rang")
     with pytest.raises(InvalidRequest, match="you made some of these entries yourself"):
         await planned(stage, subject, actor=THIRD)
     plan = await planned(stage, subject)
     with pytest.raises(InvalidRequest, match="you made some of these entries yourself"):
         await confirms(stage, plan, subject, actor=THIRD)
-    assert (await confirms(stage, plan, subject))[0].entries == 1
+    done, _ = await confirms(stage, plan, subject)
+    assert (done.entries, done.words, done.looks) == (0, 1, 1)
+
+
+async def searched(stage: Stage, subject: SubjectRef, words: str = "") -> str:
+    """Somebody of the ambulance service searches for a person: the entry that says so."""
+    page = await stage.searches.page(NWAS, Question((), subject), THIRD, Reason("curious", words))
+    await caught_up(stage)
+    return page.entry
+
+
+async def test_who_looked_for_whom_stays(stage: Stage) -> None:
+    """However two people of the looking agency would have it erased: the rest goes, and of its words what may
+    name the person; auditors find the look by the person and by who looked."""
+    subject = stage.person()
+    asked = await entry_of(stage, await asks(stage, subject))
+    looks = [await searched(stage, subject, words) for words in ("his mother rang", "")]
+    for entry in looks:
+        with pytest.raises(InvalidRequest, match=r"says what was done here \(log-searched\)"):
+            await stage.erasing.plan(NWAS, (entry,), GROUND, OFFICER, WHY)
+    seen = await stage.erasures.planned(NWAS, subject, OFFICER, WHY)
+    assert (seen[0].entries, seen[0].words, seen[0].looks) == (1, 2, 2)
+    done, (made,) = await confirms(stage, await planned(stage, subject), subject)
+    await caught_up(stage)
+    assert (done.entries, done.words, done.looks) == (1, 2, 2)
+    said = (await full_of(stage, made.event_id))["detail"]
+    assert (said["entries"], set(said["words"])) == ([asked], {asked, looks[0]})
+    by_actor = (("event", "log-searched"), ("actor", THIRD.id))
+    for question in (Question((), subject), Question(by_actor, subject)):
+        found = await stage.searches.page(AUDITOR, question, replace(OFFICER, role="auditor"), WHY)
+        assert {each.hit.id for each in found.found} >= set(looks)
+    for entry in looks:
+        full = await full_of(stage, entry)
+        assert (full["actor"]["id"], full["detail"]["reason"]) == (THIRD.id, "curious")
+
+
+async def test_looks_do_not_stop_an_erasure_of_many(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told by several entries, each thing is named once; nothing more is left to do then."""
+    monkeypatch.setattr(erasures, "MOST", 2)
+    subject = stage.person()
+    entries = {await entry_of(stage, await asks(stage, subject)) for _ in range(2)}
+    looks = {await searched(stage, subject, "his mother rang") for _ in range(3)}
+    plan = await planned(stage, subject)
+    done, made = await confirms(stage, plan, subject)
+    assert (done.entries, done.words, done.looks, len(made)) == (2, 5, 3, 3)
+    said = [(await full_of(stage, each.event_id))["detail"] for each in made]
+    assert sorted(each for one in said for each in one["entries"]) == sorted(entries)
+    assert sorted(each for one in said for each in one["words"]) == sorted(entries | looks)
+    with pytest.raises(NotAllowed):
+        await confirms(stage, plan, subject)
 
 
 async def test_it_says_what_was_taken_and_keeps_the_plan_of_what_was_held(
@@ -257,8 +305,7 @@ async def test_it_says_what_was_taken_and_keeps_the_plan_of_what_was_held(
 
     monkeypatch.setattr(stage.finder, "find", held_between)
     told, made = await confirms(stage, plan, subject)
-    words = 2 if stage.kind == "postgres" else 0
-    assert (told.entries, told.words, told.held, told.others) == (2, words, 3, {"cfrs": 2})
+    assert (told.entries, told.words, told.held, told.others) == (2, 2, 3, {"cfrs": 2})
     named = [each for one in made for each in (await full_of(stage, one.event_id))["detail"]["entries"]]
     gone = [each for each in entries if await opening_of(stage, each, "requester") is None]
     assert sorted(named) == sorted(gone)

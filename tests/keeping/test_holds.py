@@ -119,6 +119,39 @@ async def test_a_hold_by_incident_or_agreement(stage: Stage, what: str) -> None:
     assert (await erases(stage, NWAS, subject)).entries == 1
 
 
+@pytest.mark.parametrize("what", ["incident", "agreement", "person"])
+async def test_who_placed_a_hold_and_why_stays_while_it_stands(stage: Stage, what: str) -> None:
+    """Its entry is held by the hold itself, against retention too, and never erased for its own sake."""
+    subject, incident = stage.person(), f"nwas/2026-11-22/{uuid.uuid4().int % 10**6}"
+    entry = await entry_of(stage, await asks(stage, subject, incident=incident))
+    about = {"person": subject, "incident": ("incident", incident)}
+    about["agreement"] = ("agreement", str((await full_of(stage, entry))["agreement"]))
+    hold, made = await stage.holds.place(NWAS, about[what], "CASE-8", OFFICER, CLAIM)
+    await caught_up(stage)
+    with pytest.raises(InvalidRequest, match=r"says what was done here \(hold-placed\)"):
+        await stage.erasures.erase(NWAS, (made.event_id,), OFFICER, WHY)
+    for held in (True, False):
+        found = await stage.keeping.attached([made.event_id], None, frozenset({"nwas"}), stage.clock.now())
+        assert (made.event_id in found.held) is held
+        if held:
+            await stage.holds.release(NWAS, hold, OFFICER, CLAIM)
+
+
+async def test_a_hold_whose_entries_cannot_be_counted_has_its_id(stage: Stage) -> None:
+    """Whatever stands in the way of the count: it was placed, and can be released only by the id."""
+
+    async def busy(*_: Any, **__: Any) -> Any:
+        raise QuotaExceeded("too many looks at once", 1.0, quota="looks")
+
+    subject = stage.person()
+    hold, made = await stage.holds.place(NWAS, subject, "CASE-9", OFFICER, CLAIM)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage.searches, "on", busy)
+        assert await stage.holds.covers(NWAS, subject, made) is None
+    assert await stage.holds.covers(NWAS, subject, made) == 0
+    await stage.holds.release(NWAS, hold, OFFICER, CLAIM)
+
+
 async def test_only_the_controller_sees_and_releases_it(stage: Stage) -> None:
     """Another agency, a party too, is told the same as of one that there is not; an operator may do neither."""
     subject = stage.person()

@@ -82,6 +82,7 @@ class MemoryAccesses:
                 self.clearings[detail["access"], entry, agency] = made
         else:
             self.rows[detail["access"]] = replace(self.rows[detail["access"]], issued_at=at)
+            self.about[detail["access"]] = ()
             self.held[detail["access"]] = tuple(detail["told"])
 
 

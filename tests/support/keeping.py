@@ -75,6 +75,7 @@ class MemoryKeeping:
             directives=tuple(i for i, _ in over if i not in held),
             standing=tuple(i for i, _ in own if i not in {each for each, _ in over}),
             held_directives=tuple(sorted(held)),
+            worded=frozenset(k.draft.id for k in store.entries if k.draft.id in wanted and k.draft.words),
         )
 
     async def missed(self) -> tuple[str, int] | None:

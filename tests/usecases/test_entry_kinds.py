@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import broker
-from broker.core.vocabulary import EVENTS, LOOKS
+from broker.core.vocabulary import EVENTS, KEPT, LOOKS, LOOKS_KEPT
 from broker.rpc.server import SERVICES
 from broker.v1 import (
     adapter_pb2,
@@ -253,3 +253,17 @@ def test_every_call_that_is_a_look_asks_who_and_why() -> None:
         of = {field.name: field.message_type.full_name for field in inputs[call].fields if field.message_type}
         assert of.get("actor") == "broker.v1.Actor", call
         assert of.get("reason") == "broker.v1.ReasonCode", call
+
+
+def test_every_look_is_kept() -> None:
+    """What notes a look says which kind it is: one that no erasure takes, whatever it is called."""
+    named = set[str]()
+    for tree in trees().values():
+        for node in ast.walk(tree):
+            called = node.func if isinstance(node, ast.Call) else None
+            if isinstance(node, ast.Call) and isinstance(called, ast.Attribute) and called.attr == "note_look":
+                event = node.args[1]
+                assert isinstance(event, ast.Constant)
+                named.add(event.value)
+    assert len(named) >= 15
+    assert named <= LOOKS_KEPT <= KEPT <= EVENTS

@@ -12,6 +12,7 @@ import pytest
 from broker.bootstrap import enrol_first_operator, enrol_second_operator
 from broker.core.directory import Agency, Awaited, Successor
 from broker.core.model import Actor, Caller, Function
+from broker.enrolling import ANOTHER_PERSON, people
 from broker.errors import InvalidRequest
 from broker.pki.files import read_certificates
 from broker.pki.folder import CertificateFolder
@@ -88,13 +89,14 @@ async def test_a_founder_is_a_second_person_and_agrees_to_others(stage: Stage) -
     await found(stage)
     assert [each.get("how") for each in await change_key(stage, OPERATOR, SECOND)] == [None, "two people"]
     start = await stage.size()
-    assert await enrolled(stage, THIRD, OPERATOR)
+    assert await enrolled(stage, THIRD, OPERATOR, whose=ANOTHER_PERSON)
     assert not await speaks(stage, THIRD)
-    assert not await enrolled(stage, THIRD, SECOND, BOB)
+    assert not await enrolled(stage, THIRD, SECOND, BOB, whose=ANOTHER_PERSON)
     assert await speaks(stage, THIRD)
     proposed, made = await details(stage, start)
     assert (proposed["event"], made["event"]) == ("system-proposed", "system-enrolled")
     assert (made["how"], made["by"]["system"]) == ("two people", OPERATOR.name)
+    assert (made["whose"], made["people"]) == (ANOTHER_PERSON, [THIRD.name])
     for other in (OPERATOR, SECOND):
         await change_key(stage, other, THIRD)
 
@@ -103,12 +105,12 @@ async def test_whom_one_had_enrolled_counts_once_another_agrees(stage: Stage) ->
     """A system of one founder's hand becomes its own by both of them, and not by the two of one hand."""
     await enrolled(stage, THIRD, OPERATOR)
     await found(stage)
-    assert await enrolled(stage, THIRD, THIRD, EVE)
+    assert await enrolled(stage, THIRD, THIRD, EVE, whose=ANOTHER_PERSON)
     with pytest.raises(InvalidRequest, match="count as one person"):
-        await enrolled(stage, THIRD, OPERATOR, BOB)
+        await enrolled(stage, THIRD, OPERATOR, BOB, whose=ANOTHER_PERSON)
     with pytest.raises(InvalidRequest, match="count as one person"):
         await change_key(stage, OPERATOR, THIRD)
-    assert not await enrolled(stage, THIRD, SECOND, BOB)
+    assert not await enrolled(stage, THIRD, SECOND, BOB, whose=ANOTHER_PERSON)
     await change_key(stage, OPERATOR, THIRD)
 
 
@@ -118,24 +120,25 @@ async def test_where_there_are_two_one_enrols_nobody(stage: Stage, function: Fun
     something else."""
     await found(stage)
     new = caller("ncic", "desk", function)
-    assert await enrolled(stage, new, OPERATOR)
+    whose = ANOTHER_PERSON if function is Function.OPERATOR else ""
+    assert await enrolled(stage, new, OPERATOR, whose=whose)
     for by, actor in ((OPERATOR, BOB), (SECOND, Actor("Ann", "operator"))):
         with pytest.raises(InvalidRequest, match="second person"):
-            await enrolled(stage, new, by, actor)
+            await enrolled(stage, new, by, actor, whose=whose)
     with pytest.raises(InvalidRequest, match="say who is at the keyboard"):
-        await enrolled(stage, new, SECOND, None)
+        await enrolled(stage, new, SECOND, None, whose=whose)
     until = stage.clock.now() + timedelta(days=1)
-    assert await enrolled(stage, new, SECOND, BOB, until=until)
+    assert await enrolled(stage, new, SECOND, BOB, until=until, whose=whose)
     assert not await speaks(stage, new)
     with pytest.raises(InvalidRequest, match="second person"):
-        await enrolled(stage, new, SECOND, ANN, until=until)
+        await enrolled(stage, new, SECOND, ANN, until=until, whose=whose)
 
 
 async def test_taking_the_other_away_makes_nobody_two(stage: Stage) -> None:
     """With the second suspended, and its key revoked, it still takes two."""
     await found(stage)
     await stage.registry.suspend(OPERATOR, "operator", "second", "a quarrel", False, ANN)
-    assert await enrolled(stage, THIRD, OPERATOR)
+    assert await enrolled(stage, THIRD, OPERATOR, whose=OPERATOR.name)
     await stage.registry.revoke(OPERATOR, "operator", "second", SECOND.key_digest, "a quarrel", ANN)
     auditor = caller("ncic", "audit", Function.AUDITOR)
     assert await enrolled(stage, auditor, OPERATOR)
@@ -150,6 +153,70 @@ async def test_a_key_added_to_anothers_system_is_of_ones_own_hand(stage: Stage) 
     assert await enrolled(stage, false, OPERATOR)
     assert not await speaks(stage, false)
     assert await speaks(stage, SECOND)
+
+
+async def test_a_renewed_key_is_of_the_same_person(stage: Stage) -> None:
+    """Both confirm the renewals of one operator's two systems, and these stay one person's; so does a key that
+    is enrolled again, and one of a system of which no key may speak any more."""
+    await enrolled(stage, THIRD, OPERATOR)
+    await found(stage)
+    start, renewed = await stage.size(), Caller("operator", "third", Function.OPERATOR, key_of("renewed"))
+    for new in (renewed, renewed):
+        assert await enrolled(stage, new, OPERATOR)
+        assert not await enrolled(stage, new, SECOND, BOB)
+    assert [each.get("people") for each in await details(stage, start)] == [None, [OPERATOR.name]] * 2
+    for key in (THIRD.key_digest, renewed.key_digest):
+        await stage.registry.revoke(OPERATOR, "operator", "third", key, "a new machine", ANN)
+    last = Caller("operator", "third", Function.OPERATOR, key_of("last"))
+    assert await enrolled(stage, last, OPERATOR)
+    assert not await enrolled(stage, last, SECOND, BOB)
+    for first, second in ((OPERATOR, last), (last, OPERATOR)):
+        with pytest.raises(InvalidRequest, match="count as one person"):
+            await change_key(stage, first, second)
+    await change_key(stage, SECOND, last)
+
+
+async def test_of_a_new_operator_system_both_say_whose_it_is(stage: Stage) -> None:
+    """Not said, or of a system that is no operator's, it is refused; said otherwise by the second, it waits;
+    said to be of a known operator, it counts as that one with the other alone."""
+    await found(stage)
+    for whose in ("", "cfrs/cad", "operator/nobody"):
+        with pytest.raises(InvalidRequest, match="say of which operator it is") as refused:
+            await enrolled(stage, THIRD, OPERATOR, whose=whose)
+        assert refused.value.field == "whose"
+    with pytest.raises(InvalidRequest, match="is said of an operator's system"):
+        await enrolled(stage, caller("ncic", "desk"), OPERATOR, whose=OPERATOR.name)
+    assert await enrolled(stage, THIRD, OPERATOR, whose=OPERATOR.name)
+    assert await enrolled(stage, THIRD, SECOND, BOB, whose=ANOTHER_PERSON)
+    assert not await speaks(stage, THIRD)
+    assert await enrolled(stage, THIRD, SECOND, BOB, whose=OPERATOR.name)
+    assert not await enrolled(stage, THIRD, OPERATOR, whose=OPERATOR.name)
+    reference = await stage.reference.refresh()
+    assert people(reference, reference.systems[THIRD.name]) == [OPERATOR.name]
+    with pytest.raises(InvalidRequest, match="count as one person"):
+        await change_key(stage, OPERATOR, THIRD)
+    await change_key(stage, SECOND, THIRD)
+
+
+async def test_a_key_of_a_system_that_two_have_had_is_whose_both_say(stage: Stage) -> None:
+    """Where its keys are of several people, a further one is nobody's until it is said."""
+    await enrolled(stage, THIRD, OPERATOR)
+    await found(stage)
+    other, third = (Caller("operator", "third", Function.OPERATOR, key_of(name)) for name in ("other", "more"))
+    for by, actor in ((OPERATOR, ANN), (SECOND, BOB)):
+        await enrolled(stage, other, by, actor, whose=ANOTHER_PERSON)
+    with pytest.raises(InvalidRequest, match="keys of operator/third are of several people"):
+        await enrolled(stage, third, OPERATOR)
+    assert await enrolled(stage, third, OPERATOR, whose=SECOND.name)
+
+
+async def test_one_operator_alone_makes_nobody_another_person(stage: Stage) -> None:
+    """What is said of the new system cannot be more than one person can say."""
+    with pytest.raises(InvalidRequest, match="one operator alone enrols nobody else"):
+        await enrolled(stage, SECOND, OPERATOR, whose=ANOTHER_PERSON)
+    start = await stage.size()
+    assert not await enrolled(stage, SECOND, OPERATOR, whose=OPERATOR.name)
+    assert (await details(stage, start))[0]["people"] == [OPERATOR.name]
 
 
 async def test_a_dropped_proposal_leaves_nothing_behind(stage: Stage) -> None:
@@ -251,6 +318,31 @@ async def test_the_second_founder_is_named_at_start_while_there_is_none(tmp_path
     assert not await second("two")
     assert await second("three")
     assert await hands() == {"one", "three"}
+
+
+async def test_a_founder_who_is_left_is_not_two_after_a_restart(tmp_path: Path) -> None:
+    """With the other gone, and a certificate renewed, the setting names them again: they stay one person."""
+    certificates = CertificateFolder(tmp_path / "certs")
+    clock = FakeClock()
+    certificates.init("blue-light.test", clock.now())
+    world = World(clock)
+    file = certificates.path / "operator-second" / "cert.pem"
+    await world.registry.enrol(
+        SECOND, "operator", "second", Function.OPERATOR, SECOND.key_digest, None, None, at_start=True
+    )
+    certificates.issue_client("operator", "second", clock.now())
+    renewed = key_digest(read_certificates(file)[0])
+    for by, actor in ((OPERATOR, ANN), (SECOND, BOB)):
+        given = ("operator", "second", Function.OPERATOR, renewed, None, None, actor)
+        await world.registry.enrol(by, *given)
+    await world.registry.revoke(SECOND, "operator", "cli", OPERATOR.key_digest, "left", BOB)
+    assert not await enrol_second_operator(file, world.registry, world.store.reference, clock)
+    file.parent.rename(tmp_path / "before")
+    certificates.issue_client("operator", "second", clock.now())
+    await enrol_second_operator(file, world.registry, world.store.reference, clock)
+    known = await world.store.reference.refresh()
+    assert known.speaking(clock.now()) == {SECOND.key_digest}
+    assert len(known.systems[SECOND.name].key_digests) == 3
 
 
 async def test_a_forgotten_proposal_begins_anew(stage: Stage) -> None:

@@ -73,3 +73,16 @@ language sql volatile as $$
             (p_change ->> 'due')::timestamptz, (p_change ->> 'key')::smallint, p_blob,
             array(select decode(value, 'hex') from jsonb_array_elements_text(p_change -> 'subjects')));
 $$;
+
+create or replace function policy_apply_access_issue(p_policy bigint, p_change jsonb, p_blob bytea) returns void
+language sql volatile as $$
+    with issued as (
+        update access_request set issued_at = (p_change ->> 'at')::timestamptz, subjects = '{}'
+        where id = (p_change ->> 'access')::uuid and issued_at is null
+        returning id
+    )
+    update access_clearing c set told = true
+    from issued i
+    where c.access = i.id and c.code = ''
+      and c.entry in (select e::uuid from jsonb_array_elements_text(p_change -> 'told') e);
+$$;
