@@ -61,6 +61,11 @@ class Beside:
         escalations = Escalations(store.log, rows.escalations, desks, store.facts, reference, clock)
         return cls(acknowledgements, refusals, notices, escalations, witnessing, anchoring)
 
+    def told(self) -> tuple[str, ...]:
+        """What of the second stage of evidence fails: said, and no reason to take anybody out of service."""
+        parts = [each for each in (self.witnessing, self.anchoring) if each is not None]
+        return tuple(why for each in parts for why in each.reasons())
+
     def jobs(self) -> list[Job]:
         """What of it goes on by itself."""
         jobs: list[Job] = [
