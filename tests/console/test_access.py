@@ -82,8 +82,8 @@ async def test_metrics_are_for_operators(site: Site) -> None:
 
 
 async def test_readiness_follows_its_reasons_and_health_does_not(site: Site) -> None:
-    """/readyz is open, 503 with one reason a line while there are any; what is only told leaves it 200. /healthz
-    says only that we answer."""
+    """/readyz is open, 503 with one reason a line while there are any; what is only told leaves it 200.
+    /healthz says only that we answer."""
     async with site.client() as client:
         before = await client.get("/readyz")
         site.reasons += ["no adapter of ncic is attached", "the database does not answer"]

@@ -17,6 +17,7 @@ from broker.store.fsck.notes import Kept
 from broker.store.fsck.report import StoreReport
 from tests.human.conftest import GUARDIAN, OWNER
 from tests.human.test_overrides import used
+from tests.human.test_referrals import NO, grants, judged, refer
 from tests.keeping.conftest import COUNCIL, NWAS, WHY, caught_up, holds_person
 from tests.keeping.test_fsck_says import erases, look
 from tests.keeping.test_retention import FILE, OLD, applied, put
@@ -37,12 +38,18 @@ class Busy:
     withdrawn: str = ""
     hold: str = ""
     restriction: str = ""
+    override: str = ""
+    referral: str = ""
     acting: str = ""
 
 
 async def busy(stage: Stage) -> Busy:
     """Every kind of change, once or more."""
     made, registry, now = Busy(stage), stage.registry, stage.clock.now()
+    refused, granted, _ = [await refer(stage, judged(stage)) for _ in range(3)]
+    await stage.referrals.decide(OWNER, refused.id, NO, GUARDIAN)
+    await stage.referrals.decide(OWNER, granted.id, grants(), GUARDIAN)
+    made.referral = refused.id
     who = ("nwas", "desk")
     for n in range(2):
         await registry.enrol(OPERATOR, *who, Function.PARTNER, key_of(f"desk {n}"), SINCE, None)
@@ -77,7 +84,9 @@ async def busy(stage: Stage) -> Busy:
     await stage.holds.release(NWAS, released, GUARDIAN, WHY)
     await stage.holds.place(NWAS, ("incident", "nwas/2026-11-21/1"), "CASE-8", GUARDIAN, WHY)
     await stage.holds.place(NWAS, ("agreement", "judged/1"), "CASE-9", GUARDIAN, WHY)
+    await used(stage)
     _, row = await used(stage)
+    made.override = row.id
     await stage.overrides.review(OWNER, row.id, "not-justified", "nobody was at risk", GUARDIAN)
     made.restriction, _ = await stage.overrides.restrict(OWNER, row.id, "actor", None, "why", GUARDIAN)
     lifted, _ = await stage.overrides.restrict(OWNER, row.id, "role", None, "why", GUARDIAN)
@@ -240,6 +249,26 @@ _FUNCTION = "jsonb_set(detail, '{{function}}', '\"auditor\"')"
             "is not what entry",
         ),
         (
+            "update referral set status = 'granted', until = now() + interval '1 day' where id = '{referral}'",
+            "referral {referral}",
+            "is not what entry",
+        ),
+        (
+            "update referral set status = 'open' where id = '{referral}'",
+            "referral {referral}",
+            "is not what entry",
+        ),
+        (
+            "update referral set status = 'granted', decided_at = now() where status = 'open'",
+            "referral ",
+            "is there, and no entry of the log says so",
+        ),
+        (
+            "update override_use set status = 'justified' where id = '{override}'",
+            "override_use {override}",
+            "is not what entry",
+        ),
+        (
             "update system set policy_from = 1 where name = 'nwas/cad' and policy_until is not null",
             "",
             "counts",
@@ -257,12 +286,13 @@ _FUNCTION = "jsonb_set(detail, '{{function}}', '\"auditor\"')"
         ),
         *("hold-emptied", "hold-gone", "ghost", "function", "revoked-again", "system-gone", "system-ended"),
         *("agency-key-again", "agency-key-made", "agreement", "pins", "signature", "suspension", "routing"),
-        *("acting", "agency", "record-type", "restriction-lifted", "restriction-ended", "since"),
+        *("acting", "agency", "record-type", "restriction-lifted", "restriction-ended"),
+        *("referral-granted", "referral-open", "referral-decided", "override", "since"),
     ],
 )
 async def test_what_no_entry_says_is_named(made: Busy, done: str, path: str, text: str) -> None:
     """By table and row, with the entry that says otherwise; nothing else is, and no view or entry is."""
-    names = {each: getattr(made, each) for each in ("directive", "withdrawn", "hold", "restriction", "acting")}
+    names = {each: getattr(made, each) for each in Busy.__dataclass_fields__}
     by_hand = ["alter table hold disable trigger user", "alter table directive disable trigger user"]
     await ask(made.stage.dsn, *by_hand, done.format(**names), "select 1")
     report = await look(made.stage)

@@ -28,7 +28,7 @@ class Table:
     """One table: `sql` gives rows of one name together, in the order in which they counted, each with `name`
     and `{counts}`: `since` and `until` (counts of changes), and `ended` (whether it counts no more).
 
-    `kept` says that nothing is ever taken from it; else whatever has ended may be gone.
+    `kept` says that nothing is ever taken from it but what an entry names; else rows go with their month.
     """
 
     name: str
@@ -51,6 +51,8 @@ class Stands:
     ended: bool
     at: datetime | None
     ended_at: datetime | None
+    # Nobody has decided it yet: no entry need say anything of it.
+    open: bool = False
 
 
 def _json(value: Any) -> Any:
@@ -115,6 +117,15 @@ def _restriction(row: Row) -> Json:
     }
 
 
+def _decided(row: Row) -> Json:
+    return {"status": row["status"], "at": moment(row["at"]), "until": moment(row["over"])}
+
+
+def _reviewed(row: Row) -> Json:
+    return {**{each: row[each] for each in ("status", "by", "told")}, "at": moment(row["at"])}
+
+
+_NO_COUNTS = "0 as since, null::bigint as until"
 _COUNTS = "policy_from as since, policy_until as until, policy_until is not null as ended"
 _SIGNED = """
 select coalesce(jsonb_agg(jsonb_build_object(
@@ -169,13 +180,12 @@ TABLES = (
         "select id::text as name, subject, recorder, detail, recorded_at as at, withdrawn_at as ended_at,"
         " {counts} from directive",
         _directive,
-        kept=False,
         follows=False,
     ),
     Table(
         "hold",
         "select id::text as name, agency, everything, agencies, parties, kind, terms, rare, subject, agreement,"
-        " reference, placed_at as at, released_at as ended_at, 0 as since, null::bigint as until,"
+        " reference, placed_at as at, released_at as ended_at, {no_counts},"
         " released_at is not null as ended from hold",
         _hold,
         follows=False,
@@ -183,9 +193,25 @@ TABLES = (
     Table(
         "override_restriction",
         "select id::text as name, override, provider, district, requester, what, subject, made_at as at,"
-        " until as over, lifted_at as ended_at, 0 as since, null::bigint as until,"
+        " until as over, lifted_at as ended_at, {no_counts},"
         " lifted_at is not null as ended from override_restriction",
         _restriction,
+        kept=False,
+        follows=False,
+    ),
+    Table(
+        "referral",
+        "select id::text as name, status, decided_at as at, until as over, status = 'open' as open,"
+        " {no_counts}, false as ended from referral",
+        _decided,
+        kept=False,
+        follows=False,
+    ),
+    Table(
+        "override_use",
+        "select id::text as name, status, reviewed_at as at, reviewed_by as by, told, status = 'open' as open,"
+        " {no_counts}, false as ended from override_use",
+        _reviewed,
         kept=False,
         follows=False,
     ),
@@ -194,7 +220,7 @@ TABLES = (
 
 async def rows(connection: asyncpg.Connection, table: Table) -> AsyncIterator[Stands]:
     """Every row of it."""
-    async for some in parts(connection, table.sql.format(counts=_COUNTS, signed=_SIGNED)):
+    async for some in parts(connection, table.sql.format(counts=_COUNTS, no_counts=_NO_COUNTS, signed=_SIGNED)):
         for row in some:
             found = dict(row)
             try:
@@ -209,4 +235,5 @@ async def rows(connection: asyncpg.Connection, table: Table) -> AsyncIterator[St
                 found["ended"],
                 found.get("at"),
                 found.get("ended_at"),
+                found.get("open", False),
             )

@@ -208,6 +208,16 @@ def _withdrawn(told: Told, detail: dict[str, Any], place: int) -> None:
         told.end("directive", each, place)
 
 
+def _decided(told: Told, detail: dict[str, Any], place: int) -> None:
+    content = {"status": detail["status"], "at": moment(detail["at"]), "until": moment(detail["until"])}
+    told.put("referral", detail["id"], place, content)
+
+
+def _reviewed(told: Told, detail: dict[str, Any], place: int) -> None:
+    content = {**{each: detail[each] for each in ("status", "by", "told")}, "at": moment(detail["at"])}
+    told.put("override_use", detail["id"], place, content)
+
+
 def _ends(table: str) -> Callable[[Told, dict[str, Any], int], None]:
     return lambda told, detail, place: told.end(table, detail["id"], place)
 
@@ -238,6 +248,8 @@ _HEARD: dict[str, Callable[[Told, dict[str, Any], int], None]] = {
     "directive-withdrawn": _withdrawn,
     "hold-placed": Told.hold,
     "hold-released": _ends("hold"),
+    "referral-decided": _decided,
+    "override-reviewed": _reviewed,
     "override-restricted": Told.restriction,
     "override-restriction-lifted": _ends("override_restriction"),
 }
