@@ -80,7 +80,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         ground = await open_ground(settings, clock, stack)
         store, links = ground.store, Links()
         beside = Beside.of(ground, own.id, stack)
-        ground.telemetry.watch_second_stage(beside.told)
+        ground.telemetry.watch_second_stage(beside.second_stage)
         workers = Workers(own, WorkerRows(store.database), links.attached)
         rotations = Rotations(ground.administration, store.halves, workers.holding, clock)
         workers.held = rotations.held
