@@ -18,8 +18,8 @@ from broker.store.fsck.report import StoreReport
 from tests.human.conftest import GUARDIAN, OWNER
 from tests.human.test_overrides import used
 from tests.human.test_referrals import NO, grants, judged, refer
-from tests.keeping.conftest import COUNCIL, NWAS, WHY, caught_up, holds_person
-from tests.keeping.test_fsck_says import erases, look
+from tests.keeping.conftest import COUNCIL, NWAS, WHY, asks, caught_up, entry_of, holds_person
+from tests.keeping.test_fsck_says import erases, index_of, look
 from tests.keeping.test_retention import FILE, OLD, applied, put
 from tests.support.cumbria import CARLISLE, EDEN, fire_routes
 from tests.support.postgres import ask
@@ -357,7 +357,7 @@ async def test_a_month_of_changes_that_was_ended_leaves_rows_that_nothing_says(d
     )
     report = await look(stage)
     assert [each for each in report.problems if each.kind == "state"] == []
-    assert [each for each in report.unchecked if "1 rows of `system`" in each]
+    assert [each for each in report.unchecked if "1 rows of `system` (nwas/cad)" in each]
     await ask(
         stage.dsn,
         "update system set detail = detail || '{\"suspended\": true}' where name = 'cfrs/cad'",
@@ -365,6 +365,24 @@ async def test_a_month_of_changes_that_was_ended_leaves_rows_that_nothing_says(d
     )
     ((path, text),) = [(e.path, e.text) for e in (await look(stage)).problems if e.kind == "state"]
     assert (path, "is not what entry" in text) == ("system cfrs/cad", True)
+
+
+async def test_an_erasure_that_was_undone_hides_no_row(durable_stage: Stage) -> None:
+    """An entry that is there again is heard like any other; one whose view was changed may have said something,
+    so that a row which no entry says is then not called wrong, and is named all the same."""
+    stage, subject = durable_stage, durable_stage.person()
+    entry = await entry_of(stage, await asks(stage, subject))
+    await erases(stage, NWAS, subject)
+    n = await index_of(stage, entry)
+    await ask(
+        stage.dsn, f"update view set requester_agency = 'nwas' where idx = {n}", GHOST.format(), "select 1"
+    )
+    found = [(each.kind, each.path) for each in (await look(stage)).problems]
+    assert sorted(found) == [("state", "system wf/ghost"), ("view", f"entry {n}")]
+    await ask(stage.dsn, f"update view set views = '' where idx = {n}", "select 1")
+    report = await look(stage)
+    assert not report.good
+    assert [each for each in report.unchecked if "1 rows of `system` (wf/ghost)" in each]
 
 
 async def test_changes_of_an_earlier_half_year_are_heard(made: Busy) -> None:

@@ -61,9 +61,9 @@ async def fsck_database(
             # What an entry says of another may stand in a later log.
             gone = [each.gone for each in made if each.gone is not None]
             await judge(connection, said, gone)
+            lost = Lost(connection, told, said, gone) if told is not None else None
             await again.check(connection, said, by_log)
-            if told is not None:
-                lost = Lost(connection, told, said, gone)
+            if told is not None and lost is not None:
                 await Judge(connection, told, said, lost, by_log).run()
         else:
             await again.check(connection, None, by_log)

@@ -8,7 +8,8 @@ otherwise. Where entries that may have said it are gone, as the log says, or can
 from __future__ import annotations
 
 import bisect
-from collections import Counter
+import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -26,6 +27,7 @@ from broker.store.fsck.told import State, Told, log_and_index, place_of
 from broker.store.said import Said
 
 _SOME = 10_000
+_NAMED = 5
 _LEAVES = "select leaf from entry where id = any ($1::uuid[])"
 # A change says when it was asked for, its entry when it was made: so many seconds later at most.
 _LATER = 60
@@ -63,18 +65,20 @@ class Lost:
             return True
         if self._erased is None:
             self._erased = sorted(await self._times())
+        if self._erased and self._erased[-1] == math.inf:  # of one of them it is not known
+            return True
         first = bisect.bisect_left(self._erased, at.timestamp() - 1)
         return first < len(self._erased) and self._erased[first] <= at.timestamp() + _LATER
 
     async def _times(self) -> list[float]:
-        """When the entries were made that erasures took whole."""
+        """When the entries were made that erasures took whole; infinite where it is not known."""
         ids, found = [UUID(bytes=each) for each in self._said.erased()], list[float]()
         for start in range(0, len(ids), _SOME):
             for row in await self._connection.fetch(_LEAVES, ids[start : start + _SOME]):
                 try:
                     found.append(parse_entry(bytes(row["leaf"] or b"")).at.timestamp())
                 except IntegrityError:
-                    self.any_time = True  # its bytes are kept elsewhere, or it is named as wrong
+                    found.append(math.inf)  # its bytes are kept elsewhere, or it is named as wrong
         return found
 
 
@@ -96,7 +100,8 @@ class Judge:
         self._newest = max(reports)
         self._report = reports[self._newest]
         self._origins = {log: report.origin for log, report in reports.items()}
-        self._unknown = Counter[str]()
+        # By table: rows of which nothing is known, there or not.
+        self._unknown: defaultdict[str, list[str]] = defaultdict(list)
         # Of rows that are as an entry says: its place, and the count of changes from which the row counts.
         self._counts: list[tuple[int, int, str]] = []
 
@@ -106,9 +111,12 @@ class Judge:
             if await has(self._connection, table.name):
                 await self._table(table)
         self._order()
-        for name, count in (+self._unknown).items():
+        for table_name, names in self._unknown.items():
+            named = ", ".join(each[:200] for each in names[:_NAMED])
+            more = " ..." if len(names) > _NAMED else ""
             self._report.unchecked.append(
-                f"{count} rows of `{name}`, there or not: what would say so is gone, or cannot be opened"
+                f"{len(names)} rows of `{table_name}` ({named}{more}), there or not: what would say so is "
+                "gone, or cannot be opened"
             )
 
     async def _table(self, table: Table) -> None:
@@ -147,7 +155,7 @@ class Judge:
             if not self._lost.last:
                 return "has been what no entry of the log says"
         if extra := len(group) - len(matched):
-            self._unknown[table.name] += extra
+            self._unknown[table.name] += [group[0].name] * extra
         for n, state in zip(matched, states, strict=True):
             row = group[n]
             if state.ended and not row.ended:
@@ -190,10 +198,11 @@ class Judge:
                 return
         if not table.kept:
             # Humans' queues go with their months and their people; a restriction by its own schedule.
-            self._unknown[table.name] += table.name == "override_restriction" and not last.ended
+            if table.name == "override_restriction" and not last.ended:
+                self._unknown[table.name].append(name)
             return
         if last.place < self._lost.last and table.name == "directive":
-            self._unknown[table.name] += 1
+            self._unknown[table.name].append(name)
         else:
             made = self._entry(last.place)
             self._wrong(table, name, f"is not there: entry {made} made it, and no entry says that it went")
