@@ -107,12 +107,12 @@ class Vouching:
                 return {}, True
         return {name: detail for name, (_, detail) in last.items()}, gone
 
-    async def _entries(self, event: str) -> AsyncIterator[tuple[tuple[int, int], Hit | None]]:
+    async def _entries(self, kind: str) -> AsyncIterator[tuple[tuple[int, int], Hit | None]]:
         """Entries of one kind in all logs, newest first, each with its place; None: the index is behind."""
         beyond, log, age, seen = NEWEST, "", 0, 0
         while seen <= MOST:
             page = await self._index.find(
-                frozenset({term("event", event)}),
+                frozenset({term("event", kind)}),
                 beyond,
                 _PAGE,
                 newest_first=True,
