@@ -8,6 +8,7 @@ long it took does not tell either.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -34,6 +35,7 @@ OPEN = 500  # that are listed
 MOST_OPEN = 500  # of one controller
 # Entries, and requests looked up, that are read to count what is left in one list; and for one of those in it.
 COUNTED, COUNTED_OF_ONE = 2000, 200
+COUNTING = 4.0  # seconds in which that is done: past them a list comes without it
 MOST_CLEARED = 500  # entries in one clearing
 BUCKET = 1.0  # seconds
 _AGAIN = 3600.0  # seconds
@@ -125,8 +127,8 @@ class Accesses:
     ) -> tuple[list[tuple[StoredAccess, int | None]], Made, bool]:
         """Those that are open, of every controller, each with how many entries the caller's agency has yet to
         decide, and those whose place it has taken; None where they are too many to count in a list, or those
-        of requests before it were. Nothing says whom they are about, or who else has entries. Whether more are
-        open comes last."""
+        of the same controller's others were. Nothing says whom they are about, or who else has entries. Whether
+        more are open comes last."""
         may(caller)
         found = await self._store.open(OPEN + 1)
         more, found = len(found) > OPEN, found[:OPEN]
@@ -135,13 +137,28 @@ class Accesses:
         with self._seats.one(caller.name):
             shares = await self._heritage.left_to(caller)
             every = [caller, *(as_left(caller, each) for each in shares)]
-            listed, budget = list[tuple[StoredAccess, int | None]](), COUNTED
-            for row in found:
-                effort = Effort(min(budget, COUNTED_OF_ONE))
-                budget -= effort.left
-                listed.append((row, await self._undecided(every, row, effort)))
-                budget += effort.left
-            return listed, made, more
+            left = await self._counted(every, found)
+        return [(row, left[row.id]) for row in found], made, more
+
+    async def _counted(self, every: Sequence[Caller], found: Sequence[StoredAccess]) -> dict[str, int | None]:
+        """How many are left of each. Next comes the controller whose requests have cost least so far, so that
+        whoever begins many about somebody of whom there is much uses up nobody else's."""
+        waiting, left = dict[str, deque[StoredAccess]](), dict[str, int | None]()
+        for row in found:
+            waiting.setdefault(row.agency, deque()).append(row)
+        cost, budget = dict.fromkeys(waiting, 0), COUNTED
+        until = self._clock.loop_time() + COUNTING
+        while waiting:
+            agency = min(waiting, key=cost.__getitem__)
+            row = waiting[agency].popleft()
+            if not waiting[agency]:
+                del waiting[agency]
+            most = min(budget, COUNTED_OF_ONE) if self._clock.loop_time() < until else 0
+            effort = Effort(most)
+            left[row.id] = await self._undecided(every, row, effort)
+            cost[agency] += most - effort.left
+            budget -= most - effort.left
+        return left
 
     async def _undecided(self, every: Sequence[Caller], row: StoredAccess, effort: Effort) -> int | None:
         if not row.asked:  # erased

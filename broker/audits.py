@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from broker.administration import Administration, why
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
+from broker.core.opened import found_by
 from broker.core.receipt import Receipt
 from broker.errors import InvalidRequest, NotAllowed, NotTimestamped, NotWitnessed
 from broker.heritage import Heritage, district_of
@@ -66,12 +68,14 @@ class Audits:
     async def open(
         self, caller: Caller, event_id: str, actor: Actor, reason: Reason, *, archived: bool = False
     ) -> Opened:
-        """The same with the caller's view opened. Somebody looked: that is committed before it is shown."""
+        """The same with the caller's view opened. Somebody looked: that is committed before it is shown,
+        and is found by whom and what the view is about."""
         audience, old = await self._whose(caller, event_id)
         why(reason)
-        if not archived:
-            await self._read(event_id, audience, archived)  # what cannot be shown is not looked at
-        detail: dict[str, Json] = {"entry": event_id, "audience": audience}
+        # What cannot be shown is not looked at.
+        receipt, full = await self._both(event_id, audience, archived)
+        shown = found_by(full, audience, receipt.opening.view if receipt.opening else None)
+        detail: dict[str, Json] = {"entry": event_id, "audience": audience, **shown}
         if old:
             detail["in_place_of"] = old
         await self._administration.note_look(caller, "entry-viewed", detail, actor, reason)
@@ -126,8 +130,11 @@ class Audits:
         raise NotAllowed(_NONE)
 
     async def _read(self, event_id: str, audience: str, archived: bool) -> Receipt:
+        return (await self._both(event_id, audience, archived))[0]
+
+    async def _both(self, event_id: str, audience: str, archived: bool) -> tuple[Receipt, Mapping[str, Json]]:
+        """The receipt with that view's opening, and the full view."""
         try:
-            receipt, _ = await self._log.receipt(event_id, audience, archived=archived)
+            return await self._log.receipt(event_id, audience, archived=archived)
         except KeyError as e:
             raise NotAllowed(_NONE) from e
-        return receipt

@@ -209,6 +209,7 @@ def _part(hit: Hit, own: frozenset[str], subject: SubjectRef | None) -> Part:
         frozenset(others),  # told of it or not
         _schemes(hit, own, subject),
         _only(hit, own),
+        frozenset(each for each in (*others, hit.requester, hit.provider) if each),
     )
 
 

@@ -28,7 +28,7 @@ from broker.evenly import answered_evenly
 from broker.givenup import Erasable, Found, What, together
 from broker.holds import Holds
 from broker.ids import entry_id
-from broker.keeping import ENDINGS, ERASURES, HOLDS
+from broker.keeping import ENDINGS, ERASURES, HOLDS_OF_ALL, holds_key
 from broker.ports import Asked, Change, FactsSource, Reads
 from broker.registry import require
 
@@ -148,7 +148,8 @@ class Erasures:
             "directives": [*found.directives],
         }
         writes = frozenset({ERASURES, *(ruling_key(system, request) for system, request in found.rulings)})
-        reads = writes - {ERASURES} | {HOLDS, ENDINGS}
+        held_by = {HOLDS_OF_ALL, *map(holds_key, found.parties.union(own))}
+        reads = writes - {ERASURES} | {ENDINGS} | held_by
         if under is not None:
             reads |= under.reads
             writes |= {plan_key(under.plan)}

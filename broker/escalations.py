@@ -24,6 +24,7 @@ from broker.core.canonical import Json
 from broker.core.reference import Reference
 from broker.core.succession import takers
 from broker.core.views import ProviderView, RequesterView
+from broker.core.vocabulary import OVERDUE
 from broker.desk import Row, escalation, lock_of
 from broker.errors import AuditUnavailable, IntegrityError, KeyMissing
 from broker.ids import entry_id
@@ -181,7 +182,7 @@ class Escalations:
         # late.
         reads = Reads(policy, lock | _decided(item, row))
         # The owner alone reads it: that there was anything to decide is nobody else's to learn.
-        view = RequesterView("escalated", request, "overdue", provider=whose[0], controller=whose[0])
+        view = RequesterView("escalated", request, OVERDUE, provider=whose[0], controller=whose[0])
         shown = ProviderView(view, requester=requester or None)
         full: dict[str, Json] = {
             **shown.as_json(),

@@ -20,6 +20,7 @@ from broker.core.entry import Entry, parse_entry
 from broker.core.explained import Line, every_step, for_owner, for_requester
 from broker.core.flow import Flow
 from broker.core.model import Actor, Caller, Decision, Function, Outcome, Reason, Refused, Request
+from broker.core.opened import found_by
 from broker.core.recorded import Recorded, is_decision
 from broker.core.redaction import Redactor, Withheld
 from broker.core.reference import Reference
@@ -151,7 +152,9 @@ class Explanations:
     async def _noted(
         self, caller: Caller, event_id: str, audience: str, actor: Actor, reason: Reason
     ) -> Explained:
-        detail: dict[str, Json] = {"entry": event_id, "audience": audience}
+        shown, whole = await self._log.receipt(event_id, audience)
+        about = found_by(whole, audience, shown.opening.view if shown.opening else None)
+        detail: dict[str, Json] = {"entry": event_id, "audience": audience, **about}
         made = await self._administration.note_look(caller, "explained", detail, actor, reason)
         receipt, _ = await self._log.receipt(event_id, "full")
         found = opened(Leaf(receipt.index, receipt.entry, receipt.opening))

@@ -29,7 +29,7 @@ from broker.errors import IntegrityError
 from broker.evenly import asked_at, evenly
 from broker.heritage import Heritage
 from broker.ports import Clock, LogView, Remains
-from broker.questioning import check, question_detail
+from broker.questioning import check, check_agreements, question_detail
 from broker.ranges import Range
 from broker.searches import Searches
 from broker.seats import Seats
@@ -116,11 +116,14 @@ class Exports:
         """The head, then every row in the log's order, a part at a time. `archived` says that the caller has
         the entries that are kept in an export alone.
 
-        That somebody takes them is committed before anything is read.
+        That somebody takes them is committed before anything is read; and how many rows it was, once all have
+        been given: without that entry an export does not end well, and one that was cut off has none.
 
         Raises InvalidRequest, KeptElsewhere, NotAllowed, Saturated, AuditUnavailable.
         """
         check(caller, question, reason)
+        if any(kind == "agreement" for kind, _ in question.facts):
+            check_agreements(question, await self._heritage.agreements())
         asked = asked_at()
         halves = await self._entries.halves()
         own = ranges.named(halves, within.log)
@@ -134,9 +137,12 @@ class Exports:
             erased = await self._erased(eyes, caller, question, head, own)
             await evenly(caller, asked)
             yield replace(head, incidents=question.incidents, erased=erased)
+            rows = closed = 0
             async for part in self._parts(eyes, question, head, archived):
                 await evenly(caller, asked)
                 yield part
+                rows, closed = rows + len(part.rows), closed + part.closed
+            await self._ended(caller, head, rows, closed, actor, reason)
 
     async def _note(
         self,
@@ -160,6 +166,22 @@ class Exports:
             "in_place_of": in_place_of or None,
         }
         return await self._administration.note_look(caller, "log-exported", detail, actor, reason)
+
+    async def _ended(
+        self, caller: Caller, head: Head, rows: int, closed: int, actor: Actor, reason: Reason
+    ) -> None:
+        """That all was given that the entry of this export asked for, and how much: it names that entry."""
+        detail: dict[str, Json] = {
+            "ends": head.entry,
+            "rows": rows,
+            "closed": closed,
+            "first": head.range.first,
+            "before": head.range.before,
+            "log": head.range.log,
+        }
+        await self._administration.note_look(
+            caller, "log-exported", detail, actor, Reason(reason.code), counted=False
+        )
 
     async def _head(
         self, caller: Caller, question: Question, within: Range, made: Made, halves: tuple[Half, ...]

@@ -59,11 +59,21 @@ class Figures:
         self._clock = clock
 
     async def published(
-        self, caller: Caller, month: date, actor: Actor, count: Callable[[], Awaitable[Document]]
+        self,
+        caller: Caller,
+        month: date,
+        actor: Actor,
+        count: Callable[[], Awaitable[Document]],
+        said: StoredFigures | None = None,
     ) -> Document:
-        """The page of a month: counted now if nobody has had it before, else as it was then. Raises
-        AuditUnavailable."""
+        """The page of a month: counted now if nobody has had it before, else as it was then. What the first
+        entry `said` that can be found counts, whatever its row says now. Raises AuditUnavailable."""
         found = await self._store.month(month)
+        if said is not None:
+            return _as_published(said, _unlike(found, said))
+        if found is not None:
+            unsaid = f"entry {found.id} cannot be found, so nothing shows that this row is what it said"
+            return _as_published(found, (("Not held against the log", unsaid),))
         if found is None:
             with suppress(_AlreadyError):
                 await self._publish(caller, month, actor, await count())
@@ -96,8 +106,16 @@ class Figures:
         await self._administration.make(caller, plan, actor)
 
 
-def _as_published(figures: StoredFigures) -> Document:
+def _unlike(row: StoredFigures | None, said: StoredFigures) -> tuple[tuple[str, str], ...]:
+    """Where the row is not what its entry says."""
+    if row is not None and (row.id, row.at, row.page) == (said.id, said.at, said.page):
+        return ()
+    problem = "has no row" if row is None else "is not what its row says"
+    return (("DOES NOT FIT THE LOG", f"entry {said.id} {problem}: these are the figures of the entry"),)
+
+
+def _as_published(figures: StoredFigures, more: tuple[tuple[str, str], ...] = ()) -> Document:
     page: Any = figures.page
     facts = tuple((name, value) for name, value in page["facts"])
     first = ("First published", f"{in_words(figures.at)}, by entry {figures.id}: these are the figures of then")
-    return performance.page((*facts, first), convert(page["tables"], tuple[Table, ...]))
+    return performance.page((*facts, first, *more), convert(page["tables"], tuple[Table, ...]))

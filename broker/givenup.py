@@ -43,13 +43,14 @@ class Part(Struct, frozen=True):
     of the caller's agency made it (empty: nobody of theirs), `others` are the other agencies that it names,
     `schemes` those under which the caller knows the person beside the one asked by, and `side` the one of the
     two that alone goes, the other's being another agency's, given up or not (empty: all of it is the
-    caller's)."""
+    caller's). `parties` are all agencies whose holds may cover it."""
 
     people: frozenset[SubjectRef]
     maker: str
     others: frozenset[str]
     schemes: frozenset[str]
     side: str
+    parties: frozenset[str] = frozenset()
 
 
 class Found(Struct, frozen=True):
@@ -71,6 +72,11 @@ class Found(Struct, frozen=True):
     def makers(self) -> frozenset[str]:
         """Who of the caller's agency made any of them: asked, looked, recorded or decided."""
         return frozenset(each.maker for each in self.parts.values() if each.maker)
+
+    @property
+    def parties(self) -> frozenset[str]:
+        """Every agency whose holds may cover any of them."""
+        return frozenset[str]().union(*(each.parties for each in self.parts.values()))
 
     @property
     def one_sided(self) -> dict[str, list[str]]:

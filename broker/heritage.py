@@ -29,6 +29,10 @@ class Heritage:
         """Every agency that there is or was."""
         return frozenset(self._reference.current.agencies)
 
+    async def agreements(self) -> frozenset[str]:
+        """The id of every agreement that there is or was."""
+        return frozenset((await self._reference.refresh()).agreements)
+
     async def left_to(self, caller: Caller) -> tuple[Share, ...]:
         """The shares of agencies whose place the caller's has taken by now; of its own there is none here."""
         if caller.function is not Function.PARTNER:

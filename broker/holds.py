@@ -9,6 +9,7 @@ the hold, an entry is held all the same; one that the search index has not seen 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from broker.administration import Administration, Made, Plan, named, subject_detail
 from broker.core import vocabulary
@@ -17,7 +18,7 @@ from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.core.searchterms import NEWEST, Question, person, term
 from broker.core.succession import shares
 from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
-from broker.keeping import HOLDS, Hold, Keeping
+from broker.keeping import HOLDS, HOLDS_OF_ALL, Hold, Keeping, holds_key
 from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSource
 from broker.registry import require
 from broker.searches import Searches
@@ -53,7 +54,8 @@ class Holds:
     ) -> tuple[str, Made]:
         """Hold what is about a person or premises, or `("incident" | "agreement", value)`; its id.
 
-        `reference` is the controller's own word for the case, and names nobody. Raises InvalidRequest.
+        `reference` is the controller's own word for the case, and names nobody. Raises InvalidRequest,
+        QuotaExceeded.
         """
         require(caller, *_MAY)
         named(actor)
@@ -61,6 +63,7 @@ class Holds:
             raise InvalidRequest("reason.code", "say why it is held")
         if not reference:
             raise InvalidRequest("reference", "give your own reference of the case; it must name nobody")
+        self._administration.count(caller)
         own = sorted(await self.own(caller))
         await self._check(what)
         hold = str(uuid.uuid4())
@@ -95,8 +98,9 @@ class Holds:
             if sum(each.agency == caller.agency for each in await self._keeping.holds()) >= MOST:
                 raise InvalidRequest("hold", f"your agency has {MOST} that stand; release one first")
             subject = what if isinstance(what, SubjectRef) else None
-            change = Change("hold", stored, frozenset({HOLDS}), reference=False, subject=subject)
-            return Plan("hold-placed", detail, change, Reads(policy, frozenset({HOLDS})), reason.words)
+            keys = _keys(own, everything=caller.function is Function.AUDITOR)
+            change = Change("hold", stored, keys | {HOLDS}, reference=False, subject=subject)
+            return Plan("hold-placed", detail, change, Reads(policy, keys), reason.words)
 
         return hold, await self._administration.make(caller, plan, actor)
 
@@ -120,11 +124,13 @@ class Holds:
             at, log = (NEWEST, page.older) if page.beyond is None else (page.beyond, page.log)
 
     async def release(self, caller: Caller, hold: str, actor: Actor, reason: Reason) -> Made:
-        """End a hold, as its controller. What it alone kept may be destroyed from now on."""
+        """End a hold, as its controller. What it alone kept may be destroyed from now on. Raises
+        InvalidRequest, NotAllowed, QuotaExceeded."""
         require(caller, *_MAY)
         named(actor)
         if not reason.code:
             raise InvalidRequest("reason.code", "say why it is released")
+        self._administration.count(caller)
 
         async def plan() -> Plan:
             policy = (await self._facts.read(Asked((), caller.name, ()))).policy
@@ -137,8 +143,11 @@ class Holds:
                 raise InvalidRequest("hold_id", "was released already")
             stored: dict[str, Json] = {"id": hold, "at": self._clock.now().isoformat()}
             detail: dict[str, Json] = {"id": hold, "reason": reason.code}
-            change = Change("hold-released", stored, frozenset({HOLDS}), reference=False)
-            return Plan("hold-released", detail, change, Reads(policy, frozenset({HOLDS})), reason.words)
+            # Its agency's, whoever in its place releases it: once is enough. That there is one hold fewer stops
+            # nobody who destroys something.
+            keys = _keys([found[0].agency], everything=found[0].everything)
+            change = Change("hold-released", stored, keys | {HOLDS}, reference=False)
+            return Plan("hold-released", detail, change, Reads(policy, keys), reason.words)
 
         return await self._administration.make(caller, plan, actor)
 
@@ -184,6 +193,11 @@ class Holds:
     def _sees(self, caller: Caller, own: frozenset[str], hold: Hold) -> bool:
         """An auditor's hold covers more than its agency's own, so a partner's system is not enough for it."""
         return hold.agency in own and (caller.function is Function.AUDITOR or not hold.everything)
+
+
+def _keys(agencies: Sequence[str], *, everything: bool) -> frozenset[str | bytes]:
+    """The keys of the entries that a hold covers: those of these agencies, or all."""
+    return frozenset({HOLDS_OF_ALL} if everything else map(holds_key, agencies))
 
 
 def _is_one_of(versions: int, text: str) -> bool:

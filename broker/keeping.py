@@ -14,11 +14,19 @@ from msgspec import Struct
 
 from broker.core.model import SubjectRef
 
-# Under this key stand the holds: whoever destroys something read them, and is asked again where one was placed.
+# Under this key stand all holds: whoever ends a month for everybody read them, and is asked again where one was
+# placed. Whoever erases something of its own reads those of its parties and of all (`holds_key`): nobody else's
+# can stop it.
 HOLDS = "holds"
+HOLDS_OF_ALL = "holds:*"
 # Under these, that somebody's erasure or a month's end took views. Each reads the other's: both say what they
 # took, and neither may say it of what the other took meanwhile. (An answer to a person reads the first too.)
 ERASURES, ENDINGS = "erasure", "retention"
+
+
+def holds_key(agency: str) -> str:
+    """Key of the holds that cover what this agency is party to, beside those of all."""
+    return f"{HOLDS}:{agency}"
 
 
 class Hold(Struct, frozen=True):

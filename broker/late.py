@@ -19,6 +19,7 @@ from broker.core.receipt import Receipt
 from broker.core.reference import Reference
 from broker.errors import AuditUnavailable, InvalidRequest, KeptElsewhere, NotAllowed, Unsettled
 from broker.ids import entry_id
+from broker.lanes import by_steps
 from broker.ports import Appended, Asked, Claim, Claimed, Clock, Draft, FactsSource, Log, ReferenceSource
 
 MOST = 100  # in one call
@@ -59,14 +60,14 @@ class LateRecords:
         reference, types = await self._checked(caller, lates), self._reference.catalogue.types
         return [
             f"records.{n}.fields: {', '.join(more)}: {late.agreement} gives nothing of it; look again"
-            for n, late in enumerate(lates)
+            async for n, late in by_steps(enumerate(lates))
             if (more := outside(late, reference, types))
         ]
 
     async def record(self, caller: Caller, lates: Sequence[Late], actor: Actor) -> list[Recorded]:
         """The entries, in the same order. Raises as `check`, and AuditUnavailable: then ask again, the same."""
         reference = await self._checked(caller, lates)
-        claims = [Claim(caller.name, late.id, self._digest(content(late))) for late in lates]
+        claims = [Claim(caller.name, late.id, self._digest(content(late))) async for late in by_steps(lates)]
         done: dict[str, Recorded] = {}
         for _ in range(TRIES):
             known = (await self._facts.read(Asked((), caller.name, tuple(c.request_id for c in claims)))).claims
@@ -74,7 +75,7 @@ class LateRecords:
                 if (stands := known.get(claim.request_id)) is not None and claim.request_id not in done:
                     done[claim.request_id] = await self._again(n, claim, stands)
             left = [n for n, late in enumerate(lates) if late.id not in done]
-            made = [self._draft(lates[n], claims[n], caller, actor, reference) for n in left]
+            made = [self._draft(lates[n], claims[n], caller, actor, reference) async for n in by_steps(left)]
             for draft, committed in zip(made, await asyncio.gather(*map(self._log.append, made)), strict=True):
                 if isinstance(committed, Appended) and draft.claim is not None:
                     name = draft.claim.request_id
@@ -90,7 +91,7 @@ class LateRecords:
             raise InvalidRequest("records", f"1 to {MOST} at once")
         reference, now, seen = await self._reference.refresh(), self._clock.now(), dict[str, int]()
         types = self._reference.catalogue.types
-        for n, late in enumerate(lates):
+        async for n, late in by_steps(enumerate(lates)):
             if (first := seen.setdefault(late.id, n)) != n:
                 raise InvalidRequest(f"records.{n}.id", f"stands at records.{first} already")
             try:

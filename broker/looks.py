@@ -15,10 +15,12 @@ from broker.administration import Made
 from broker.audience import Seen
 from broker.cases import StoredBreach
 from broker.core import canonical
+from broker.core.canonical import Json
 from broker.core.checkpoint import Checkpoint
 from broker.core.directory import Agency
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Audience
+from broker.core.reports.against import Against
 from broker.core.reports.line import Line, line
 from broker.core.reports.snooping import Signs
 from broker.core.reports.times import in_words
@@ -49,6 +51,21 @@ class Wanted(Struct, frozen=True):
     aware_at: datetime | None = None
     people: bool = False
     signs: Signs | None = None
+
+
+def detail_of(wanted: Wanted) -> dict[str, Json]:
+    """A report as it stands in the entry of its making."""
+    detail: dict[str, Json] = {
+        name: getattr(wanted, name)
+        for name in ("report", "agency", "key_digest", "system", "agreement", "breach", "people")
+    }
+    for name in ("since", "until", "aware_at"):
+        at: datetime | None = getattr(wanted, name)
+        detail[name] = at.isoformat() if at else None
+    if wanted.signs is not None:
+        detail["staff"] = len(wanted.signs.staff)
+        detail["repeated_from"] = wanted.signs.repeated_from
+    return detail
 
 
 class By(Struct, frozen=True):
@@ -109,7 +126,7 @@ class Look:
         read = 0
         before = self._made.log, self._made.receipt.index
         async for seen in self._searches.every(caller or self.caller, asked, *before, self._reach.page):
-            yield _line(seen)
+            yield line_of(seen)
             read += 1
             if read % PAGE == 0:  # requests go first
                 self._progress.read, self._progress.of = self._reach.come_to(seen.hit)
@@ -148,6 +165,13 @@ class Look:
         return tuple(
             each.new for each in heirs(self.by.agencies).get(self.caller.agency, ()) if each.new != own
         )
+
+    def surely(self, held: Against) -> Against:
+        """The same, saying where the index held less than all: what is not in it could not be held against."""
+        for log in self._reach.before:
+            if self._reach.short(log):
+                held.unsure(f"{log}: {self._reach.told(log)}")
+        return held
 
     def check_whole(self) -> None:
         """Raises AuditUnavailable where the index held less than all: what is counted once is counted whole."""
@@ -213,7 +237,8 @@ class _Reach:
         return "all of them" if not missing else f"{missing} are not in the index yet, and so not in here"
 
 
-def _line(seen: Seen) -> Line:
+def line_of(seen: Seen) -> Line:
+    """An entry that was found, as a report may use it."""
     hit = seen.hit
     view = hit.full if seen.audience is Audience.FULL else canonical.decode_object(seen.view)
     return line(hit.index, hit.id, hit.at, (hit.requester, hit.provider), seen.audience, view, hit.full)

@@ -19,6 +19,7 @@ from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.reference import Reference
 from broker.core.succession import shares, takers
 from broker.core.views import ProviderView, RequesterView
+from broker.core.vocabulary import VERDICTS
 from broker.desk import escalation, hidden, lock_of, may_decide, said_in_place, standing_key
 from broker.errors import InvalidRequest, NotAllowed
 from broker.handed import about, request_from
@@ -29,7 +30,6 @@ from broker.registry import require
 
 # Restrictions of one provider that are not lifted: as many as its list holds.
 MAX_RESTRICTIONS = 500
-VERDICTS = ("justified", "not-justified", "wrong-person")
 _NONE = "there is no such override that your agency may review"
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from difflib import get_close_matches
+
 from broker.administration import subject_detail
 from broker.core import vocabulary
 from broker.core.canonical import Json
@@ -33,6 +36,16 @@ def check(caller: Caller, question: Question, reason: Reason) -> None:
         )
     if question.since and question.until and question.until <= question.since:
         raise InvalidRequest("until", "is not after since")
+
+
+def check_agreements(question: Question, known: Collection[str]) -> None:
+    """Whether an entry can have the agreement that is asked for: an id that there is or was, and perhaps a
+    version. Raises InvalidRequest."""
+    for n, (kind, value) in enumerate(question.facts):
+        of, _, version = value.partition("/")
+        if kind == "agreement" and not (of in known and (of == value or version.isdecimal())):
+            near = ", ".join(get_close_matches(of, known, 5, 0.5)) or "`broker agreement list` has them"
+            raise InvalidRequest(f"facts.{n}.value", f"is no agreement that an entry can have: {near}")
 
 
 def question_detail(question: Question) -> dict[str, Json]:

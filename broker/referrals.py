@@ -20,6 +20,7 @@ from broker.core.oneoff import one_off_flow, one_off_id
 from broker.core.reference import Reference
 from broker.core.succession import shares
 from broker.core.views import ProviderView, RequesterView
+from broker.core.vocabulary import GRANTED, REFUSED
 from broker.desk import (
     asked,
     check_fetchable,
@@ -244,7 +245,7 @@ def _ruled(
     hidden: bool,
 ) -> Plan:
     """The change of a ruling, and its entry."""
-    status = "granted" if ruling.granted else "refused"
+    status = GRANTED if ruling.granted else REFUSED
     stored: dict[str, Json] = {
         "id": row.id,
         "status": status,

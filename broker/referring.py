@@ -18,6 +18,7 @@ from broker.core.model import Assurance, Decision, Outcome, Refused, Request, Ru
 from broker.core.receipt import Receipt
 from broker.core.steps.who import identity, party
 from broker.core.terms import ReferralTerms
+from broker.core.vocabulary import REFERRAL_ASKED
 from broker.core.walk import Walk, contact
 from broker.course import check_known
 from broker.drafts import draft
@@ -142,7 +143,7 @@ class Referring:
         )
         decision = Decision(
             Outcome.REFER,
-            (RuleApplied("referral.asked", "refer", "The requester asks for a human's decision."),),
+            (RuleApplied(REFERRAL_ASKED, "refer", "The requester asks for a human's decision."),),
             frozenset(),
             now,
             refused=refused,

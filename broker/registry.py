@@ -139,9 +139,12 @@ class Registry:
     ) -> Made:
         """Suspend a system at once, or lift its suspension.
 
-        Never the caller's own: whoever suspends stays, so that somebody is left who can lift it.
+        Never the caller's own: whoever suspends stays, so that somebody is left who can lift it. Lifting is
+        counted, as of agreements (`suspensions`). Raises InvalidRequest, NotAllowed, QuotaExceeded.
         """
         require(caller, Function.OPERATOR)
+        if lift:
+            self._administration.count(caller)
         if caller.name == f"{agency}/{system}":
             raise InvalidRequest("system", "is your own; another operator must suspend it, and can lift it")
 

@@ -31,6 +31,7 @@ from broker.verdicts import (
     opened,
     recorded_at,
     recorded_in,
+    said_so,
 )
 
 PAGE = 200
@@ -161,14 +162,14 @@ class Replays:
             yield each, await self._named(replayed, each)
 
     async def _named(self, replayed: Replayed, each: Opened | None = None) -> Replayed:
-        """With the entries that say that what is gone was erased."""
+        """With the entries that say that what is gone was erased; what none says is no erasure."""
         if not replayed.erased:
             return replayed
         items: list[tuple[str, datetime | None]] = [(said, None) for said in replayed.erased_directives]
-        if each is not None and each.full is None:
+        if each is not None and not replayed.known:
             items.append((each.entry, each.at))
         by = await self._past.erased_by(items)
-        return replace(replayed, erased_by=tuple(sorted(set(by.values()))))
+        return said_so(replayed, by, each.entry if each is not None else "")
 
     async def _again(self, recorded: Recorded, said: Said) -> Replayed:
         try:

@@ -11,27 +11,30 @@ from datetime import date, datetime, timedelta
 
 from msgspec.structs import replace
 
+from broker import rowssaid
 from broker.administration import Administration, Made, why
 from broker.cases import BreachStore, ComplaintStore, StoredBreach
 from broker.core.canonical import Json
 from broker.core.london import local
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.receipt import Audience
+from broker.core.reports.against import Against
 from broker.core.reports.agency import Dealings
 from broker.core.reports.breach import Affected
-from broker.core.reports.complaints import Complaint, Received
+from broker.core.reports.complaints import Received
 from broker.core.reports.document import MOST, Document
 from broker.core.reports.names import named
-from broker.core.reports.overrides import Review, Used
+from broker.core.reports.overrides import Used
 from broker.core.reports.performance import Month, bounds
-from broker.core.reports.snooping import Names, Signs, Watched
+from broker.core.reports.snooping import Member, Names, Signs, Watched
 from broker.core.reports.times import day
 from broker.core.searchterms import Question
 from broker.desk import hidden
 from broker.errors import InvalidRequest, NotAllowed
 from broker.figures import Figures
-from broker.heritage import Heritage
-from broker.looks import By, Look, Progress, Wanted
+from broker.heritage import Heritage, as_left
+from broker.lanes import by_steps
+from broker.looks import By, Look, Progress, Wanted, detail_of
 from broker.ports import Clock, ReferenceSource
 from broker.queues import OverrideStore
 from broker.searches import Searches
@@ -83,8 +86,10 @@ class Reports:
         actor: Actor,
         reason: Reason,
         progress: Progress | None = None,
+        signs: Callable[[], Awaitable[Signs]] | None = None,
     ) -> tuple[Document, Made]:
-        """The report. Who made it and why is committed first. `progress` says meanwhile how far it is.
+        """The report. Who made it and why is committed first. `progress` says meanwhile how far it is; `signs`
+        gives those of `wanted` once it is known that the report may be made, since a staff list is long.
 
         Raises InvalidRequest, NotAllowed, AuditUnavailable.
         """
@@ -95,7 +100,9 @@ class Reports:
             eyes = await self._heritage.eyes(caller, wanted.agency)
         breach = await self._own_breach(caller, wanted.breach) if wanted.breach else None
         with self._seats.one(caller.name):
-            made = await self._administration.note_look(caller, "report-made", _detail(wanted), actor, reason)
+            given = await signs() if signs else wanted.signs
+            wanted = replace(wanted, signs=await _whose(given, wanted.agency) if given else None)
+            made = await self._administration.note_look(caller, "report-made", detail_of(wanted), actor, reason)
             await self._reference.refresh()
             reference = self._reference.current
             by = By(caller, actor, reason, reference.agencies)
@@ -115,6 +122,15 @@ class Reports:
         found = [row for row in newest if await self._may_see(caller, row)]
         detail: dict[str, Json] = {"breaches": [row.id for row in found]}
         return found, await self._administration.note_look(caller, "breaches-viewed", detail, actor, reason)
+
+    async def doubts(self, caller: Caller, found: list[StoredBreach], made: Made) -> tuple[str, ...]:
+        """What of these, and of those that are not among them, does not fit the reviews that the log has: what
+        `breaches` has `made` an entry of is held against it."""
+        shares = await self._heritage.left_to(caller)
+        eyes = (caller, *(as_left(caller, share) for share in shares))
+        used = [(row, await self._overrides.by_id(row.id)) for row in found]
+        rows = [(row, each.request if each is not None else "") for row, each in used]
+        return await rowssaid.doubts(self._searches, eyes, rows, made, LISTED)
 
     async def _may_see(self, caller: Caller, row: StoredBreach) -> bool:
         """Its owner, auditors, and who asked: but not where they may not learn that there was a review. And
@@ -146,7 +162,7 @@ class Reports:
             raise InvalidRequest("since", "say from when on, or which suspected breach")
         if caller.function is Function.PARTNER:
             wanted = replace(wanted, agency=wanted.agency or caller.agency)
-        return replace(wanted, signs=_whose(wanted.signs, wanted.agency)) if wanted.signs else wanted
+        return wanted
 
     def _month(self, caller: Caller, wanted: Wanted) -> Wanted:
         if caller.function is Function.PARTNER:
@@ -168,7 +184,7 @@ class Reports:
 
     async def _breach(self, look: Look) -> Document:
         wanted, row = look.wanted, look.breach
-        affected = Affected(self._reference.current.labels, people=wanted.people)
+        affected = Affected(self._reference.current.labels, people=wanted.people, agency=wanted.agency)
         aware_at, facts = wanted.aware_at, list[tuple[str, str]]()
         if row is not None:
             # An entry's own time is in whole seconds. What else that system asked is for a report by system.
@@ -194,6 +210,8 @@ class Reports:
         names = Names()
         async for each in look.lines():
             names.add(each)
+        async for member in by_steps(signs.staff):
+            names.know(member.agency, member.actor, member.name)
         watched = Watched(signs, names)
         async for each in look.lines():
             if look.wanted.agency in ("", each.requester):
@@ -201,15 +219,19 @@ class Reports:
         return watched.document(await look.facts())
 
     async def _used(self, look: Look) -> Document:
-        used = Used(self._clock.now())
+        used, held = Used(self._clock.now()), Against("overrides")
+        said = await rowssaid.Reviews.of(look)
         async for each in look.lines():
             if not each.override or not each.asks:
                 continue
             row = await self._overrides.by_id(each.id)
             asker = each.audience is Audience.REQUESTER
-            if row is not None and not (asker and hidden(row, self._reference.current)):
-                used.add(each, Review(row.due_at, row.status, row.reviewed_at))
-        return used.document(await look.facts())
+            if row is not None and asker and hidden(row, self._reference.current):
+                continue
+            if (review := rowssaid.review_of(each, row, said(each), held)) is not None:
+                used.add(each, review)
+        facts = await look.facts()
+        return used.document(facts, look.surely(held))
 
     async def _agency(self, look: Look) -> Document:
         dealings = Dealings(look.wanted.agency)
@@ -220,36 +242,38 @@ class Reports:
     async def _performance(self, look: Look) -> Document:
         since = look.wanted.since
         first = _day(since) if since else date.min
+        eyes = replace(look.caller, function=Function.AUDITOR)
+        said = await rowssaid.published(look, first, eyes)
 
         async def count() -> Document:
             month = Month(first, self._reference.current.law)
             # Counts of a whole month leave, and nothing else does.
-            eyes = replace(look.caller, function=Function.AUDITOR)
             async for each in look.lines(caller=eyes):
                 month.add(each)
             facts = await look.facts(whose=False)
             look.check_whole()
             return month.document(facts, self._seconds())
 
-        return await self._figures.published(look.caller, first, look.by.actor, count)
+        return await self._figures.published(look.caller, first, look.by.actor, count, said)
 
     async def _complained(self, look: Look) -> Document:
-        wanted, received = look.wanted, Received(self._clock.now())
-        for row in await self._complaints.of(wanted.agency, wanted.since, wanted.until, MOST + 1):
-            times = (row.received_at, row.due_at, row.acknowledged_at, row.closed_at)
-            received.add(
-                Complaint(row.id, row.agency, str(row.detail.get("reference", "")), *times, row.outcome)
-            )
-        return received.document(await look.facts())
+        wanted, received, held = look.wanted, Received(self._clock.now()), Against("complaints")
+        rows = await self._complaints.of(wanted.agency, wanted.since, wanted.until, MOST + 1)
+        for each in await rowssaid.complaints(look, rows, held):
+            received.add(each)
+        facts = await look.facts()
+        return received.document(facts, look.surely(held))
 
 
-def _whose(signs: Signs, agency: str) -> Signs:
+async def _whose(signs: Signs, agency: str) -> Signs:
     """The signs with the agency of each of the staff: an actor's id is their agency's own."""
-    for n, each in enumerate(signs.staff):
+    staff = list[Member]()
+    async for each in by_steps(signs.staff):
         if not (each.agency or agency):
             problem = "say whose they are: a column agency, or a report of one agency"
-            raise InvalidRequest(f"signs.staff.{n}.agency", problem)
-    return replace(signs, staff=tuple(replace(each, agency=each.agency or agency) for each in signs.staff))
+            raise InvalidRequest(f"signs.staff.{len(staff)}.agency", problem)
+        staff.append(replace(each, agency=each.agency or agency))
+    return replace(signs, staff=tuple(staff))
 
 
 def _named(wanted: Wanted) -> tuple[tuple[str, str], ...]:
@@ -270,20 +294,6 @@ def _titled(document: Document, by: By, wanted: Wanted) -> str:
     elif wanted.until is not None:
         days = f"until {day(_day(wanted.until - timedelta(microseconds=1)))}"
     return ", ".join(filter(None, (document.title, *whose, days)))
-
-
-def _detail(wanted: Wanted) -> dict[str, Json]:
-    detail: dict[str, Json] = {
-        name: getattr(wanted, name)
-        for name in ("report", "agency", "key_digest", "system", "agreement", "breach", "people")
-    }
-    for name in ("since", "until", "aware_at"):
-        at: datetime | None = getattr(wanted, name)
-        detail[name] = at.isoformat() if at else None
-    if wanted.signs is not None:
-        detail["staff"] = len(wanted.signs.staff)
-        detail["repeated_from"] = wanted.signs.repeated_from
-    return detail
 
 
 def _day(at: datetime) -> date:

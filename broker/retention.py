@@ -123,16 +123,19 @@ class Retention:
     async def _end(self, caller: Caller, each: Due, actor: Actor, reason: Reason) -> Ended:
         view, new, moved = each.view, entry_id(), 0
 
-        async def plan() -> Plan:
+        async def set_aside() -> None:
             nonlocal moved
-            # Before anything is looked at: a hold, or an erasure, from here on has the plan made again.
-            count = (await self._facts.read(Asked((), caller.name, ()))).policy
             gone = {v.name for v in await self._destroying.classes() if v.month == view.month and v.destroyed}
             if view.name in gone:
                 raise InvalidRequest(
                     "retention", f"{view.month}, {view.name} is ended by another run; look again"
                 )
             moved += await self._destroying.set_aside(view, _held_beside(view.name, gone))
+
+        async def plan() -> Plan:
+            # Before anything is looked at: a hold, or an erasure, from here on has the plan made again.
+            count = (await self._facts.read(Asked((), caller.name, ()))).policy
+            await set_aside()
             stored: dict[str, Json] = {
                 "id": new,
                 "key": view.key,
@@ -154,6 +157,8 @@ class Retention:
             reads = Reads(count, frozenset({HOLDS, ERASURES, key}))
             return Plan(EVENT, detail, change, reads, reason.words, id=new)
 
+        # Most of it first, which may take long: what anybody holds or erases meanwhile spends no try.
+        await set_aside()
         made: Made = await self._administration.make(caller, plan, actor)
         removed = await self._destroying.finish(
             Unfinished(made.event_id, ViewClass(view.key, view.month, view.name, True))

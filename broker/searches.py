@@ -23,7 +23,7 @@ from broker.heritage import Heritage
 from broker.incidents import Incidents
 from broker.lanes import by_steps
 from broker.ports import Hit, Hits, LogSearch, Remains
-from broker.questioning import check, question_detail
+from broker.questioning import check, check_agreements, question_detail
 from broker.turns import Turns
 
 PAGE = 200
@@ -81,6 +81,8 @@ class Searches:
         Raises InvalidRequest, NotAllowed, AuditUnavailable.
         """
         check(caller, question, reason)
+        if any(kind == "agreement" for kind, _ in question.facts):
+            check_agreements(question, await self._heritage.agreements())
         eyes = await self.eyes(caller, in_place_of)
         asked = asked_at()
         begins = NEWEST if beyond is None else beyond
@@ -142,7 +144,7 @@ class Searches:
         while True:
             page = await self._read(caller, question, PAGE, at, True, log)
             read(page)
-            for each in page.found:
+            async for each in by_steps(page.found):
                 yield each
             if page.beyond is not None:
                 at, log = page.beyond, page.log

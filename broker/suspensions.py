@@ -56,7 +56,13 @@ class Suspensions:
         return await self._administration.make(caller, plan, actor)
 
     async def lift(self, caller: Caller, agreement: str, reason: str, actor: Actor) -> Made:
-        """End the caller's own stop; an operator ends every one there is. Raises NotAllowed, InvalidRequest."""
+        """End the caller's own stop; an operator ends every one there is. Raises NotAllowed, InvalidRequest,
+        QuotaExceeded.
+
+        Each change has every worker read what all decide by again, and ending a stop is counted for it;
+        stopping never is, which can only be done again once it has ended.
+        """
+        self._administration.count(caller)
 
         async def plan() -> Plan:
             reference = await self._reference.refresh()

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.core import canonical
 from broker.core.canonical import Json
@@ -38,13 +39,15 @@ class Verdict(StrEnum):
     LAW_DIFFERS = "law-differs"
     # Something that it read has been erased since.
     ERASED = "erased"
+    # Something that it read is gone, and no entry says that it was erased: somebody took it by hand.
+    GONE = "gone"
     # The stored view is not the one that the entry commits to.
     TAMPERED = "tampered"
     # No decision: a change, a look, an acknowledgement.
     NONE = "none"
 
 
-MISMATCHES = frozenset({Verdict.DIFFERS, Verdict.TAMPERED})
+MISMATCHES = frozenset({Verdict.DIFFERS, Verdict.TAMPERED, Verdict.GONE})
 
 
 class Replayed(Struct, frozen=True):
@@ -60,11 +63,8 @@ class Replayed(Struct, frozen=True):
     reference: Reference | None = None
     said: tuple[Directive, ...] = ()
     erased_by: tuple[str, ...] = ()
-
-    @property
-    def known(self) -> bool:
-        """Whether it can be told that this is a decision, or is none: not where its views are gone."""
-        return _VIEWS not in self.erased
+    # Whether it can be told that this is a decision, or is none: not where its views are gone.
+    known: bool = True
 
     @property
     def erased_directives(self) -> tuple[str, ...]:
@@ -148,5 +148,22 @@ def recorded_at(each: Opened) -> Recorded | Replayed:
     if each.full is None:
         if each.wrong:
             return Replayed(Verdict.TAMPERED, (each.wrong,))
-        return Replayed(Verdict.ERASED, erased=(_VIEWS,))
+        return Replayed(Verdict.ERASED, erased=(_VIEWS,), known=False)
     return recorded_in(each.full)
+
+
+def said_so(replayed: Replayed, by: Mapping[str, str], entry: str = "") -> Replayed:
+    """The same, held against the entries that say what was erased: `by` has them by the id of what is gone, a
+    directive's or, where the views are gone, that of the `entry` itself. Of what none says it is told so."""
+    ids = {each: entry if each == _VIEWS else each.removeprefix(_DIRECTIVE) for each in replayed.erased}
+    unsaid = tuple(f"{each}: gone, and nothing says so" for each, id in ids.items() if id not in by)
+    if not unsaid:
+        return replace(replayed, erased_by=tuple(sorted(set(by.values()))))
+    verdict = Verdict.GONE if replayed.verdict is Verdict.ERASED else replayed.verdict
+    return replace(
+        replayed,
+        verdict=verdict,
+        differences=replayed.differences + unsaid,
+        erased=tuple(each for each, id in ids.items() if id in by),
+        erased_by=tuple(sorted(set(by.values()))),
+    )

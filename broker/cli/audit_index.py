@@ -196,6 +196,8 @@ def _say(report: IndexReport) -> None:
         output.say("`broker audit index rebuild` makes it anew")
     if report.erased:
         output.say(f"{report.erased} of these have no views any more, and are found by nothing")
+    if report.links:
+        output.say(f"{report.links} of these link two half-years: they have no views, and are found by nothing")
     if report.reach.again is not None:
         output.say(f"{report.origin} is being made anew, and has come to {report.reach.again}")
     if report.reach.done < report.size:

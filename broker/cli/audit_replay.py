@@ -17,7 +17,7 @@ from broker.cli.remote import AUDITOR, remote
 if TYPE_CHECKING:
     from broker.v1 import audit_pb2 as pb
 
-_MISMATCHES = frozenset({"differs", "tampered"})
+_MISMATCHES = frozenset({"differs", "gone", "tampered"})
 
 
 @remote(AUDITOR, timeout=None)
@@ -40,8 +40,9 @@ def replay(
 
     Compared are outcome, rules, agreement, law, fields and refusal. Agreements, the directory and what people
     had said are read as at that moment. Where law files have changed, or something was erased since, that is
-    said instead. A view that is not the one its entry commits to is a mismatch; from the first entry to the
-    last, so are entries that do not make the log's root. The whole look is one entry of the log.
+    said instead. A view that is not the one its entry commits to is a mismatch, and so is what is gone without
+    an entry that says so; from the first entry to the last, so are entries that do not make the log's root. The
+    whole look is one entry of the log.
 
     It can be interrupted: it says with which --since to go on. Exit codes: 0 nothing differs; 1 something
     does, or it failed.

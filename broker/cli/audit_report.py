@@ -167,8 +167,10 @@ def breaches(
         for each in reply.breaches
     ]
     if as_json:
-        output.emit_json({"breaches": found, **noted})
+        output.emit_json({"breaches": found, "doubts": list(reply.doubts), **noted})
         return
+    for each in reply.doubts:
+        typer.echo(output.clean(f"DOES NOT FIT THE LOG: {each}"), err=True)
     output.many(found, _BREACH, "no review of an override has said that it was the wrong person")
 
 

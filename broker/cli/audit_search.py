@@ -35,6 +35,7 @@ FACTS = (
     "incident",
     "trace",
     "request",
+    "key",
 )
 
 # What the log can be searched, and exported, by.

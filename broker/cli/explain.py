@@ -35,6 +35,7 @@ _REPLAYS = {
     "differs": "DIFFERS, made again",
     "law-differs": "differs, made again under other law files than those of then",
     "erased": "cannot be made again: part of what it read has been erased",
+    "gone": "CANNOT be made again: part of what it read was taken by hand",
     "none": "nothing to make again",
 }
 

@@ -76,7 +76,7 @@ def check(
         raise InvalidRequest("gave.agency", f"holds no {late.record_type}")
     if not late.fields:
         raise InvalidRequest("fields", "name what was said; `broker records show` lists a type's fields")
-    record_type.check_paths([p for p in late.fields if not _leaves(p, record_type)], "fields", states=False)
+    record_type.check_paths([p for p in late.fields if p not in record_type.groups], "fields", states=False)
     if late.purpose not in reference.law.purposes:
         raise InvalidRequest("purpose", f"unknown; one of {', '.join(sorted(reference.law.purposes))}")
     if not late.why:
@@ -94,12 +94,8 @@ def outside(late: Late, reference: Reference, types: Mapping[str, RecordType]) -
     given = {
         path for flow in agreement.flows if flow.record_type == late.record_type for path in flow.permitted
     }
-    return tuple(p for p in late.fields if not given & (_leaves(p, record_type) or {p}))
-
-
-def _leaves(path: str, record_type: RecordType) -> set[str]:
-    """The leaves of a group; none of what is none."""
-    return {leaf.path for leaf in record_type.leaves if leaf.path.startswith(f"{path}.")}
+    groups = record_type.groups
+    return tuple(p for p in late.fields if (given.isdisjoint(groups[p]) if p in groups else p not in given))
 
 
 def _check_sides(late: Late, caller: Caller, reference: Reference) -> None:

@@ -62,6 +62,8 @@ class RecordType:
     labels: Mapping[str, frozenset[str]] = field(repr=False, compare=False)
     descriptor_set: bytes = field(repr=False)
     message_class: type[Message] = field(repr=False, compare=False)
+    # The leaves of each group, by its path: `oxygen` of `oxygen.litres`.
+    groups: Mapping[str, frozenset[str]] = field(repr=False, compare=False)
     _by_path: Mapping[str, Leaf] = field(repr=False, compare=False)
 
     @classmethod
@@ -112,6 +114,7 @@ class RecordType:
             labels=MappingProxyType({leaf.path: frozenset(leaf.labels) for leaf in leaves}),
             descriptor_set=data,
             message_class=GetMessageClass(descriptor),
+            groups=MappingProxyType(_groups(leaves)),
             _by_path=MappingProxyType({leaf.path: leaf for leaf in leaves}),
         )
 
@@ -196,6 +199,15 @@ class RecordType:
         if len(record.SerializeToString()) == whole:
             return ()
         return unknown_fields(self.read(value))
+
+
+def _groups(leaves: Iterable[Leaf]) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for leaf in leaves:
+        for n, char in enumerate(leaf.path):
+            if char == ".":
+                found.setdefault(leaf.path[:n], set()).add(leaf.path)
+    return {group: frozenset(paths) for group, paths in found.items()}
 
 
 def _dotted(numbers: tuple[int, ...]) -> str:

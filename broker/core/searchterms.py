@@ -35,6 +35,7 @@ KINDS = (
     "incident",
     "trace",
     "request",
+    "key",
 )
 # Few entries have any one of these: they are looked up; the others only narrow what is read in order.
 SELECTIVE = frozenset({"person", "actor", "callsign", "incident", "trace", "request"})
@@ -189,6 +190,8 @@ def _spoken(full: Mapping[str, Any]) -> Iterator[str]:
 def _system(full: Mapping[str, Any]) -> Iterator[str]:
     if (agency := acted_for(full)) and (system := full.get("system")):
         yield term("system", f"{agency}/{system}")
+        if key := full.get("key"):
+            yield term("key", str(key))
 
 
 def _own(full: Mapping[str, Any]) -> Iterator[str]:
@@ -206,6 +209,8 @@ def _own(full: Mapping[str, Any]) -> Iterator[str]:
         return
     for incident in detail.get("incidents") or ():
         yield term("incident", str(incident))
+    for request in detail.get("requests") or ():
+        yield term("request", str(request))
     for subject in (detail.get("subject"), *(detail.get("subjects") or ())):
         if isinstance(subject, dict) and subject.get("scheme"):
             yield person(SubjectRef(str(subject["scheme"]), str(subject["value"])))

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from broker.core.late import NOT_EVIDENCE
+from broker.core.model import Outcome
+from broker.core.steps import STEPS
 from broker.core.subject import SCHEMES
 from broker.errors import InvalidRequest
 
@@ -98,6 +100,10 @@ EVENTS = frozenset(
         "undelivered",
     }
 )
+# Somebody looked at the log, or at what is kept beside it, by whatever way.
+LOOKS = frozenset(
+    each for each in EVENTS if each.endswith(("-viewed", "-listed", "-previewed", "-searched", "-exported"))
+) | {"access-started", "agreement-planned", "explained", "log-replayed", "report-made"}
 # What was done to the evidence, what was found of it, and what was done to what decisions read: erased for its
 # own sake, it would hide what else was.
 KEPT = frozenset(
@@ -111,8 +117,16 @@ KEPT = frozenset(
         *("key-revoked", "suspension-lifted", "routes-applied", "record-type-approved"),
     }
 )
-# Of a decision, of a named human's, and of what was shared while the broker was down.
-OUTCOMES = frozenset({"permit", "refuse", "refer", "granted", "refused", NOT_EVIDENCE})
+# What a named human comes to who decides on a request, and who reviews an override; and of what nobody has
+# decided, reviewed or acknowledged in time.
+GRANTED, REFUSED = "granted", "refused"
+VERDICTS = ("justified", "not-justified", "wrong-person")
+OVERDUE = "overdue"
+# Of a decision, of a named human's, of what waited too long, and of what was shared while the broker was down.
+OUTCOMES = frozenset({*Outcome, GRANTED, REFUSED, *VERDICTS, OVERDUE, NOT_EVIDENCE})
+# That the requester asks for a human's decision, and no step did.
+REFERRAL_ASKED = "referral.asked"
+RULES = frozenset({*(step.rule for step in STEPS), REFERRAL_ASKED})
 CODES = frozenset(
     {
         *(
@@ -130,7 +144,7 @@ CODES = frozenset(
     }
 )
 _LISTED = 20  # words that a refusal lists; of more only those that are near
-_CLOSED = {"event": EVENTS, "outcome": OUTCOMES, "code": CODES}
+_CLOSED = {"event": EVENTS, "outcome": OUTCOMES, "code": CODES, "rule": RULES}
 _FORMS: dict[str, tuple[Callable[[str], object], str]] = {
     "system": (re.compile(r"[a-z0-9-]+/[a-z0-9-]+", re.ASCII).fullmatch, "agency/system"),
     "incident": (SCHEMES["incident"][1], "agency/date/number"),
@@ -139,6 +153,7 @@ _FORMS: dict[str, tuple[Callable[[str], object], str]] = {
         re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII).fullmatch,
         "a UUID in lower case",
     ),
+    "key": (re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch, "a SHA-256 digest: 64 hex digits in lower case"),
     "record-type": (re.compile(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)+", re.ASCII).fullmatch, "its full name"),
 }
 

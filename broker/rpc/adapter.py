@@ -25,8 +25,9 @@ from broker.errors import (
 from broker.links import Link, Links
 from broker.ports import ReferenceSource
 from broker.registry import Registry, require
-from broker.rpc import questions, wire
+from broker.rpc import bounds, questions, wire
 from broker.rpc.answers import read_answer
+from broker.rpc.bounds import MAX_ITEMS
 from broker.rpc.context import Context, letting_in
 from broker.rpc.door import Door
 from broker.rpc.errors import abort, count
@@ -43,8 +44,6 @@ SILENCE = 3 * HEARTBEAT
 HELLO_WITHIN = 5.0
 MAX_AT_ONCE = 4096
 MAX_LINKS = 64  # of one system at one worker
-MAX_ITEMS = 256
-MAX_PROVIDES = 256
 USELESS = 8  # answers that nobody waits for cost as much as one refusal
 MAX_BYTES = 1024 * 1024
 METHOD = "AdapterService/Attach"
@@ -120,11 +119,12 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     async def _greet(self, caller: Caller, first: adapter_pb2.AttachRequest) -> Link:
         if not first.HasField("hello"):
             raise InvalidRequest("hello", "is required in the first message")
+        bounds.check(first)
         hello = first.hello
         if not 1 <= hello.at_once <= MAX_AT_ONCE:
             raise InvalidRequest("hello.at_once", f"1 to {MAX_AT_ONCE}")
-        if not 1 <= len(hello.provides) <= MAX_PROVIDES:
-            raise InvalidRequest("hello.provides", f"name 1 to {MAX_PROVIDES} record types")
+        if not hello.provides:
+            raise InvalidRequest("hello.provides", "name the record types")
         reference = await self._reference.refresh()
         kind = reference.agencies[caller.agency].kind
         for n, provided in enumerate(hello.provides):
@@ -189,8 +189,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
                 self._links.credit(link, message.credit)
             if message.draining:
                 self._links.leaving(link)
-            if len(message.answers) > MAX_ITEMS:
-                raise InvalidRequest("answers", f"at most {MAX_ITEMS} in one message")
+            bounds.check(message)
             useless = 0
             for answer in message.answers:
                 # Read only where somebody waits for it: late, twice and never asked for cost next to nothing.

@@ -16,8 +16,6 @@ from broker.telemetry import Telemetry
 from broker.v1 import agreement_pb2 as pb
 from broker.v1 import agreement_pb2_grpc
 
-MAX_SIGNATURES = 100
-
 
 class AgreementServicer(agreement_pb2_grpc.AgreementServiceServicer):
     """Parses, asks the use case, answers."""
@@ -43,8 +41,6 @@ class AgreementServicer(agreement_pb2_grpc.AgreementServiceServicer):
         """Operators only."""
         if not request.file:
             raise InvalidRequest("file", "is required")
-        if len(request.signatures) > MAX_SIGNATURES:
-            raise InvalidRequest("signatures", f"more than {MAX_SIGNATURES}")
         signatures = [signed.signature(s, f"signatures.{n}") for n, s in enumerate(request.signatures)]
         actor = parse_agency.somebody(request)
         listed, made = await self._agreements.apply(caller, request.file, signatures, actor)

@@ -6,7 +6,7 @@ for next are traits, and anything else could be a way to list candidates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from broker.core.model import SubjectRef
 from broker.core.record import Record
@@ -17,6 +17,7 @@ from broker.rpc import parse
 from broker.v1 import adapter_pb2, exchange_pb2
 
 MAX_IDENTIFIERS = 64  # of one subject; each is read for and stands in the entry
+MAX_TRAITS = 4096  # each once is what counts; no more of them are looked at
 
 
 def read_answer(answer: adapter_pb2.Answer) -> Answer:
@@ -57,8 +58,10 @@ def _found(found: adapter_pb2.Found) -> Found:
     )
 
 
-def _traits(names: Iterable[str]) -> tuple[str, ...]:
+def _traits(names: Sequence[str]) -> tuple[str, ...]:
     """Each once: they stand in the entry and in what the requester is told."""
+    if len(names) > MAX_TRAITS:
+        raise InvalidRequest("traits", f"more than {MAX_TRAITS}")
     return tuple(sorted(_TRAITS.intersection(names)))
 
 

@@ -19,7 +19,7 @@ from broker.rpc.export import export
 from broker.rpc.identity import Identity
 from broker.rpc.parse_late import late
 from broker.rpc.search import search
-from broker.rpc.unary import streamed, unary
+from broker.rpc.unary import heavy, streamed, unary
 from broker.searches import Searches
 from broker.telemetry import Telemetry
 from broker.v1 import audit_pb2 as pb
@@ -115,13 +115,13 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         async for progress in self._replays.log(caller, request.since, request.until, actor, reason, log):
             yield explain.progress(progress)
 
-    @unary
+    @heavy
     async def RecordLate(self, request: pb.RecordLateRequest, caller: Caller) -> pb.RecordLateResponse:
         """All of them, or none; each counts as a request."""
-        lates = late(request)
         now = asyncio.get_running_loop().time()
-        for _ in lates:
+        for _ in request.records:
             self._limits.spend(caller.agency, now)
+        lates = await late(request)
         if request.check_only:
             return pb.RecordLateResponse(warnings=await self._late.check(caller, lates))
         made = await self._late.record(caller, lates, parse.actor(request.actor))

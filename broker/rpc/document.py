@@ -40,10 +40,14 @@ def _table(table: Table) -> Iterator[pb.ReportPart]:
         notes=table.notes,
         chart=table.chart,
     )
-    rows = [pb.ReportRow(cells=[_cell(each) for each in row]) for row in table.rows]
-    yield pb.ReportPart(table=head, rows=rows[:_ROWS])
-    for at in range(_ROWS, len(rows), _ROWS):
-        yield pb.ReportPart(rows=rows[at : at + _ROWS])
+    yield pb.ReportPart(table=head, rows=_rows(table, 0))
+    for at in range(_ROWS, len(table.rows), _ROWS):
+        yield pb.ReportPart(rows=_rows(table, at))
+
+
+def _rows(table: Table, at: int) -> list[pb.ReportRow]:
+    """Those of one message, made once the one before has been written."""
+    return [pb.ReportRow(cells=[_cell(each) for each in row]) for row in table.rows[at : at + _ROWS]]
 
 
 def _cell(cell: Cell) -> pb.ReportCell:

@@ -13,7 +13,6 @@ from broker.errors import InvalidRequest
 from broker.rpc.parse import actor, agency_id, code, text, when
 from broker.v1 import directory_pb2
 
-_ROLES = 32
 _JURISDICTIONS = ("england", "wales", "scotland", "northern-ireland")
 _FUNCTIONS = {
     directory_pb2.SYSTEM_FUNCTION_PARTNER: Function.PARTNER,
@@ -55,8 +54,6 @@ def somebody(request: Any) -> Actor:
 
 def roles(given: Sequence[str]) -> frozenset[str]:
     """The roles in which an auditor's system may act; none named: none given."""
-    if len(given) > _ROLES:
-        raise InvalidRequest("roles", f"more than {_ROLES}")
     return frozenset(code(f"roles.{n}", each) for n, each in enumerate(given))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from broker.core.late import MAX_FIELDS, Late, Side
+from broker.core.late import Late, Side
 from broker.errors import InvalidRequest
+from broker.lanes import by_steps
 from broker.late import MOST
 from broker.rpc import parse
 from broker.v1 import audit_pb2 as pb
@@ -11,12 +12,12 @@ from broker.v1 import audit_pb2 as pb
 _MAX_NAME = 100
 
 
-def late(request: pb.RecordLateRequest) -> list[Late]:
-    """All of them. Raises InvalidRequest for the first that is not well-formed."""
+async def late(request: pb.RecordLateRequest) -> list[Late]:
+    """All of them, by steps. Raises InvalidRequest for the first that is not well-formed."""
     if not 1 <= len(request.records) <= MOST:
         raise InvalidRequest("records", f"1 to {MOST} at once")
-    made = []
-    for n, message in enumerate(request.records):
+    made = list[Late]()
+    async for n, message in by_steps(enumerate(request.records)):
         try:
             made.append(_late(message))
         except InvalidRequest as e:
@@ -28,8 +29,6 @@ def _late(message: pb.LateRecord) -> Late:
     occurred = parse.when("occurred", message, "occurred")
     if occurred is None:
         raise InvalidRequest("occurred", "is required: when it was shared")
-    if len(message.fields) > MAX_FIELDS:
-        raise InvalidRequest("fields", f"at most {MAX_FIELDS}")
     return Late(
         id=parse.identifier("id", message.id),
         occurred=occurred,

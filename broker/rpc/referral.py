@@ -21,7 +21,6 @@ from broker.v1 import exchange_pb2, referral_pb2_grpc
 from broker.v1 import referral_pb2 as pb
 
 MAX_WORDS = 2000
-MAX_PATHS = 1000
 
 
 class ReferralServicer(referral_pb2_grpc.ReferralServiceServicer):
@@ -85,8 +84,6 @@ class ReferralServicer(referral_pb2_grpc.ReferralServiceServicer):
     ) -> pb.DecideReferralResponse:
         """Grant it or refuse it."""
         referral = parse.identifier("referral_id", request.referral_id)
-        if len(request.permitted_paths) > MAX_PATHS:
-            raise InvalidRequest("permitted_paths", f"more than {MAX_PATHS}")
         until = parse.when("until", request, "until")
         if until is not None and until.microsecond:
             raise InvalidRequest("until", "in whole seconds")

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import time
+from functools import partial
 
 from broker.access import Accesses
 from broker.accesswanted import Wanted as Access
@@ -15,6 +16,7 @@ from broker.complaints import Complaints
 from broker.core.model import Caller
 from broker.core.reports.snooping import Hours, Member, Signs
 from broker.errors import InvalidRequest
+from broker.lanes import by_steps
 from broker.looks import Progress, Wanted
 from broker.ports import Clock
 from broker.reports import Reports
@@ -27,7 +29,6 @@ from broker.v1 import report_pb2 as pb
 from broker.v1 import report_pb2_grpc
 
 MAX_WORDS = 2000
-MAX_STAFF = 5000
 _TELL = 2.0  # seconds between two words of how far it is
 _SHIFT = re.compile(
     r"(?:([a-z0-9][a-z0-9-]{0,63})=)?([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII
@@ -57,7 +58,10 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
     async def MakeReport(self, request: pb.MakeReportRequest, caller: Caller) -> AsyncIterator[pb.ReportPart]:
         """By its name."""
         actor, reason, progress = parse.actor(request.actor), parse.reason(request.reason), Progress()
-        making = asyncio.ensure_future(self._reports.make(caller, _wanted(request), actor, reason, progress))
+        signs = partial(_signs, request.signs) if request.HasField("signs") else None
+        making = asyncio.ensure_future(
+            self._reports.make(caller, _wanted(request), actor, reason, progress, signs)
+        )
         try:
             while not (await asyncio.wait((making,), timeout=_TELL))[0]:
                 yield pb.ReportPart(progress=pb.ReportProgress(read=progress.read, of=progress.of))
@@ -149,7 +153,9 @@ class ReportServicer(report_pb2_grpc.ReportServiceServicer):
         actor, reason = parse.actor(request.actor), parse.reason(request.reason)
         found, made = await self._reports.breaches(caller, actor, reason)
         return pb.ListBreachesResponse(
-            breaches=[_breach(each) for each in found], receipt=wire.receipt(made.receipt)
+            breaches=[_breach(each) for each in found],
+            doubts=await self._reports.doubts(caller, found, made),
+            receipt=wire.receipt(made.receipt),
         )
 
     @unary
@@ -209,23 +215,20 @@ def _wanted(request: pb.MakeReportRequest) -> Wanted:
         parse.identifier("breach_id", request.breach_id) if request.breach_id else "",
         parse.when("aware_at", request, "aware_at"),
         request.people,
-        _signs(request.signs) if request.HasField("signs") else None,
     )
 
 
-def _signs(message: pb.SnoopingSigns) -> Signs:
-    if len(message.staff) > MAX_STAFF:
-        raise InvalidRequest("signs.staff", f"more than {MAX_STAFF}")
+async def _signs(message: pb.SnoopingSigns) -> Signs:
     names = ("actor", "name", "address_line", "postcode", "uprn", "agency")
-    staff = tuple(
-        Member(*(parse.text(f"signs.staff.{n}.{name}", getattr(each, name)) for name in names))
-        for n, each in enumerate(message.staff)
-    )
+    staff = list[Member]()
+    async for each in by_steps(message.staff):
+        at = f"signs.staff.{len(staff)}"
+        staff.append(Member(*(parse.text(f"{at}.{name}", getattr(each, name)) for name in names)))
     purposes = frozenset(
         parse.text(f"signs.expects_incident.{n}", each, 64) for n, each in enumerate(message.expects_incident)
     )
-    shifts = tuple(_hours(n, each) for n, each in enumerate(message.shifts[:64]))
-    return Signs(purposes, message.repeated_from or 5, shifts, staff)
+    shifts = tuple(_hours(n, each) for n, each in enumerate(message.shifts))
+    return Signs(purposes, message.repeated_from or 5, shifts, tuple(staff))
 
 
 def _hours(n: int, text: str) -> Hours:

@@ -19,7 +19,6 @@ MOST = 10_000
 FOLLOW = 1.0  # seconds between looks for what has come
 AGAIN = 3600.0  # seconds after which staying is an entry again
 # Beyond the length of a busy deployment's message.
-_MAX_FACTS = 16
 _NAME = 512
 _AGENCY = 64
 _MESSAGE = 256 * 1024
@@ -27,8 +26,6 @@ _MESSAGE = 256 * 1024
 
 def question(request: pb.SearchRequest | pb.ExportRequest) -> Question:
     """What is asked. Raises InvalidRequest."""
-    if len(request.facts) > _MAX_FACTS:
-        raise InvalidRequest("facts", f"at most {_MAX_FACTS}")
     facts = tuple(
         (parse.text(f"facts.{n}.kind", fact.kind, 32), parse.text(f"facts.{n}.value", fact.value, 256))
         for n, fact in enumerate(request.facts)

@@ -16,7 +16,8 @@ from broker.core.model import Caller
 from broker.errors import AuditUnavailable, BrokerError, Cancelled, Denied, Draining, InvalidRequest, Saturated
 from broker.lanes import Lanes
 from broker.ports import Disclosed
-from broker.rpc import parse, written
+from broker.rpc import bounds, parse, written
+from broker.rpc.bounds import MAX_ITEMS
 from broker.rpc.context import Context
 from broker.rpc.door import STEP, room
 from broker.rpc.errors import count, status_of
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from broker.rpc.exchange import ExchangeServicer
 
 MAX_IN_FLIGHT = 1024  # of one stream
-MAX_ITEMS = 256
-MAX_IDS = 4096  # received, or given up, in one message
 IDS = 32  # of those cost as much to read as one refusal
 MAX_BYTES = 1024 * 1024
 # A client that reads nothing for this long, in seconds, is gone.
@@ -127,10 +126,7 @@ class Session:
         peer = identity.peer(self._context)
         async for message in incoming:
             caller = identity.check(peer)
-            if len(message.requests) > MAX_ITEMS:
-                raise InvalidRequest("requests", f"at most {MAX_ITEMS} in one message")
-            if max(len(message.received), len(message.cancel)) > MAX_IDS:
-                raise InvalidRequest("received", f"at most {MAX_IDS} ids in one message")
+            bounds.check(message)
             if received := parse.identifiers(message.received):
                 self._servicer.received(caller, received)
             for request_id in message.cancel:

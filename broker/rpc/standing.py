@@ -8,9 +8,10 @@ from broker.core.acting import Acting
 from broker.core.directory import Successor
 from broker.core.ending import Ending
 from broker.core.london import moment
-from broker.core.model import Caller
+from broker.core.model import Caller, Function
 from broker.errors import InvalidRequest
 from broker.ports import Clock
+from broker.registry import require
 from broker.rpc import parse, parse_agency, wire
 from broker.rpc.identity import Identity
 from broker.rpc.unary import heavy, unary
@@ -18,8 +19,6 @@ from broker.standing import Standing
 from broker.telemetry import Telemetry
 from broker.v1 import standing_pb2 as pb
 from broker.v1 import standing_pb2_grpc
-
-_MOST = 100
 
 
 class StandingServicer(standing_pb2_grpc.StandingServiceServicer):
@@ -34,6 +33,7 @@ class StandingServicer(standing_pb2_grpc.StandingServiceServicer):
     @unary
     async def Act(self, request: pb.ActRequest, caller: Caller) -> pb.ActResponse:
         """Operators only."""
+        require(caller, Function.OPERATOR)  # before anything long is read
         wanted = _acting_from(request.acting, self._clock.now())
         acting, made = await self._standing.act(caller, wanted, parse_agency.somebody(request))
         return pb.ActResponse(acting=_acting(acting, self._clock.now()), event_id=made.event_id)
@@ -55,12 +55,11 @@ class StandingServicer(standing_pb2_grpc.StandingServiceServicer):
     @unary
     async def Succeed(self, request: pb.SucceedRequest, caller: Caller) -> pb.SucceedResponse:
         """Operators only."""
+        require(caller, Function.OPERATOR)  # before anything long is read
         agency = parse.agency_id("agency", request.agency)
         if request.take_back:
             return await self._take_back(request, agency, caller)
         at, correct = _day(request.on), request.correct
-        if len(request.into) > _MOST:
-            raise InvalidRequest("into", f"at most {_MOST}")
         into = tuple(_successor(n, each) for n, each in enumerate(request.into))
         if request.dry_run:
             planned = await self._standing.succession(caller, agency, into, at, correct=correct)
@@ -108,9 +107,6 @@ def _successor(n: int, message: pb.Successor) -> Successor:
 
 
 def _acting_from(message: pb.Acting, now: datetime) -> Acting:
-    for name in ("record_types", "purposes", "crews"):
-        if len(getattr(message, name)) > _MOST:
-            raise InvalidRequest(f"acting.{name}", f"at most {_MOST}")
     if not message.contract:
         raise InvalidRequest("acting.contract", "is required: the reference of the contract or request")
     return Acting(

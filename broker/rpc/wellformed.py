@@ -1,8 +1,8 @@
-"""Bytes that are no message are bad input like any other, and get the same status.
+"""Bytes that are no message are bad input like any other, and get the same status; so is too much of them.
 
 gRPC reads a message before any code of ours runs, and says UNKNOWN where that fails. So what cannot be read is
 handed on as the error that it is: in the message's place where a call has one, and as its stream is read on.
-Nothing of the bytes is repeated.
+Nothing of the bytes is repeated. What a call's message may hold is `bounds`'.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from broker.errors import InvalidRequest
+from broker.rpc import bounds
 
 Message = TypeVar("Message")
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ def strict(server: grpc.aio.Server) -> grpc.aio.Server:
 
 
 def whole(message: Message) -> Message:
-    """The one message of a call. Raises InvalidRequest where the bytes were none."""
+    """The one message of a call. Raises InvalidRequest where the bytes were none, or hold too much."""
     if isinstance(message, InvalidRequest):
         raise message
+    bounds.check(cast(Any, message))
     return message
 
 
@@ -66,7 +68,13 @@ def _strict(method: Any) -> _Handler:
 
 
 def _reader(read: Callable[[bytes], Any], *, streaming: bool) -> Callable[[bytes], Any]:
+    kind = read(b"").DESCRIPTOR
+    bounds.looks(kind)  # nothing is served of which a list has no bound
+    most = bounds.most_bytes(kind)
+
     def reading(data: bytes) -> Any:
+        if len(data) > most and not streaming:  # before it is read: that is what costs
+            return InvalidRequest("request", f"over {most // 1024} KiB")
         try:
             return read(data)
         except DecodeError:

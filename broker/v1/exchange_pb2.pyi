@@ -798,7 +798,7 @@ class Replay(_message.Message):
     LAW_DIFFERS_FIELD_NUMBER: _builtins.int
     ERASED_BY_FIELD_NUMBER: _builtins.int
     verdict: _builtins.str
-    """same, differs, law-differs, erased, tampered or none."""
+    """same, differs, law-differs, erased, gone, tampered or none."""
     law_differs: _builtins.bool
     """The law files of this release are others than those it was decided under."""
     @_builtins.property

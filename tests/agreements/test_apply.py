@@ -180,7 +180,7 @@ def test_a_heap_of_signatures_is_refused_unread(office: Office, parties: Parties
     """At most a hundred are looked at."""
     file = agreement(**parties.terms())  # type: ignore[arg-type]
     many = [signature_message(parties.fire.sign(file))] * 101
-    assert "more than 100" in refused(office.apply_messages, file, many)
+    assert "at most 100" in refused(office.apply_messages, file, many)
 
 
 def test_one_agreement_is_asked_for_by_id_alone_or_with_a_version(office: Office, parties: Parties) -> None:

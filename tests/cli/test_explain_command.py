@@ -127,7 +127,7 @@ where idx = 1
 
 
 async def test_what_was_tampered_with_is_a_mismatch(postgres: Server, tmp_path: Path) -> None:
-    """A view or an entry that was changed in the database: exit 1; a view that is gone is counted."""
+    """A view or an entry that was changed in the database: exit 1; so is a view that was taken by hand."""
     async with postgres.fresh() as dsn:
         with serving(dsn, tmp_path) as broker:
             line = _told(broker)
@@ -139,10 +139,10 @@ async def test_what_was_tampered_with_is_a_mismatch(postgres: Server, tmp_path: 
             assert (found["index"], found["verdict"], found["mismatch"]) == (0, "tampered", True)
             await ask(dsn, "delete from view where idx = 0", "select 1")
             told = run(*line)
-            assert (told.code, told.json["erased"]) == (0, 1)
+            assert (told.code, told.json["mismatches"], told.json["found"][0]["verdict"]) == (1, 1, "gone")
             await ask(dsn, REWRITTEN, "select 1")
             told = run(*line)
-            assert (told.code, told.json["mismatches"]) == (1, 1)
+            assert (told.code, told.json["mismatches"]) == (1, 2)
             assert "do not make the log's root" in told.json["found"][-1]["what"]
 
 

@@ -177,3 +177,12 @@ def test_a_record_that_cannot_be_read_is_an_integrity_error(summary: RecordType)
     """Bytes cut short are refused by the type's name."""
     with pytest.raises(IntegrityError, match=r"PatientSummary: record cannot be read"):
         summary.unknown_fields(b"\x0a\x05abc")
+
+
+def test_groups_are_the_parents_of_leaves(summary: RecordType) -> None:
+    """Every part of a path that ends before a point, with the leaves under it and no others."""
+    assert not summary.groups.keys() & summary.labels.keys()
+    for group, paths in summary.groups.items():
+        assert paths == {leaf.path for leaf in summary.leaves if leaf.path.startswith(f"{group}.")}
+    parents = {path.rpartition(".")[0] for path in (*summary.labels, *summary.groups)}
+    assert parents - {""} == set(summary.groups)

@@ -186,6 +186,24 @@ async def test_what_a_decision_read_is_named_by_its_erasure(stage: Stage) -> Non
     assert len(detail["entries"]) == 1, "the recording of the one that is over"
 
 
+async def test_erasing_a_person_reaches_the_looks_at_them(stage: Stage) -> None:
+    """Opened, an entry leaves whom it was about in the look: that goes with the person, as a search for them
+    does; and an auditor's hold on the person holds it."""
+    subject = stage.person()
+    request = await asks(stage, subject)
+    entry = await entry_of(stage, request)
+    await stage.audits.open(NWAS, entry, ACTOR, WHY)
+    await caught_up(stage)
+    look = await stage.view.id_at(await stage.size() - 1)
+    auditor = caller("ncic", "audit", Function.AUDITOR)
+    hold, _ = await stage.holds.place(auditor, subject, "CASE-9", OFFICER, WHY)
+    told = await stage.finder.find(NWAS, subject, words_only=False)
+    assert look not in told.entries
+    await stage.holds.release(auditor, hold, OFFICER, WHY)
+    told = await stage.finder.find(NWAS, subject, words_only=False)
+    assert look in told.entries
+
+
 async def test_an_erased_entry_is_named_by_its_erasure(stage: Stage) -> None:
     """A replay of the log says which entry says that the views are gone."""
     subject = stage.person()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from broker import holds
 from broker.core.model import Assurance, Reason, SubjectRef
-from broker.errors import InvalidRequest, NotAllowed
+from broker.errors import InvalidRequest, NotAllowed, QuotaExceeded
 from tests.keeping.conftest import (
     AUDITOR,
     CFRS,
@@ -232,3 +233,79 @@ async def test_a_directive_that_is_over_is_held_too(stage: Stage) -> None:
     told = await erases(stage, COUNCIL, subject)
     assert (told.directives, told.entries) == (0, 0)
     assert told.held == 3, "the directive, its recording, and the hold; the withdrawal names nobody"
+
+
+class _After:
+    """What is kept, and something that happens after each look of one kind, before anybody has heard of it."""
+
+    def __init__(self, keeping: Any, name: str, what: Callable[[], Awaitable[None]]) -> None:
+        self._keeping, self._name, self._what = keeping, name, what
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._keeping, name)
+
+        async def then(*given: Any) -> Any:
+            said = await real(*given)
+            await self._what()
+            return said
+
+        return then if name == self._name else real
+
+
+async def test_nobodys_holds_stop_those_of_others(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Placed and released without end, between any two looks: another agency erases and holds all the same."""
+    subject, elsewhere, busy = stage.person(), stage.person(), False
+    await asks(stage, subject)
+
+    async def churn() -> None:
+        nonlocal busy
+        if not busy:
+            busy = True
+            hold, _ = await stage.holds.place(COUNCIL, elsewhere, "CASE-1", OFFICER, CLAIM)
+            await stage.holds.release(COUNCIL, hold, OFFICER, CLAIM)
+            busy = False
+
+    finder: Any = stage.erasures._finder
+    monkeypatch.setattr(finder, "_keeping", _After(stage.keeping, "attached", churn))
+    assert (await erases(stage, NWAS, subject)).entries == 1
+    monkeypatch.setattr(stage.holds, "_keeping", _After(stage.keeping, "holds", churn))
+    hold = await holds_person(stage, NWAS, subject)
+    await stage.holds.release(NWAS, hold, OFFICER, CLAIM)
+
+
+@pytest.mark.parametrize("by", ["the other party", "an auditor", "itself"])
+async def test_a_hold_of_the_last_moment_counts(stage: Stage, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    """Placed after it was looked for and before the erasure is an entry: what it covers stays."""
+    subject = stage.person()
+    entry = await entry_of(stage, await asks(stage, subject))
+    who, placed = {"the other party": CFRS, "an auditor": AUDITOR, "itself": NWAS}[by], list[str]()
+
+    async def place() -> None:
+        if not placed:
+            placed.append("")
+            placed[0] = await holds_person(stage, who, subject)
+
+    finder: Any = stage.erasures._finder
+    monkeypatch.setattr(finder, "_keeping", _After(stage.keeping, "attached", place))
+    told = await erases(stage, NWAS, subject)
+    assert told.held > 0
+    assert await opening_of(stage, entry, "requester") is not None
+
+
+async def test_placing_and_releasing_are_counted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As what an agency writes down at will: beyond that neither is done."""
+    spent, most = list[str](), 2
+
+    def spend(agency: str, _: float) -> None:
+        if len(spent) == most:
+            raise QuotaExceeded("enough", 1.0, quota="looks")
+        spent.append(agency)
+
+    monkeypatch.setattr(stage.administration, "_spend", spend)
+    hold = await holds_person(stage, NWAS, stage.person())
+    await stage.holds.release(NWAS, hold, OFFICER, CLAIM)
+    assert spent == ["nwas", "nwas"]
+    with pytest.raises(QuotaExceeded):
+        await holds_person(stage, NWAS, stage.person())
+    with pytest.raises(QuotaExceeded):
+        await stage.holds.release(NWAS, hold, OFFICER, CLAIM)

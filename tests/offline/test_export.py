@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from broker.core.keys import Verifier
 from broker.core.model import Caller
+from broker.core.searchterms import Question
 from broker.errors import SetupError
 from broker.offline.export import forms
 from broker.offline.export.manifest import beside, load
@@ -44,9 +45,36 @@ async def test_every_row_of_every_form_verifies(tmp_path: Path, name: str, who: 
     report = verify(tmp_path / "x", keys(world))
     assert (report.problem, report.rows, report.listed) == ("", manifest.rows, True)
     assert report.rows == len(rows(export)) > 0
-    assert (report.size, report.whole) == (len(world.store.entries), who is AUDITOR)
+    # All but the one that says how the export ended.
+    assert (report.size, report.whole) == (len(world.store.entries) - 1, who is AUDITOR)
     assert load(tmp_path / "x") == manifest
     assert modes(tmp_path) == {"x": 0o600, "x.manifest.json": 0o600}
+
+
+@pytest.mark.parametrize("who", [AUDITOR, NWAS, CFRS], ids=["auditor", "requester", "provider"])
+async def test_a_row_that_was_not_asked_for_is_named(tmp_path: Path, who: Caller) -> None:
+    """By the manifest's filters, times and range, as far as the row's own view tells; what it cannot tell it
+    lets by."""
+    world = await world_of_kinds()
+    only = Question((("event", "disclosure"), ("agency", "nwas"), ("purpose", "emergency-response")))
+    manifest = written(tmp_path / "x", "jsonl", await given_of(world, who, only))
+    assert manifest.rows == 2
+
+    def told(**changes: Any) -> str:
+        beside(tmp_path / "x").write_text(json.dumps(replace(manifest, **changes).as_json()))
+        return verify(tmp_path / "x", keys(world)).problem
+
+    facts = ("event=disclosure", "agency=nwas", "purpose=emergency-response")
+    assert told(facts=facts) == ""
+    other = told(facts=("agency=ncic", "incident=nwas/2026-11-21/0099"), incidents=("a/1/2",))
+    assert other.startswith("is not by incident=nwas") is (who is AUDITOR)
+    assert told(facts=("event=refusal",)).startswith("is not by event=refusal")
+    assert told(facts=("outcome=refuse",)).startswith("is not by outcome=refuse")
+    assert bool(told(facts=("purpose=home-fire-safety",))) is (who is AUDITOR)
+    assert "began at" in told(since="2099-01-01T00:00:00+00:00")
+    assert "ended before" in told(until="2020-01-01T00:00:00+00:00")
+    assert "a time that is none" in told(until="soon")
+    assert "is not of its manifest's range" in told(first=manifest.last_row)
 
 
 @pytest.mark.parametrize("name", ["jsonl", "otlp"])

@@ -12,8 +12,11 @@ from broker.core.model import Function, Override, Reason
 from broker.core.reports.distinct import Distinct
 from broker.core.reports.document import Document
 from broker.core.reports.times import in_words
+from broker.core.searchterms import Question
 from broker.errors import InvalidRequest, NotAllowed
+from broker.exports import Exports, Part
 from broker.looks import Wanted
+from broker.ranges import Range
 from tests.human.conftest import GUARDIAN, OVERRIDDEN, OWNER, SILENT_OVERRIDDEN
 from tests.reports.conftest import WHY, asked, from_now, indexed, rows, text
 from tests.support import postgres
@@ -22,7 +25,7 @@ from tests.support.values import replace
 from tests.support.world import ACTOR, AUDITOR, LOOKING, OPERATOR, RISK, caller, key_of
 
 NWAS = caller("nwas")
-STOLEN = "ab" * 32
+STOLEN, TAKEN = "ab" * 32, "ac" * 32
 
 
 async def pack(stage: Stage, who: object = AUDITOR, **wanted: object) -> Document:
@@ -46,7 +49,7 @@ async def test_a_stolen_key_is_counted_and_another_is_not(stage: Stage) -> None:
     facts = dict(document.facts)
     assert (facts["Different premises"], facts["Records given"]) == ("1", "2")
     assert facts["To the Commissioner by"].startswith((aware + timedelta(hours=72)).date().isoformat()[:8])
-    records, agencies, ends, days, listed = document.tables
+    records, agencies, ends, days, *_, listed = document.tables
     assert records.rows[0][:3] == (RISK, "cfrs", 2)
     assert "special-category" in str(records.rows[0][3])
     assert {row[:4] for row in agencies.rows} == {
@@ -59,6 +62,56 @@ async def test_a_stolen_key_is_counted_and_another_is_not(stage: Stage) -> None:
     assert other.value not in text(document)
     mine = await pack(stage, since=since, key_digest=key_of("nwas/cad"))
     assert dict(mine.facts)["Records given"] == "1"
+
+
+async def test_what_was_read_with_a_stolen_certificate_is_in_its_pack(stage: Stage) -> None:
+    """Searches, exports with how many entries went out, opened entries and changes; and nobody else's."""
+    await stage.registry.enrol(OPERATOR, "nwas", "cad", Function.PARTNER, TAKEN, SINCE, None)
+    person = stage.person()
+    entry = await asked(stage, person)
+    await indexed(stage)
+    since = await from_now(stage)
+    thief, thieving = replace(NWAS, key_digest=TAKEN), replace(ACTOR, id="thief")
+    exports = Exports(
+        stage.administration, stage.view, stage.entries, stage.searches, stage.heritage, stage.clock
+    )
+    question = Question((("agency", "nwas"), ("event", "disclosure")))
+    given = [each async for each in exports.export(thief, question, Range(), thieving, LOOKING)]
+    rows_given = sum(len(each.rows) for each in given if isinstance(each, Part))
+    assert rows_given > 0
+    left = exports.export(thief, question, Range(), thieving, LOOKING)
+    await anext(left)
+    await left.aclose()  # type: ignore[attr-defined]
+    await stage.searches.page(thief, Question((), person), thieving, LOOKING, limit=7)
+    await stage.audits.open(thief, entry, thieving, LOOKING)
+    await stage.complaints.add(thief, "2026/18", None, "words", thieving)
+    await stage.audits.open(NWAS, entry, replace(ACTOR, id="honest"), LOOKING)
+    document = await pack(stage, since=since, key_digest=TAKEN, people=True)
+    looks = [row for row in rows(document) if "shown" in row]
+    assert [(row["event"], row["shown"]) for row in looks] == [
+        ("complaint-received", ""),
+        ("entry-viewed", 1),
+        ("log-searched", "at most 7"),
+        ("log-exported", "cut off, or not at its end yet: up to all of its range"),
+        ("log-exported", rows_given),
+    ]
+    assert {row["actor"] for row in looks} == {"thief"}
+    assert "agency nwas; event disclosure" in looks[-1]["asked"]
+    facts = dict(document.facts)
+    assert facts["Read from the log"].startswith(f"4 looks: {rows_given} entries went out")
+    assert facts["Changed"] == "1 entries"
+    for who, wanted in ((NWAS, {}), (AUDITOR, {"system": "nwas/cad"})):
+        seen = [row for row in rows(await pack(stage, who, since=since, **wanted)) if "shown" in row]
+        assert {row["entry"] for row in looks} < {row["entry"] for row in seen}
+        assert person.value not in str(seen)
+    assert not [
+        row for row in rows(await pack(stage, OWNER, since=since)) if row.get("event") == "entry-viewed"
+    ]
+    for who in (NWAS, AUDITOR):
+        page = await stage.searches.page(who, Question((("key", TAKEN),)), ACTOR, LOOKING)
+        assert {row["entry"] for row in looks} <= {each.hit.id for each in page.found}
+    page = await stage.searches.page(OWNER, Question((("key", TAKEN),)), ACTOR, LOOKING)
+    assert page.found == ()
 
 
 async def test_without_people_nobody_is_named(stage: Stage) -> None:

@@ -10,6 +10,7 @@ import pytest
 from broker import law
 from broker.core.model import Override, Reason
 from broker.core.receipt import Audience
+from broker.core.reports.against import Against
 from broker.core.reports.complaints import Complaint, Received
 from broker.core.reports.line import Line
 from broker.core.reports.overrides import Review
@@ -275,7 +276,7 @@ def test_complaints_are_counted_by_agency_and_how_they_stand() -> None:
     received = Received(now)
     for each in (complaint(40, 30, "upheld"), complaint(40, 31, "upheld"), complaint(40), complaint(3)):
         received.add(each)
-    assert received.document(()).tables[0].rows == (
+    assert received.document((), Against("complaints")).tables[0].rows == (
         ("nwas", "in time", "upheld", 1),
         ("nwas", "late", "upheld", 1),
         ("nwas", "overdue", "open", 1),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, time, timedelta
+from itertools import product
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -11,10 +14,11 @@ from broker.core.model import SubjectRef
 from broker.core.receipt import Audience
 from broker.core.reports.document import Document
 from broker.core.reports.line import Line
+from broker.core.reports.people import MOST_WORDS, called
 from broker.core.reports.people import asked as asked_about
-from broker.core.reports.people import called
 from broker.core.reports.snooping import Hours, Member, Names, Signs, Watched
 from broker.errors import InvalidRequest
+from broker.lanes import STEP
 from broker.looks import Wanted
 from tests.human.conftest import GUARDIAN, OWNER
 from tests.reports.conftest import WHY, asked, from_now, indexed, rows, text
@@ -51,6 +55,8 @@ def watched(signs: Signs, *lines: Line) -> Document:
     names = Names()
     for each in lines:
         names.add(each)
+    for member in signs.staff:
+        names.know(member.agency, member.actor, member.name)
     made = Watched(signs, names)
     for each in lines:
         made.add(each)
@@ -195,7 +201,73 @@ def test_names_are_one_whole_and_in_order(name: str, given: str, family: str, sa
     assert (written is not None and written.may_be(wanted)) is same
     if same:
         assert written is not None
-        assert written.mark == wanted.mark, "or nobody would be found by it"
+        assert written.marks & wanted.marks, "or nobody would be found by it"
+
+
+def test_whoever_may_be_meant_is_found_however_many_there_are() -> None:
+    """By the marks of a name as by a look at each; the actor alone is nobody else."""
+    parts, families = ("Ada", "Anne", "Anne-Marie", "Marie", "M", "An"), ("Hill", "van Hill", "Marie Hill")
+    written = [" ".join(each) for each in product(parts, parts, families)]
+    written += [f"{family.upper()}, {one} {two}" for one, two, family in product(parts, parts, families)]
+    names = Names()
+    for n, name in enumerate(written):
+        names.know("nwas", f"actor-{n}", name)
+    sought = [(given, family) for given in (*parts, "Ada Marie", "Anne M") for family in families]
+    for given, family in sought:
+        wanted = asked_about({"given_name": given, "family_name": family})
+        assert wanted is not None
+        known = [called(name) for name in written]
+        meant = [n for n, each in enumerate(known) if each is not None and each.may_be(wanted)]
+        assert names.of_another("nwas", wanted, "nobody") is bool(meant), (given, family)
+        alone = Names()
+        for n in meant[:1]:
+            alone.know("nwas", "me", written[n])
+        assert not alone.of_another("nwas", wanted, "me")
+
+
+@pytest.mark.parametrize("middle", ["bb {}", "b " * 90 + "{}", "{}"], ids=["few words", "many", "one"])
+def test_no_list_of_staff_makes_a_look_long(middle: str) -> None:
+    """Thousands of one first and one family name cost no more than a hundred: a sign more is all."""
+    names = Names()
+    for n in range(5000):
+        word = "".join(chr(97 + (n >> (4 * k)) % 16) for k in range(4))
+        names.know("nwas", f"staff-{n}", f"Ada {middle.format(word)} Hill")
+    wanted = asked_about({"given_name": "Ada Zoe", "family_name": "Hill"})
+    assert wanted is not None
+    begun = thread_time()
+    for _ in range(100):
+        names.of_another("nwas", wanted, "a.hill")
+    assert thread_time() - begun < 1.0
+
+
+def test_what_has_more_words_than_a_name_is_nobodys() -> None:
+    """Ten are a name still, in one line and in either part of one."""
+    ten = " ".join(["Ada", *["Mary"] * (MOST_WORDS - 2), "Hill"])
+    assert called(ten) is not None
+    for name in (f"Ada {ten}", f"{ten} Hill, Ada", f"HILL {ten} Jo"):
+        assert called(name) is None
+    assert asked_about({"given_name": f"{ten} Jo", "family_name": "Hill"}) is None
+    assert asked_about({"given_name": "Ada", "family_name": f"{ten} Hill"}) is None
+
+
+async def test_others_go_on_while_a_long_list_of_staff_is_taken_in(stage: Stage) -> None:
+    """The loop is given back every few of them."""
+    staff = tuple(Member(f"s{n}", f"Ada {'B ' * 90}Hill") for n in range(5000))
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    going = asyncio.ensure_future(others())
+    try:
+        wanted = Wanted("snooping", signs=Signs(frozenset(), staff=staff), agency="nwas")
+        await stage.reports.make(caller("nwas"), wanted, GUARDIAN, WHY)
+    finally:
+        going.cancel()
+    assert turns > len(staff) / STEP, "once as whose they are is said, and once as they are known"
 
 
 def test_an_actor_is_their_own_agencys_and_no_others() -> None:
@@ -237,4 +309,23 @@ async def test_on_a_log_each_sees_signs_of_its_own_staff(stage: Stage) -> None:
         entries = {row["entry"] for row in rows(document) if "entry" in row}
         assert bool(entries & set(often)) is sees, who.agency
         assert once not in entries
+        assert person.value not in text(document)
+
+
+async def test_looks_at_a_person_in_the_log_count(stage: Stage) -> None:
+    """An entry about somebody that was opened is a look at them: who did is listed, often and out of hours are
+    signs; and the page names nobody who was looked at."""
+    person = stage.person()
+    entry = await asked(stage, person)
+    since = await from_now(stage)
+    nosy = replace(ACTOR, id="nosy", role="fire-crew")
+    for _ in range(3):
+        await stage.audits.open(OWNER, entry, nosy, WHY)
+    await indexed(stage)
+    signs = Signs(frozenset({"never"}), repeated_from=3)
+    for who in (OWNER, AUDITOR):
+        document, _ = await stage.reports.make(who, Wanted("snooping", since, signs=signs), GUARDIAN, WHY)
+        seen = [row for row in rows(document) if row.get("actor") == "nosy"]
+        assert [(row["event"], row["looks"]) for row in seen if "looks" in row] == [("entry-viewed", 3)]
+        assert [row["sign"] for row in seen if "sign" in row] == ["repeated"]
         assert person.value not in text(document)

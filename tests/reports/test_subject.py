@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -33,7 +34,7 @@ from tests.support.stage import COUNCIL, Stage
 from tests.support.values import replace
 from tests.support.world import ACTOR, AUDITOR, HOME, LOOKING, OPERATOR, World, ask, caller, record_of
 
-NWAS, NCIC = caller("nwas"), caller("ncic")
+NWAS, NCIC, CFRS = caller("nwas"), caller("ncic"), caller("cfrs")
 PART_3 = "dpa-2018-part-3"
 LEFT_OUT = Ruling("third-party", "the neighbour who rang is named")
 
@@ -525,3 +526,40 @@ def test_every_exemption_names_its_law() -> None:
     part3 = {code for code, each in exemptions.load().items() if each.regime == PART_3}
     assert part3 == {"police-restriction", "neither-confirm-nor-deny"}
     assert all("DPA 2018" in each.source for each in exemptions.load().values())
+
+
+async def test_one_controllers_many_use_up_nobody_elses_counting(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many it begins about somebody of whom there is much, those of another are counted."""
+    monkeypatch.setattr(access_module, "COUNTED_OF_ONE", 30)
+    monkeypatch.setattr(access_module, "COUNTED", 70)
+    many, few = stage.person(), stage.person()
+    for _ in range(12):
+        await asked(stage, many)
+    await asked(stage, few)
+    theirs, ours = list[str](), list[str]()
+    for _ in range(3):
+        access, _, _ = await stage.access.start(CFRS, Wanted((many,)), GUARDIAN, WHY)
+        theirs.append(access)
+        ours.append(await begun(stage, few))
+    rows = [await stage.accesses.by_id(each) for pair in zip(theirs, ours, strict=True) for each in pair]
+
+    class Those:
+        """Of all that other tests left open, these alone."""
+
+        async def open(self, most: int) -> list[Any]:
+            return [row for row in rows if row is not None][:most]
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(stage.accesses, name)
+
+    monkeypatch.setattr(stage.access, "_store", Those())
+    found, _, _ = await stage.access.listed(NWAS, GUARDIAN, LOOKING)
+    assert [row.id for row, _ in found] == [row.id for row in rows if row is not None], "as they are due"
+    listed = {row.id: n for row, n in found}
+    assert [listed[each] for each in ours] == [1, 1, 1]
+    assert [listed[each] for each in theirs] == [None, None, None]
+    monkeypatch.setattr(access_module, "COUNTING", 0.0)
+    found, _, _ = await stage.access.listed(NWAS, GUARDIAN, LOOKING)
+    assert {n for _, n in found} == {None}, "counted in time or not at all: the list itself comes"

@@ -42,6 +42,7 @@ from broker.core.reference import Reference
 from broker.core.searchterms import parties, terms_of
 from broker.core.signingkey import SigningKey
 from broker.core.suspension import Suspension
+from broker.core.vocabulary import OUTCOMES
 from broker.errors import AuditUnavailable, ProviderTimeout
 from broker.law import load
 from broker.ports import (
@@ -279,6 +280,7 @@ class MemoryLog:
             raise AuditUnavailable("the evidence store cannot be reached")
         if why := self._conditions(draft):
             return NotAppended(why)
+        assert draft.full.get("outcome") in (None, *OUTCOMES), "an outcome that no search knows"
         draft = replace(draft, requester=draft.requester_view, provider=draft.provider_view)
         at = draft.at.replace(microsecond=0)
         sealed = seal_entry(at, draft.id, draft.requester_view, draft.provider_view, draft.full, os.urandom)

@@ -14,7 +14,7 @@ from broker.bootstrap import enrol_first_operator
 from broker.core.directory import Agency
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.core.views import ProviderView, RequesterView
-from broker.errors import BrokerError, InvalidRequest, NotAllowed, SetupError, Unsettled
+from broker.errors import BrokerError, InvalidRequest, NotAllowed, QuotaExceeded, SetupError, Unsettled
 from broker.pki.folder import CertificateFolder
 from tests.support.memory import FakeClock
 from tests.support.values import replace
@@ -332,3 +332,30 @@ async def test_a_first_operator_without_a_systems_certificate_is_a_setup_error(
 def test_the_subjects_are_premises() -> None:
     """These tests speak of two homes."""
     assert {HOME.scheme, OTHER_HOME.scheme} == {SubjectRef("uprn", "1").scheme}
+
+
+async def test_lifting_is_counted_and_suspending_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of agreements and of systems: stopping is never refused for its number, and what is stopped can only be
+    stopped again once that was lifted."""
+    world = World()
+    world.agree()
+    await world.ready()
+    spent = list[str]()
+
+    def spend(agency: str, _: float) -> None:
+        if spent:
+            raise QuotaExceeded("enough", 1.0, quota="looks")
+        spent.append(agency)
+
+    monkeypatch.setattr(world.administration, "_spend", spend)
+    who, agreement = caller(), next(iter(world.store.reference.current.agreements))
+    await world.suspensions.suspend(who, agreement, "a leak", ACTOR)
+    assert spent == []
+    await world.suspensions.lift(who, agreement, "mended", ACTOR)
+    assert spent == [who.agency]
+    await world.suspensions.suspend(who, agreement, "another", ACTOR)
+    await world.registry.suspend(OPERATOR, "nwas", "cad", "lost", False)
+    with pytest.raises(QuotaExceeded):
+        await world.suspensions.lift(who, agreement, "mended", ACTOR)
+    with pytest.raises(QuotaExceeded):
+        await world.registry.suspend(OPERATOR, "nwas", "cad", "found", True)

@@ -268,7 +268,15 @@ async def test_every_look_is_an_entry_before_it_is_shown(world: World) -> None:
     explained = await world.why.explanations.of_entry(AUDITOR, entry, LOOKS, WHY)
     look = world.store.entries[-1].draft
     assert (look.id, look.full["event"], look.words) == (explained.look, "explained", WHY.words)
-    assert look.full["detail"] == {"entry": entry, "audience": "full", "reason": "complaint"}
+    subject = request.subject
+    assert subject is not None
+    assert look.full["detail"] == {
+        "entry": entry,
+        "audience": "full",
+        "subjects": [{"scheme": subject.scheme, "value": subject.value}],
+        "requests": [request.request_id],
+        "reason": "complaint",
+    }
     assert look.full["actor"] == {"id": "r.audit", "role": "auditor"}
     await own(world, request)
     assert world.store.events[-1] == "explained"

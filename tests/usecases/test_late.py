@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import uuid
 from datetime import datetime, timedelta
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from broker.core.model import Caller, Reason, SubjectRef
 from broker.core.receipt import Audience, verify_receipt
 from broker.core.searchterms import Question
 from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
+from broker.lanes import STEP
 from broker.late import MOST, LateRecords
 from tests.support.stage import Stage
 from tests.support.values import replace
@@ -236,3 +239,25 @@ async def test_a_group_is_taken_as_the_card_has_it(world: World) -> None:
     await world.late.record(NWAS, lates, ACTOR)
     said = [view["told"]["fields"] for view in await found(world, NWAS, HOME)]
     assert ["oxygen"] in said
+
+
+async def test_others_go_on_while_many_are_looked_at(world: World) -> None:
+    """As many as one call takes, of as many fields each: the loop is given back every few of them, and all of
+    it costs little."""
+    fields = tuple(["oxygen", "access", "hazards", "oxygen.kind"] * 16)
+    lates = [shared(world.clock.now(), fields=fields) for _ in range(MOST)]
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    going, begun = asyncio.ensure_future(others()), thread_time()
+    try:
+        await world.late.check(NWAS, lates)
+    finally:
+        going.cancel()
+    assert turns > MOST / STEP, "once as they are checked, and once for what the agreement gives"
+    assert thread_time() - begun < 0.05

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from broker.core.model import Caller, Reason
+from broker.core.model import Caller, Reason, SubjectRef
 from broker.core.searchterms import Question
 from broker.errors import AuditUnavailable
-from tests.support.world import ACTOR, AUDITOR, HOME, LOOKING, World, ask, caller
+from tests.support.values import replace
+from tests.support.world import ACTOR, AUDITOR, HOME, LOOKING, OTHER_HOME, World, ask, caller
 
 NWAS, CFRS = caller("nwas"), caller("cfrs")
 WHY = Reason("complaint", "somebody asked")
+LINKED = SubjectRef("nhs-number", "9434765919")
 
 Look = Callable[[World], Awaitable[object]]
 
@@ -70,3 +72,36 @@ async def test_nothing_is_shown_that_could_not_be_written_down(kind: str) -> Non
     world.store.log.fail = 1
     with pytest.raises(AuditUnavailable):
         await LOOKS[kind][1](world)
+
+
+async def found(world: World, who: Caller, *facts: tuple[str, str], person: SubjectRef | None = None) -> int:
+    """How many looks at an entry somebody finds by these."""
+    page = await world.searches.page(who, Question((("actor", "nosy"), *facts), person), ACTOR, WHY)
+    return sum(each.hit.full["event"] in ("entry-viewed", "explained") for each in page.found)
+
+
+@pytest.mark.parametrize("how", ["opened", "explained"])
+@pytest.mark.parametrize("who", [NWAS, CFRS, AUDITOR], ids=["requester", "provider", "auditor"])
+async def test_a_look_at_an_entry_is_found_by_whom_it_was_about(who: Caller, how: str) -> None:
+    """By the identifiers of the view that was shown, the incident and the request; by the looking agency and
+    auditors, and by nobody else. Whoever asked finds its look by no identifier that the provider matched."""
+    world = World()
+    world.agree()
+    await world.ready()
+    world.providers.answers(world.found("records.fire.v1.PremisesRisk", LINKED))
+    request = ask(incident="nwas/2026-11-21/0042")
+    await world.exchange.answer(request)
+    nosy = replace(ACTOR, id="nosy")
+    if how == "opened":
+        await world.audits.open(who, first(world), nosy, WHY)
+    else:
+        await world.why.explanations.of_entry(who, first(world), nosy, WHY)
+    matched = int(who is not NWAS)
+    for eyes in {who, AUDITOR}:
+        assert await found(world, eyes, person=HOME) == 1
+        assert await found(world, eyes, person=LINKED) == matched
+        assert await found(world, eyes, ("request", request.request_id)) == 1
+        assert await found(world, eyes, ("incident", "nwas/2026-11-21/0042")) == int(who is not CFRS)
+        assert await found(world, eyes, person=OTHER_HOME) == 0
+    for other in {NWAS, CFRS} - {who}:
+        assert await found(world, other, person=HOME) == 0

@@ -338,15 +338,16 @@ async def test_directives_of_many_people_at_many_counts(stage: Stage) -> None:
     assert third == [[], [], [], [ids[2]], [ids[2]]]
 
 
-async def test_erased_inputs_are_named(desk: Desk) -> None:
-    """A directive that was erased since is named; what came out otherwise without it is no mismatch."""
+async def test_inputs_taken_by_hand_are_a_mismatch(desk: Desk) -> None:
+    """A directive that is gone since is named, and that nothing says so: taken by hand, it is no erasure."""
     await desk.agree()
     subject = desk.stage.person()
     await desk.says(subject, "objection")
     full = await desk.ask(subject=subject)
     await _erase(desk.stage, full["directives"][0])
     made = await desk.stage.why.replays.one(full)
-    assert (made.verdict, made.erased) == (Verdict.ERASED, (f"directive {full['directives'][0]}",))
+    assert (made.verdict, made.erased, made.erased_by) == (Verdict.GONE, (), ())
+    assert made.differences[-1] == f"directive {full['directives'][0]}: gone, and nothing says so"
 
 
 async def _erase(stage: Stage, directive: str) -> None:
@@ -380,8 +381,8 @@ async def _damage(stage: Stage, index: int, *, erase: bool) -> None:
 
 
 @pytest.mark.parametrize("erase", [False, True])
-async def test_views_tampered_with_or_erased(desk: Desk, erase: bool) -> None:
-    """A stored view that is not the one its entry commits to is noticed; one that was erased is counted."""
+async def test_views_tampered_with_or_taken(desk: Desk, erase: bool) -> None:
+    """A stored view that is not the one its entry commits to is noticed, and one that was taken by hand."""
     await desk.agree()
     await desk.ask()
     index = await desk.stage.size() - 1
@@ -389,7 +390,7 @@ async def test_views_tampered_with_or_erased(desk: Desk, erase: bool) -> None:
     progress = await replayed(desk.stage, index, index + 1)
     (found,) = progress.found
     assert found.index == index
-    assert found.replayed.verdict is (Verdict.ERASED if erase else Verdict.TAMPERED)
-    assert progress.mismatches == (0 if erase else 1)
+    assert found.replayed.verdict is (Verdict.GONE if erase else Verdict.TAMPERED)
+    assert progress.mismatches == 1
     assert progress.decisions == (0 if erase else 1), "of what is gone nobody can say that it was one"
-    assert progress.erased == (1 if erase else 0)
+    assert progress.erased == 0

@@ -128,7 +128,7 @@ async def test_a_finer_rule_is_an_auditors_to_search_by() -> None:
         ("callsign", "AC412", "AC41"),
         ("record-type", "records.fire.v1.PremisesRisk", "records.fire.v1.Premises"),
         ("purpose", "emergency-response", "emergency"),
-        ("agreement", "nwas-cfrs-premises", "nwas-cfrs"),
+        ("agreement", "nwas-cfrs-premises", "another"),
         ("agreement", "nwas-cfrs-premises/1", "nwas-cfrs-premises/2"),
         ("outcome", "permit", "refuse"),
         ("incident", "nwas/2026-11-21/0042", "nwas/2026-11-21/0043"),
@@ -138,6 +138,7 @@ async def test_a_finer_rule_is_an_auditors_to_search_by() -> None:
 async def test_what_an_entry_is_found_by(kind: str, value: str, other: str) -> None:
     """Each kind, and not under another value."""
     world = await furnished()
+    world.agree(id="another", purpose="home-fire-safety")
     await asked(
         world,
         actor=replace(ACTOR, callsign="AC412"),
@@ -552,7 +553,13 @@ def test_looks_together_give_what_one_look_would(looks: list[list[int]], newest:
     [
         ("event", "refusl", "refusal"),
         ("outcome", "denied", "permit"),
+        ("outcome", "justify", "justified"),
         ("code", "nobody", "no-answer"),
+        ("rule", "nonsense", "is no rule"),
+        ("rule", "person.consen", "person.consent"),
+        ("agreement", "nwas-cfrs-premise", "nwas-cfrs-premises"),
+        ("agreement", "nope", "broker agreement list"),
+        ("agreement", "nwas-cfrs-premises/one", "nwas-cfrs-premises"),
         ("system", "cad", "agency/system"),
         ("incident", "42", "agency/date/number"),
         ("trace", "xx", "32 hex"),
@@ -563,5 +570,5 @@ def test_looks_together_give_what_one_look_would(looks: list[list[int]], newest:
 async def test_a_word_that_no_entry_can_have_is_refused(kind: str, value: str, says: str) -> None:
     """With what it could be: nothing found would read as if nothing had happened."""
     with pytest.raises(InvalidRequest, match=says) as refused:
-        await look(World(), AUDITOR, (kind, value))
+        await look(await furnished(), AUDITOR, (kind, value))
     assert refused.value.field == "facts.0.value"

@@ -13,6 +13,7 @@ from broker.core.london import local
 from broker.core.reports.distinct import Distinct
 from broker.core.reports.document import MOST, Cell, Document, Table, columns
 from broker.core.reports.line import Line
+from broker.core.reports.taken import Taken
 from broker.core.reports.tally import Tally
 from broker.core.reports.times import BREACH, shown
 
@@ -33,9 +34,10 @@ _FIELDS = Mapping[str, Mapping[str, frozenset[str]]]
 
 
 class Affected:
-    """Takes in the entries of a breach. `labels` are what fields give away, by record type and path."""
+    """Takes in the entries of a breach. `labels` are what fields give away, by record type and path; `agency`
+    is whose looks and changes are of it, empty where all are."""
 
-    def __init__(self, labels: _FIELDS, *, people: bool) -> None:
+    def __init__(self, labels: _FIELDS, *, people: bool, agency: str = "") -> None:
         self._labels = labels
         self._people = people
         self._agencies: dict[tuple[str, str], tuple[Distinct, list[int]]] = {}
@@ -46,9 +48,11 @@ class Affected:
         self._days = Tally()
         self._rows: list[tuple[Cell, ...]] = []
         self._more = False
+        self._taken = Taken(agency, people=people)
 
     def add(self, line: Line) -> None:
-        """One entry; what is not about the asking of a record is passed over."""
+        """One entry: how the asking of a record ended, or what was read from the log or changed."""
+        self._taken.add(line)
         if not line.asks:
             return
         self._ends.add(line.event, line.code)
@@ -117,10 +121,11 @@ class Affected:
             Table(
                 "By day", columns(day="Day", requests="Requests"), self._days.rows(), "When", chart="requests"
             ),
+            *self._taken.tables(),
             *self._listed(),
         )
-        told = (*facts, *clock, *numbers, released)
-        none = "No request of that kind was made in that time."
+        told = (*facts, *clock, *numbers, released, *self._taken.facts())
+        none = "No request of that kind was made in that time, and nothing was read or changed."
         return Document("breach", "Breach: who and what was affected", _ABOUT, told, tables, none)
 
     def _sorts(self, record_type: str) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from broker.core.reports.against import Against
 from broker.core.reports.document import MOST, Cell, Document, Table, columns
 from broker.core.reports.tally import Tally
 from broker.core.reports.times import shown
@@ -60,8 +61,8 @@ class Received:
         whose = (shown(each.received_at), each.agency, each.reference)
         self._rows.append((*whose, due, acknowledged, days, each.outcome or "open", each.id))
 
-    def document(self, facts: tuple[tuple[str, str], ...]) -> Document:
-        """The report."""
+    def document(self, facts: tuple[tuple[str, str], ...], held: Against) -> Document:
+        """The report; `held` is what of the rows does not fit the log."""
         heads = columns(
             received="Received",
             agency="By",
@@ -74,6 +75,7 @@ class Received:
         )
         notes = (f"Only the newest {MOST} are listed.",) if self._more else ()
         tables = (
+            *held.tables(),
             Table(
                 "By agency",
                 columns(
@@ -85,4 +87,5 @@ class Received:
             ),
             Table("Each complaint, newest first", heads, tuple(self._rows), "Complaints", notes),
         )
-        return Document("complaints", "Complaints", _ABOUT, facts, tables, "No complaint was received.")
+        told = (*facts, *held.facts())
+        return Document("complaints", "Complaints", _ABOUT, told, tables, "No complaint was received.")

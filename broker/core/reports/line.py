@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from broker.core.acted import acted_for
 from broker.core.model import SubjectRef
 from broker.core.receipt import Audience
 
@@ -25,7 +26,8 @@ class Line(Struct, frozen=True, kw_only=True):
     """An entry for one audience; what is not that audience's is empty.
 
     `regimes` are the requester's and the provider's as the full view has them, for leaving out what may not be
-    counted; they are shown to nobody. `traits` are those asked with, `subjects` identifiers.
+    counted; they are shown to nobody. `traits` are those asked with, `subjects` identifiers. `acted_for` is the
+    agency whose human and system it was, `detail` what they looked at or changed: for auditors and that agency.
     """
 
     index: int
@@ -51,6 +53,8 @@ class Line(Struct, frozen=True, kw_only=True):
     traits: Mapping[str, str] = {}
     permitted: tuple[str, ...] = ()
     law: tuple[str, str, str] = ("", "", "")
+    acted_for: str = ""
+    detail: Mapping[str, Any] = {}
 
     @property
     def released(self) -> bool:
@@ -78,7 +82,8 @@ def line(
     own = whole or asked
     released = view.get("event") == RELEASED
     held = full if whole or released or audience is Audience.PROVIDER else {}
-    detail = full.get("detail")
+    detail, acted = full.get("detail"), acted_for(full)
+    did = whole or acted == parties[not asked]
     return Line(
         index=index,
         id=id,
@@ -102,6 +107,8 @@ def line(
         subjects=_subjects(full, view, audience, detail),
         traits=_traits(full) if own else {},
         permitted=tuple(full.get("permitted") or ()) if released else (),
+        acted_for=acted if did else "",
+        detail=detail if did and isinstance(detail, Mapping) else {},
         law=tuple(_text(full, name) for name in _LAW) if released else ("", "", ""),  # type: ignore[arg-type]
     )
 
@@ -116,6 +123,8 @@ def _subjects(
         found += [asked] if isinstance(asked, Mapping) and asked.get("scheme") else []
         about = detail.get("subject") if isinstance(detail, Mapping) else None
         found += [about] if isinstance(about, Mapping) else []
+        shown = detail.get("subjects") if isinstance(detail, Mapping) else None
+        found += [each for each in shown or () if isinstance(each, Mapping) and each.get("scheme")]
     return tuple(dict.fromkeys(SubjectRef(str(each["scheme"]), str(each["value"])) for each in found))
 
 

@@ -52,8 +52,7 @@ def named(document: Document, agencies: Mapping[str, Agency], law: Law) -> Docum
         for at, column in enumerate(table.columns):
             if column.kind not in kinds:
                 continue
-            for row in table.rows:
-                cell = row[at]
+            for cell in {row[at] for row in table.rows}:  # few, however many rows there are
                 if isinstance(cell, str) and cell and (name := kinds[column.kind](cell)) not in ("", cell):
                     found[column.kind, cell] = name
     return replace(document, names=tuple((kind, code, name) for (kind, code), name in sorted(found.items())))

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from broker.core.reports.against import Against
 from broker.core.reports.document import MOST, Cell, Document, Table, columns
 from broker.core.reports.line import Line
 from broker.core.reports.tally import Tally
@@ -20,14 +21,16 @@ _ABOUT = (
 
 
 class Review(Struct, frozen=True):
-    """How the review of an override stands: `open` or its verdict."""
+    """How the review of an override stands: `open` or its verdict. `due_at` is None where its row is gone."""
 
-    due_at: datetime
+    due_at: datetime | None
     status: str
     reviewed_at: datetime | None = None
 
     def timeliness(self, now: datetime) -> str:
         """in time, late, overdue or waiting."""
+        if self.due_at is None:
+            return "not known"
         if self.reviewed_at is not None:
             return "in time" if self.reviewed_at <= self.due_at else "late"
         return "overdue" if self.due_at <= now else "waiting"
@@ -55,10 +58,11 @@ class Used:
             return
         whom = (line.requester, who, role, line.provider)
         what = (line.override, line.record_type, line.purpose)
-        self._rows.append((shown(line.at), *whom, *what, shown(review.due_at), when, review.status, line.id))
+        due = shown(review.due_at) if review.due_at else None
+        self._rows.append((shown(line.at), *whom, *what, due, when, review.status, line.id))
 
-    def document(self, facts: tuple[tuple[str, str], ...]) -> Document:
-        """The report."""
+    def document(self, facts: tuple[tuple[str, str], ...], held: Against) -> Document:
+        """The report; `held` is what of the rows does not fit the log."""
         heads = columns(
             at="Used",
             requester="Used by",
@@ -78,6 +82,7 @@ class Used:
             requester="Used by", provider="Record of", role="Role", actor="Actor", override="Why", used="Used"
         )
         tables = (
+            *held.tables(),
             Table(
                 "Reviews",
                 columns(review="Review", verdict="Verdict", overrides="Overrides"),
@@ -89,4 +94,6 @@ class Used:
             Table("Each override, newest first", heads, tuple(self._rows), "Entries", notes),
         )
         none = "No override was used in that time."
-        return Document("overrides", "Overrides and their reviews", _ABOUT, facts, tables, none)
+        return Document(
+            "overrides", "Overrides and their reviews", _ABOUT, (*facts, *held.facts()), tables, none
+        )

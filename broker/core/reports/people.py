@@ -3,14 +3,15 @@
 Owns how names are compared: whole, in their order, without case, accents, titles, apostrophes and hyphens. The
 family name is all of it and the first given name is the same; further given names, or their initials, may be
 missing on one side, and may not be others. Nothing is guessed: a nickname, an initial in place of the first
-name, or the family name alone is nobody's. That two names may be one is a reason to look and no more.
+name, or the family name alone is nobody's; nor is what has more words than a name. That two names may be one is
+a reason to look and no more.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -21,7 +22,10 @@ _APOSTROPHES = re.compile("['\u2018\u2019\u02bc`\u00b4.]")
 _HYPHENS = re.compile("[-\u2010\u2011]")
 _WORDS = re.compile(r"[^\W\d_]+")
 
-# Of an agency: what a name of anybody who may be meant begins and ends with.
+MOST_WORDS = 10  # of a name in one line, and of either part of one
+
+# A given name, the first one or all of them joined, and a family name, joined: of two names that may be one
+# person's, one mark at least is the same.
 Mark = tuple[str, str]
 
 
@@ -32,9 +36,9 @@ class Asked(Struct, frozen=True):
     family: str
 
     @property
-    def mark(self) -> Mark:
-        """The mark of every `Called` that this may be."""
-        return self.given[0][0], self.family[-2:]
+    def marks(self) -> frozenset[Mark]:
+        """One of them has every `Called` that this may be."""
+        return frozenset(_marks(self.given, self.family))
 
 
 class Called(Struct, frozen=True):
@@ -45,38 +49,60 @@ class Called(Struct, frozen=True):
     family: str = ""
 
     @property
-    def mark(self) -> Mark:
+    def marks(self) -> frozenset[Mark]:
         """By which it is found."""
-        return self.words[0][0], (self.family or self.words[-1])[-2:]
+        return frozenset(mark for split in self._splits() for mark in _marks(*split))
 
     def may_be(self, asked: Asked) -> bool:
         """Whether this may be the person of that name."""
-        if self.family:
-            return self.family == asked.family and _same_given(self.words, asked.given)
         return any(
-            "".join(self.words[n:]) == asked.family and _same_given(self.words[:n], asked.given)
-            for n in range(1, len(self.words))
+            family == asked.family and _same_given(given, asked.given) for given, family in self._splits()
         )
+
+    def _splits(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Given names and a family's, wherever the one may end and the other begin."""
+        if self.family:
+            yield self.words, self.family
+            return
+        for n in range(1, len(self.words)):
+            yield self.words[:n], "".join(self.words[n:])
 
 
 def asked(traits: Mapping[str, str]) -> Asked | None:
     """The name asked about, where both parts of it were given: a family name alone is too common."""
     given, family = _words(traits.get("given_name", "")), _words(traits.get("family_name", ""))
-    return Asked(given, "".join(family)) if given and family else None
+    return Asked(given, "".join(family)) if _are_words(given) and _are_words(family) else None
 
 
 def called(name: str) -> Called | None:
     """A name in one line; None where it is not at least a given and a family name."""
     before, comma, after = name.partition(",")
     if comma:
-        given, family = _untitled(_words(after)), "".join(_untitled(_words(before)))
-        return Called(given, family) if given and family else None
+        return _in_parts(_untitled(_words(after)), _untitled(_words(before)))
     written = name.split()
     shouted = next((n for n, word in enumerate(written) if not _is_shouted(word)), 0)
     if shouted and len(given := _untitled(_words(" ".join(written[shouted:])))):
-        return Called(given, "".join(_untitled(_words(" ".join(written[:shouted])))))
-    words = _untitled(_words(name))
-    return Called(words) if len(words) > 1 else None
+        family = _untitled(_words(" ".join(written[:shouted])))
+        return _in_parts(given, family) if family else _in_line(given)
+    return _in_line(_untitled(_words(name)))
+
+
+def _in_parts(given: tuple[str, ...], family: tuple[str, ...]) -> Called | None:
+    return Called(given, "".join(family)) if _are_words(given) and _are_words(family) else None
+
+
+def _in_line(words: tuple[str, ...]) -> Called | None:
+    return Called(words) if len(words) > 1 and _are_words(words) else None
+
+
+def _are_words(words: tuple[str, ...]) -> bool:
+    """Whether these may be a name, or a part of one."""
+    return 0 < len(words) <= MOST_WORDS
+
+
+def _marks(given: tuple[str, ...], family: str) -> Iterator[Mark]:
+    yield given[0], family
+    yield "".join(given), family
 
 
 def _is_shouted(word: str) -> bool:

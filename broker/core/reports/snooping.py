@@ -15,13 +15,17 @@ from msgspec import Struct
 from broker.core.london import local
 from broker.core.reports.document import Cell, Document, Table, columns
 from broker.core.reports.line import Line
-from broker.core.reports.people import Asked, Called, Mark, asked, called
+from broker.core.reports.people import Asked, Called, asked, called
 from broker.core.reports.tally import Tally
 from broker.core.reports.times import shown
+from broker.core.vocabulary import LOOKS
 from broker.errors import InvalidRequest
 
 LISTED = 2_000
 _NAMES = 50_000
+# Different names of one first given name and one family name, at one agency. Where there are so many, another
+# who asks by that name is taken for one of them: a sign more, rather than a look at each for every entry.
+_ALIKE = 100
 _ABOUT = (
     (
         "THESE ARE SIGNS AND NO PROOF. Each has many innocent reasons: names are shared, shifts are swapped, "
@@ -30,7 +34,9 @@ _ABOUT = (
     ),
     (
         "Compared is what the asking system said of the actor and of whom it asked about; what was looked up "
-        "by a number shows no name. For a controller's monitoring of itself, disciplinary proceedings "
+        "by a number shows no name. Looks at people in the log itself count as well: entries that were opened "
+        "or explained, searches and exports by an identifier, lists of what one person said; those who answer "
+        "complaints look often. For a controller's monitoring of itself, disciplinary proceedings "
         "included (DPA 2018 s.62(4)(b))."
     ),
 )
@@ -39,8 +45,8 @@ _MEANING = {
     "colleague-name": "The name asked about is that of somebody else who uses the broker at the same agency",
     "own-address": "The address asked about is the actor's own, as the staff list has it",
     "no-incident": "No incident was named, and the purpose expects one",
-    "repeated": "One actor asked about one person unusually often",
-    "out-of-hours": "Asked outside the hours of the role",
+    "repeated": "One actor asked about one person, or looked at what the log has of them, unusually often",
+    "out-of-hours": "Asked, or looked, outside the hours of the role",
 }
 
 
@@ -79,10 +85,15 @@ class Signs(Struct, frozen=True):
 
 
 class Names:
-    """Who asks at each agency, by name: what a first look at the entries gives, and the staff list."""
+    """Who asks at each agency, by name: what a first look at the entries gives, and the staff list.
+
+    What one look costs is bounded, whatever the names are: whoever made them up may be the one who asks.
+    """
 
     def __init__(self) -> None:
-        self._by_mark: dict[tuple[str, Mark], dict[Called, set[str]]] = {}
+        self._ids: dict[tuple[str, Called], set[str]] = {}
+        # By the hash of agency and mark: two that share one are told apart by their names.
+        self._alike: dict[int, list[tuple[Called, set[str]]]] = {}
         self._many = 0
 
     def add(self, line: Line) -> None:
@@ -94,7 +105,12 @@ class Names:
         written = called(name)
         if written is None:
             return
-        ids = self._by_mark.setdefault((agency, written.mark), {}).setdefault(written, set())
+        if (ids := self._ids.get((agency, written))) is None:
+            ids = self._ids[agency, written] = set()
+            for mark in written.marks:
+                alike = self._alike.setdefault(hash((agency, mark)), [])
+                if len(alike) < _ALIKE:
+                    alike.append((written, ids))
         self._many += actor not in ids
         if self._many > _NAMES:
             raise InvalidRequest("since", "too many names for one report: ask for a shorter time")
@@ -102,12 +118,16 @@ class Names:
 
     def of_another(self, agency: str, name: Asked, actor: str) -> bool:
         """Whether somebody else at that agency may be of this name."""
-        known = self._by_mark.get((agency, name.mark), {})
-        return any(written.may_be(name) and ids - {actor} for written, ids in known.items())
+        known = [self._alike.get(hash((agency, mark)), ()) for mark in name.marks]
+        return any(len(alike) == _ALIKE for alike in known) or any(
+            written.may_be(name) and any(each != actor for each in ids)
+            for alike in known
+            for written, ids in alike
+        )
 
 
 class Watched:
-    """Takes in entries, newest first, and keeps the signs. `names` were gathered before."""
+    """Takes in entries, newest first, and keeps the signs. `names` were gathered before, the staff's too."""
 
     def __init__(self, signs: Signs, names: Names) -> None:
         self._signs = signs
@@ -115,17 +135,20 @@ class Watched:
         self._staff: Mapping[tuple[str, str], Member] = {
             (each.agency, each.actor): each for each in signs.staff
         }
-        for each in signs.staff:
-            names.know(each.agency, each.actor, each.name)
         self._pairs = Tally(200_000)
         self._found = Tally()
+        self._looked = Tally()
         self._rows: list[tuple[Cell, ...]] = []
         self._more = False
 
     def add(self, line: Line) -> None:
-        """One entry."""
-        if not line.asks or not line.actor:
+        """One entry: a record was asked for, or somebody looked at what the log has of a person."""
+        looks = line.event in LOOKS and bool(line.subjects)
+        if not (line.asks or looks) or not line.actor:
             return
+        if looks:
+            actor, role = line.actor.get("id", ""), line.actor.get("role", "")
+            self._looked.add(line.requester, actor, role, line.event)
         for sign in self._of(line):
             self._found.add(sign, line.requester)
             if len(self._rows) == LISTED:
@@ -196,6 +219,13 @@ class Watched:
                 "In short",
                 meanings,
                 "signs",
+            ),
+            Table(
+                "Looks at people in the log, by whom",
+                columns(agency="Agency", actor="Actor", role="Role", event="Event", looks="Looks"),
+                self._looked.rows(),
+                "Looks",
+                ("No sign by itself: who has to look, looks. Each is found by its actor.",),
             ),
             Table("Each sign, newest first", heads, tuple(self._rows), "To look at", notes),
         )

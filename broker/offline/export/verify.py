@@ -18,6 +18,7 @@ from broker.core.checkpoint import Checkpoint, open_checkpoint
 from broker.core.keys import Verifier
 from broker.errors import IntegrityError, SetupError
 from broker.offline.export import parquet
+from broker.offline.export.asked import check
 from broker.offline.export.forms import FORMS, MAX_LINE, Form
 from broker.offline.export.manifest import Manifest, beside, load
 from broker.offline.export.row import Row, Said, said
@@ -143,6 +144,8 @@ class _Check:
         one = said(row, self._opened[1])
         if not says(one):
             raise IntegrityError("says something else than its receipt")
+        if manifest is not None:
+            check(one, manifest)
         if manifest is not None and manifest.whole and row.index != self._next(manifest):
             raise IntegrityError(f"the row of entry {self._next(manifest)} is missing before it")
         self._last = row.index

@@ -44,10 +44,12 @@ order by s.idx limit 100
 
 @dataclass
 class IndexReport(StoreReport):
-    """`looked` entries were compared; `reach` is how far the index says it is."""
+    """`looked` entries were compared, `links` of which link two half-years and open to nothing; `reach` is how
+    far the index says it is."""
 
     reach: Reach = field(default_factory=Reach)
     looked: int = 0
+    links: int = 0
     # Of the logs before, oldest first; `earlier` are the same.
     before: list[IndexReport] = field(default_factory=list)
 
@@ -112,7 +114,11 @@ class _Check:
         if checked is not None and checked.of is Of.UNOPENED:
             return  # its key is named once
         gone = checked is None or checked.full is None
+        if checked is None:
+            self._report.links += 1
         if not row["indexed"]:
+            if checked is None:
+                return
             if gone:
                 self._report.gone(index)
             else:
@@ -123,8 +129,10 @@ class _Check:
         there = set(row["terms"])
         if checked is None or checked.full is None:
             if there:
-                self._wrong(index, f"is still found by {len(there)} terms although its views are gone")
-            self._report.gone(index)
+                why = "its views are gone" if checked is not None else "it links two half-years"
+                self._wrong(index, f"is still found by {len(there)} terms although {why}")
+            if checked is not None:
+                self._report.gone(index)
             return
         found_by = terms_of(checked.full) | parties(row["requester_agency"], row["provider_agency"])
         wanted = set(self._terms.of(found_by, index))
