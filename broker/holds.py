@@ -84,7 +84,10 @@ class Holds:
             "at": self._clock.now().isoformat(),
         }
         detail: dict[str, Json] = {
-            **{name: stored[name] for name in ("id", "agency", "everything", "what", "reference")},
+            **{
+                name: stored[name]
+                for name in ("id", "agency", "everything", "agencies", "what", "reference", "at")
+            },
             "value": value or None,
             # What it is about, as every other entry says it: so the hold holds its own placing too.
             "incidents": [value] if kind == "incident" else [],

@@ -18,13 +18,15 @@ from broker.offline.archive import Archive
 from broker.offline.marks import Judgement, Mark, unlike
 from broker.offline.source import Unreadable
 from broker.store.blind import Blind
-from broker.store.fsck import beside, links
+from broker.store.fsck import again, beside, links
 from broker.store.fsck.elsewhere import Elsewhere
 from broker.store.fsck.entries import Entries
 from broker.store.fsck.gone import Gone, judge
 from broker.store.fsck.notes import Kept, Notes
 from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import place, snapshot
+from broker.store.fsck.state import Judge, Lost
+from broker.store.fsck.told import Told
 from broker.store.fsck.views import Views
 from broker.store.said import Said
 
@@ -51,18 +53,41 @@ async def fsck_database(
             raise Unreadable(place(dsn), "holds no log yet")
         marks = Notes(connection, verifiers, kept or Kept(), frozenset(log["origin"] for log in logs))
         said = Said()
-        made = [_Fsck(connection, log, verifiers, marks, archives, said) for log in logs]
+        told = await _told(connection, ring)
+        made = [_Fsck(connection, log, verifiers, marks, archives, said, told) for log in logs]
         reports = [await each.run(ring, progress) for each in made]
+        by_log = {log["id"]: report for log, report in zip(logs, reports, strict=True)}
         if ring is not None:
             # What an entry says of another may stand in a later log.
-            await judge(connection, said, [each.gone for each in made if each.gone is not None])
+            gone = [each.gone for each in made if each.gone is not None]
+            await judge(connection, said, gone)
+            lost = Lost(connection, told, said, gone) if told is not None else None
+            await again.check(connection, said, by_log)
+            if told is not None and lost is not None:
+                await Judge(connection, told, said, lost, by_log).run()
+        else:
+            await again.check(connection, None, by_log)
         await links.judge(connection, logs, reports)
+        if told is None:
+            reports[-1].unchecked.append(
+                "whether what decisions read (systems, agreements, directives, holds ...) is what the log "
+                "says: the key ring of this database was not given (--keys)"
+            )
         for report in reports:
             report.problems.sort(key=lambda each: (each.index, each.kind))
         *earlier, current = reports
         await beside.check_all(connection, current)
         current.earlier = earlier
         return current
+
+
+async def _told(connection: asyncpg.Connection, ring: KeyRing | None) -> Told | None:
+    """What is to hear of tables; None without the ring that the database was written with, whose blind keys
+    stand in them."""
+    if ring is None:
+        return None
+    blind, known = Blind(ring.index_key()), await connection.fetchval("select index_check from head")
+    return Told(blind) if known is None or known == blind.key("check") else None
 
 
 class _Fsck:
@@ -76,10 +101,12 @@ class _Fsck:
         notes: Notes,
         archives: Sequence[Archive],
         said: Said,
+        told: Told | None,
     ) -> None:
         self.gone: Gone | None = None
         self._closing = False  # its last entry stands, and the next log is about to be opened
         self._said = said
+        self._told = told
         self._connection = connection
         self._log = log
         self._verifiers = verifiers
@@ -139,6 +166,7 @@ class _Fsck:
             log["now"],
             self._elsewhere,
             self._said,
+            self._told,
             closed=log["closed_at"] is not None or bool(self._closing),
         )
         self.gone = made.gone
