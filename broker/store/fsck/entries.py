@@ -125,7 +125,7 @@ class Entries:
             if checked.ended is None:
                 self.gone.row(index, entry)
             else:
-                self.gone.key(index, checked.ended)
+                self.gone.key(index, entry, checked.ended)
         elif checked.of is Of.UNOPENED:
             self._report.unopened += 1
         elif checked.of is Of.WRONG:

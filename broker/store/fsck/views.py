@@ -47,6 +47,7 @@ class Views:
     def __init__(self, ring: KeyRing, keys: Sequence[asyncpg.Record]) -> None:
         self._keys: dict[int, ViewKey | KeyMissing | IntegrityError] = {}
         self._ended: dict[int, tuple[str, str]] = {}
+        self._months = {row["id"]: row["month"] for row in keys}
         for row in keys:
             try:
                 self._keys[row["id"]] = unwrap(ring, row)
@@ -81,6 +82,8 @@ class Views:
             opened = unpack(key.open(row["views"], row["id"], "views"), committed=entry is not None)
             why, parts = _parties(opened, row)
             why = (_commitments(entry, opened) if entry else "") or why
+            if entry is not None and self._months[row["key"]] != f"{entry.at:%Y-%m}":
+                why = why or f"it is sealed under the key of {self._months[row['key']]}, not of its own month"
             if not why:
                 why, gone = self._words(key, row["id"], opened.view, row["words"])
                 parts = (*parts, WORDS) if gone else parts
