@@ -17,6 +17,7 @@ from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.core.searchterms import NEWEST, Question, person, term
 from broker.core.succession import shares
 from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
+from broker.ids import entry_id
 from broker.keeping import HOLDS, Hold, Keeping
 from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSource
 from broker.registry import require
@@ -81,7 +82,7 @@ class Holds:
             "at": self._clock.now().isoformat(),
         }
         detail: dict[str, Json] = {
-            **{name: stored[name] for name in ("id", "agency", "everything", "what", "reference")},
+            **{name: stored[name] for name in ("id", "agency", "everything", "agencies", "what", "reference")},
             "value": value or None,
             "subject": subject_detail(what) if isinstance(what, SubjectRef) else None,
             "reason": reason.code,
@@ -122,6 +123,7 @@ class Holds:
         named(actor)
         if not reason.code:
             raise InvalidRequest("reason.code", "say why it is released")
+        by = entry_id()
 
         async def plan() -> Plan:
             policy = (await self._facts.read(Asked((), caller.name, ()))).policy
@@ -132,10 +134,11 @@ class Holds:
                 raise NotAllowed(_NONE)
             if found[0].released_at is not None:
                 raise InvalidRequest("hold_id", "was released already")
-            stored: dict[str, Json] = {"id": hold, "at": self._clock.now().isoformat()}
+            stored: dict[str, Json] = {"id": hold, "at": self._clock.now().isoformat(), "by": by}
             detail: dict[str, Json] = {"id": hold, "reason": reason.code}
             change = Change("hold-released", stored, frozenset({HOLDS}), reference=False)
-            return Plan("hold-released", detail, change, Reads(policy, frozenset({HOLDS})), reason.words)
+            reads = Reads(policy, frozenset({HOLDS}))
+            return Plan("hold-released", detail, change, reads, reason.words, id=by)
 
         return await self._administration.make(caller, plan, actor)
 
@@ -148,6 +151,11 @@ class Holds:
         return found, await self._administration.note_look(
             caller, "holds-viewed", {"holds": ids}, actor, reason
         )
+
+    async def standing(self) -> list[Json]:
+        """The ids of all that stand, for the entry of what is destroyed beside them: who compares that with the
+        entries of the holds sees whether one was put out of sight meanwhile."""
+        return [*sorted(each.id for each in await self._keeping.holds())]
 
     async def own(self, caller: Caller) -> frozenset[str]:
         """The caller's agency, and those whose place it has taken: what was theirs is its to answer for."""
