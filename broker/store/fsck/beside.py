@@ -13,10 +13,10 @@ from broker.store.fsck.snapshot import has
 
 # What must see a whole table at once may take longer than a part of one; in seconds.
 WHOLE = 1800
-_ANY_PLAN = (
+ANY_PLAN = (
     f"set local enable_sort = on; set local enable_hashjoin = on; set local statement_timeout = '{WHOLE}s'"
 )
-_IN_ORDER = "set local enable_sort = off; set local enable_hashjoin = off; set local statement_timeout = '60s'"
+IN_ORDER = "set local enable_sort = off; set local enable_hashjoin = off; set local statement_timeout = '60s'"
 
 # Sorted by the server, not by an index: an index that was changed would say that all is well.
 _IDS = """
@@ -51,7 +51,7 @@ order by s.idx limit $2
 
 async def check(connection: asyncpg.Connection, log: int, size: int, report: StoreReport) -> None:
     """Everything that is to be said of them."""
-    await connection.execute(_ANY_PLAN)
+    await connection.execute(ANY_PLAN)
     for row in await connection.fetch(_ORPHANS, log, MOST, timeout=WHOLE):
         report.wrong("view", row["idx"], f"view {row['idx']}", "belongs to no entry")
     for row in await connection.fetch(_TILES, log, size, MOST, timeout=WHOLE):
@@ -61,12 +61,12 @@ async def check(connection: asyncpg.Connection, log: int, size: int, report: Sto
         await _index(connection, log, size, report)
     else:
         report.unchecked.append("the search index: this database has none")
-    await connection.execute(_IN_ORDER)  # another log may follow
+    await connection.execute(IN_ORDER)  # another log may follow
 
 
 async def check_all(connection: asyncpg.Connection, report: StoreReport) -> None:
     """What is of no single log: ids, and the claims that lead to them."""
-    await connection.execute(_ANY_PLAN)
+    await connection.execute(ANY_PLAN)
     await _ids(connection, report)
     report.claims = await connection.fetchval("select count(*) from claim", timeout=WHOLE) or 0
     for row in await connection.fetch(_CLAIMS, MOST, timeout=WHOLE):

@@ -19,6 +19,7 @@ from broker.offline.marks import Judgement, Mark, unlike
 from broker.offline.source import Unreadable
 from broker.store.blind import Blind
 from broker.store.fsck import beside
+from broker.store.fsck.compare import Compare
 from broker.store.fsck.elsewhere import Elsewhere
 from broker.store.fsck.entries import Entries
 from broker.store.fsck.gone import Gone, judge
@@ -29,6 +30,11 @@ from broker.store.fsck.views import Views
 from broker.store.said import Said
 
 _VIEW_KEYS = "select id, month, class, wrapped from view_key"
+NOT_COMPARED = (
+    "whether claims lead to the entries of what was asked, whether anything was destroyed past a legal hold, and "
+    "whether the rows of humans' work are what their entries say: the key folder of this database was not given "
+    "(--keys)"
+)
 Progress = Callable[[int, int], None]
 
 
@@ -50,18 +56,32 @@ async def fsck_database(
         if not logs:
             raise Unreadable(place(dsn), "holds no log yet")
         marks = Notes(connection, verifiers, kept or Kept(), frozenset(log["origin"] for log in logs))
-        said = Said()
-        made = [_Fsck(connection, log, verifiers, marks, archives, said) for log in logs]
+        said, compare = Said(), await _compare(connection, ring)
+        made = [_Fsck(connection, log, verifiers, marks, archives, said, compare) for log in logs]
         reports = [await each.run(ring, progress) for each in made]
         if ring is not None:
             # What an entry says of another may stand in a later log.
             await judge(connection, said, [each.gone for each in made if each.gone is not None])
+        if ring is not None and compare is not None:
+            views = Views(ring, await connection.fetch(_VIEW_KEYS))
+            by_log = {log["id"]: report for log, report in zip(logs, reports, strict=True)}
+            await compare.judge(said, views, by_log)
+        else:
+            reports[-1].unchecked.append(NOT_COMPARED)
         for report in reports:
             report.problems.sort(key=lambda each: (each.index, each.kind))
         *earlier, current = reports
         await beside.check_all(connection, current)
         current.earlier = earlier
         return current
+
+
+async def _compare(connection: asyncpg.Connection, ring: KeyRing | None) -> Compare | None:
+    """What hears the entries; None without the ring whose blind keys stand in the tables."""
+    if ring is None:
+        return None
+    blind, known = Blind(ring.index_key()), await connection.fetchval("select index_check from head")
+    return Compare(connection, blind) if known is None or known == blind.key("check") else None
 
 
 class _Fsck:
@@ -75,9 +95,11 @@ class _Fsck:
         notes: Notes,
         archives: Sequence[Archive],
         said: Said,
+        compare: Compare | None,
     ) -> None:
         self.gone: Gone | None = None
         self._said = said
+        self._compare = compare
         self._connection = connection
         self._log = log
         self._verifiers = verifiers
@@ -137,6 +159,7 @@ class _Fsck:
             log["now"],
             self._elsewhere,
             self._said,
+            self._compare,
         )
         self.gone = made.gone
         try:

@@ -17,6 +17,7 @@ from broker.core.merkle import leaf_hash
 from broker.core.tiles import TILE_HEIGHT, TILE_WIDTH
 from broker.errors import IntegrityError
 from broker.offline.derive import Derivation, KeptTile
+from broker.store.fsck.compare import Compare
 from broker.store.fsck.elsewhere import Elsewhere
 from broker.store.fsck.gone import Gone
 from broker.store.fsck.report import StoreReport
@@ -57,6 +58,7 @@ class Entries:
         now: datetime,
         elsewhere: Elsewhere,
         said: Said,
+        compare: Compare | None,
     ) -> None:
         self.derived = Derivation()
         self._connection = connection
@@ -68,6 +70,7 @@ class Entries:
         self._now = now
         self._elsewhere = elsewhere
         self._said = said
+        self._compare = compare
         self.gone = Gone(log, report, elsewhere)
         self._newest: datetime | None = None
         self._waiting: list[bytes | None] = []
@@ -84,6 +87,8 @@ class Entries:
                     continue
                 self._fill(row["idx"])
                 await self._row(row)
+            if self._compare is not None:
+                await self._compare.flush()
             await self._give(whole=False)
             told(min(self._next, self._size), self._size)
         self._fill(self._size)
@@ -120,6 +125,8 @@ class Entries:
                 self._report.gone(index)
             return
         checked = self._views.check(entry, row)
+        if self._compare is not None:
+            self._compare.hear(self._report, row, entry.at if entry else None, checked)
         if checked.of is Of.GONE:
             self._report.gone(index)
             if checked.ended is None:
