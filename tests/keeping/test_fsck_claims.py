@@ -17,7 +17,7 @@ from tests.keeping.test_fsck_says import erases, index_of, look, said
 from tests.support.postgres import ask
 from tests.support.stage import Stage
 from tests.support.world import ACTOR, WATCHED
-from tests.usecases.test_late import a_late
+from tests.usecases.test_late import shared
 
 OTHER = "is not there: the request could be made and acted on again"
 
@@ -55,7 +55,7 @@ async def test_claims_of_all_that_a_request_may_come_to_are_good(durable_stage: 
     await asks(stage, first.subject, purpose=JUDGED, retry_of=first.request_id)
     await asks(stage, stage.person(), record_type=WATCHED)
     late = LateRecords(stage.log, stage.facts, stage.reference, stage.clock, blind.said)
-    await late.record(NWAS, [a_late()], ACTOR)
+    await late.record(NWAS, [shared(stage.clock.now(), agreement=agreement) for agreement in ("", "kept-long")], ACTOR)
     report = await look(stage)
     assert [str(each) for each in report.problems] == []
     assert report.compared["claims"] == report.claims
