@@ -182,8 +182,8 @@ def _ruling(full: Mapping[str, Any], rules: tuple[tuple[str, str, str], ...]) ->
 
 
 def request_of(full: Mapping[str, Any]) -> Request:
-    """The request in a full view, as it was decided. Raises KeyError, TypeError, ValueError, AttributeError where
-    it has none."""
+    """The request in a full view, as it was decided. Raises KeyError, TypeError, ValueError or AttributeError
+    where it has none."""
     asked = full["asked_by"]
     traits = asked.get("traits")
     return Request(

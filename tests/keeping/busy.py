@@ -28,6 +28,7 @@ async def work(stage: Stage) -> None:
     await stage.overrides.review(OWNER, used[0], "justified", "it was", OFFICER)
     await stage.overrides.review(OWNER, used[1], "wrong-person", "another family", OFFICER)
     restricted, _ = await stage.overrides.restrict(OWNER, used[1], "actor", None, "until trained", OFFICER)
+    await stage.overrides.restrict(OWNER, used[1], "role", None, "until trained", OFFICER)
     await stage.overrides.lift(OWNER, restricted, "trained", OFFICER)
     requests = [await asks(stage, stage.person(), purpose=JUDGED) for _ in range(2)]
     await asks(stage, requests[1].subject, purpose=JUDGED, retry_of=requests[1].request_id)

@@ -19,6 +19,10 @@ from tests.support.stage import Stage
 from tests.support.world import ACTOR, WATCHED
 from tests.usecases.test_late import shared
 
+ONE_MORE = """
+insert into claim (system, request, content, entry, settled)
+select system, gen_random_uuid(), content, entry, true from claim where entry = '{0}'
+"""
 OTHER = "is not there: the request could be made and acted on again"
 
 
@@ -55,7 +59,9 @@ async def test_claims_of_all_that_a_request_may_come_to_are_good(durable_stage: 
     await asks(stage, first.subject, purpose=JUDGED, retry_of=first.request_id)
     await asks(stage, stage.person(), record_type=WATCHED)
     late = LateRecords(stage.log, stage.facts, stage.reference, stage.clock, blind.said)
-    await late.record(NWAS, [shared(stage.clock.now(), agreement=agreement) for agreement in ("", "kept-long")], ACTOR)
+    await late.record(
+        NWAS, [shared(stage.clock.now(), agreement=agreement) for agreement in ("", "kept-long")], ACTOR
+    )
     report = await look(stage)
     assert [str(each) for each in report.problems] == []
     assert report.compared["claims"] == report.claims
@@ -83,10 +89,12 @@ async def test_claims_that_were_exchanged_are_named(two: Two) -> None:
         ("update claim set entry = '{1}' where entry = '{0}'", "leads to entry {1}, another one"),
         ("update claim set settled = false where entry = '{0}'", "is still under way"),
         ("update claim set content = sha256('x') where entry = '{0}'", "something else was asked"),
-        ("update claim set retry_of = gen_random_uuid() where entry = '{0}'", "another request that it repeats"),
         (
-            "insert into claim (system, request, content, entry, settled)"
-            " select system, gen_random_uuid(), content, entry, true from claim where entry = '{0}'",
+            "update claim set retry_of = gen_random_uuid() where entry = '{0}'",
+            "another request that it repeats",
+        ),
+        (
+            ONE_MORE,
             "another request's leads to it",
         ),
     ],

@@ -20,7 +20,7 @@ async def away(stage: Stage, entry: str) -> int:
 
 
 async def test_a_key_of_which_all_was_set_aside_swallows_nothing(durable_stage: Stage) -> None:
-    """A retention that says that nobody lost anything: views of other months put under its key are named, each."""
+    """A retention that says that nobody lost anything: views put under its key are named, each."""
     stage = durable_stage
     await put(stage, OLD)
     await holds_person(stage, HOLDER, PERSON)

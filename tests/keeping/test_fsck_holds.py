@@ -78,7 +78,7 @@ async def test_an_erasure_past_a_hold_that_was_made_to_cover_nothing_is_named(du
     place = int(await ask(stage.dsn, f"select idx from entry where id = '{by}'"))
     ((index, text),) = await said(stage)
     assert index == place
-    assert "covers that and stood" in text
+    assert "covers it and stood" in text
 
 
 async def test_a_retention_past_a_hold_is_named(durable_stage: Stage) -> None:

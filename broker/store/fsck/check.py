@@ -31,9 +31,9 @@ from broker.store.said import Said
 
 _VIEW_KEYS = "select id, month, class, wrapped from view_key"
 NOT_COMPARED = (
-    "whether claims lead to the entries of what was asked, whether anything was destroyed past a legal hold, and "
-    "whether the rows of humans' work are what their entries say: the key folder of this database was not given "
-    "(--keys)"
+    "whether claims lead to the entries of what was asked, whether anything was destroyed past a legal hold, "
+    "and whether the rows of humans' work are what their entries say: the key folder of this database was not "
+    "given (--keys)"
 )
 Progress = Callable[[int, int], None]
 

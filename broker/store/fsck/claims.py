@@ -1,8 +1,8 @@
 """Request ids and the entries that they lead to, against what these entries say was asked.
 
 An entry that ends a request has its claim, which leads to it and to no other, with everything that was asked,
-blind; an intent has one that leads to it, or to the end of the same request. What a claim that leads to an entry
-without views should say is known no more: these are counted.
+blind; an intent has one that leads to it, or to the end of the same request. What a claim should say that leads
+to an entry without views is known no more: these are counted.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from uuid import UUID
 import asyncpg
 from msgspec.structs import replace
 
+from broker.core.acted import LATE
 from broker.core.canonical import Json
 from broker.core.entry import parse_entry
-from broker.core.late import LATE
 from broker.core.model import Override, Reason, Request
 from broker.core.recorded import request_of
 from broker.errors import IntegrityError
@@ -51,7 +51,7 @@ where v.key = any ($1::smallint[])
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A claim that an entry should have. `asked` is every content that it may have been made of, one; None where
+    """A claim that an entry should have. `asked` are the contents of which it may have been made; None where
     the words that were part of it are gone."""
 
     index: int
@@ -113,7 +113,9 @@ class Claims:
             return "says that something else was asked"
         return ""
 
-    async def judge(self, connection: asyncpg.Connection, views: Views, reports: Mapping[int, StoreReport]) -> None:
+    async def judge(
+        self, connection: asyncpg.Connection, views: Views, reports: Mapping[int, StoreReport]
+    ) -> None:
         """Name claims that lead to an entry that is not theirs; `reports` by a log's number."""
         opens = views.opens()
         *_, current = reports.values()
@@ -131,7 +133,9 @@ class Claims:
                         reports[row["log"]].wrong("claim", row["idx"], f"claim of entry {row['idx']}", text)
         await connection.execute(IN_ORDER)
         if unheard:
-            current.unchecked.append(f"what was asked under {unheard} claims: the views of their entries are gone")
+            current.unchecked.append(
+                f"what was asked under {unheard} claims: the views of their entries are gone"
+            )
         if self.wordless:
             current.unchecked.append(f"all of what was asked under {self.wordless} claims: its words are gone")
 
@@ -146,9 +150,7 @@ class Claims:
         return due is None or (due.system, due.request) != (row["system"], row["request"])
 
 
-def due_of(
-    blind: Blind, index: int, entry: str, full: Mapping[str, Json], words: str | None
-) -> Due | None:
+def due_of(blind: Blind, index: int, entry: str, full: Mapping[str, Json], words: str | None) -> Due | None:
     """The claim that an entry of this view has; None where it has none."""
     view: Mapping[str, Any] = full
     try:

@@ -28,9 +28,7 @@ class Compare:
         self._held = Held()
         self._rows = Rows(blind)
 
-    def hear(
-        self, report: StoreReport, row: asyncpg.Record, at: datetime | None, checked: Checked
-    ) -> None:
+    def hear(self, report: StoreReport, row: asyncpg.Record, at: datetime | None, checked: Checked) -> None:
         """One entry, made at that time (None: that is not known), as its views were found."""
         if checked.of is not Of.GOOD or checked.full is None:
             self._rows.not_heard(at)

@@ -1,15 +1,15 @@
-"""The rows of humans' work as the entries say that they are: requests referred, overrides, complaints, requests for
-access, breaches, restrictions, what was told on, months published.
+"""The rows of humans' work as the entries say that they are: requests referred, overrides, complaints, requests
+for access, breaches, restrictions, what was told on, months published.
 
-Owns which entry makes which row, and which changes it. Nothing about a person is kept: of what is sealed in a row
-only that it is there.
+Owns which entry makes which row, and which changes it. Nothing about a person is kept: of what is sealed in a
+row only that it is there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from broker.core.canonical import Json
@@ -25,8 +25,8 @@ Columns = dict[str, Any]
 
 @dataclass(slots=True)
 class Expected:
-    """One row. `made` is what the entry says that made it, None where that was not heard; `steps` what each later
-    one says, by the column that dates it, with its place. `there` are sealed columns that have something in them;
+    """One row. `made` is what the entry says that made it, None where that was not heard; `steps` what each
+    later one says, by the column that dates it, with its place. `there` are sealed columns that hold something;
     `free` says that another row may stand for it."""
 
     report: StoreReport
@@ -44,19 +44,21 @@ class Expectations:
         self.rows: dict[tuple[str, str], Expected] = {}
         self.more = 0
         self._blind = blind
-        self._asks = dict[str, Callable[[_Heard], None]]({
-            "override-reviewed": self._reviewed,
-            "referral-decided": self._decided,
-            "override-restricted": self._restricted,
-            "override-restriction-lifted": self._lifted,
-            "complaint-received": self._complained,
-            "complaint-acknowledged": self._acknowledged,
-            "complaint-closed": self._closed,
-            "access-started": self._asked,
-            "access-answered": self._answered,
-            "figures-published": self._published,
-            "escalated": self._escalated,
-        })
+        self._asks = dict[str, Callable[[_Heard], None]](
+            {
+                "override-reviewed": self._reviewed,
+                "referral-decided": self._decided,
+                "override-restricted": self._restricted,
+                "override-restriction-lifted": self._lifted,
+                "complaint-received": self._complained,
+                "complaint-acknowledged": self._acknowledged,
+                "complaint-closed": self._closed,
+                "access-started": self._asked,
+                "access-answered": self._answered,
+                "figures-published": self._published,
+                "escalated": self._escalated,
+            }
+        )
 
     def hear(self, report: StoreReport, index: int, entry: str, full: Mapping[str, Json]) -> None:
         """One full view that has been verified."""

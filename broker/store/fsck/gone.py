@@ -1,9 +1,10 @@
 """What is gone beside the entries, and whether the log itself says so (`said`).
 
 What is gone and named by no entry is wrong: a part of an entry, all of it, a key, one more of a month than its
-retentions say, or what lies under an ended key of another month than its own, or beyond what that key's end says. An entry of which an erasure took one party's part went, if it is gone, by the other's or by
-retention. Where the entries of changes of a month were themselves ended, what they may have said of that month
-and those before is known no more, and that is said.
+retentions say; and what lies under an ended key that is not of its own month, or that ended fewer. An entry of
+which an erasure took one party's part went, if it is gone, by the other's or by retention. Where
+the entries of changes of a month were themselves ended, what they may have said of that month and those before
+is known no more, and that is said.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ async def _month_of_all(
 
 
 def _standing(said: Said, logs: Sequence[Gone], month: str) -> list[tuple[Gone, str, int, list[int]]]:
-    """What of a month lies under the keys that its retentions ended: log, class, how many, the first of them."""
+    """What of a month lies under the keys that its retentions ended: log, class, how many, the first."""
     return [
         (each, name, count, places)
         for each in logs

@@ -1,9 +1,9 @@
-"""Whether anything was destroyed past a legal hold, from what the entries say: which holds stood at each place of
-the log, which of them whoever destroyed something was shown, and what they cover.
+"""Whether anything was destroyed past a legal hold, from what the entries say: which holds stood at each place
+of the log, which of them whoever destroyed something was shown, and what they cover.
 
 Tables say nothing here. A hold that was put out of sight by hand, and back afterwards, stood in the log all the
-while. What of an erased entry is left with its other party is held against the holds themselves; where nothing is
-left, only which holds were seen can be told.
+while. What of an erased entry is left with its other party is held against the holds themselves; where nothing
+is left, only which holds were seen can be told.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ class Held:
         for report, index, event, hold in self._unseen:
             if said.silent(hold.month):
                 current.unchecked.append(
-                    f"whether the hold of entry {hold.index} stood when entry {index} destroyed something: what "
-                    "may have released it has ended itself"
+                    f"whether the hold of entry {hold.index} stood when entry {index} destroyed something: "
+                    "what may have released it has ended itself"
                 )
                 continue
             text = f"destroyed although the hold of entry {hold.index} stood, which it was not shown"
@@ -122,7 +122,9 @@ class Held:
         terms = terms_of(checked.full) | parties(row["requester_agency"], row["provider_agency"])
         for hold in stood:
             if hold.terms & terms and (not hold.whose or hold.whose & terms) and not said.silent(hold.month):
-                text = f"erased of entry {row['idx']} although the hold of entry {hold.index} covers that and stood"
+                text = (
+                    f"erased of entry {row['idx']} although the hold of entry {hold.index} covers it and stood"
+                )
                 report.wrong("hold", index, f"entry {index} (erasure)", text)
                 return
 

@@ -1,7 +1,7 @@
 """The tables of humans' work, held against what the entries say of them, both ways.
 
-Named are rows that no entry made, that are not there although their entry stands, and that say otherwise than the
-entries that made and changed them. What may have been said by entries whose views are gone is known no more: it is
+Named are rows that no entry made, that are not there although their entry stands, and that say otherwise than
+the entries that made and changed them. What entries whose views are gone may have said is known no more: it is
 let by where such an entry is of the minute that the row gives, and counted.
 """
 
@@ -16,6 +16,7 @@ from uuid import UUID
 import asyncpg
 
 from broker.core.canonical import Json
+from broker.core.retention import CHANGES
 from broker.offline.problems import MOST
 from broker.store.blind import Blind
 from broker.store.fsck.expected import Columns, Expectations, Expected
@@ -23,9 +24,9 @@ from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import has, parts
 from broker.store.fsck.views import Views
 from broker.store.queued import OVERRIDE, OVERRIDE_REVIEW, REFERRAL, REFERRAL_DECISION
-from broker.store.said import SIDES, WORDS, Said
+from broker.store.said import WORDS, Said
 
-# Each table, the column of its key, and what of a row its steps set, with what stands there before, by what dates it.
+# Each table, the column of its key, and what its later steps set, by what dates them, as it stands before.
 _TABLES: dict[str, tuple[str, dict[str, Columns]]] = {
     "referral": ("id", {"decided_at": {"status": "open", "decided_at": None, "until": None}}),
     "override_use": (
@@ -73,6 +74,7 @@ class Rows:
         self._gone = bytearray()
         self._undated = False
         self._unknown: dict[str, int] = {}
+        self._over = 0
 
     def hear(self, report: StoreReport, index: int, entry: str, full: Mapping[str, Json]) -> None:
         """One full view that has been verified."""
@@ -106,6 +108,10 @@ class Rows:
                 await _Table(self, connection, said, views, current, table).run()
         if self._said.more:
             current.unchecked.append(f"of {self._said.more} more rows of humans' work, what their entries say")
+        if self._over:
+            current.unchecked.append(
+                f"who deleted {self._over} restrictions that are over, as a schedule may have it"
+            )
         for table, count in self._unknown.items():
             current.unchecked.append(
                 f"all that {count} rows of {table} say: the views of entries that may have said it are gone"
@@ -113,7 +119,7 @@ class Rows:
 
 
 class _Table:
-    """One of them."""
+    """One of them, as all rows together see it."""
 
     def __init__(
         self,
@@ -144,15 +150,20 @@ class _Table:
                 key = str(row[self._key])
                 seen.add(key)
                 await self._row(key, row, self._expected.get(key))
+        now = await self._connection.fetchval("select clock_timestamp()")
         for key, expected in self._expected.items():
-            if key not in seen and expected.made is not None and not self._may_be_missing(key, expected):
-                self._wrong(expected, f"is not there, and nothing says that it went: entry {expected.index} made it")
+            if key in seen or expected.made is None or self._may_be_missing(key, expected):
+                continue
+            if self._table == "override_restriction" and _is_over(expected, now):
+                self._rows._over += 1
+                continue
+            self._wrong(
+                expected, f"is not there, and nothing says that it went: entry {expected.index} made it"
+            )
         self._rows.compared[self._table] = count
 
     def _may_be_missing(self, key: str, expected: Expected) -> bool:
-        return expected.free or (
-            self._table == "referral" and self._said.gave_up(UUID(key).bytes, "provider")
-        )
+        return expected.free or (self._table == "referral" and self._said.gave_up(UUID(key).bytes, "provider"))
 
     async def _row(self, key: str, row: asyncpg.Record, expected: Expected | None) -> None:
         unknown = False
@@ -207,18 +218,19 @@ class _Table:
         if gone:
             self._wrong(expected, f"has lost what is sealed in it, and nothing says so: {', '.join(gone)}")
         for (table, column), (under, what) in _SEALED.items():
-            if table == self._table and row[column] is not None:
-                if not self._views.opened(row[under], bytes(row[column]), key, what):
-                    self._wrong(expected, f"has something else sealed in it than was: {column}")
+            if table != self._table or row[column] is None:
+                continue
+            if not self._views.opened(row[under], bytes(row[column]), key, what):
+                self._wrong(expected, f"has something else sealed in it than was: {column}")
 
     def _taken(self, key: str, column: str) -> bool:
         entry = UUID(key).bytes
-        if any(self._said.gave_up(entry, side) for side in SIDES if side == "provider"):
+        if self._said.gave_up(entry, "provider"):
             return True
         if column == "words":
             return self._said.gave_up(entry, WORDS)
         # What a human wrote goes with the key of its own month.
-        return column in ("review", "decision") and any(name == "changes" for _, name in self._said.ended)
+        return column in ("review", "decision") and any(name == CHANGES for _, name in self._said.ended)
 
     def _wrong(self, expected: Expected, text: str, index: int = -1) -> None:
         place = index if index >= 0 else expected.index
@@ -236,11 +248,17 @@ class _Table:
             report.more += 1
 
 
+def _is_over(expected: Expected, now: datetime) -> bool:
+    """Whether a restriction is in force no more."""
+    until = expected.made and expected.made["until"]
+    return "lifted_at" in expected.steps or bool(until and until <= now)
+
+
 def _same(name: str, stands: Any, said: Any) -> bool:
     if name == "issued_at" and stands is not None and said is not None:
-        return timedelta(0) <= said - stands <= _MINUTE
+        return bool(timedelta(0) <= said - stands <= _MINUTE)
     if isinstance(stands, UUID):
-        return str(stands) == said
+        return bool(str(stands) == said)
     if name == "page":
         return bool((json.loads(stands) if isinstance(stands, str) else stands) == said)
     if name == "subjects":
