@@ -19,7 +19,7 @@ from google.protobuf.descriptor import FileDescriptor
 
 import records
 from broker.core.compatibility import check_successor
-from broker.core.descriptors import descriptor_set
+from broker.core.generated import descriptor_set
 from broker.core.recordtype import RecordType
 from broker.errors import IntegrityError, InvalidRequest
 from broker.v1 import labels_pb2

@@ -188,6 +188,8 @@ class Registry:
             if known is None:
                 raise InvalidRequest("system", "is not enrolled")
             proposed = wanted_key(known)
+            if key_digest in known.revoked:
+                raise InvalidRequest("key_digest", "was revoked already, and never comes back")
             if key_digest not in known.key_digests | {proposed}:
                 raise InvalidRequest(
                     "key_digest", "is not one of this system's; `broker system list --json` shows them"

@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 
 from adapters.sdk.question import Question
 from broker.core.agreement import Agreement
-from broker.core.descriptors import descriptor_set
+from broker.core.generated import descriptor_set
 from broker.core.granting import about, check_signed_grant, traits_given
 from broker.core.oneoff import one_off_id
 from broker.core.recordtype import RecordType

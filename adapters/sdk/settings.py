@@ -6,12 +6,13 @@ Owns the names and their limits. Refuses what it cannot use with one sentence th
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from pathlib import Path
 from typing import Any, Self
 
 import grpc
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adapters.sdk.copies import Copies
@@ -19,6 +20,7 @@ from adapters.sdk.stead import Shelf
 from broker.errors import InvalidRequest, SetupError
 from broker.pki.files import read_certificates
 from broker.pki.identity import spiffe_id_of
+from broker.pki.tls import TlsFiles, channel_credentials
 
 log = logging.getLogger("adapters.sdk")
 
@@ -66,6 +68,27 @@ class AdapterSettings(BaseSettings):
     acts_for: dict[str, OtherCopies] = Field(default_factory=dict)
     successors: dict[str, frozenset[str]] = Field(default_factory=dict)
 
+    @field_validator("target")
+    @classmethod
+    def _names_a_port(cls, target: str) -> str:
+        if not re.search(r"[^:]:[0-9]{1,5}$", target):
+            raise ValueError(f"{target!r} is not of the form host:port")
+        return target
+
+    @field_validator("expected_broker")
+    @classmethod
+    def _names_a_broker(cls, broker: str) -> str:
+        if broker and not broker.startswith("spiffe://"):
+            raise ValueError(
+                f"{broker!r} is no SPIFFE id (spiffe://DOMAIN/broker, as the broker's certificate has it)"
+            )
+        return broker
+
+    @property
+    def files(self) -> TlsFiles:
+        """What it shows, and whom it trusts."""
+        return TlsFiles(self.ca, self.cert, self.key)
+
     @model_validator(mode="after")
     def _check_is_whole(self) -> Self:
         if (self.agreements is None) != (self.agreement_keys is None):
@@ -78,12 +101,15 @@ class AdapterSettings(BaseSettings):
 
 
 def from_environment() -> AdapterSettings:
-    """Settings as the environment gives them. Raises SetupError naming each variable that is wrong."""
+    """Settings as the environment gives them, with files that hold together. Raises SetupError naming each
+    variable, or the file, that is wrong."""
     try:
-        return AdapterSettings()  # type: ignore[call-arg]  # required ones come from the environment
+        settings = AdapterSettings()  # type: ignore[call-arg]  # required ones come from the environment
     except ValidationError as e:
         wrong = "; ".join(_named(x["loc"], x["msg"]) for x in e.errors(include_input=False, include_url=False))
         raise SetupError(f"the adapter's settings cannot be used: {wrong}") from e
+    settings.files.read()
+    return settings
 
 
 def _named(where: tuple[Any, ...], problem: str) -> str:
@@ -119,12 +145,8 @@ def copies(settings: AdapterSettings) -> Shelf | None:
 def channel(settings: AdapterSettings, address: str) -> grpc.aio.Channel:
     """A mutual-TLS channel to `address`. Files are read at each dial, so renewed certificates are taken up.
 
-    Raises SetupError when a file cannot be read.
+    Raises SetupError when a file cannot be read, or the key is not the certificate's.
     """
-    try:
-        ca, key, cert = (p.read_bytes() for p in (settings.ca, settings.key, settings.cert))
-    except OSError as e:
-        raise SetupError(f"{e.filename} cannot be read: {e.strerror}") from e
     options: list[tuple[str, str | int]] = [
         ("grpc.enable_http_proxy", 0),
         # Each dial starts afresh instead of sharing another channel's waiting time.
@@ -132,5 +154,4 @@ def channel(settings: AdapterSettings, address: str) -> grpc.aio.Channel:
     ]
     if settings.server_name:
         options.append(("grpc.ssl_target_name_override", settings.server_name))
-    credentials = grpc.ssl_channel_credentials(ca, key, cert)
-    return grpc.aio.secure_channel(address, credentials, options=options)
+    return grpc.aio.secure_channel(address, channel_credentials(settings.files), options=options)

@@ -11,9 +11,12 @@ Imports no command before one is run, so that `broker.cli.audit_verify` can be u
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 from broker.cli.remedy import remedy
 from broker.errors import BrokerError
@@ -23,23 +26,55 @@ from broker.errors import BrokerError
 QUIET = ("GRPC_VERBOSITY", "ERROR")
 _SERVES = "serve"
 DEFECT = 70  # EX_SOFTWARE of sysexits(3)
+INTERRUPTED = 130  # as shells say it of SIGINT
+# How writing to standard output fails when nothing is wrong with us: no room, nobody who reads.
+_UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line on `arguments` (default: the process's) and exit."""
-    from broker.cli.commands import command_line
-
     given = list(sys.argv[1:] if arguments is None else arguments)
     first, second = (*given[:2], "", "")[:2]
     if first != _SERVES:
         os.environ.setdefault(*QUIET)  # read when grpc is first imported, which is later
     try:
-        command_line(first, second)(args=given)
+        _run(first, second, given)
     except BrokerError as error:
         sys.stderr.write(f"error: {error}\n")
         if what := remedy(error):
             sys.stderr.write(f"what to do: {what}\n")
         sys.exit(1)
+    except OSError as error:
+        if error.filename is not None or error.errno not in _UNWRITTEN:
+            _defect()
+        if error.errno != errno.EPIPE:  # whoever reads no more knows it
+            sys.stderr.write(f"error: standard output cannot be written: {error.strerror}\n")
+        _leave_unwritten()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except Exception:  # noqa: BLE001 - shown whole, and told from every verdict
-        sys.excepthook(*sys.exc_info())
-        sys.exit(DEFECT)
+        _defect()
+
+
+def _run(first: str, second: str, given: list[str]) -> None:
+    """Everything, with what was said written by its end."""
+    from broker.cli.commands import command_line
+
+    try:
+        command_line(first, second)(args=given)
+    finally:
+        # Here, where it can still be said that there was no room; the interpreter would do it too late.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+
+def _leave_unwritten() -> None:
+    """What could not be written is not tried again as the interpreter ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _defect() -> NoReturn:
+    sys.excepthook(*sys.exc_info())
+    sys.exit(DEFECT)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from broker.cli import agency_key, agency_standing, inputs, output
 from broker.cli.connection import Link
 from broker.cli.remote import OPERATOR, remote
+from broker.errors import SetupError
+
+if TYPE_CHECKING:
+    from broker.v1 import directory_pb2 as pb
 
 app = typer.Typer(
     help=("Agencies: the organisations that take part, each a data controller.\n\n" + inputs.EXIT_CODES),
@@ -21,6 +25,9 @@ app.command("act-list")(agency_standing.act_list)
 app.command("act-end")(agency_standing.act_end)
 app.command("succeed")(agency_standing.succeed)
 app.command("leave")(agency_standing.leave)
+
+
+_SAID = ("name", "kind", "jurisdiction", "code", "contact", "phone")
 
 
 class Kind(StrEnum):
@@ -59,14 +66,18 @@ def add(
     phone: Annotated[str, typer.Option(help="Their telephone number, for when systems are down.")] = "",
     valid_from: inputs.From = None,
     valid_until: inputs.Until = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Change what the directory says of an agency that it has.")
+    ] = False,
     actor_id: inputs.OperatorId = "",
     role: inputs.ActorRole = "operator",
     as_json: inputs.AsJson = False,
 ) -> None:
     """Enter an agency in the directory; needs an operator.
 
-    Given again for the same id, it replaces what the directory says from now on; what was decided before
-    still names what was true then. Enrol its systems next with `broker system enrol`.
+    For an id that the directory has, with --replace alone: everything it says is then as given here from now
+    on, also what is not given. What was decided before still names what was true then. Enrol an agency's
+    systems next with `broker system enrol`.
     """
     from broker.v1 import directory_pb2 as pb
     from broker.v1.directory_pb2_grpc import DirectoryServiceStub
@@ -83,8 +94,30 @@ def add(
         phone=phone,
     )
     request = pb.AddAgencyRequest(agency=wanted, actor=inputs.operating(actor_id, role))
-    made = link.call(DirectoryServiceStub(link.channel).AddAgency, request)
-    output.one({"agency": agency, "entry": made.event_id}, as_json)
+    directory = DirectoryServiceStub(link.channel)
+    known = link.call(directory.ListAgencies, pb.ListAgenciesRequest()).agencies
+    changed = _changed(next((each for each in known if each.id == agency), None), wanted)
+    if changed and not replace:
+        raise SetupError(
+            f"{agency} is in the directory already; with --replace this changes of it: {'; '.join(changed)}"
+        )
+    made = link.call(directory.AddAgency, request)
+    facts = {"agency": agency, "entry": made.event_id, "changed": changed}
+    output.one(facts if as_json or changed else {**facts, "changed": None}, as_json)
+
+
+def _changed(known: pb.Agency | None, wanted: pb.Agency) -> list[str]:
+    """What the directory would say otherwise than now, in words."""
+    if known is None:
+        return []
+    pairs: list[tuple[str, object, object]] = [
+        *((name, getattr(known, name), getattr(wanted, name)) for name in _SAID),
+        ("valid from", output.when(known, "valid_from"), output.when(wanted, "valid_from") or "now"),
+        ("valid until", output.when(known, "valid_until"), output.when(wanted, "valid_until")),
+    ]
+    return [
+        f"{name}: {old or 'none'} -> {new or 'none'}" for name, old, new in pairs if (old or "") != (new or "")
+    ]
 
 
 @app.command("list")

@@ -69,6 +69,7 @@ def monitor(
         # A screen or a pipe that takes no more is no reason to stop watching.
         with contextlib.suppress(*([OSError] if every else [])):
             _say(found, as_json)
+            output.now()
         if every is None or found.alarm:
             raise typer.Exit(EXITS[found.verdict] or (0 if told else audit_log.UNUSABLE))
         if not found.sound:

@@ -127,6 +127,7 @@ def search(
         read(reached, page)
         for hit in page.hits:
             _show(hit, page.log, newest, as_json)
+        output.now()
     _end(found, list(reached.values()), numbers, cut, as_json)
 
 

@@ -6,6 +6,7 @@ is entitled to: that is the directory's.
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -34,7 +35,13 @@ class Function(StrEnum):
 
 
 Folder = Annotated[
-    Path, typer.Option("--dir", help="The certificates folder (layout: certs/README.md).", metavar="DIR")
+    Path | None,
+    typer.Option(
+        "--dir",
+        metavar="DIR",
+        show_default=False,
+        help="The certificates folder (certs/README.md); by default that of BROKER_STATE, or of .broker.",
+    ),
 ]
 Hosts = Annotated[
     list[str] | None,
@@ -46,12 +53,16 @@ Days = Annotated[
     int | None, typer.Option(min=1, max=825, help="Days of validity; the profile's 90 by default.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for scripts.")]
-DEFAULT_FOLDER = Path(".broker/certs")
+
+
+def _certs() -> Path:
+    """The folder of the deployment that commands speak to where they are not told another."""
+    return Path(os.environ.get("BROKER_STATE") or ".broker") / "certs"
 
 
 @app.command()
 def init(
-    folder: Folder = DEFAULT_FOLDER,
+    folder: Folder = None,
     trust_domain: Annotated[
         str, typer.Option(help="The trust domain that all SPIFFE ids are in.", metavar="DOMAIN")
     ] = "blue-light.test",
@@ -72,6 +83,7 @@ def init(
     """
     from broker.pki.folder import SERVER, CertificateFolder
 
+    folder = folder or _certs()
     certificates = CertificateFolder(folder)
     certificates.init(trust_domain, datetime.now(UTC), tuple(hosts or ()), root_key)
     output.fields(
@@ -104,7 +116,7 @@ def issue(
         ),
     ] = None,
     days: Days = None,
-    folder: Folder = DEFAULT_FOLDER,
+    folder: Folder = None,
 ) -> None:
     """Issue a certificate to AGENCY's SYSTEM, or to a server.
 
@@ -113,7 +125,7 @@ def issue(
     """
     from broker.pki.folder import CertificateFolder
 
-    now, certificates = datetime.now(UTC), CertificateFolder(folder)
+    now, certificates = datetime.now(UTC), CertificateFolder(folder or _certs())
     if server is not None:
         if agency or system or csr:
             raise typer.BadParameter("give either AGENCY and SYSTEM, or --server NAME (which takes no --csr)")
@@ -131,7 +143,7 @@ def issue(
 def renew(
     name: Annotated[str, typer.Argument(help="Its folder: AGENCY-SYSTEM, or a server's NAME.")],
     days: Days = None,
-    folder: Folder = DEFAULT_FOLDER,
+    folder: Folder = None,
 ) -> None:
     """Issue again under the same key and names: only cert.pem changes, and the enrolment stands.
 
@@ -139,7 +151,7 @@ def renew(
     """
     from broker.pki.folder import CertificateFolder
 
-    _tell(CertificateFolder(folder).renew(name, datetime.now(UTC), days), None)
+    _tell(CertificateFolder(folder or _certs()).renew(name, datetime.now(UTC), days), None)
 
 
 app.command()(revoke)
@@ -147,10 +159,17 @@ app.command()(revoke)
 
 @app.command()
 def show(
-    path: Annotated[Path, typer.Argument(help="A PEM file, or a folder to search for them.")] = DEFAULT_FOLDER,
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            show_default=False,
+            help="A PEM file, or a folder to search for them. By default certs in BROKER_STATE, or in .broker.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what certificates say: of a file all of them, of a folder the first in each file."""
+    path = path or _certs()
     from broker.pki.files import read_certificates
 
     if path.is_dir():

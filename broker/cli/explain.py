@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli import inputs, output
+from broker.cli import audit_fetch, inputs, output
 from broker.cli.connection import Link
 from broker.cli.remote import AUDITOR, remote
+from broker.errors import NotAllowed
 from broker.ids import request_id as make_id
 
 if TYPE_CHECKING:
@@ -72,10 +73,10 @@ def explain(
 ) -> None:
     """Say why a request was decided as it was, or would be.
 
-    ENTRY is explained to its requester in stages, to its provider step by step, and to an auditor with every
-    input and with the decision made again. With --request-id, a system asks about a request of its own. With
-    --record-type, about one that has not been made: whom it is about is then not looked at, and it binds
-    nothing. Every explanation is itself an entry of the log.
+    ENTRY, or the last of the request of that id, is explained to its requester in stages, to its provider step
+    by step, and to an auditor with every input and with the decision made again. With --request-id, a system
+    asks about a request of its own. With --record-type, about one that has not been made: whom it is about is
+    then not looked at, and it binds nothing. Every explanation is itself an entry of the log.
 
     For example: `broker explain 49 --reason complaint --actor-id r.audit --role auditor`
     """
@@ -88,7 +89,13 @@ def explain(
     actor = exchange_pb2.Actor(id=actor_id, role=role, assurance=level)
     why = exchange_pb2.ReasonCode(code=reason, words=words)
     if entry:
-        told = _of_entry(link, entry, actor, why)
+        try:
+            told = _of_entry(link, entry, actor, why)
+        except NotAllowed:
+            found = audit_fetch.of_request(link, entry, actor_id, role, reason)
+            if not found:
+                raise
+            told = _of_entry(link, found, actor, why)
     elif request_id:
         own = exchange_pb2.ExplainRequest(request_id=request_id, actor=actor, reason=why)
         told = link.call(ExchangeServiceStub(link.channel).Explain, own)

@@ -31,6 +31,11 @@ def say(text: str) -> None:
     sys.stdout.write(clean(text) + "\n")
 
 
+def now() -> None:
+    """What was said so far is written now, also to a file or pipe: of a command that goes on."""
+    sys.stdout.flush()
+
+
 def emit_json(value: Any) -> None:
     """One JSON document, indented, keys in the order given; what could steer a terminal is escaped."""
     text = json.dumps(value, indent=2, ensure_ascii=False)

@@ -86,7 +86,7 @@ def approve(
         typer.Argument(
             metavar="FILE",
             help="Serialised google.protobuf.FileDescriptorSet, as `protoc --include_imports "
-            "--descriptor_set_out=FILE` writes it.",
+            "--descriptor_set_out=FILE` writes it; docs/record-types.md says how.",
             exists=True,
             dir_okay=False,
             readable=True,
@@ -149,7 +149,9 @@ def _submitted(file: Path | None, full_name: str | None) -> tuple[tuple[str, byt
         from broker.catalogue import standard_record_types
 
         return standard_record_types()
-    data = inputs.read_bounded(file, _LARGEST, "a descriptor set")
+    from broker.core.generated import as_generated
+
+    data = as_generated(inputs.read_bounded(file, _LARGEST, "a descriptor set"))
     return ((full_name or _only_type(file, data), data),)
 
 

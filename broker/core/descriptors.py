@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from google.protobuf import descriptor_pb2
-from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
@@ -82,41 +81,15 @@ def read_files(data: bytes) -> dict[str, FileDescriptorProto]:
     # Fields first: the error for one of type Any should name it, not the google file it needs.
     for file in own_files(files):
         if PACKAGE.fullmatch(file.package):
-            for name, message in _messages(file):
+            for name, message in messages(file):
                 _check_message(name, message)
     for file in own_files(files):
         _check_file(file)
     _check_known_options(files)
-    count = sum(1 for file in own_files(files) for _ in _messages(file))
+    count = sum(1 for file in own_files(files) for _ in messages(file))
     if count > MAX_MESSAGES:
         raise refuse("set", f"{count} messages; at most {MAX_MESSAGES} are accepted")
     return files
-
-
-def descriptor_set(file: FileDescriptor) -> bytes:
-    """The FileDescriptorSet of a built file and what it imports: the bytes each was built from, imports first.
-
-    descriptor.proto is left out, so the bytes change only when the .proto files do.
-    """
-    ordered: dict[str, FileDescriptor] = {}
-
-    def visit(one: FileDescriptor) -> None:
-        for needed in sorted(one.dependencies, key=lambda needed: needed.name):
-            visit(needed)
-        if one.name != DESCRIPTOR_FILE:
-            ordered.setdefault(one.name, one)
-
-    visit(file)
-    return b"".join(map(_member, ordered.values()))
-
-
-def _member(file: FileDescriptor) -> bytes:
-    """Field 1, `file`, of a FileDescriptorSet: tag, length, the bytes as they are."""
-    length, size = bytearray(), len(file.serialized_pb)
-    while size > 0x7F:
-        length.append(size & 0x7F | 0x80)
-        size >>= 7
-    return b"\x0a" + bytes(length) + bytes([size]) + file.serialized_pb
 
 
 def own_files(files: Mapping[str, FileDescriptorProto]) -> tuple[FileDescriptorProto, ...]:
@@ -179,7 +152,7 @@ def _meaning(file: FileDescriptorProto) -> bytes:
     # An options message that says nothing is the same as none.
     if not bare.options.ListFields():
         bare.ClearField("options")
-    for _, message in _messages(bare):
+    for _, message in messages(bare):
         for field in (*message.field, *message.extension):
             field.ClearField("json_name")
     for extension in bare.extension:
@@ -187,7 +160,7 @@ def _meaning(file: FileDescriptorProto) -> bytes:
     return bare.SerializeToString(deterministic=True)
 
 
-def _messages(file: FileDescriptorProto) -> Iterator[tuple[str, DescriptorProto]]:
+def messages(file: FileDescriptorProto) -> Iterator[tuple[str, DescriptorProto]]:
     """Every message of a file with its full name, nested ones after the one around them."""
     waiting = [(f"{file.package}.{message.name}", message) for message in file.message_type]
     while waiting:
@@ -238,13 +211,13 @@ def _check_message(name: str, message: DescriptorProto) -> None:
             )
         if field.type == field.TYPE_GROUP:
             raise refuse(where, "is a group; only proto3 is accepted")
-        if field.json_name and field.json_name != _json_name(field.name):
+        if field.json_name and field.json_name != json_name(field.name):
             raise refuse(where, f"JSON name {field.json_name!r} is another field's name for some reader")
     if message.options.map_entry:
         raise refuse(name, "is a map entry; maps are not accepted")
 
 
-def _json_name(name: str) -> str:
+def json_name(name: str) -> str:
     """The name protoc gives: lowerCamelCase (protobuf language guide, JSON mapping)."""
     first, *rest = name.split("_")
     return first + "".join(word[:1].upper() + word[1:] for word in rest)

@@ -25,8 +25,12 @@ from broker.pki.files import read_certificates
 _NOT_YET, _EXPIRED, _PURPOSE, _NAME, _ADDRESS = 9, 10, 26, 62, 64
 _OTHER_AUTHORITY = frozenset({2, 7, 18, 19, 20, 21})
 
-
+_HTTP2 = "h2"  # as gRPC says it in its handshake (RFC 7301)
 _TRIES = 4
+
+
+class _NotGrpc(Exception):  # noqa: N818 - not an error of ours
+    """The server took the handshake, and not the protocol."""
 
 
 def explain_tls(
@@ -52,6 +56,8 @@ def explain_tls(
     where, name = f"{host}:{port}", server_name or host
     try:
         accepted = _try(host, port, timeout, context, name)
+    except _NotGrpc:
+        return f"{where} speaks TLS 1.3 and not gRPC: is this the broker's HTTPS port?"
     except ssl.SSLCertVerificationError as error:
         return _servers_fault(error, where, name, ca)
     except (ssl.SSLError, ConnectionResetError, BrokenPipeError):
@@ -96,7 +102,7 @@ def _address(target: str) -> tuple[str, int]:
 def _context(ca: Path, cert: Path | None, key: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols([_HTTP2])
     try:
         context.load_verify_locations(ca)
         if cert is not None:
@@ -113,6 +119,8 @@ def _shake(plain: socket.socket, context: ssl.SSLContext, name: str) -> bool:
     the first read tells. A gRPC server speaks first; one that waits for us to speak has accepted us.
     """
     with context.wrap_socket(plain, server_hostname=name) as connection:
+        if connection.selected_alpn_protocol() != _HTTP2:
+            raise _NotGrpc
         try:
             return connection.recv(1) != b""
         except TimeoutError:

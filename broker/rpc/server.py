@@ -111,7 +111,7 @@ class GrpcServer:
             self.port = self._server.add_secure_port(f"{host}:{port}", server_credentials(files))
         except RuntimeError as e:
             raise SetupError(
-                f"port {port} on {host} is taken; choose another with --grpc-port, or 0 for a free one"
+                f"port {port} on {host} is taken; choose another (BROKER_GRPC_PORT), or 0 for a free one"
             ) from e
 
     async def start(self) -> None:

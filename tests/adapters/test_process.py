@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +16,8 @@ import asyncpg
 import pytest
 
 from adapters.nhs import demo
+from adapters.sdk.settings import from_environment
+from broker.errors import SetupError
 from records.fire.v1 import premises_risk_pb2 as fire
 from records.nhs.v1 import patient_summary_pb2 as nhs
 from tests.support.certificates import Authority, Files
@@ -185,3 +188,27 @@ async def test_a_missing_setting_is_one_line_that_names_it(
     assert (code, out) == (1, "")
     assert says in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"TARGET": "localhost"}, "BROKER_ADAPTER_TARGET: 'localhost' is not of the form host:port"),
+        ({"EXPECTED_BROKER": "broker"}, "BROKER_ADAPTER_EXPECTED_BROKER: 'broker' is no SPIFFE id"),
+        ({"KEY": "other"}, "is not the key of"),
+        ({"KEY": "missing"}, "cannot read"),
+    ],
+)
+def test_settings_that_can_never_work_are_said_at_the_start(
+    wrong: dict[str, str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the variable, or by the file, and not as a link that is lost again and again."""
+    authority = Authority(tmp_path)
+    files, other = authority.client("cfrs", "risk"), authority.client("cfrs", "other")
+    keys = {"other": other.key, "missing": tmp_path / "none.pem"}
+    given = {"CA": files.ca, "CERT": files.cert, "KEY": files.key, **wrong}
+    given["KEY"] = keys.get(str(given["KEY"]), given["KEY"])
+    for name, value in given.items():
+        monkeypatch.setenv(f"BROKER_ADAPTER_{name}", str(value))
+    with pytest.raises(SetupError, match=re.escape(says)):
+        from_environment()

@@ -91,7 +91,7 @@ def test_whoever_took_anothers_place_reads_what_it_was_party_to(
     new = running_broker.join("clifollows", "mash", "council")
     for agency in ("cliended", "clifollows"):
         since = ("--name", agency, "--kind", "council", "--from", "2020-01-01")
-        assert broker("agency", "add", agency, *since).code == 0
+        assert broker("agency", "add", agency, *since, "--replace").code == 0
     how = ("--standing", "self", "--manner", "verbal", "--actor-id", "p.moss", "--role", "clerk")
     person = "nhs-number:9000000009"
     said = broker("directive", "add", "objection", "--subject", "-", *how, "--as", old, stdin=person)

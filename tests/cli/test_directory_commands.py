@@ -15,9 +15,14 @@ ADD = ("agency", "add", "dirlancs", "--name", "Lancashire Fire", "--kind", "fire
 
 
 def test_an_agency_added_is_listed(broker: Run) -> None:
-    """What is added stands in the list, for people and as JSON, and adding it again replaces it."""
-    assert broker(*ADD, "--from", "2026-04-01", "--json").json["agency"] == "dirlancs"
-    assert broker(*ADD, "--until", "2099-03-31T12:00:00+01:00", "--phone", "01772 000000").code == 0
+    """What is added stands in the list, for people and as JSON, and it is replaced where that is said."""
+    assert broker(*ADD, "--from", "2026-04-01", "--json").json["changed"] == []
+    again = (*ADD, "--until", "2099-03-31T12:00:00+01:00", "--phone", "01772 000000")
+    refused = broker(*again)
+    assert (refused.code, refused.out) == (1, "")
+    assert "--replace" in refused.err
+    assert "phone: none -> 01772 000000; valid from: 2026-03-31T23:00:00Z -> now" in refused.err
+    assert broker(*again, "--replace", "--json").json["changed"][0] == "phone: none -> 01772 000000"
     listed = {each["id"]: each for each in broker("agency", "list", "--json").rows}
     assert listed["dirlancs"] | {"valid_from": ""} == {
         "id": "dirlancs",
@@ -152,7 +157,7 @@ def test_a_partner_is_no_operator(broker: Run, running_broker: RunningBroker) ->
     """Operator commands as a partner end with 1 and say who may; a partner lists its own systems only."""
     name = running_broker.join("dirpart", "cad", "ambulance")
     refused = [
-        (*ADD,),
+        ("agency", "add", "dirnew", "--name", "New", "--kind", "fire"),
         ("system", "enrol", "dirpart", "x", "--function", "operator", "--key-digest", "3" * 64),
         ("system", "suspend", "operator", "cli", "--reason", "x"),
         ("records", "approve", "--shipped"),

@@ -22,7 +22,7 @@ def test_a_second_key_prolongs_nothing(broker: Run) -> None:
 
 def test_an_end_before_the_beginning_is_refused(broker: Run) -> None:
     """Whether both are given, or the new end lies before the beginning that is known."""
-    assert broker("agency", "add", "dates", "--name", "Dates", "--kind", "police").code == 0
+    assert broker("agency", "add", "dates", "--name", "Dates", "--kind", "police", "--replace").code == 0
     for dates in (("--until", "2020-01-01"), ("--from", "2030-01-01", "--until", "2029-01-01")):
         result = broker("system", "enrol", "dates", "ends", *ENROL[4:], "c" * 64, *dates)
         assert result.code == 1

@@ -42,6 +42,11 @@ def test_an_entry_explained_to_an_auditor(broker: Run, refused: tuple[str, str])
         assert words in shown.out
     told = broker("explain", refused[1], *WHY, "--json").json
     assert (told["audience"], told["replay"]["verdict"], told["hypothetical"]) == ("full", "same", False)
+    by_request = broker("explain", refused[0], *WHY, "--json")
+    assert by_request.code == 0, by_request.err
+    assert by_request.json["event_id"] == refused[1]
+    nobody = broker("explain", str(uuid.uuid4()), *WHY)
+    assert (nobody.code, "no such entry" in nobody.err) == (1, True)
     assert {each["kind"] for each in told["inputs"]} >= {"agreement", "agency", "system", "law", "record-type"}
 
 

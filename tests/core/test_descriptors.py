@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from google.protobuf import any_pb2, descriptor_pb2, struct_pb2, timestamp_pb2
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, struct_pb2, timestamp_pb2
 from google.protobuf.descriptor_pb2 import (
     FieldDescriptorProto,
     FileDescriptorProto,
@@ -15,6 +19,8 @@ from google.protobuf.descriptor_pb2 import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.catalogue import standard_record_types
+from broker.core.generated import as_generated
 from broker.core.recordtype import RecordType
 from broker.errors import InvalidRequest
 from broker.v1 import labels_pb2
@@ -33,6 +39,7 @@ from tests.core.protos import (
 )
 
 PLAIN = visit_set(field("uprn", 1))
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def renamed(package: str, name: str) -> bytes:
@@ -294,6 +301,32 @@ def test_damaged_sets_are_refused_by_name(data: st.DataObject) -> None:
     for make in (RecordType.submitted, RecordType.stored):
         with contextlib.suppress(InvalidRequest):
             assert make(bytes(damaged), FULL_NAME).leaves
+
+
+@pytest.mark.parametrize("comments", [(), ("--include_source_info",)])
+def test_what_protoc_writes_is_what_the_generated_code_says(comments: tuple[str, ...], tmp_path: Path) -> None:
+    """Descriptor.proto, JSON names, comments and order taken away: else a type would have two digests."""
+    site, out = sysconfig.get_path("purelib"), tmp_path / "set"
+    line = ["-I", "proto", "-I", site, "--include_imports", *comments, f"--descriptor_set_out={out}"]
+    for name, shipped in standard_record_types()[::5]:
+        file = descriptor_pool.Default().FindMessageTypeByName(name).file.name
+        subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *line, file], check=True, cwd=ROOT)
+        written = out.read_bytes()
+        assert written != shipped
+        assert as_generated(written) == shipped
+        assert as_generated(shipped) == shipped
+
+
+def test_what_is_no_sound_set_is_left_for_the_broker_to_refuse() -> None:
+    """Not a set, a file twice, files in a circle: nothing is made of them, and nothing raised."""
+    twice = PLAIN + PLAIN
+    for damaged in (b"\xff\xff", twice):
+        assert as_generated(damaged) == damaged
+    read = FileDescriptorSet.FromString(PLAIN)
+    read.file[0].dependency.append(read.file[0].name)
+    assert (
+        FileDescriptorSet.FromString(as_generated(read.SerializeToString())).file[0].name == read.file[0].name
+    )
 
 
 def test_bytes_that_are_no_descriptor_set_are_refused() -> None:

@@ -137,6 +137,17 @@ def test_a_no_neither_permits_nor_hides_why_else_it_is_refused() -> None:
     assert (objected.outcome, objected.grant) == (Outcome.REFUSE, "")
 
 
+def test_a_human_of_another_agency_has_decided_nothing_here() -> None:
+    """Neither for nor against; what was decided there is read all the same, since who holds it may change."""
+    asker, holder = f"{JUDGED.who}/desk", requested(JUDGED).provider
+    assert of(JUDGED, grant(provider=holder)).outcome is Outcome.PERMIT
+    elsewhere = of(JUDGED, grant(provider="elsewhere", request="r-1"), "retry-of r-2")
+    assert (elsewhere.outcome, elsewhere.grant) == (Outcome.REFER, "")
+    assert {ruling_key(asker, "r-1"), ruling_key(asker, "r-2")} <= elsewhere.reads
+    assert of(JUDGED, grant(provider="elsewhere", granted=False)).outcome is Outcome.REFER
+    assert of(JUDGED, grant(provider=holder, granted=False)).outcome is Outcome.REFUSE
+
+
 # What it read.
 
 

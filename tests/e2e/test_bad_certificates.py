@@ -26,7 +26,10 @@ from tests.e2e import words
 from tests.support.stack import Deployment
 from tests.support.values import AT_THE_DESK
 
-NOW = datetime.now(UTC)
+
+def _now() -> datetime:
+    """When it is wanted: the stack's authority may be younger than this file's import."""
+    return datetime.now(UTC)
 
 
 @pytest.fixture
@@ -46,14 +49,14 @@ def ours(stack: Deployment, tmp_path: Path) -> CertificateFolder:
 def _strangers(stack: Deployment, folder: Path) -> TlsFiles:
     """A certificate for an enrolled system's very name, by another authority; it trusts the broker's."""
     other = CertificateFolder(folder / "strangers")
-    other.init("blue-light.test", NOW)
-    files = words.files_of(other.issue_client("nwas", "cad", NOW))
+    other.init("blue-light.test", _now())
+    files = words.files_of(other.issue_client("nwas", "cad", _now()))
     return TlsFiles(stack.ca, files.cert, files.key)
 
 
 def _expired(ours: CertificateFolder) -> TlsFiles:
     """As issued to a system, but that its time was over a second after its authority's began."""
-    files = words.files_of(ours.issue_client("nwas", "cad", NOW))
+    files = words.files_of(ours.issue_client("nwas", "cad", _now()))
     good, issuing = x509.load_pem_x509_certificates(files.cert.read_bytes())
     begins = issuing.not_valid_before_utc
     builder = (
@@ -70,7 +73,7 @@ def _expired(ours: CertificateFolder) -> TlsFiles:
 
 def _server(ours: CertificateFolder) -> TlsFiles:
     """Of our authority, and for servers only."""
-    return words.files_of(ours.issue_server("imposter", NOW))
+    return words.files_of(ours.issue_server("imposter", _now()))
 
 
 def _bad(kind: str, stack: Deployment, ours: CertificateFolder, folder: Path) -> TlsFiles:
@@ -126,7 +129,7 @@ async def test_a_key_that_nobody_enrolled_cannot_borrow_a_name(
 ):
     """Our own authority's certificate for an enrolled system's name is nobody until its key is enrolled."""
     for agency, system in (("nwas", "cad"), ("nwas", "never-enrolled"), ("nobody", "cad")):
-        files = words.files_of(ours.issue_client(agency, system, NOW))
+        files = words.files_of(ours.issue_client(agency, system, _now()))
         async with stack.channel(files) as channel:
             status = await words.failure(words.ask(channel, words.a_request()))
             assert words.code(status) == "UNAUTHENTICATED"
@@ -144,7 +147,7 @@ async def test_a_suspension_counts_at_once_and_so_does_its_lifting(
     stack: Deployment, ours: CertificateFolder, good_afterwards: None
 ):
     """Enrolled: answered. Suspended: refused, for requests and everything else. Lifted: answered again."""
-    files = words.files_of(ours.issue_client("nwas", "bike", NOW))
+    files = words.files_of(ours.issue_client("nwas", "bike", _now()))
     digest = key_digest(x509.load_pem_x509_certificate(files.cert.read_bytes()))
     async with stack.operator() as operator, stack.channel(files) as channel:
         directory = directory_pb2_grpc.DirectoryServiceStub(operator)

@@ -124,3 +124,16 @@ def test_values_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> N
     printed = capsys.readouterr().out
     assert not {"\x1b", "\x9b", "\r"} & set(printed)
     assert printed.count("[red]x[/red]") == 4
+
+
+def test_the_folder_is_that_of_the_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What commands speak to by BROKER_STATE is where certificates are made and shown, too."""
+    monkeypatch.setenv("BROKER_STATE", str(tmp_path / "there"))
+    for line in (["init"], ["issue", "cfrs", "cad"], ["renew", "cfrs-cad"], ["show"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["certs", *line])
+        assert ended.value.code == 0, capsys.readouterr().err
+    assert (tmp_path / "there" / "certs" / "cfrs-cad" / "cert.pem").exists()
+    assert "cfrs" in capsys.readouterr().out

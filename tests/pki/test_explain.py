@@ -119,9 +119,13 @@ async def test_files_that_cannot_be_used(port: int, certs: Path) -> None:
     assert "not a pair" in said
 
 
-async def test_a_server_that_waits_for_us_to_speak(certs: Path) -> None:
-    """An HTTPS port that accepted the certificate and waits is not said to refuse it."""
+@pytest.mark.parametrize(
+    ("protocol", "says"), [("h2", "succeeds now"), ("http/1.1", "is this the broker's HTTPS")]
+)
+async def test_a_server_that_waits_for_us_to_speak(certs: Path, protocol: str, says: str) -> None:
+    """One that accepted the certificate and waits is not said to refuse it; an HTTPS port is told for one."""
     context = https_context(TlsFiles.within(certs, "live"))
+    context.set_alpn_protocols([protocol])
     held: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(
         lambda _reader, writer: held.append(writer), "127.0.0.1", 0, ssl=context
@@ -129,4 +133,4 @@ async def test_a_server_that_waits_for_us_to_speak(certs: Path) -> None:
     async with server:
         said = await why(server.sockets[0].getsockname()[1], certs, timeout=0.5)
         held.pop().close()
-    assert "succeeds now" in said
+    assert says in said

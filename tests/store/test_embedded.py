@@ -20,6 +20,7 @@ from broker.store.embedded.address import address
 from tests.support.postgres import Server, ask, open_folder
 from tests.support.processes import (
     finished,
+    needs_namespaces,
     nothing_uses,
     programs_for_everyone,
     scenario,
@@ -243,6 +244,7 @@ def test_what_an_operator_can_put_right_is_one_sentence(state: Path) -> None:
             EmbeddedPostgres.start(state, **wrong)
 
 
+@needs_namespaces
 def test_a_full_disk_is_one_sentence(state: Path) -> None:
     """No room while the database is made: the operator is told so, and nothing is left running."""
     state.mkdir()

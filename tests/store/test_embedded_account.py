@@ -14,6 +14,7 @@ from tests.support.postgres import ask, open_folder
 from tests.support.processes import (
     ORDINARY,
     finished,
+    needs_namespaces,
     nothing_uses,
     programs_for_everyone,
     scenario,
@@ -54,6 +55,7 @@ def owners(folder: Path) -> set[int]:
     return {path.lstat().st_uid for path in (folder, *folder.rglob("*"))}
 
 
+@needs_namespaces
 async def test_nothing_above_the_state_folder_changes(folder: Path) -> None:
     """Modes and owners above it stay, private ones too; no account is made; our files stay ours."""
     parent = folder / "home"
@@ -81,6 +83,7 @@ def test_the_optional_package_is_never_imported(folder: Path) -> None:
     assert json.loads(finished(scenario(code, folder / "state"))) == {"imported": []}
 
 
+@needs_namespaces
 def test_the_server_has_no_privileges(folder: Path) -> None:
     """Started by root or not, it runs without any capability and ends with its parent."""
     facts = json.loads(finished(scenario(RUN, folder / "state", binaries.find())))
@@ -103,6 +106,7 @@ def test_an_ordinary_user_can_run_it(folder: Path) -> None:
     assert owners(home) == {uid}
 
 
+@needs_namespaces
 @needs_root
 def test_a_user_without_a_name_can_run_it(folder: Path) -> None:
     """A container's arbitrary user number needs no entry in /etc/passwd."""
@@ -136,6 +140,7 @@ def wait_for_namespace(pid: int) -> None:
     assert true_within(5, lambda: Path(f"/proc/{pid}/ns/user").readlink() != ours)
 
 
+@needs_namespaces
 @needs_root
 def test_where_namespaces_are_refused_root_uses_the_unprivileged_account(folder: Path) -> None:
     """The data then belongs to account 65534; what lies above the state folder does not change."""
@@ -155,6 +160,7 @@ def test_where_namespaces_are_refused_root_uses_the_unprivileged_account(folder:
         EmbeddedPostgres.start(folder / "state")
 
 
+@needs_namespaces
 @needs_root
 def test_where_nothing_works_one_sentence_says_why(folder: Path) -> None:
     """No namespaces, and a private folder above: nothing is opened up, the operator decides."""
@@ -171,6 +177,7 @@ def test_where_nothing_works_one_sentence_says_why(folder: Path) -> None:
     assert modes(private) == before
 
 
+@needs_namespaces
 @needs_root
 def test_a_folder_that_only_somebody_else_may_enter_is_named(folder: Path) -> None:
     """Root without its privileges cannot enter another user's private state folder, and says so."""

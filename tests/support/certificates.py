@@ -62,6 +62,7 @@ class Authority:
         )
         files = Files(self.ca, self.folder / f"{name}.pem", self.folder / f"{name}.key")
         files.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        files.key.touch(0o600)
         files.key.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,

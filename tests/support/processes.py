@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
+
 from broker.store.embedded import binaries
 
 ORDINARY = 65534
@@ -49,6 +51,19 @@ def scenario(code: str, *arguments: object, through: Sequence[str] = ()) -> subp
     """A Python process that runs `code` after the prelude; it is spoken to over its pipes."""
     line = [*through, sys.executable, "-c", _PRELUDE + code, *map(str, arguments)]
     return subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _namespaces() -> bool:
+    """Whether we can make a user namespace here; a container may refuse it."""
+    try:
+        return not subprocess.run(["unshare", "--user", "true"], check=False, capture_output=True).returncode
+    except FileNotFoundError:
+        return False
+
+
+needs_namespaces = pytest.mark.skipif(
+    not _namespaces(), reason="NOT TESTED: no user namespace can be made here (unshare --user)"
+)
 
 
 def children_of(parent: int) -> list[int]:

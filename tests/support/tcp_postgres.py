@@ -105,8 +105,13 @@ class TcpPostgres:
     def _make(self) -> None:
         self.data.mkdir(mode=0o700)
         shutil.chown(self.data, self._who.owner)
+        # A file of that account's: /dev/stdin would be ours, which it may not open.
+        password = self._folder / "password"
+        password.write_text(PASSWORD)
+        shutil.chown(password, self._who.owner)
         initdb = [f"--pgdata={self.data}", "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync"]
-        self._run("initdb", *initdb, "--pwfile=/dev/stdin", "--username=postgres", "--locale=C", said=PASSWORD)
+        self._run("initdb", *initdb, f"--pwfile={password}", "--username=postgres", "--locale=C", said="")
+        password.unlink()
         roles = (
             f"CREATE ROLE broker LOGIN CREATEDB PASSWORD '{PASSWORD}';\nCREATE DATABASE broker OWNER broker;\n"
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import grpc
-from cryptography import x509
 from google.protobuf import timestamp_pb2
 
 from broker.catalogue import standard_record_types
@@ -15,6 +14,7 @@ from broker.cli.up.signing import public_file, signed
 from broker.cli.up.state import State
 from broker.client.failures import read_call
 from broker.core import agreement as agreements_core
+from broker.pki.files import read_certificates
 from broker.pki.identity import key_digest
 from broker.pki.signing import read_public_key
 from broker.pki.tls import TlsFiles, channel_credentials
@@ -58,8 +58,7 @@ async def _systems(directory: directory_pb2_grpc.DirectoryServiceAsyncStub, stat
     # What was revoked stays so, although its files are still here.
     known = {d for s in listed.systems for d in (*s.key_digests, *s.revoked_key_digests)}
     for member in MEMBERS:
-        pem = (state.certs / member.folder / "cert.pem").read_bytes()
-        digest = key_digest(x509.load_pem_x509_certificate(pem))
+        digest = key_digest(read_certificates(state.certs / member.folder / "cert.pem")[0])
         if digest not in known:
             since = timestamp_pb2.Timestamp()
             since.FromDatetime(AGENCIES[0].valid_from)
