@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
+from broker.core.retention import parse
 from broker.keys import FolderKeys
+from broker.retention import Retention
 from broker.store.fsck.check import NOT_COMPARED, fsck_database
 from broker.store.fsck.report import StoreReport
+from tests.human.conftest import OWNER, Later
+from tests.human.test_referrals import NO
 from tests.keeping.busy import work
-from tests.keeping.conftest import NWAS, furnished
+from tests.keeping.conftest import COUNCIL, NWAS, OFFICER, WHY, furnished
+from tests.keeping.test_fsck_says import erases
+from tests.keeping.test_retention import FILE
 from tests.support.postgres import Server, ask, open_folder
 from tests.support.stage import Stage, postgres_stage
-from tests.support.world import ACTOR
+from tests.support.world import ACTOR, OPERATOR
 
 ONE_MORE = """
 insert into complaint (id, agency, received_at, due_at, key, detail)
@@ -46,6 +53,11 @@ async def look(stage: Stage, *, keys: bool = True) -> StoreReport:
     """What fsck says."""
     ring = FolderKeys(stage.folder / "keys") if keys else None
     return await fsck_database(stage.dsn, [stage.signer.verifier], ring)
+
+
+async def problems(stage: Stage) -> list[str]:
+    """What it names."""
+    return [str(each) for each in (await look(stage)).problems]
 
 
 async def changed(stage: Stage, table: str, change: str) -> list[str]:
@@ -165,3 +177,45 @@ async def test_a_restriction_that_is_over_may_be_deleted_and_that_is_said(busy: 
     )
     assert report.good
     assert [each for each in report.unchecked if "who deleted 1 restrictions that are over" in each]
+
+
+async def test_what_erasures_take_of_the_rows_is_no_fault(durable_stage: Stage) -> None:
+    """By the owner alone, by both parties, of the asker's words; a closed complaint and an answered request for
+    access by their entries."""
+    stage = durable_stage
+    await work(stage)
+    reviewed, referred, complaint, access = [
+        str(await ask(stage.dsn, f"select id::text from {each} limit 1"))
+        for each in (
+            "override_use where status = 'justified'",
+            "referral where status = 'open'",
+            "complaint where closed_at is not null",
+            "access_request where issued_at is not null",
+        )
+    ]
+    await stage.referrals.decide(OWNER, referred, NO, OFFICER)
+    for who, entry in ((OWNER, reviewed), (NWAS, complaint), (COUNCIL, access), (OWNER, referred)):
+        await erases(stage, who, (entry,))
+        assert (await problems(stage)) == [], entry
+    await erases(stage, NWAS, (reviewed,))
+    assert (await problems(stage)) == []
+    assert await ask(stage.dsn, "select count(*) from complaint") == 1
+    assert await ask(stage.dsn, "select count(*) from referral") == 1
+
+
+async def test_what_a_retention_takes_of_the_rows_is_no_fault(durable_stage: Stage) -> None:
+    """Of a month's requests: rows that nobody works with go with them, the others stay; what those say is counted
+    as known no more, and what the reviews that stand say of them still holds."""
+    stage = durable_stage
+    await work(stage)
+    assert stage.destroying is not None
+    later = Later(timedelta(days=4000))
+    keeper = Retention(stage.administration, stage.destroying, stage.facts, later, parse(FILE))
+    (done,) = [each async for each in keeper.apply(OPERATOR, OFFICER, WHY)]
+    assert done.view.name == "standard"
+    assert await ask(stage.dsn, "select array_agg(status) from override_use") == ["open"]
+    report = await look(stage)
+    assert [str(each) for each in report.problems] == []
+    assert [each for each in report.unchecked if "all that 1 rows of override_use say" in each]
+    found = await changed(stage, "breach", "update breach set aware_at = aware_at - interval '1 day'")
+    assert [each for each in found if "aware_at" in each]
