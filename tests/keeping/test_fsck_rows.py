@@ -204,8 +204,8 @@ async def test_what_erasures_take_of_the_rows_is_no_fault(durable_stage: Stage) 
 
 
 async def test_what_a_retention_takes_of_the_rows_is_no_fault(durable_stage: Stage) -> None:
-    """Of a month's requests: rows that nobody works with go with them, the others stay; what those say is counted
-    as known no more, and what the reviews that stand say of them still holds."""
+    """Of a month's requests: rows that nobody works with go with them, the others stay; what those say is
+    counted as known no more, and what the reviews that stand say still holds."""
     stage = durable_stage
     await work(stage)
     assert stage.destroying is not None
