@@ -82,7 +82,10 @@ class Holds:
             "at": self._clock.now().isoformat(),
         }
         detail: dict[str, Json] = {
-            **{name: stored[name] for name in ("id", "agency", "everything", "agencies", "what", "reference")},
+            **{
+                name: stored[name]
+                for name in ("id", "agency", "everything", "agencies", "what", "reference", "at")
+            },
             "value": value or None,
             "subject": subject_detail(what) if isinstance(what, SubjectRef) else None,
             "reason": reason.code,

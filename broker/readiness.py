@@ -1,5 +1,6 @@
 """Whether this process can serve: the database answers, holds what was signed, our clocks agree, and every
-provider that other workers reach can be reached from here.
+provider that other workers reach can be reached from here. What fails and takes nothing from whoever asks (the
+second stage of evidence) is told, and keeps nobody from being served.
 
 Looked at once a second, so that whoever asks waits for nothing and strangers cannot make us look.
 """
@@ -31,17 +32,19 @@ class Readiness:
         clock: Clock,
         changed: Callable[[bool], Awaitable[None]],
         besides: Callable[[], Sequence[str]],
+        told: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._database = database
         self._clock = clock
         self._changed = changed
         self._besides = besides
+        self._also = told
         self._told: bool | None = None
         self._reasons: tuple[str, ...] = ("starting",)
 
     def __call__(self) -> tuple[bool, Sequence[str]]:
-        """Whether ready and, in words that anybody may read, why not."""
-        return not self._reasons, self._reasons
+        """Whether ready and, in words that anybody may read, why not, and what fails all the same."""
+        return not self._reasons, (*self._reasons, *self._also())
 
     async def watch(self) -> None:
         """Look for ever; tells `changed` whenever the answer changes."""

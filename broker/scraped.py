@@ -5,7 +5,7 @@ Owns these metrics' names, and that labels do not grow: past a bound every new v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -70,6 +70,7 @@ class Watched(Collector):
         self.links: Callable[[], Mapping[str, int]] | None = None
         self.witnesses: Callable[[], WitnessCounts] | None = None
         self.anchors: Callable[[], AnchorCounts] | None = None
+        self.second_stage: Callable[[], Collection[str]] = tuple
         self.queues: dict[str, Callable[[], int]] = {}
         self._agencies = agencies
 
@@ -96,6 +97,11 @@ class Watched(Collector):
             yield from _witness_families(self.witnesses())
         if self.anchors is not None:
             yield from _anchor_families(self.anchors())
+        yield GaugeMetricFamily(
+            "broker_second_stage_failing",
+            "Reasons why evidence is not witnessed or time-stamped, as /readyz tells them.",
+            len(self.second_stage()),
+        )
         waiting = GaugeMetricFamily("broker_queue_waiting", "Items that wait.", labels=["queue"])
         for queue, read in self.queues.items():
             waiting.add_metric([queue], read())

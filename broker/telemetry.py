@@ -8,7 +8,7 @@ under its name only once it is approved, and past a bound every new label value 
 from __future__ import annotations
 
 from collections import Counter as Counts
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from functools import lru_cache
 
@@ -163,6 +163,10 @@ class Telemetry:
     def watch_witnesses(self, read: Callable[[], WitnessCounts]) -> None:
         """Show how far the witnesses are."""
         self._watched.witnesses = read
+
+    def watch_second_stage(self, read: Callable[[], Collection[str]]) -> None:
+        """Count what fails of the second stage of evidence."""
+        self._watched.second_stage = read
 
     def watch_anchors(self, read: Callable[[], AnchorCounts]) -> None:
         """Show how far the log is time-stamped."""

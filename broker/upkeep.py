@@ -21,6 +21,32 @@ Step = Callable[[], Awaitable[object]]
 _diagnostics = structlog.get_logger("broker.upkeep")
 
 
+class Troubles:
+    """What fails beside the requests without keeping anybody from being served, by name.
+
+    Each is said once when it changes, under `event`, and readiness tells it until it has gone well again.
+    """
+
+    def __init__(self, event: str) -> None:
+        self._event = event
+        self._wrong: dict[str, str] = {}
+
+    def reasons(self) -> tuple[str, ...]:
+        """What fails, in words that anybody may read; each once."""
+        return tuple(f"{self._event}: {why}" for why in dict.fromkeys(self._wrong.values()))
+
+    def fails(self, name: str, why: str) -> None:
+        """This fails, and why."""
+        if self._wrong.get(name) != why:
+            self._wrong[name] = why
+            _diagnostics.error(self._event, log=name, why=why)
+
+    def well(self, name: str) -> None:
+        """This has gone well."""
+        if self._wrong.pop(name, None):
+            _diagnostics.info(f"{self._event}: no longer so", log=name)
+
+
 class Upkeep:
     """Runs jobs, and knows which of them fail."""
 

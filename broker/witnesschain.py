@@ -10,14 +10,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-import structlog
-
 from broker.core.receipt import Receipt
-from broker.errors import AuditUnavailable, BrokerError
+from broker.errors import AuditUnavailable, BrokerError, IntegrityError
 from broker.scraped import WitnessCounts
+from broker.upkeep import Troubles
 from broker.witnessing import EVERY, Witnessing
-
-_diagnostics = structlog.get_logger("broker.witnessing")
 
 
 class Half(Protocol):
@@ -47,6 +44,7 @@ class WitnessChain:
         self._known: dict[str, Witnessing] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._done = set[str]()
+        self._troubles = Troubles("a log is not sent to the witnesses")
 
     def of(self, origin: str) -> Witnessing:
         """The witnessing of the log of this name."""
@@ -61,15 +59,28 @@ class WitnessChain:
                 for half in self._chain():
                     try:
                         await self._keep(half)
+                        self._tell(half.origin)
                     except AuditUnavailable:
                         pass  # readiness says why
                     except BrokerError as e:  # of this log; the others are witnessed
-                        _diagnostics.error("a log is not sent to the witnesses", log=half.origin, why=str(e))
+                        self._troubles.fails(half.origin, str(e))
                 await asyncio.sleep(EVERY)
         finally:
             for task in self._running.values():
                 task.cancel()
             await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    def reasons(self) -> tuple[str, ...]:
+        """Which logs are not witnessed although the database answers, for readiness to tell: the second stage
+        of their evidence is missing, the first stands."""
+        return self._troubles.reasons()
+
+    def _tell(self, origin: str) -> None:
+        """What the rounds of a log meet, or that they go well."""
+        if origin in self._known and (problem := self._known[origin].problem):
+            self._troubles.fails(origin, problem)
+        else:
+            self._troubles.well(origin)
 
     async def witnessed(self, receipt: Receipt, until: float) -> Receipt | None:
         """As `ports.Witnesses.witnessed`."""
@@ -95,5 +106,9 @@ class WitnessChain:
                 if (task := self._running.pop(half.origin, None)) is not None:
                     task.cancel()
                 return
-        if half.origin not in self._running or self._running[half.origin].done():
+        known = self._running.get(half.origin)
+        if known is None or known.done():
+            if known is not None and not known.cancelled() and (flaw := known.exception()) is not None:
+                del self._running[half.origin]  # begun anew with the next look
+                raise IntegrityError(f"its rounds ended by a flaw ({type(flaw).__name__})")
             self._running[half.origin] = asyncio.get_running_loop().create_task(self.of(half.origin).run())

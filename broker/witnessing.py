@@ -18,7 +18,7 @@ from broker.core.checkpoint import Note, NoteSignature
 from broker.core.quorum import Witness, WitnessPolicy
 from broker.core.receipt import Receipt
 from broker.core.witness import Submission
-from broker.errors import BrokerError, IntegrityError
+from broker.errors import AuditUnavailable, BrokerError, IntegrityError
 from broker.ports import Clock
 from broker.scraped import WitnessCounts
 from broker.witnessed import (
@@ -69,6 +69,9 @@ class Witnessing:
         self.policy = policy
         self.published = Published()
         self.progress: Mapping[str, WitnessProgress] = {}
+        # Why no round is made, where that is no silence of the database; empty while rounds are made.
+        self.problem = ""
+        self._said = ""
         self._own = own
         self._table = table
         self._log = log
@@ -92,8 +95,12 @@ class Witnessing:
                     else:
                         await self._stop()
                     await self._look()
+                    self.problem = self._said = ""
                 except BrokerError as e:  # readiness says why; rounds begin again with the database
-                    _diagnostics.warning("no checkpoint was sent to the witnesses", why=str(e))
+                    self.problem = "" if isinstance(e, AuditUnavailable) else str(e)
+                    if self._said != str(e):
+                        self._said = str(e)
+                        _diagnostics.warning("no checkpoint was sent to the witnesses", why=str(e))
                 await self._clock.until(max(started + EVERY, self._clock.loop_time() + POLL))
         finally:
             await self._stop()

@@ -17,19 +17,24 @@ import structlog
 from broker.anchor.authority import NotStamped
 from broker.anchor.token import Stamp
 from broker.core.receipt import Receipt
-from broker.errors import AuditUnavailable, BrokerError
+from broker.errors import AuditUnavailable, BrokerError, IntegrityError
 from broker.scraped import AnchorCounts
+from broker.upkeep import Troubles
 
 EVERY = 3600.0  # seconds
 POLL = 2.0  # seconds between looks at whether it is time
 LEASE = 60.0  # seconds after which another worker takes over from one that says nothing
 AGAIN = 60.0  # seconds until the second try; then twice as long each time, up to `EVERY`
+# What the workers share begins so where evidence does not hold, and not where an authority gave nothing.
+OURS = "the evidence does not hold: "
+
+_ALL = "all"  # of which log it is, the words say
 
 _diagnostics = structlog.get_logger("broker.anchor")
 # The newest published checkpoint of a log: its name, its size and its note.
 Published = tuple[str, int, bytes]
-# Of each log, the current one last.
-Newest = Callable[[], Awaitable[Sequence[Published]]]
+# Of each log, the current one last; of one that cannot be believed, why.
+Newest = Callable[[], Awaitable[Sequence[Published | IntegrityError]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,7 @@ class Anchoring:
         self._every = every
         self._count = count
         self._standing = Standing()
+        self._troubles = Troubles("no time stamp")
 
     async def run(self) -> None:
         """For as long as the worker lives."""
@@ -117,16 +123,31 @@ class Anchoring:
             except AuditUnavailable:
                 pass  # readiness says why
             except BrokerError as e:
-                _diagnostics.error("no time stamp", why=str(e))
+                self._troubles.fails(_ALL, _ours(e))
             except Exception as e:  # noqa: BLE001 - what a stranger answered must not be the last we ask for
-                _diagnostics.error("a flaw as a time stamp was asked for", kind=type(e).__name__)
+                self._troubles.fails(_ALL, f"a flaw as one was asked for ({type(e).__name__})")
+            else:
+                # Whichever worker met it, all tell it, until a turn has gone well.
+                if self._standing.problem.startswith(OURS):
+                    self._troubles.fails(_ALL, self._standing.problem)
+                elif not self._standing.problem:
+                    self._troubles.well(_ALL)
             await asyncio.sleep(min(POLL, self._every))
+
+    def reasons(self) -> tuple[str, ...]:
+        """Why evidence is not time-stamped where that is no authority's fault, for readiness to tell."""
+        return self._troubles.reasons()
 
     async def look(self) -> None:
         """Anchor if it is time and our turn; see how it stands. Raises AuditUnavailable, IntegrityError."""
         tries = await self._table.claim(self._own, LEASE)
         if tries is not None:
-            await self._anchor(tries)
+            try:
+                await self._anchor(tries)
+            except IntegrityError as e:
+                await self._table.failed(_ours(e), self._pause(tries))
+                self._standing = await self._table.standing()
+                raise
         self._standing = await self._table.standing()
 
     def counts(self) -> AnchorCounts:
@@ -144,23 +165,35 @@ class Anchoring:
         return Receipt(receipt.entry, receipt.index, proof, anchor.note, receipt.opening), anchor.response
 
     async def _anchor(self, tries: int) -> None:
-        wanting = [each for each in await self._published() if await self._grown(each)]
-        if not wanting:
+        """One turn. A log that cannot be believed holds up no other; it is raised at the end."""
+        found = await self._published()
+        wrong = [each for each in found if isinstance(each, IntegrityError)]
+        wanting = [each for each in found if not isinstance(each, IntegrityError) and await self._grown(each)]
+        if wanting:
+            # A log that was closed first: nothing else says of its last entries when they stood.
+            log, size, note = wanting[0]
+            try:
+                response, stamp = await self._authority.stamp(note)
+            except NotStamped as e:
+                self._count(stamped=False)
+                _diagnostics.warning("no time stamp", why=str(e), tries=tries + 1)
+                await self._table.failed(str(e)[:200], self._pause(tries))
+                return
+            self._count(stamped=True)
+            pause = self._every if len(wanting) == 1 else 0.0
+            await self._table.keep(Anchor(log, size, note, response, stamp.at), pause)
+        elif not wrong:
             await self._table.keep(None, self._every)
-            return
-        # A log that was closed first: nothing else says of its last entries when they stood.
-        log, size, note = wanting[0]
-        try:
-            response, stamp = await self._authority.stamp(note)
-        except NotStamped as e:
-            self._count(stamped=False)
-            _diagnostics.warning("no time stamp", why=str(e), tries=tries + 1)
-            await self._table.failed(str(e)[:200], min(AGAIN * 2 ** min(tries, 10), self._every))
-            return
-        self._count(stamped=True)
-        pause = self._every if len(wanting) == 1 else 0.0
-        await self._table.keep(Anchor(log, size, note, response, stamp.at), pause)
+        if wrong and len(wanting) <= 1:
+            raise wrong[0]
+
+    def _pause(self, tries: int) -> float:
+        return min(AGAIN * 2.0 ** min(tries, 10), self._every)
 
     async def _grown(self, published: Published) -> bool:
         log, size, _ = published
         return size > (await self._table.standing(log)).size
+
+
+def _ours(error: BrokerError) -> str:
+    return f"{OURS}{error}"[:200]

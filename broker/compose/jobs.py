@@ -19,10 +19,12 @@ from broker.notices import Notices
 from broker.refusals import Refusals
 from broker.rotations import Rotations
 from broker.upkeep import Step, Upkeep
+from broker.vouching import Vouching
 from broker.witnesschain import WitnessChain
 
 REFRESH = 1.0  # seconds between looks for what other processes have changed
 KEYS = 60.0  # seconds between looks for keys that are not there
+VOUCH = 10.0  # seconds between looks at whether systems are to be held against the log
 FORGET = 300.0  # seconds between looks for what is due to be forgotten
 REMIND = 24 * 3600.0  # seconds between two words about a rotation that is due
 
@@ -41,6 +43,7 @@ class Beside:
     escalations: Escalations
     witnessing: WitnessChain | None
     anchoring: Anchoring | None
+    vouching: Vouching
 
     @classmethod
     def of(cls, ground: Ground, own: str, stack: AsyncExitStack) -> Self:
@@ -59,7 +62,17 @@ class Beside:
         stack.push_async_callback(notices.close)
         desks = Desks(rows.referrals, rows.overrides, rows.complaints)
         escalations = Escalations(store.log, rows.escalations, desks, store.facts, reference, clock)
-        return cls(acknowledgements, refusals, notices, escalations, witnessing, anchoring)
+        vouching = Vouching(store.index, reference, clock)
+        return cls(acknowledgements, refusals, notices, escalations, witnessing, anchoring, vouching)
+
+    def second_stage(self) -> tuple[str, ...]:
+        """What of the second stage of evidence fails."""
+        parts = [each for each in (self.witnessing, self.anchoring) if each is not None]
+        return tuple(why for each in parts for why in each.reasons())
+
+    def told(self) -> tuple[str, ...]:
+        """What is wrong and no reason to take anybody out of service."""
+        return (*self.second_stage(), *self.vouching.reasons())
 
     def jobs(self) -> list[Job]:
         """What of it goes on by itself."""
@@ -67,6 +80,7 @@ class Beside:
             ("notices", self.notices.run, REFRESH),
             ("escalations", self.escalations.run, REFRESH),
             ("refusals", self.refusals.run, REFRESH),
+            ("what the log says of systems", self.vouching.step, VOUCH),
         ]
         if self.witnessing is not None:
             jobs.append(("witnessing", self.witnessing.run, REFRESH))

@@ -80,6 +80,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         ground = await open_ground(settings, clock, stack)
         store, links = ground.store, Links()
         beside = Beside.of(ground, own.id, stack)
+        ground.telemetry.watch_second_stage(beside.second_stage)
         workers = Workers(own, WorkerRows(store.database), links.attached)
         rotations = Rotations(ground.administration, store.halves, workers.holding, clock)
         workers.held = rotations.held
@@ -89,7 +90,7 @@ async def running(settings: Settings, facts: Facts = as_read, clock: Clock = _CL
         _watch(ground.telemetry, store, links, rotations)
 
         upkeep = Upkeep()
-        edge, readiness = _front(ground, served, workers, links, upkeep, beside.witnessing)
+        edge, readiness = _front(ground, served, workers, links, upkeep, beside)
         stack.push_async_callback(edge.stop)
         own_ports = await _open_own(settings, edge)
         await workers.beat()
@@ -130,17 +131,17 @@ def _front(
     workers: Workers,
     links: Links,
     upkeep: Upkeep,
-    witnessing: WitnessChain | None,
+    beside: Beside,
 ) -> tuple[Edge, Readiness]:
     """The ports of this worker, and whether it is ready, which is said at them."""
     settings, store = ground.settings, ground.store
     besides = _besides(workers, store, upkeep)
-    readiness = Readiness(store.database, ground.clock, lambda ready: edge.say(ready), besides)
+    readiness = Readiness(store.database, ground.clock, lambda ready: edge.say(ready), besides, beside.told)
     edge = Edge(
         TlsFiles(settings.ca, settings.cert, settings.key),
         settings.host,
         served.add,
-        build_app(_parts(ground, readiness, witnessing)),
+        build_app(_parts(ground, readiness, beside.witnessing)),
         workers,
         links,
         served.exchange,

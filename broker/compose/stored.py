@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Self
 
 from broker.anchor.authority import authority_of
-from broker.anchor.hourly import Anchoring
+from broker.anchor.hourly import Anchoring, Published
 from broker.clock import SystemClock
 from broker.config import Settings
 from broker.core.quorum import WitnessPolicy
 from broker.core.retention import RetentionPolicy
 from broker.core.retention import parse as parse_retention
 from broker.core.rotation import half_year
-from broker.errors import InvalidRequest, SetupError
+from broker.errors import IntegrityError, InvalidRequest, SetupError
 from broker.keys import FolderKeys
 from broker.ports import Clock
 from broker.store.anchors import AnchorRows
@@ -202,10 +202,15 @@ def anchoring_of(
     stack.push_async_callback(authority.close)
     rows, reader, chain = AnchorRows(store.database), store.reader, store.chain
 
-    async def published() -> list[tuple[str, int, bytes]]:
-        found = []
+    async def published() -> list[Published | IntegrityError]:
+        found: list[Published | IntegrityError] = []
         for half in reversed(chain.halves):
-            newest = await (witnessing.newest(half.origin) if witnessing else chain.logs[half.origin].head())
+            head = chain.logs[half.origin].head
+            try:
+                newest = await (witnessing.newest(half.origin) if witnessing else head())
+            except IntegrityError as e:
+                found.append(e)
+                continue
             found += [(half.origin, *newest)] if newest else []
         return found
 

@@ -158,9 +158,9 @@ class _Pages:
         return sentence("ok", 200)
 
     async def readyz(self, _: Request) -> Response:
-        """Whether it can serve, or why not, one reason a line."""
+        """Whether it can serve, or why not; then, one a line, the reasons, and what fails all the same."""
         ok, reasons = self._parts.ready()
-        return sentence("ready", 200) if ok else sentence("\n".join(("not ready", *reasons)), 503)
+        return sentence("\n".join(("ready" if ok else "not ready", *reasons)), 200 if ok else 503)
 
     def _vkeys(self, published: PublishedLog | None) -> str:
         vkeys = self._parts.vkeys

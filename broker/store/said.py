@@ -25,18 +25,20 @@ class Said:
 
     def __init__(self) -> None:
         self.ended: dict[Ended, int | None] = {}
+        # Which entry says so, here and in each of the following.
+        self.ended_by: dict[Ended, str] = {}
         # By what of an entry went: all of it, one side's part, its words.
-        self._whole = set[bytes]()
-        self._parts = {part: set[bytes]() for part in (*SIDES, WORDS)}
-        self._directives = set[bytes]()
+        self._whole = dict[bytes, str]()
+        self._parts = {part: dict[bytes, str]() for part in (*SIDES, WORDS)}
+        self._directives = dict[bytes, str]()
         # By a log's name and the number of a partition: digest and place of its export.
         self._dropped: dict[tuple[str, int], set[tuple[str, str]]] = {}
 
-    def hear(self, full: Mapping[str, Json]) -> None:
-        """A full view that has been verified."""
+    def hear(self, full: Mapping[str, Json], by: str = "") -> None:
+        """A full view that has been verified, of the entry of this id."""
         heard = _HEARD.get(str(full.get("event")))
         if heard is not None and isinstance(detail := full.get("detail"), dict):
-            heard(self, detail)
+            heard(self, detail, by)
 
     def gave_up(self, entry: bytes, part: str) -> bool:
         """Whether an erasure says that this part of an entry went: a side's, or its words."""
@@ -45,7 +47,19 @@ class Said:
     def erased(self) -> list[bytes]:
         """The entries of which erasures say that no party keeps them any more."""
         first, second = (self._parts[side] for side in SIDES)
-        return [*(self._whole | (first & second))]
+        return [*(self._whole.keys() | (first.keys() & second.keys()))]
+
+    def named(self) -> list[bytes]:
+        """The entries of which erasures say that anything went."""
+        return [*set(self._whole).union(*self._parts.values())]
+
+    def by(self, entry: bytes, part: str) -> str:
+        """The erasure that says that this part of an entry went; empty where none does."""
+        return self._parts[part].get(entry, "") or (self._whole.get(entry, "") if part in SIDES else "")
+
+    def directive_by(self, directive: bytes) -> str:
+        """The erasure that says that a directive went; empty where none does."""
+        return self._directives.get(directive, "")
 
     def is_erased(self, entry: bytes) -> bool:
         """Whether it is among those."""
@@ -69,21 +83,22 @@ class Said:
         """Whether it says that a partition was dropped, and that this is its export."""
         return (digest, place) in self._dropped.get((log, partition), ())
 
-    def _erasure(self, detail: Mapping[str, Json]) -> None:
+    def _erasure(self, detail: Mapping[str, Json], by: str) -> None:
         parts = detail.get("parts")
         only = {side: _ids(parts.get(side)) if isinstance(parts, dict) else set[bytes]() for side in SIDES}
-        self._whole |= _ids(detail.get("entries")).difference(*only.values())
+        self._whole |= dict.fromkeys(_ids(detail.get("entries")).difference(*only.values()), by)
         for side, given_up in only.items():
-            self._parts[side] |= given_up
-        self._parts[WORDS] |= _ids(detail.get("words"))
-        self._directives |= _ids(detail.get("directives"))
+            self._parts[side] |= dict.fromkeys(given_up, by)
+        self._parts[WORDS] |= dict.fromkeys(_ids(detail.get("words")), by)
+        self._directives |= dict.fromkeys(_ids(detail.get("directives")), by)
 
-    def _retention(self, detail: Mapping[str, Json]) -> None:
+    def _retention(self, detail: Mapping[str, Json], by: str) -> None:
         month, name, count = detail.get("month"), detail.get("class"), detail.get("entries")
         if isinstance(month, str) and isinstance(name, str):
             self.ended[month, name] = count if isinstance(count, int) else None
+            self.ended_by[month, name] = by
 
-    def _drop(self, detail: Mapping[str, Json]) -> None:
+    def _drop(self, detail: Mapping[str, Json], _by: str) -> None:
         log, partition = detail.get("log"), detail.get("partition")
         if isinstance(log, str) and isinstance(partition, int):
             export = str(detail.get("digest")), str(detail.get("place"))

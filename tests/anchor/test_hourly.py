@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.anchor.authority import Authority, NotStamped
-from broker.anchor.hourly import Anchoring, Published
+from broker.anchor.hourly import OURS, Anchoring, Published
 from broker.anchor.token import Stamp, certificates
 from broker.core.receipt import NOT_AT_HAND, verify_receipt
 from broker.errors import IntegrityError
@@ -72,6 +72,10 @@ class Deployment:
         halves = reversed(await self.one.reader.chain())
         logs = [(each.origin, OneLog(self.one.database, self.one.notary, each.number)) for each in halves]
         return [(origin, *await log.head()) for origin, log in logs]
+
+    async def tries(self) -> int:
+        """How many turns have failed one after the other."""
+        return int(await ask(self.dsn, "select coalesce(max(tries), 0) from anchoring"))
 
     async def an_hour_later(self) -> None:
         """What the next look meets then."""
@@ -214,17 +218,56 @@ async def test_evidence_that_does_not_hold_is_said_and_does_not_end_it(
         raise IntegrityError("the published checkpoint is not ours")
 
     worker = deployment.worker(every=0.05)
+    good = worker._published
     monkeypatch.setattr(worker, "_published", published)
+    why = f"{OURS}the published checkpoint is not ours"
     with capture_logs() as logs:
         task = asyncio.create_task(worker.run())
-        async with asyncio.timeout(10):
-            while not logs:  # noqa: ASYNC110 - the log tells nobody
-                await asyncio.sleep(0.02)
-    assert (logs[0]["log_level"], logs[0]["why"]) == ("error", "the published checkpoint is not ours")
-    assert not task.done()
-    assert deployment.authority.asked == []
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+        try:
+            async with asyncio.timeout(10):
+                while (await deployment.tries()) < 3:
+                    await ask(deployment.dsn, "update anchoring set until = due", "select 1")
+                    await asyncio.sleep(0.02)
+            assert [each["why"] for each in logs if each["log_level"] == "error"] == [why]
+            assert worker.reasons() == (f"no time stamp: {why}",)
+            assert not worker.counts().up
+            # Another worker has not met it, and tells it all the same.
+            other = deployment.worker("b")
+            looking = asyncio.create_task(other.run())
+            async with asyncio.timeout(10):
+                while not other.reasons():  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.02)
+            assert other.reasons() == worker.reasons()
+            looking.cancel()
+            assert deployment.authority.asked == []
+            monkeypatch.setattr(worker, "_published", good)
+            async with asyncio.timeout(10):
+                while worker.reasons():
+                    await ask(deployment.dsn, "update anchoring set until = due", "select 1")
+                    await asyncio.sleep(0.02)
+            assert len(deployment.authority.asked) == 1
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_log_that_cannot_be_believed_holds_up_no_other(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are time-stamped; why one is not stands for every worker, and it is tried again later."""
+    worker = deployment.worker()
+    good = worker._published
+
+    async def published() -> list[Published | IntegrityError]:
+        return [IntegrityError("the final checkpoint of old.test/log is not its own"), *await good()]
+
+    monkeypatch.setattr(worker, "_published", published)
+    with pytest.raises(IntegrityError, match=r"of old\.test/log is not its own"):
+        await worker.look()
+    assert len(deployment.authority.asked) == 1
+    await worker.look()  # not before it is due
+    standing = await AnchorRows(deployment.one.database).standing()
+    assert (standing.size, standing.problem.startswith(OURS)) == (await deployment.one.reader.size(), True)
 
 
 async def test_a_receipt_is_proven_to_the_first_stamped_checkpoint_with_it(deployment: Deployment) -> None:

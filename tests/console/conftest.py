@@ -127,6 +127,7 @@ class Site:
     reference: Reference
     port: int = 0
     reasons: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
     def identify(self, certificate: bytes) -> Caller | None:
         """As the directory says."""
@@ -138,8 +139,8 @@ class Site:
         return self.reference.identify(name.agency, name.system, key_digest(leaf), datetime.now(UTC))
 
     def ready(self) -> tuple[bool, Sequence[str]]:
-        """Ready unless a test has given reasons."""
-        return not self.reasons, self.reasons
+        """Ready unless a test has given reasons; it may have given something that is only told."""
+        return not self.reasons, (*self.reasons, *self.told)
 
     def context(self, name: str | None) -> ssl.SSLContext:
         """A client's TLS that shows the certificate of `name`, or none."""

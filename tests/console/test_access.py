@@ -82,15 +82,18 @@ async def test_metrics_are_for_operators(site: Site) -> None:
 
 
 async def test_readiness_follows_its_reasons_and_health_does_not(site: Site) -> None:
-    """/readyz is open, 503 with one reason a line while there are any; /healthz says only that we answer."""
+    """/readyz is open, 503 with one reason a line while there are any; what is only told leaves it 200.
+    /healthz says only that we answer."""
     async with site.client() as client:
         before = await client.get("/readyz")
         site.reasons += ["no adapter of ncic is attached", "the database does not answer"]
         during = await client.get("/readyz")
         alive = await client.get("/healthz")
         site.reasons.clear()
+        site.told.append("no time stamp: the evidence does not hold")
         after = await client.get("/readyz")
     assert [a.status_code for a in (before, during, alive, after)] == [200, 503, 200, 200]
+    assert (before.text, after.text) == ("ready\n", "ready\nno time stamp: the evidence does not hold\n")
     assert during.text == "not ready\nno adapter of ncic is attached\nthe database does not answer\n"
 
 

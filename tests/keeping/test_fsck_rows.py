@@ -66,7 +66,7 @@ async def changed(stage: Stage, table: str, change: str) -> list[str]:
     off, on = (BY_HAND.format(table=table, able=able) for able in ("disable", "enable"))
     await ask(stage.dsn, *kept, off, change, on, "select 1")
     try:
-        return [f"{each.kind} {each}" for each in (await look(stage)).problems]
+        return [f"{each.kind} {each}" for each in (await look(stage)).problems if each.kind == "row"]
     finally:
         back = [f"delete from {table}", f"insert into {table} select * from kept_{table}"]
         await ask(stage.dsn, off, *back, on, f"drop table kept_{table}", "select 1")

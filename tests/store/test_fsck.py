@@ -428,7 +428,8 @@ async def test_an_agency_that_gave_up_its_part_is_no_fault_and_another_in_its_pl
         await ask(dsn, "update view set requester_agency = null where idx = 1", "select 1")
         report = await fsck_database(dsn, [one.verifier], one.ring)
         assert [(each.kind, each.index) for each in report.problems] == [("view", 1)]
-        erased = {"entries": [str(await ask(dsn, "select id from entry where idx = 1"))]}
+        gone = str(await ask(dsn, "select id from entry where idx = 1"))
+        erased = {"entries": [gone], "parts": {"requester": [gone]}}
         said = a_draft(event="erasure", detail=erased)
         await one.append(replace(said, requester=replace(said.requester, event="erasure")))
         assert (await fsck_database(dsn, [one.verifier], one.ring)).good

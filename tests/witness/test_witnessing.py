@@ -343,8 +343,11 @@ async def test_a_flaw_in_asking_one_witness_ends_nothing(one: tuple[str, Node], 
         assert await witnessing.witnessed(await made.append(), soon(made)) is not None
 
 
-async def test_a_log_that_cannot_be_believed_holds_up_no_other(one: tuple[str, Node], three: Quorum) -> None:
-    """Why it is not sent to the witnesses is said; the current log goes on being witnessed."""
+async def test_a_log_that_cannot_be_believed_holds_up_no_other(
+    one: tuple[str, Node], three: Quorum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why it is not sent to the witnesses is said once, and told for as long as it is so; the current log goes
+    on being witnessed."""
     made = one[1]
     closed = Half("old.test/log", closed=True)
     client = WitnessClient(three.authority.ca)
@@ -353,20 +356,68 @@ async def test_a_log_that_cannot_be_believed_holds_up_no_other(one: tuple[str, N
         rows = WitnessedRows(made.database, origin)
         return Witnessing("a", three.policy, rows, made.reader, client, made.clock)
 
-    async def size(origin: str) -> int:
-        raise IntegrityError(f"the final checkpoint of {origin} is not its own")
+    looks, broken = list[str](), [True]
 
+    async def size(origin: str) -> int:
+        looks.append(origin)
+        if broken[0]:
+            raise IntegrityError(f"the final checkpoint of {origin} is not its own")
+        return 0
+
+    monkeypatch.setattr("broker.witnesschain.EVERY", 0.1)
     witnesses = WitnessChain(of, lambda: (closed, Half(ORIGIN, closed=False)), size)
     with capture_logs() as logs:
         task = asyncio.create_task(witnesses.run())
         try:
             assert await witnesses.witnessed(await made.append(), soon(made)) is not None
+            await until(lambda: len(looks) > 3)
+            assert witnesses.reasons() == (
+                "a log is not sent to the witnesses: the final checkpoint of old.test/log is not its own",
+            )
+            broken[0] = False
+            await until(lambda: not witnesses.reasons())
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await client.close()
-    said = [each for each in logs if each.get("log") == closed.origin]
-    assert said[0]["why"] == "the final checkpoint of old.test/log is not its own"
+    said = [each for each in logs if each.get("log") == closed.origin and each["log_level"] == "error"]
+    assert [each["why"] for each in said] == ["the final checkpoint of old.test/log is not its own"]
+
+
+async def test_a_head_that_does_not_hold_is_told_until_it_does(
+    one: tuple[str, Node], three: Quorum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounds that cannot be made are said once however often they are tried; records are served meanwhile."""
+    made = one[1]
+    monkeypatch.setattr("broker.witnesschain.EVERY", 0.1)
+    monkeypatch.setattr("broker.witnessing.EVERY", 0.1)
+    client, real, tried = WitnessClient(three.authority.ca), made.reader.head, list[int]()
+
+    async def head() -> tuple[int, bytes]:
+        tried.append(1)
+        raise IntegrityError("the head is not the one that was signed")
+
+    def of(origin: str) -> Witnessing:
+        rows = WitnessedRows(made.database, origin)
+        return Witnessing("a", three.policy, rows, made.reader, client, made.clock)
+
+    monkeypatch.setattr(made.reader, "head", head)
+    witnesses = WitnessChain(of, lambda: (Half(ORIGIN, closed=False),), lambda _: made.reader.size())
+    with capture_logs() as logs:
+        task = asyncio.create_task(witnesses.run())
+        try:
+            await until(lambda: len(tried) > 3)
+            await until(lambda: bool(witnesses.reasons()))
+            (why,) = witnesses.reasons()
+            assert "the head is not the one that was signed" in why
+            monkeypatch.setattr(made.reader, "head", real)
+            assert await witnesses.witnessed(await made.append(), soon(made)) is not None
+            await until(lambda: not witnesses.reasons())
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await client.close()
+    assert len([each for each in logs if each["event"] == "a log is not sent to the witnesses"]) == 1
 
 
 @pytest.mark.long

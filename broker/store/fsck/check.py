@@ -18,7 +18,7 @@ from broker.offline.archive import Archive
 from broker.offline.marks import Judgement, Mark, unlike
 from broker.offline.source import Unreadable
 from broker.store.blind import Blind
-from broker.store.fsck import beside
+from broker.store.fsck import again, beside
 from broker.store.fsck.compare import Compare
 from broker.store.fsck.elsewhere import Elsewhere
 from broker.store.fsck.entries import Entries
@@ -26,6 +26,8 @@ from broker.store.fsck.gone import Gone, judge
 from broker.store.fsck.notes import Kept, Notes
 from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import place, snapshot
+from broker.store.fsck.state import Judge, Lost
+from broker.store.fsck.told import Told
 from broker.store.fsck.views import Views
 from broker.store.said import Said
 
@@ -56,17 +58,28 @@ async def fsck_database(
         if not logs:
             raise Unreadable(place(dsn), "holds no log yet")
         marks = Notes(connection, verifiers, kept or Kept(), frozenset(log["origin"] for log in logs))
-        said, compare = Said(), await _compare(connection, ring)
-        made = [_Fsck(connection, log, verifiers, marks, archives, said, compare) for log in logs]
+        said, told, compare = Said(), await _told(connection, ring), await _compare(connection, ring)
+        made = [_Fsck(connection, log, verifiers, marks, archives, said, told, compare) for log in logs]
         reports = [await each.run(ring, progress) for each in made]
+        by_log = {log["id"]: report for log, report in zip(logs, reports, strict=True)}
         if ring is not None:
             # What an entry says of another may stand in a later log.
-            await judge(connection, said, [each.gone for each in made if each.gone is not None])
-        if ring is not None and compare is not None:
-            views = Views(ring, await connection.fetch(_VIEW_KEYS))
-            by_log = {log["id"]: report for log, report in zip(logs, reports, strict=True)}
-            await compare.judge(said, views, by_log)
+            gone = [each.gone for each in made if each.gone is not None]
+            await judge(connection, said, gone)
+            await again.check(connection, said, by_log)
+            if told is not None:
+                lost = Lost(connection, told, said, gone)
+                await Judge(connection, told, said, lost, by_log).run()
+            if compare is not None:
+                await compare.judge(said, Views(ring, await connection.fetch(_VIEW_KEYS)), by_log)
         else:
+            await again.check(connection, None, by_log)
+        if told is None:
+            reports[-1].unchecked.append(
+                "whether what decisions read (systems, agreements, directives, holds ...) is what the log "
+                "says: the key ring of this database was not given (--keys)"
+            )
+        if compare is None:
             reports[-1].unchecked.append(NOT_COMPARED)
         for report in reports:
             report.problems.sort(key=lambda each: (each.index, each.kind))
@@ -84,6 +97,15 @@ async def _compare(connection: asyncpg.Connection, ring: KeyRing | None) -> Comp
     return Compare(connection, blind) if known is None or known == blind.key("check") else None
 
 
+async def _told(connection: asyncpg.Connection, ring: KeyRing | None) -> Told | None:
+    """What is to hear of tables; None without the ring that the database was written with, whose blind keys
+    stand in them."""
+    if ring is None:
+        return None
+    blind, known = Blind(ring.index_key()), await connection.fetchval("select index_check from head")
+    return Told(blind) if known is None or known == blind.key("check") else None
+
+
 class _Fsck:
     """Checks one log."""
 
@@ -95,10 +117,12 @@ class _Fsck:
         notes: Notes,
         archives: Sequence[Archive],
         said: Said,
+        told: Told | None,
         compare: Compare | None,
     ) -> None:
         self.gone: Gone | None = None
         self._said = said
+        self._told = told
         self._compare = compare
         self._connection = connection
         self._log = log
@@ -159,6 +183,7 @@ class _Fsck:
             log["now"],
             self._elsewhere,
             self._said,
+            self._told,
             self._compare,
         )
         self.gone = made.gone

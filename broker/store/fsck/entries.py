@@ -14,6 +14,7 @@ import asyncpg
 
 from broker.core.entry import Entry, Rotation, parse_entry
 from broker.core.merkle import leaf_hash
+from broker.core.retention import CHANGES, is_held
 from broker.core.tiles import TILE_HEIGHT, TILE_WIDTH
 from broker.errors import IntegrityError
 from broker.offline.derive import Derivation, KeptTile
@@ -22,7 +23,8 @@ from broker.store.fsck.elsewhere import Elsewhere
 from broker.store.fsck.gone import Gone
 from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import PART, parts
-from broker.store.fsck.views import Of, Views
+from broker.store.fsck.told import Told
+from broker.store.fsck.views import Checked, Of, Views
 from broker.store.said import WORDS, Said
 
 # An entry carries the time of its decision, and the order of the log counts: decisions that were made at the
@@ -58,6 +60,7 @@ class Entries:
         now: datetime,
         elsewhere: Elsewhere,
         said: Said,
+        told: Told | None,
         compare: Compare | None,
     ) -> None:
         self.derived = Derivation()
@@ -70,6 +73,7 @@ class Entries:
         self._now = now
         self._elsewhere = elsewhere
         self._said = said
+        self._told = told
         self._compare = compare
         self.gone = Gone(log, report, elsewhere)
         self._newest: datetime | None = None
@@ -125,6 +129,8 @@ class Entries:
                 self._report.gone(index)
             return
         checked = self._views.check(entry, row)
+        if self._told is not None:
+            self._tell(self._told, index, entry, checked)
         if self._compare is not None:
             self._compare.hear(self._report, row, entry.at if entry else None, checked)
         if checked.of is Of.GONE:
@@ -143,7 +149,16 @@ class Entries:
             self._report.words_erased += WORDS in checked.parts
             self.gone.part(index, row["id"], entry.at if entry else None, checked.parts)
             if entry is not None and checked.full is not None:
-                self._said.hear(checked.full)
+                self._said.hear(checked.full, entry.id)
+
+    def _tell(self, told: Told, index: int, entry: Entry | None, checked: Checked) -> None:
+        """What it says of the tables that decisions read; or that it may have said something of them."""
+        if checked.of is Of.GOOD and entry is not None and checked.full is not None:
+            told.hear(checked.full, self._log, index)
+        elif checked.of is not Of.GONE or (
+            checked.ended is not None and (checked.ended[1] == CHANGES or is_held(checked.ended[1]))
+        ):
+            told.not_heard(self._log, index)
 
     def _time(self, index: int, at: datetime) -> None:
         if self._newest is not None and at < self._newest - BACK:
