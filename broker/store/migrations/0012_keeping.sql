@@ -26,8 +26,7 @@ create table hold (
     placed_at     timestamptz not null,
     released_at   timestamptz,
     -- The entry that says so.
-    released_by   uuid,
-    check ((released_at is null) = (released_by is null))
+    released_by   uuid
 );
 
 alter table hold
