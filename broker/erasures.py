@@ -163,6 +163,7 @@ class Erasures:
             "words": [*found.words],
             "directives": [*found.directives],
             "reason": reason.code,
+            "holds": await self._holds.standing(),
             **(under.told if under is not None else {}),
         }
         return Plan(EVENT, detail, change, Reads(policy, reads), reason.words, id=new)

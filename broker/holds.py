@@ -18,6 +18,7 @@ from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.core.searchterms import NEWEST, Question, person, term
 from broker.core.succession import shares
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
+from broker.ids import entry_id
 from broker.keeping import HOLDS, HOLDS_OF_ALL, Hold, Keeping, holds_key
 from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSource
 from broker.registry import require
@@ -134,6 +135,7 @@ class Holds:
         if not reason.code:
             raise InvalidRequest("reason.code", "say why it is released")
         self._administration.count(caller)
+        by = entry_id()
 
         async def plan() -> Plan:
             policy = (await self._facts.read(Asked((), caller.name, ()))).policy
@@ -144,13 +146,13 @@ class Holds:
                 raise NotAllowed(_NONE)
             if found[0].released_at is not None:
                 raise InvalidRequest("hold_id", "was released already")
-            stored: dict[str, Json] = {"id": hold, "at": self._clock.now().isoformat()}
+            stored: dict[str, Json] = {"id": hold, "at": self._clock.now().isoformat(), "by": by}
             detail: dict[str, Json] = {"id": hold, "reason": reason.code}
             # Its agency's, whoever in its place releases it: once is enough. That there is one hold fewer stops
             # nobody who destroys something.
             keys = _keys([found[0].agency], everything=found[0].everything)
             change = Change("hold-released", stored, keys | {HOLDS}, reference=False)
-            return Plan("hold-released", detail, change, Reads(policy, keys), reason.words)
+            return Plan("hold-released", detail, change, Reads(policy, keys), reason.words, id=by)
 
         return await self._administration.make(caller, plan, actor)
 
@@ -163,6 +165,11 @@ class Holds:
         return found, await self._administration.note_look(
             caller, "holds-viewed", {"holds": ids}, actor, reason
         )
+
+    async def standing(self) -> list[Json]:
+        """The ids of all that stand, for the entry of what is destroyed beside them: who compares that with the
+        entries of the holds sees whether one was put out of sight meanwhile."""
+        return [*sorted(each.id for each in await self._keeping.holds())]
 
     async def own(self, caller: Caller) -> frozenset[str]:
         """The caller's agency, and those whose place it has taken: what was theirs is its to answer for."""

@@ -115,6 +115,9 @@ class Destroying(Protocol):
     async def classes(self) -> list[ViewClass]:
         """Every month and class there has been, by month. Raises AuditUnavailable."""
 
+    async def standing(self) -> list[str]:
+        """The ids of the holds that stand. Raises AuditUnavailable."""
+
     async def counted(self) -> dict[int, Counted]:
         """What is sealed under each key, by its number. Raises AuditUnavailable."""
 

@@ -150,6 +150,7 @@ class Retention:
                 "policy": self._policy.digest or None,
                 "set_aside": moved,
                 "entries": await self._destroying.under(view),
+                "holds": [*await self._destroying.standing()],
                 "reason": reason.code,
             }
             key = f"{EVENT}:{view.month}.{view.name}"

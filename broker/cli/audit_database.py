@@ -76,12 +76,12 @@ def ring_of(folder: Path | None) -> KeyRing | None:
 def say(report: StoreReport) -> None:
     """The report for people."""
     for each in report.earlier:
-        _say(each)
+        _say(each, earlier=True)
         output.say("")
     _say(report)
 
 
-def _say(report: StoreReport) -> None:
+def _say(report: StoreReport, *, earlier: bool = False) -> None:
     for problem in report.problems:
         output.say(f"BAD {problem}")
     if report.more:
@@ -105,6 +105,8 @@ def _say(report: StoreReport) -> None:
         output.say(f"Entries of {first} to {last} are kept in an export alone: {place}")
     for each in report.unchecked:
         output.say(f"NOT CHECKED: {each}")
+    if not earlier:
+        output.say(f"COMPARED: {_compared(report)}")
     if report.first is not None and (report.count > 1 or report.first.kind in ("root", "head")):
         bound = (
             "" if report.first.kind not in ("root", "head") else f" (all before {report.first.index} are good)"
@@ -121,6 +123,7 @@ def told(report: StoreReport) -> dict[str, object]:
         "erased_stretches": [list(each) for each in report.stretches],
         "words_erased": report.words_erased,
         "claims": report.claims,
+        "compared": report.compared,
         "indexed": report.indexed,
         "places": {str(first): place for first, place in report.places.items()},
         "unchecked": report.unchecked,
@@ -136,6 +139,18 @@ def told(report: StoreReport) -> dict[str, object]:
             for each in report.earlier
         ],
     }
+
+
+def _compared(report: StoreReport) -> str:
+    """What a verdict speaks of, so that it is not taken for more."""
+    tree = (
+        f"the tree with {report.signed} signed checkpoints" if report.signed else "the tree with itself alone"
+    )
+    if not report.compared:
+        return f"{tree}; nothing beside the entries with what they say (that takes --keys)"
+    rows = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in report.compared.items())
+    also = "; not all, see NOT CHECKED" if report.unchecked else ""
+    return f"{tree}; with what the entries say: {report.opened} views of this log, {rows}{also}"
 
 
 def _stretches(report: StoreReport) -> str:

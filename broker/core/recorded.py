@@ -138,7 +138,7 @@ def _recorded(full: Mapping[str, Any]) -> Recorded:
     rules = tuple(_rule(text) for text in full["rules"])
     return Recorded(
         event=full["event"],
-        request=_request(full),
+        request=request_of(full),
         policy=int(full["policy"]),
         reference=int(full["reference"]),
         now=datetime.fromisoformat(full["now"]),
@@ -181,7 +181,9 @@ def _ruling(full: Mapping[str, Any], rules: tuple[tuple[str, str, str], ...]) ->
     )
 
 
-def _request(full: Mapping[str, Any]) -> Request:
+def request_of(full: Mapping[str, Any]) -> Request:
+    """The request in a full view, as it was decided. Raises KeyError, TypeError, ValueError or AttributeError
+    where it has none."""
     asked = full["asked_by"]
     traits = asked.get("traits")
     return Request(

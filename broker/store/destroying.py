@@ -124,6 +124,12 @@ class DestroyingRows:
             rows = await connection.fetch("select * from view_key order by month, class")
         return [_class(row) for row in rows]
 
+    async def standing(self) -> list[str]:
+        """As `Destroying.standing`."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch("select id from hold where released_at is null order by id")
+        return [str(row["id"]) for row in rows]
+
     async def counted(self) -> dict[int, Counted]:
         """As `Destroying.counted`."""
         found: dict[int, Counted] = {}

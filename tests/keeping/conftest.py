@@ -28,7 +28,7 @@ WORDS = "the daughter rang, she is worried"
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """Each store in turn; every test asks about people of its own."""
     async with stage_of(request) as made:
-        yield await _furnished(made)
+        yield await furnished(made)
 
 
 @pytest.fixture
@@ -37,10 +37,11 @@ async def durable_stage(postgres: Server) -> AsyncIterator[Stage]:
     with open_folder() as folder:
         async with postgres_stage(postgres, folder) as made:
             made.folder = folder
-            yield await _furnished(made)
+            yield await furnished(made)
 
 
-async def _furnished(stage: Stage) -> Stage:
+async def furnished(stage: Stage) -> Stage:
+    """With the agreements that these tests ask under."""
     await furnish(stage)
     await stage.agree(
         id="kept-long",

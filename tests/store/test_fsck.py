@@ -20,7 +20,7 @@ from broker.store.fsck.report import StoreReport
 from broker.store.fsck.snapshot import snapshot
 from broker.store.pool import migrate
 from broker.store.search import SearchIndex
-from tests.support.evidence import ORIGIN, a_claim, a_draft, node
+from tests.support.evidence import ORIGIN, a_draft, an_end, node
 from tests.support.postgres import Server, ask
 from tests.support.values import replace
 
@@ -58,7 +58,7 @@ async def whole(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> W
         for size in (300, 600, SIZE):
             before = await one.reader.size()
             await one.grow(size - before - 1)
-            await one.append(a_draft(words=f"words {size}", claim=a_claim()))
+            await one.append(an_end(one.blind, f"words {size}"))
             notes[size] = (await one.reader.head())[1]
         await one.reader.fill_tiles()
         index = SearchIndex(one.database, one.seals, one.ring.index_key(), one.reader.log)

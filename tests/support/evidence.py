@@ -18,6 +18,7 @@ from broker.core.canonical import Json
 from broker.core.checkpoint import Checkpoint, open_checkpoint
 from broker.core.keys import Signer, Verifier
 from broker.core.merkle import leaf_hash, node_hash
+from broker.core.model import Actor, Assurance, Reason, SubjectRef
 from broker.core.receipt import NOT_AT_HAND, Receipt, verify_receipt
 from broker.core.views import ProviderView, RequesterView
 from broker.keys import FolderKeys
@@ -32,6 +33,8 @@ from broker.store.reader import LogReader, current_signer
 from broker.store.reference import ReferenceReader
 from broker.store.rotation import HalfYears
 from broker.store.seal import Seals
+from tests.support import world
+from tests.support.values import replace
 
 ORIGIN = "blue-light.test/log/2026h2"
 
@@ -169,6 +172,29 @@ def a_draft(
     return Draft(
         str(uuid.uuid4()), now, view, provider, whole, agency, "ncic", words=words, reads=reads, claim=claim
     )
+
+
+def an_end(blind: Blind, words: str = "") -> Draft:
+    """The end of a request of cfrs/mdt, with its claim."""
+    asked = world.ask(
+        requester="cfrs", system="mdt", provider="ncic", subject=SubjectRef("nhs-number", "9000000009")
+    )
+    asked = replace(asked, reason=Reason("", words))
+    nothing = ("place", "retry_of", "processor", "overridden", "reason", "incident", "lane")
+    full: dict[str, Json] = {
+        **dict.fromkeys(nothing),
+        "request_id": asked.request_id,
+        "system": asked.system,
+        "key": asked.key_digest,
+        "record_type": asked.record_type,
+        "asked_of": asked.provider,
+        "asked_by": {"scheme": "nhs-number", "value": "9000000009"},
+        "purpose": asked.purpose,
+        "actor": {"id": asked.actor.id, "role": asked.actor.role, "assurance": "personal-login"},
+    }
+    actor = Actor(asked.actor.id, asked.actor.role, assurance=Assurance.PERSONAL_LOGIN)
+    claim = Claim(asked.caller, asked.request_id, blind.content(replace(asked, actor=actor)))
+    return a_draft(words=words, claim=claim, **full)
 
 
 def a_claim(request: str | None = None, content: bytes = b"c" * 32, **fields: Any) -> Claim:

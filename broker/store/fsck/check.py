@@ -19,6 +19,7 @@ from broker.offline.marks import Judgement, Mark, unlike
 from broker.offline.source import Unreadable
 from broker.store.blind import Blind
 from broker.store.fsck import again, beside, links
+from broker.store.fsck.compare import Compare
 from broker.store.fsck.elsewhere import Elsewhere
 from broker.store.fsck.entries import Entries
 from broker.store.fsck.gone import Gone, judge
@@ -31,6 +32,11 @@ from broker.store.fsck.views import Views
 from broker.store.said import Said
 
 _VIEW_KEYS = "select id, month, class, wrapped from view_key"
+NOT_COMPARED = (
+    "whether claims lead to the entries of what was asked, whether anything was destroyed past a legal hold, "
+    "and whether the rows of humans' work are what their entries say: the key folder of this database was not "
+    "given (--keys)"
+)
 Progress = Callable[[int, int], None]
 
 
@@ -52,19 +58,20 @@ async def fsck_database(
         if not logs:
             raise Unreadable(place(dsn), "holds no log yet")
         marks = Notes(connection, verifiers, kept or Kept(), frozenset(log["origin"] for log in logs))
-        said = Said()
-        told = await _told(connection, ring)
-        made = [_Fsck(connection, log, verifiers, marks, archives, said, told) for log in logs]
+        said, told, compare = Said(), await _told(connection, ring), await _compare(connection, ring)
+        made = [_Fsck(connection, log, verifiers, marks, archives, said, told, compare) for log in logs]
         reports = [await each.run(ring, progress) for each in made]
         by_log = {log["id"]: report for log, report in zip(logs, reports, strict=True)}
         if ring is not None:
             # What an entry says of another may stand in a later log.
             gone = [each.gone for each in made if each.gone is not None]
             await judge(connection, said, gone)
-            lost = Lost(connection, told, said, gone) if told is not None else None
             await again.check(connection, said, by_log)
-            if told is not None and lost is not None:
+            if told is not None:
+                lost = Lost(connection, told, said, gone)
                 await Judge(connection, told, said, lost, by_log).run()
+            if compare is not None:
+                await compare.judge(said, Views(ring, await connection.fetch(_VIEW_KEYS)), by_log)
         else:
             await again.check(connection, None, by_log)
         await links.judge(connection, logs, reports)
@@ -73,12 +80,22 @@ async def fsck_database(
                 "whether what decisions read (systems, agreements, directives, holds ...) is what the log "
                 "says: the key ring of this database was not given (--keys)"
             )
+        if compare is None:
+            reports[-1].unchecked.append(NOT_COMPARED)
         for report in reports:
             report.problems.sort(key=lambda each: (each.index, each.kind))
         *earlier, current = reports
         await beside.check_all(connection, current)
         current.earlier = earlier
         return current
+
+
+async def _compare(connection: asyncpg.Connection, ring: KeyRing | None) -> Compare | None:
+    """What hears the entries; None without the ring whose blind keys stand in the tables."""
+    if ring is None:
+        return None
+    blind, known = Blind(ring.index_key()), await connection.fetchval("select index_check from head")
+    return Compare(connection, blind) if known is None or known == blind.key("check") else None
 
 
 async def _told(connection: asyncpg.Connection, ring: KeyRing | None) -> Told | None:
@@ -102,11 +119,13 @@ class _Fsck:
         archives: Sequence[Archive],
         said: Said,
         told: Told | None,
+        compare: Compare | None,
     ) -> None:
         self.gone: Gone | None = None
         self._closing = False  # its last entry stands, and the next log is about to be opened
         self._said = said
         self._told = told
+        self._compare = compare
         self._connection = connection
         self._log = log
         self._verifiers = verifiers
@@ -167,6 +186,7 @@ class _Fsck:
             self._elsewhere,
             self._said,
             self._told,
+            self._compare,
             closed=log["closed_at"] is not None or bool(self._closing),
         )
         self.gone = made.gone

@@ -20,6 +20,7 @@ from broker.core.tiles import TILE_HEIGHT, TILE_WIDTH
 from broker.errors import IntegrityError
 from broker.offline.derive import Derivation, KeptTile
 from broker.offline.problems import MISPLACED
+from broker.store.fsck.compare import Compare
 from broker.store.fsck.elsewhere import Elsewhere
 from broker.store.fsck.gone import Gone
 from broker.store.fsck.report import StoreReport
@@ -62,6 +63,7 @@ class Entries:
         elsewhere: Elsewhere,
         said: Said,
         told: Told | None,
+        compare: Compare | None,
         *,
         closed: bool = False,
     ) -> None:
@@ -77,6 +79,7 @@ class Entries:
         self._elsewhere = elsewhere
         self._said = said
         self._told = told
+        self._compare = compare
         self.gone = Gone(log, report, elsewhere)
         self._newest: datetime | None = None
         self._waiting: list[bytes | None] = []
@@ -93,6 +96,8 @@ class Entries:
                     continue
                 self._fill(row["idx"])
                 await self._row(row)
+            if self._compare is not None:
+                await self._compare.flush()
             await self._give(whole=False)
             told(min(self._next, self._size), self._size)
         self._fill(self._size)
@@ -133,12 +138,14 @@ class Entries:
         checked = self._views.check(entry, row)
         if self._told is not None:
             self._tell(self._told, index, entry, checked)
+        if self._compare is not None:
+            self._compare.hear(self._report, row, entry.at if entry else None, checked)
         if checked.of is Of.GONE:
             self._report.gone(index)
             if checked.ended is None:
                 self.gone.row(index, entry)
             else:
-                self.gone.key(index, checked.ended)
+                self.gone.key(index, entry, checked.ended)
         elif checked.of is Of.UNOPENED:
             self._report.unopened += 1
         elif checked.of is Of.WRONG:

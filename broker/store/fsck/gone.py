@@ -1,9 +1,10 @@
 """What is gone beside the entries, and whether the log itself says so (`said`).
 
-What is gone and named by no entry is wrong: a part of an entry, all of it, a key, or one more of a month than
-its retentions say. An entry of which an erasure took one party's part went, if it is gone, by the other's or by
-retention. Where the entries of changes of a month were themselves ended, what they may have said of that month
-and those before is known no more, and that is said.
+What is gone and named by no entry is wrong: a part of an entry, all of it, a key, one more of a month than its
+retentions say; and what lies under an ended key that is not of its own month, or that ended fewer. An entry of
+which an erasure took one party's part went, if it is gone, by the other's or by retention. Where
+the entries of changes of a month were themselves ended, what they may have said of that month and those before
+is known no more, and that is said.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class Gone:
     elsewhere: Elsewhere
     # Entries without a row of views: by month how many, and between which places.
     months: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    # Entries whose row stands, under a key that was destroyed: how many, and the first.
-    ended: dict[Ended, tuple[int, int]] = field(default_factory=dict)
+    # Entries of its month whose row stands, under a key that was destroyed: how many, and the first of them.
+    ended: dict[Ended, tuple[int, list[int]]] = field(default_factory=dict)
     # Parts that entries gave up, words or a side's, with the month of the entry; "" where nothing here says it.
     parts: list[tuple[int, bytes, str, str]] = field(default_factory=list)
     undated: int = 0
@@ -63,10 +64,16 @@ class Gone:
         count, first, _ = self.months.get(_month(entry.at), (0, index, index))
         self.months[_month(entry.at)] = count + 1, first, index
 
-    def key(self, index: int, ended: Ended) -> None:
-        """An entry's views are sealed under a key that was destroyed."""
-        count, first = self.ended.get(ended, (0, index))
-        self.ended[ended] = count + 1, first
+    def key(self, index: int, entry: Entry | None, ended: Ended) -> None:
+        """An entry's views are sealed under a key that was destroyed: its own month's, or it is named here."""
+        month, name = ended
+        if entry is not None and _month(entry.at) != month:
+            text = f"they lie under the ended key of {month}, {name}, and the entry is of {_month(entry.at)}"
+            self.report.wrong("view", index, f"entry {index}", f"its views are gone: {text}")
+            return
+        self.undated += entry is None
+        count, places = self.ended.get(ended, (0, []))
+        self.ended[ended] = count + 1, places if len(places) >= MOST else [*places, index]
 
     def part(self, index: int, entry: str, at: datetime | None, what: Iterable[str]) -> None:
         """Parts of an entry's row are gone."""
@@ -92,26 +99,50 @@ async def judge(connection: asyncpg.Connection, said: Said, logs: Sequence[Gone]
                 f"what became of the views of {each.undated} entries that are kept in an export alone"
             )
     named = await _named(connection, said, {each.log: each for each in logs})
-    for month in sorted({month for each in logs for month in each.months}):
+    for month in sorted({month for each in logs for month in (*each.months, *(at for at, _ in each.ended))}):
         lacking = sum(each.months.get(month, (0,))[0] for each in logs) - named[month]
-        ended = sum(n for each in logs for (at, _), (n, _) in each.ended.items() if at == month)
-        allowed = said.allowed(month)
-        if lacking <= 0 or allowed is None or lacking + ended <= allowed:
-            continue
-        if said.silent(month):
-            _unknown(logs[-1], f"{lacking} entries of {month}")
-            continue
-        text = f"its views are gone, {_NOTHING}"
-        if allowed:
-            text = (
-                f"or another of {month} lost its views although nothing says so: {lacking + ended} are gone, "
-                f"and the log's retentions name {allowed}"
-            )
-        for each in logs:
-            if month in each.months and not await _name(
-                connection, said, each, month, text, 1 if allowed else MOST
-            ):
-                break
+        await _month_of_all(connection, said, logs, month, lacking)
+
+
+async def _month_of_all(
+    connection: asyncpg.Connection, said: Said, logs: Sequence[Gone], month: str, lacking: int
+) -> None:
+    """Hold what is gone of one month against what its retentions say. What still stands under an ended key is
+    removed with the rest of its class: where there is too much, that comes first."""
+    standing = _standing(said, logs, month)
+    ended, allowed = sum(count for _, _, count, _ in standing), said.allowed(month)
+    too_many = [each for each in standing if each[2] > (said.ended[month, each[1]] or 0)]
+    if allowed is None or (lacking + ended <= allowed and not too_many):
+        return
+    if said.silent(month):
+        _unknown(logs[-1], f"{lacking + ended} entries of {month}")
+        return
+    text = f"its views are gone, {_NOTHING}"
+    if allowed:
+        text = (
+            f"or another of {month} lost its views although nothing says so: {lacking + ended} are gone, "
+            f"and the log's retentions name {allowed}"
+        )
+    for each, name, _, places in too_many or standing:
+        told = said.ended[month, name]
+        over = f"its views lie under the ended key of {month}, {name}, of whose end the log says {told} entries"
+        for place in places[: 1 if told else MOST]:
+            each.report.wrong("view", place, f"entry {place}", f"{over}; {text}")
+    for each in () if standing else logs:
+        if month in each.months and not await _name(
+            connection, said, each, month, text, 1 if allowed else MOST
+        ):
+            break
+
+
+def _standing(said: Said, logs: Sequence[Gone], month: str) -> list[tuple[Gone, str, int, list[int]]]:
+    """What of a month lies under the keys that its retentions ended: log, class, how many, the first."""
+    return [
+        (each, name, count, places)
+        for each in logs
+        for (at, name), (count, places) in each.ended.items()
+        if at == month and (at, name) in said.ended
+    ]
 
 
 async def _name(
@@ -155,7 +186,7 @@ def _parts(said: Said, gone: Gone) -> None:
 
 
 def _keys(said: Said, gone: Gone) -> None:
-    for (month, name), (count, first) in gone.ended.items():
+    for (month, name), (count, (first, *_)) in gone.ended.items():
         if (month, name) in said.ended:
             continue
         text = f"the key of {month}, {name} was destroyed, with the views of {count} entries"

@@ -20,6 +20,8 @@ class StoreReport(Report):
     erased: int = 0
     words_erased: int = 0
     claims: int = 0
+    # What was held against what the entries say, and how many of each: with the key folder alone.
+    compared: dict[str, int] = field(default_factory=dict)
     indexed: int | None = None
     signed: int = 0
     stretches: list[tuple[int, int]] = field(default_factory=list)

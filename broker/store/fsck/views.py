@@ -32,13 +32,15 @@ class Of(Enum):
 @dataclass(frozen=True, slots=True)
 class Checked:
     """`full` is the full view where it opens; `why` says what is wrong. Of what is gone: the month and class
-    whose key was destroyed (`ended`), and what an entry that stands has given up (`parts`: sides, words)."""
+    whose key was destroyed (`ended`), and what an entry that stands has given up (`parts`: sides, words).
+    `words` are what somebody said, None where they are gone."""
 
     of: Of
     why: str = ""
     full: Mapping[str, Json] | None = None
     parts: tuple[str, ...] = ()
     ended: tuple[str, str] | None = None
+    words: str | None = ""
     openings: Openings | None = None
 
 
@@ -48,6 +50,7 @@ class Views:
     def __init__(self, ring: KeyRing, keys: Sequence[asyncpg.Record]) -> None:
         self._keys: dict[int, ViewKey | KeyMissing | IntegrityError] = {}
         self._ended: dict[int, tuple[str, str]] = {}
+        self._months = {row["id"]: row["month"] for row in keys}
         for row in keys:
             try:
                 self._keys[row["id"]] = unwrap(ring, row)
@@ -60,6 +63,21 @@ class Views:
         """Why view keys do not open that have not been destroyed: not in the ring, another's, or a changed
         row."""
         return [str(key) for key in self._keys.values() if not isinstance(key, ViewKey)]
+
+    def opened(self, key: int, sealed: bytes, row: str, what: str) -> bool:
+        """Whether a part of a row opens as what it was sealed as; also where its key is not at hand."""
+        found = self._keys.get(key)
+        if not isinstance(found, ViewKey):
+            return found is not None or key in self._ended
+        try:
+            found.open(sealed, row, what)
+        except IntegrityError:
+            return False
+        return True
+
+    def opens(self) -> list[int]:
+        """The numbers of the keys that open here."""
+        return [number for number, key in self._keys.items() if isinstance(key, ViewKey)]
 
     def check(self, entry: Entry | None, row: asyncpg.Record) -> Checked:
         """One entry against its row of `view` (`key` None: there is none any more).
@@ -78,29 +96,33 @@ class Views:
             return Checked(Of.UNOPENED)
         if isinstance(key, IntegrityError):
             return Checked(Of.WRONG, str(key))
+        words: str | None = ""
         try:
             opened = unpack(key.open(row["views"], row["id"], "views"), committed=entry is not None)
             why, parts = _parties(opened, row)
             why = (_commitments(entry, opened) if entry else "") or why
+            if entry is not None and self._months[row["key"]] != f"{entry.at:%Y-%m}":
+                why = why or f"it is sealed under the key of {self._months[row['key']]}, not of its own month"
             if not why:
-                why, gone = self._words(key, row["id"], opened.view, row["words"])
-                parts = (*parts, WORDS) if gone else parts
+                why, words = self._words(key, row["id"], opened.view, row["words"])
+                parts = (*parts, WORDS) if words is None else parts
         except IntegrityError as e:
             return Checked(Of.WRONG, str(e))
         except (LookupError, TypeError):
             return Checked(Of.WRONG, "what was sealed is not the views of an entry")
-        return Checked(Of.WRONG if why else Of.GOOD, why, opened.view, parts, openings=opened)
+        return Checked(Of.WRONG if why else Of.GOOD, why, opened.view, parts, words=words, openings=opened)
 
     def _words(
         self, key: ViewKey, entry: str, full: Mapping[str, Json], words: bytes | None
-    ) -> tuple[str, bool]:
+    ) -> tuple[str, str | None]:
+        """What is wrong with them, and what they say: None where they are gone."""
         said = full.get("words")
         if words is None:
-            return "", said is not None
+            return "", "" if said is None else None
         opened = key.open(words, entry, "words")
         if said is None or commit(opened[:SALT_BYTES], opened[SALT_BYTES:]) != said:
-            return "its words are not those that the full view commits to", False
-        return "", False
+            return "its words are not those that the full view commits to", ""
+        return "", opened[SALT_BYTES:].decode()
 
 
 def _commitments(entry: Entry, opened: Openings) -> str:

@@ -24,7 +24,9 @@ create table hold (
     -- The controller's own reference of the case.
     reference     text not null,
     placed_at     timestamptz not null,
-    released_at   timestamptz
+    released_at   timestamptz,
+    -- The entry that says so.
+    released_by   uuid
 );
 
 alter table hold
@@ -163,11 +165,17 @@ begin
 end $$;
 create trigger hold_guard before update of terms, rare on search for each row execute function search_guard();
 
--- A hold ends by being released, and stays as it was.
+-- A hold ends with the entry that says so, which this very transaction has put at the head of the log, and stays as
+-- it was. What is in that entry is for `fsck` to say: here it is sealed.
 create function hold_kept() returns trigger language plpgsql as $$
 begin
-    if tg_op = 'UPDATE' and old.released_at is null
-       and to_jsonb(new) - 'released_at' = to_jsonb(old) - 'released_at' then
+    if tg_op = 'UPDATE' and old.released_at is null and new.released_at is not null
+       and to_jsonb(new) - array['released_at', 'released_by']
+           = to_jsonb(old) - array['released_at', 'released_by']
+       and exists (
+           select from head h join entry e on (e.log, e.idx) = (h.log, h.size - 1)
+           where e.id = new.released_by and e.xmin = pg_current_xact_id()::xid
+       ) then
         return new;
     end if;
     raise exception 'a legal hold is released, never changed' using errcode = 'BL005';
@@ -255,7 +263,7 @@ end $$;
 create function policy_apply_hold_released(p_policy bigint, p_change jsonb, p_blob bytea) returns void
 language plpgsql volatile as $$
 begin
-    update hold set released_at = (p_change ->> 'at')::timestamptz
+    update hold set released_at = (p_change ->> 'at')::timestamptz, released_by = (p_change ->> 'by')::uuid
     where id = (p_change ->> 'id')::uuid and released_at is null;
 end $$;
 
