@@ -239,36 +239,6 @@ _FUNCTION = "jsonb_set(detail, '{{function}}', '\"auditor\"')"
             "is not what entry",
         ),
         (
-            "update override_restriction set lifted_at = now() where id = '{restriction}'",
-            "override_restriction {restriction}",
-            "counts no more, and no entry says so",
-        ),
-        (
-            "update override_restriction set until = now() where id = '{restriction}'",
-            "override_restriction {restriction}",
-            "is not what entry",
-        ),
-        (
-            "update referral set status = 'granted', until = now() + interval '1 day' where id = '{referral}'",
-            "referral {referral}",
-            "is not what entry",
-        ),
-        (
-            "update referral set status = 'open' where id = '{referral}'",
-            "referral {referral}",
-            "is not what entry",
-        ),
-        (
-            "update referral set status = 'granted', decided_at = now() where status = 'open'",
-            "referral ",
-            "is there, and no entry of the log says so",
-        ),
-        (
-            "update override_use set status = 'justified' where id = '{override}'",
-            "override_use {override}",
-            "is not what entry",
-        ),
-        (
             "update system set policy_from = 1 where name = 'nwas/cad' and policy_until is not null",
             "",
             "counts",
@@ -286,8 +256,7 @@ _FUNCTION = "jsonb_set(detail, '{{function}}', '\"auditor\"')"
         ),
         *("hold-emptied", "hold-gone", "ghost", "function", "revoked-again", "system-gone", "system-ended"),
         *("agency-key-again", "agency-key-made", "agreement", "pins", "signature", "suspension", "routing"),
-        *("acting", "agency", "record-type", "restriction-lifted", "restriction-ended"),
-        *("referral-granted", "referral-open", "referral-decided", "override", "since"),
+        *("acting", "agency", "record-type", "since"),
     ],
 )
 async def test_what_no_entry_says_is_named(made: Busy, done: str, path: str, text: str) -> None:
@@ -393,7 +362,8 @@ async def test_changes_of_an_earlier_half_year_are_heard(made: Busy) -> None:
     vkey = stage.halves.prepare("blue-light.test/log/2027h1")
     await stage.halves.rotate(old.name, vkey)
     await stage.said.withdraw_one(COUNCIL, made.directive, ACTOR)
-    await ask(stage.dsn, "update hold set released_at = now() where released_at is null", "select 1")
+    released = "update hold set released_at = now() where released_at is null"
+    await ask(stage.dsn, "alter table hold disable trigger user", released, "select 1")
     keys = FolderKeys(stage.folder / "keys")
     report = await fsck_database(stage.dsn, [old], keys)
     found = [(each.path, each.text) for each in report.problems if each.kind == "state"]

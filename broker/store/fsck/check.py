@@ -66,9 +66,10 @@ async def fsck_database(
             # What an entry says of another may stand in a later log.
             gone = [each.gone for each in made if each.gone is not None]
             await judge(connection, said, gone)
+            # Before it is known what is there again: that was heard like any other.
+            lost = Lost(connection, told, said, gone) if told is not None else None
             await again.check(connection, said, by_log)
-            if told is not None:
-                lost = Lost(connection, told, said, gone)
+            if told is not None and lost is not None:
                 await Judge(connection, told, said, lost, by_log).run()
             if compare is not None:
                 await compare.judge(said, Views(ring, await connection.fetch(_VIEW_KEYS)), by_log)

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from broker.core.canonical import Json
+from broker.core.granting import override_key
 from broker.core.model import SubjectRef
 from broker.core.reports.times import BREACH
 from broker.store.blind import Blind
@@ -131,7 +132,8 @@ class Expectations:
     def _restricted(self, heard: _Heard) -> None:
         said = heard.detail
         columns = {name: said[name] for name in ("override", "provider", "district", "requester", "what")}
-        columns |= {"made_at": _at(said["at"]), "until": _at(said["until"])}
+        key = override_key(said["requester"], said["what"], said["who"])
+        columns |= {"made_at": _at(said["at"]), "until": _at(said["until"]), "subject": self._blind.key(key)}
         self._make("override_restriction", said["id"], heard, columns, "detail")
 
     def _lifted(self, heard: _Heard) -> None:
@@ -160,7 +162,13 @@ class Expectations:
 
     def _answered(self, heard: _Heard) -> None:
         # Its row is dated as it was decided, the entry as it was written, a moment later.
-        self._step("access_request", heard.detail["access"], heard, "issued_at", {"issued_at": heard.now})
+        self._step(
+            "access_request",
+            heard.detail["access"],
+            heard,
+            "issued_at",
+            {"issued_at": heard.now, "subjects": []},
+        )
 
     def _published(self, heard: _Heard) -> None:
         said = heard.detail

@@ -173,7 +173,10 @@ class _Table:
                 self._current_wrong(f"{self._table} {key}", why)
                 return
         expected = expected or Expected(self._current, -1)
-        if wrong := [*self._differs(row, expected.made or {})]:
+        # What a later step says too, that one is held against.
+        later_said = {name for _, columns in expected.steps.values() for name in columns}
+        made = {name: said for name, said in (expected.made or {}).items() if name not in later_said}
+        if wrong := [*self._differs(row, made)]:
             self._wrong(expected, f"says otherwise than that entry: {', '.join(wrong)}")
         for dated, before in self._steps.items():
             index, columns = expected.steps.get(dated, (-1, before))

@@ -107,24 +107,6 @@ def _hold(row: Row) -> Json:
     }
 
 
-def _restriction(row: Row) -> Json:
-    return {
-        **{each: row[each] for each in ("provider", "district", "requester", "what")},
-        "override": str(row["override"]),
-        "subject": bytes(row["subject"]).hex(),
-        "at": moment(row["at"]),
-        "until": moment(row["over"]),
-    }
-
-
-def _decided(row: Row) -> Json:
-    return {"status": row["status"], "at": moment(row["at"]), "until": moment(row["over"])}
-
-
-def _reviewed(row: Row) -> Json:
-    return {**{each: row[each] for each in ("status", "by", "told")}, "at": moment(row["at"])}
-
-
 _NO_COUNTS = "0 as since, null::bigint as until"
 _COUNTS = "policy_from as since, policy_until as until, policy_until is not null as ended"
 _SIGNED = """
@@ -188,31 +170,6 @@ TABLES = (
         " reference, placed_at as at, released_at as ended_at, {no_counts},"
         " released_at is not null as ended from hold",
         _hold,
-        follows=False,
-    ),
-    Table(
-        "override_restriction",
-        "select id::text as name, override, provider, district, requester, what, subject, made_at as at,"
-        " until as over, lifted_at as ended_at, {no_counts},"
-        " lifted_at is not null as ended from override_restriction",
-        _restriction,
-        kept=False,
-        follows=False,
-    ),
-    Table(
-        "referral",
-        "select id::text as name, status, decided_at as at, until as over, status = 'open' as open,"
-        " {no_counts}, false as ended from referral",
-        _decided,
-        kept=False,
-        follows=False,
-    ),
-    Table(
-        "override_use",
-        "select id::text as name, status, reviewed_at as at, reviewed_by as by, told, status = 'open' as open,"
-        " {no_counts}, false as ended from override_use",
-        _reviewed,
-        kept=False,
         follows=False,
     ),
 )

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from broker.core import canonical
 from broker.core.canonical import Json
-from broker.core.granting import override_key
 from broker.core.model import SubjectRef
 from broker.core.searchterms import person, term
 from broker.errors import IntegrityError
@@ -111,17 +110,6 @@ class Told:
         }
         self.put("hold", detail["id"], place, content)
 
-    def restriction(self, detail: dict[str, Any], place: int) -> None:
-        """Somebody's overrides were restricted."""
-        key = override_key(detail["requester"], detail["what"], detail["who"])
-        content = {
-            **{each: detail[each] for each in ("override", "provider", "district", "requester", "what")},
-            "subject": self._blind.key(key).hex(),
-            "at": moment(detail["at"]),
-            "until": moment(detail["until"]),
-        }
-        self.put("override_restriction", detail["id"], place, content)
-
     def subject(self, about: dict[str, Any]) -> str:
         """An identifier as tables have it."""
         return self._blind.subject(_subject(about)).hex()
@@ -208,16 +196,6 @@ def _withdrawn(told: Told, detail: dict[str, Any], place: int) -> None:
         told.end("directive", each, place)
 
 
-def _decided(told: Told, detail: dict[str, Any], place: int) -> None:
-    content = {"status": detail["status"], "at": moment(detail["at"]), "until": moment(detail["until"])}
-    told.put("referral", detail["id"], place, content)
-
-
-def _reviewed(told: Told, detail: dict[str, Any], place: int) -> None:
-    content = {**{each: detail[each] for each in ("status", "by", "told")}, "at": moment(detail["at"])}
-    told.put("override_use", detail["id"], place, content)
-
-
 def _ends(table: str) -> Callable[[Told, dict[str, Any], int], None]:
     return lambda told, detail, place: told.end(table, detail["id"], place)
 
@@ -248,8 +226,4 @@ _HEARD: dict[str, Callable[[Told, dict[str, Any], int], None]] = {
     "directive-withdrawn": _withdrawn,
     "hold-placed": Told.hold,
     "hold-released": _ends("hold"),
-    "referral-decided": _decided,
-    "override-reviewed": _reviewed,
-    "override-restricted": Told.restriction,
-    "override-restriction-lifted": _ends("override_restriction"),
 }
