@@ -5,6 +5,7 @@ What is kept in an export alone is taken from a copy of that, where the caller h
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from broker.core.receipt import Audience, Receipt
     from broker.offline.archive import Archive
 
+_MOST = 1000  # entries of a request that are looked through for one that is no look at it
 _INDEX = re.compile(r"(?:([0-9]{4}h[12]):)?([0-9]{1,18})", re.ASCII)
 
 
@@ -92,9 +94,11 @@ def of_request(link: Link, request_id: str, actor_id: str, role: str, reason: st
 
     if _INDEX.fullmatch(request_id):
         return ""
-    request = pb.SearchRequest(limit=1, **inputs.looking(actor_id, role, reason))
+    request = pb.SearchRequest(limit=_MOST, **inputs.looking(actor_id, role, reason))
     request.facts.add(kind="request", value=request_id)
     for page in link.stream(AuditServiceStub(link.channel).Search, request):
         for hit in page.hits:
-            return str(hit.event_id)
+            # Whoever looked at it is found by its request, too.
+            if json.loads(hit.view).get("request_id") == request_id:
+                return str(hit.event_id)
     return ""

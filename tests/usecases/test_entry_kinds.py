@@ -137,8 +137,8 @@ def written() -> Iterator[tuple[str, str]]:
                 called = f"{name}:{called}" if called.startswith("_") else called
                 if called not in taking or called in reading:
                     continue
-                # Not of an entry: the places that were acknowledged.
-                if getattr(getattr(call.func, "value", None), "attr", "") == "acknowledged":
+                # Not of an entry: the places that were acknowledged, the heads that a guard notes.
+                if getattr(getattr(call.func, "value", None), "attr", "") in ("acknowledged", "_guard"):
                     continue
                 named = [each.value for each in call.keywords if each.arg == "event"]
                 values = named or call.args[taking[called] : taking[called] + 1]

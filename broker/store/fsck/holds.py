@@ -71,7 +71,7 @@ class Held:
             self.compared += 1
             self._destroyed(report, index, str(event), detail)
 
-    def _destroyed(self, report: StoreReport, index: int, event: str, detail: Mapping[str, Json]) -> None:
+    def _destroyed(self, report: StoreReport, index: int, kind: str, detail: Mapping[str, Json]) -> None:
         if not self._standing:
             return
         seen = detail.get("holds")
@@ -80,7 +80,7 @@ class Held:
             seen = [*self._standing]
         for hold in self._standing.values():
             if hold.id not in seen:
-                self._unseen.append((report, index, event, hold))
+                self._unseen.append((report, index, kind, hold))
         stood = tuple(self._standing.values())
         for each in (*_listed(detail, "entries"), *_listed(detail, "words")):
             if len(self._named) < _MANY:
@@ -92,7 +92,7 @@ class Held:
         self, connection: asyncpg.Connection, said: Said, views: Views, current: StoreReport
     ) -> None:
         """Say what was destroyed past a hold."""
-        for report, index, event, hold in self._unseen:
+        for report, index, kind, hold in self._unseen:
             if said.silent(hold.month):
                 current.unchecked.append(
                     f"whether the hold of entry {hold.index} stood when entry {index} destroyed something: "
@@ -100,7 +100,7 @@ class Held:
                 )
                 continue
             text = f"destroyed although the hold of entry {hold.index} stood, which it was not shown"
-            report.wrong("hold", index, f"entry {index} ({event})", text)
+            report.wrong("hold", index, f"entry {index} ({kind})", text)
         ids = [*self._named]
         for start in range(0, len(ids), _SOME):
             some: Sequence[str] = ids[start : start + _SOME]
