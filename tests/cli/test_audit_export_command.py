@@ -162,7 +162,7 @@ main()
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in ("jsonl", "parquet") else [pytest.mark.long]) for name in FORMS],
+    [pytest.param(name, marks=[] if name == "parquet" else [pytest.mark.long]) for name in FORMS],
 )
 def test_killed_and_gone_on_with_it_is_the_same_to_the_byte(
     running_broker: RunningBroker, broker: Run, parties: Parties, auditor: str, tmp_path: Path, name: str

@@ -186,6 +186,7 @@ async def _next_end(stream: grpc.aio.StreamStreamCall) -> str:
     return outcome.refusal.code if outcome.HasField("refusal") else words.code(outcome.error)
 
 
+@pytest.mark.long
 async def test_a_suspended_adapter_is_asked_nothing_more(stack: Deployment, other: str, tmp_path: Path):
     """The link of an adapter that is suspended elsewhere ends by itself within seconds."""
     files = words.files_of(stack.issued(tmp_path).issue_client("cfrs", "spare", datetime.now(UTC)))

@@ -148,6 +148,7 @@ async def test_another_isolation_is_refused(local: Node) -> None:
             )
 
 
+@pytest.mark.long
 async def test_a_held_head_is_not_waited_for_for_ever(local: Node, local_dsn: str) -> None:
     """While somebody sits on the head's lock, appends end unavailable within their bound; then they work."""
     await local.append()

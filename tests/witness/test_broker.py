@@ -128,6 +128,7 @@ async def test_with_the_quorum_stopped_stage_two_never_appears(
     assert true_within(40, lambda: command(*line, "--witnessed").returncode == 0)
 
 
+@pytest.mark.long
 async def test_two_brokers_on_one_key_are_convicted_by_a_monitor(
     postgres: Server, watched: tuple[RunningBroker, Quorum], tmp_path: Path
 ) -> None:

@@ -226,6 +226,7 @@ async def test_a_database_that_was_set_back_is_told_of(one: tuple[str, Node], th
         await until(lambda: any("taken back" in s.problem for s in witnessing.progress.values()))
 
 
+@pytest.mark.long
 async def test_a_quorum_that_says_so_stops_the_log(
     one: tuple[str, Node], three: Quorum, postgres: Server, tmp_path: Path
 ) -> None:
@@ -312,6 +313,7 @@ async def test_a_node_without_a_guard_file_asks_the_witnesses(lost_guard: _Start
         assert open_checkpoint((await third.reader.head())[1], (third.verifier,)).size == 7
 
 
+@pytest.mark.long
 async def test_a_guard_that_was_put_back_with_its_database_is_refused(lost_guard: _Start) -> None:
     """Witnesses are asked at every start, guard or not; those who do not answer hold nothing up."""
     whole, client = lost_guard.first, WitnessClient(lost_guard.witnesses.authority.ca, 2.0)
