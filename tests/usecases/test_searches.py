@@ -312,7 +312,7 @@ FACTS = st.sampled_from(
         *(("event", event) for event in ("disclosure", "refusal", "log-searched")),
         *(("agency", agency) for agency in AGENCIES),
         *(("outcome", "permit"), ("outcome", "refuse"), ("code", "person"), ("code", "role")),
-        *(("actor", "a.hill"), ("rule", "person.not-against"), ("rule", "role"), ("system", "nwas/cad")),
+        *(("actor", "a.hill"), ("rule", "person.not-against"), ("rule", "role.named"), ("system", "nwas/cad")),
     ]
 )
 
