@@ -113,7 +113,7 @@ async def test_a_log_that_was_rewritten_is_not_signed_again(local: Node, local_d
     await local.grow(9)
     await ask(
         local_dsn,
-        "update entry set leaf = overlay(leaf placing '0'::bytea from 60) where idx = 3",
+        "update entry set leaf = overlay(leaf placing 'x'::bytea from 60) where idx = 3",
         _HEAD_BACK,
         "select 1",
     )
