@@ -2,149 +2,23 @@
 
 Owns what is outstanding on each link and nothing of the wire: `rpc/adapter.py` moves messages in and out.
 A request goes to the least busy link of the provider that serves its record type; where it has none, to one of
-an agency that acts for it. When that link is lost before it answers, to another, inside the same deadline.
+an agency that acts for it. When that link is lost before it answers, to another, inside the same deadline;
+where it stays open and answers nothing at all, to another as well.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
-from msgspec.structs import replace
-
-from broker.answered import checked, failed, room_for
+from broker.answered import failed
 from broker.errors import ProviderTimeout, Saturated
 from broker.held import Held, Holding
-from broker.lanes import Lanes, reserve
+from broker.link import Expected, Link
 from broker.ports import Answer, Found, ProviderFailed, Question
 from broker.waitingroom import Kind, WaitingRoom
 from broker.workers import Worker
-
-MAX_OUTBOX = 8192
-
-
-@dataclass(slots=True)
-class Outbox:
-    """What waits to be written to one adapter. The writer takes all of it at once."""
-
-    asks: Lanes[tuple[int, Question, float]] = field(default_factory=Lanes)
-    cancels: deque[int] = field(default_factory=deque)
-    settled: deque[tuple[str, bool]] = field(default_factory=deque)
-    # All live workers, where they have changed since they were last written.
-    workers: tuple[Worker, ...] | None = None
-    # This worker is going, and the adapter has not been told.
-    going: bool = False
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __len__(self) -> int:
-        news = (self.workers is not None) + self.going
-        return len(self.asks) + len(self.cancels) + len(self.settled) + news
-
-
-class Link:
-    """One attached adapter: what it provides, how much it takes, and what it owes."""
-
-    def __init__(self, agency: str, system: str, provides: Iterable[tuple[str, str]], at_once: int) -> None:
-        self.agency = agency
-        self.system = system
-        self.provides = frozenset(provides)
-        self._versions: dict[str, list[str]] = {}
-        for record_type, digest in sorted(self.provides):
-            self._versions.setdefault(record_type, []).append(digest)
-        self.kinds = tuple((agency, record_type) for record_type in self._versions)
-        self.at_once = at_once
-        self.draining = False
-        self.outbox = Outbox()
-        self.ended = asyncio.Event()
-        self._ids = itertools.count(1)
-        self._owed: dict[int, tuple[Question, asyncio.Future[Answer | None], Held]] = {}
-
-    @property
-    def outstanding(self) -> int:
-        """Requests it has not answered."""
-        return len(self._owed)
-
-    def takes(self, *, urgent: bool) -> bool:
-        """Whether it takes another request; a part of what it takes at once is kept for urgent ones."""
-        kept, kept_out = (0, 0) if urgent else (reserve(self.at_once), reserve(MAX_OUTBOX))
-        return not self.draining and (
-            self.outstanding < self.at_once - kept and len(self.outbox) < MAX_OUTBOX - kept_out
-        )
-
-    def stand_for(self, kind: tuple[str, str]) -> None:
-        """A place that becomes free here is also for those who wait for this provider's record type."""
-        if kind not in self.kinds:
-            self.kinds = (*self.kinds, kind)
-
-    def serves(self, question: Question) -> bool:
-        """Whether it declared the record type, in whichever approved version."""
-        return question.request.record_type in self._versions
-
-    def version(self, question: Question) -> str:
-        """The version to ask it for: the one wished for, else the one it has. A new approval must not cut off
-        adapters that were made before it; what they answer is redacted by their own version."""
-        versions = self._versions[question.request.record_type]
-        return question.digest if question.digest in versions else versions[0]
-
-    async def ask(self, question: Question, deadline: float, held: Held) -> Answer | None:
-        """The answer; None when the link was lost first. TimeoutError at `deadline` (event-loop time)."""
-        ask_id, loop = next(self._ids), asyncio.get_running_loop()
-        if (digest := self.version(question)) != question.digest:
-            question = replace(question, digest=digest)
-        future: asyncio.Future[Answer | None] = loop.create_future()
-        self._owed[ask_id] = (question, future, held)
-        self.outbox.asks.append((ask_id, question, deadline), urgent=question.request.urgent)
-        self.outbox.wake.set()
-        late = loop.call_at(deadline, _late, future)
-        try:
-            return await future
-        finally:
-            late.cancel()
-            del self._owed[ask_id]
-            if future.cancelled() or not future.done() or future.exception():
-                self.outbox.cancels.append(ask_id)
-                self.outbox.wake.set()
-
-    def answer(self, ask_id: int, answer: Answer) -> bool:
-        """Settle an ask; False where none such is owed: answered twice, late, or never asked."""
-        owed = self._owed.get(ask_id)
-        if owed is None or owed[1].done():
-            return False
-        question, future, held = owed
-        answer = room_for(checked(question, answer), held)
-        if self.agency != question.request.provider and not isinstance(answer, ProviderFailed):
-            answer = replace(answer, by=self.agency)
-        future.set_result(answer)
-        return True
-
-    def owes(self, ask_id: int) -> bool:
-        """Whether somebody still waits for this answer."""
-        return ask_id in self._owed
-
-    def settle(self, effect_key: str, released: bool) -> None:
-        """Tell the adapter what became of a viewing that has effects."""
-        self.outbox.settled.append((effect_key, released))
-        self.outbox.wake.set()
-
-    def end(self) -> None:
-        """Hang up."""
-        self.draining = True
-        self.ended.set()
-
-    def lose(self) -> None:
-        """The link is gone: whoever waits is told, and may try another."""
-        self.draining = True
-        for _, future, _ in self._owed.values():
-            if not future.done():
-                future.set_result(None)
-
-
-def _late(future: asyncio.Future[Answer | None]) -> None:
-    if not future.done():
-        future.set_exception(TimeoutError())
 
 
 class Links:
@@ -198,6 +72,11 @@ class Links:
         for link in self._links:
             link.end()
 
+    @property
+    def waiting(self) -> int:
+        """Questions for which no adapter has a place yet."""
+        return len(self._waiting)
+
     def of(self, agency: str) -> tuple[Link, ...]:
         """The links of one agency."""
         return tuple(link for link in self._links if link.agency == agency)
@@ -234,10 +113,7 @@ class Links:
                 if link is None:
                     return failed("no adapter of the provider is attached that serves this record type")
                 tried.add(link)
-                try:
-                    answer = await link.ask(question, deadline, held)
-                finally:
-                    self._waiting.call(link.kinds)
+                answer = await self._answer(link, question, deadline, held, tried)
                 if answer is not None:
                     return answer
         except Saturated as e:
@@ -246,6 +122,48 @@ class Links:
             return ProviderFailed(
                 ProviderTimeout("the provider did not answer in the time allowed"), "timed out"
             )
+
+    async def _answer(
+        self, link: Link, question: Question, deadline: float, held: Held, tried: set[Link]
+    ) -> Answer | None:
+        """This link's answer, or where it is silent that of one more; None where they were lost. Raises
+        TimeoutError."""
+        fellow: asyncio.Task[Answer | None] | None = None
+
+        def silent(expected: Expected) -> None:
+            nonlocal fellow
+            fellows = (each for each in self._serving(question, tried) if each.agency == link.agency)
+            other = _free(fellows, urgent=question.request.urgent)
+            # What has effects is asked again only where the first adapter has certainly gone.
+            if other is not None and not question.effect_key:
+                tried.add(other)
+                fellow = asyncio.ensure_future(self._fellow(other, question, deadline, held, expected))
+
+        try:
+            answer = await link.ask(question, deadline, held, silent)
+            if answer is None and fellow is not None:
+                answer = await fellow
+                if answer is None and asyncio.get_running_loop().time() >= deadline:
+                    raise TimeoutError
+            return answer
+        finally:
+            if fellow is not None:
+                fellow.cancel()
+            self._waiting.call(link.kinds)
+
+    async def _fellow(
+        self, link: Link, question: Question, deadline: float, held: Held, expected: Expected
+    ) -> Answer | None:
+        """Its answer, also given to whoever expects another's; None where it is lost or late too."""
+        try:
+            answer = await link.ask(question, deadline, held)
+        except TimeoutError:
+            return None
+        finally:
+            self._waiting.call(link.kinds)
+        if not (answer is None or isinstance(answer, ProviderFailed) or expected.done()):
+            expected.set_result(answer)
+        return answer
 
     def settle(self, agency: str, effect_key: str, released: bool) -> None:
         """Tell the agency's adapters what became of a viewing that has effects."""
@@ -258,10 +176,10 @@ class Links:
         called: tuple[Kind, ...] = ()
         kind = (request.provider, request.record_type)
         while serving := self._serving(question, tried):
-            ready = [link for link in serving if link.takes(urgent=request.urgent)]
+            ready = _free(serving, urgent=request.urgent)
             # Who comes now does not go before those who wait.
-            if ready and (called or request.urgent or kind not in self._waiting):
-                return min(ready, key=lambda link: link.outstanding)
+            if ready is not None and (called or request.urgent or kind not in self._waiting):
+                return ready
             for link in serving:
                 link.stand_for(kind)
             called = await self._waiting.wait(kind, request.requester, deadline, urgent=request.urgent)
@@ -280,3 +198,12 @@ class Links:
             if serving:
                 return serving
         return []
+
+
+def _free(serving: Iterable[Link], *, urgent: bool) -> Link | None:
+    """The least busy of those that take another request, one that is in doubt last; None where none does."""
+    ready = [link for link in serving if link.takes(urgent=urgent)]
+    if len(ready) < 2:
+        return ready[0] if ready else None
+    now = asyncio.get_running_loop().time()
+    return min(ready, key=lambda link: (link.doubted > now, link.outstanding))

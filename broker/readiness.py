@@ -18,10 +18,12 @@ from broker.ports import Clock
 from broker.store.pool import Database
 
 EVERY = 1.0  # seconds
+LOOKS = 5  # that do not come to an end before it is told
 PATIENCE = 2.0  # seconds; a database that takes longer cannot serve
 MAX_SKEW = 0.5  # seconds; log_append refuses beyond it
 
 _diagnostics = structlog.get_logger("broker.readiness")
+_UNSEEN = "whether the database holds what was signed could not be seen in time, {} times in a row"
 
 
 class Readiness:
@@ -42,12 +44,14 @@ class Readiness:
         self._changed = changed
         self._besides = besides
         self._also = told
+        self._unseen = 0  # looks at the log, one after the other, that did not come to an end
         self._told: bool | None = None
         self._reasons: tuple[str, ...] = ("starting",)
 
     def __call__(self) -> tuple[bool, Sequence[str]]:
         """Whether ready and, in words that anybody may read, why not, and what fails all the same."""
-        return not self._reasons, (*self._reasons, *self._also())
+        unseen = (_UNSEEN.format(self._unseen),) if self._unseen >= LOOKS else ()
+        return not self._reasons, (*self._reasons, *self._also(), *unseen)
 
     async def watch(self) -> None:
         """Look for ever; tells `changed` whenever the answer changes."""
@@ -74,7 +78,9 @@ class Readiness:
         except BrokerError as e:
             return (str(e),)
         except TimeoutError:  # much was appended, or is made anew: it is tried again
-            pass
+            self._unseen += 1
+        else:
+            self._unseen = 0
         return ()
 
     async def _look(self) -> tuple[str, ...]:

@@ -43,6 +43,9 @@ class WaitingRoom:
     def __contains__(self, kind: Kind) -> bool:
         return kind in self._lines
 
+    def __len__(self) -> int:
+        return sum(line.left for line in self._lines.values())
+
     async def wait(self, kind: Kind, agency: str, deadline: float, *, urgent: bool) -> tuple[Kind, ...]:
         """Until called; all the kinds that the free place is for, to be called where it is not taken.
 

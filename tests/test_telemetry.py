@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import generate_latest
 
 from broker.scraped import LogCounts
-from broker.telemetry import MAX_AGENCIES, Edge, Telemetry
+from broker.telemetry import MAX_AGENCIES, MAX_TIMED, Edge, Telemetry
 
 APPROVED = "records.fire.v1.PremisesRisk"
 
@@ -20,15 +20,30 @@ def sample(telemetry: Telemetry, name: str, **labels: str) -> float | None:
     return telemetry.registry.get_sample_value(name, labels)
 
 
-def test_an_answer_counts_by_agency_type_and_outcome_and_its_time_by_outcome() -> None:
-    """Two permits of 2 and 4 ms are two requests, and lie in their buckets."""
+def test_an_answer_and_its_time_count_by_agency_type_and_outcome() -> None:
+    """Two permits of 2 and 4 ms are two requests, and lie in their buckets; another agency's are its own."""
     telemetry = made()
     for seconds in (0.002, 0.004):
         telemetry.answered("cfrs", APPROVED, "permit", seconds)
     of = {"agency": "cfrs", "record_type": APPROVED, "outcome": "permit"}
     assert sample(telemetry, "broker_requests_total", **of) == 2
-    assert sample(telemetry, "broker_request_seconds_bucket", outcome="permit", le="0.003") == 1
-    assert sample(telemetry, "broker_request_seconds_bucket", outcome="permit", le="0.005") == 2
+    telemetry.answered("nwas", APPROVED, "permit", 0.002)
+    assert sample(telemetry, "broker_request_seconds_bucket", le="0.003", **of) == 1
+    assert sample(telemetry, "broker_request_seconds_bucket", le="0.005", **of) == 2
+    assert sample(telemetry, "broker_request_seconds_count", **{**of, "agency": "nwas"}) == 1
+    assert telemetry.took() == (("all", "withheld: fewer than 10 answers"),)
+
+
+def test_times_that_are_told_apart_are_bounded() -> None:
+    """Each is many lines of every scrape: past the bound they count together, and none is lost."""
+    telemetry = Telemetry("0.1.0", lambda name: True)
+    for n in range(MAX_TIMED + 50):
+        telemetry.answered(f"agency-{n % 8}", f"records.fire.v1.T{n // 8}", "refuse", 0.1)
+    first = {"agency": "agency-0", "record_type": "records.fire.v1.T0", "outcome": "refuse"}
+    others = {"agency": "other", "record_type": "other", "outcome": "refuse"}
+    assert sample(telemetry, "broker_request_seconds_count", **first) == 1
+    assert sample(telemetry, "broker_request_seconds_count", **others) == 50
+    assert telemetry.took()[0] == ("half", "100 ms")
 
 
 def test_what_a_caller_invents_is_other() -> None:

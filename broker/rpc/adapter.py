@@ -22,15 +22,16 @@ from broker.errors import (
     NotAllowed,
     Saturated,
 )
-from broker.links import Link, Links
+from broker.link import Link
+from broker.links import Links
 from broker.ports import ReferenceSource
 from broker.registry import Registry, require
 from broker.rpc import bounds, questions, wire
 from broker.rpc.answers import read_answer
 from broker.rpc.bounds import MAX_ITEMS
-from broker.rpc.context import Context, letting_in
+from broker.rpc.context import Context, letting_in, messages_of
 from broker.rpc.door import Door
-from broker.rpc.errors import abort, count
+from broker.rpc.errors import count, refuse
 from broker.rpc.identity import Identity
 from broker.rpc.written import as_bytes
 from broker.seats import Seats
@@ -78,17 +79,17 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     ) -> None:
         """Serve one adapter until it leaves, falls silent, or may no longer speak."""
         try:
-            incoming = aiter(request_iterator)
             with ExitStack() as seat:
-                async with letting_in(incoming):
-                    caller = await self.identity.find(context)
-                    seat.enter_context(self._seats.one(caller.name))
-                await self._attach(caller, incoming, context)
+                async with messages_of(request_iterator) as incoming:
+                    async with letting_in(incoming):
+                        caller = await self.identity.find(context)
+                        seat.enter_context(self._seats.one(caller.name))
+                    await self._attach(caller, incoming, context)
         except (TimeoutError, StopAsyncIteration):
-            await abort(context, InvalidRequest("hello", "the adapter's first message is due within 5 s"))
+            refuse(context, InvalidRequest("hello", "the adapter's first message is due within 5 s"))
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             count(self.telemetry, e, METHOD, self.identity.named(context))
-            await abort(context, e)
+            refuse(context, e)
 
     async def _attach(
         self, caller: Caller, incoming: AsyncIterator[adapter_pb2.AttachRequest], context: Context
@@ -99,20 +100,17 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         require(caller, Function.PARTNER)
         link = await self._greet(caller, first)
         await self._registry.attached(caller)
-        live = self._workers.live
         welcome = adapter_pb2.Welcome(
             broker=self._broker,
             worker=_worker(self._workers.own),
-            workers=map(_worker, live),
+            workers=map(_worker, self._workers.live),
             heartbeat_every=wire.duration(HEARTBEAT),
         )
-        await context.write(adapter_pb2.AttachReply(welcome=welcome))
+        # Before it is welcomed: who is welcome here may leave another worker, or end a fellow, at once.
         self._links.attach(link)
-        if self._workers.live != live:  # while the welcome was written
-            link.outbox.workers = self._workers.live
         link.outbox.going = self._workers.draining
         try:
-            await self._serve(link, incoming, context)
+            await self._serve(link, incoming, context, adapter_pb2.AttachReply(welcome=welcome))
         finally:
             self._links.detach(link)
 
@@ -148,13 +146,17 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         )
 
     async def _serve(
-        self, link: Link, incoming: AsyncIterator[adapter_pb2.AttachRequest], context: Context
+        self,
+        link: Link,
+        incoming: AsyncIterator[adapter_pb2.AttachRequest],
+        context: Context,
+        welcome: adapter_pb2.AttachReply,
     ) -> None:
         """Read and write side by side while the adapter may speak; the first to end ends all."""
         loop = asyncio.get_running_loop()
         sides: list[asyncio.Task[None]] = [
             loop.create_task(self._read(link, incoming, context)),
-            loop.create_task(_write(link, context)),
+            loop.create_task(_write(link, context, welcome)),
             loop.create_task(self.identity.watch(context)),
             loop.create_task(_ended(link)),
         ]
@@ -207,9 +209,11 @@ async def _ended(link: Link) -> None:
     await link.ended.wait()
 
 
-async def _write(link: Link, context: Context) -> None:
-    """Write whatever waits; a heartbeat when nothing has for a while."""
+async def _write(link: Link, context: Context, welcome: adapter_pb2.AttachReply) -> None:
+    """Welcome it, then write whatever waits; a heartbeat when nothing has for a while."""
     outbox, heartbeat, silence = link.outbox, Limit(HEARTBEAT), Limit(SILENCE)
+    with silence:
+        await context.write(welcome)
     while True:
         if not outbox:
             outbox.wake.clear()

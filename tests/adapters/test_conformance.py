@@ -97,6 +97,13 @@ async def _confuses_down_with_absent(question: Question) -> Answer:
     return NotFound((question.subject,))
 
 
+def _with_unnamed(name: str) -> fire.PremisesRisk:
+    record = sound()
+    record.oxygen.state = 1
+    setattr(record.oxygen, name, 99)
+    return record
+
+
 SOUND = "a known subject is found, with a sound record"
 
 
@@ -107,6 +114,7 @@ SOUND = "a known subject is found, with a sound record"
         (adapter(lambda: fire.PremisesRisk.FromString(b"\xf8\x7f\x01")), SOUND),
         (adapter(lambda: fire.PremisesRisk(oxygen={"kept_in": "hall"})), SOUND),  # type: ignore[arg-type]
         (adapter(lambda: fire.PremisesRisk(uprn="1")), SOUND),
+        (adapter(lambda: _with_unnamed("kind")), SOUND),
         (_forgets_who_was_asked, SOUND),
         (_confuses_down_with_absent, SOUND),
         (_finds_everything, "an unknown subject is not found"),
@@ -117,6 +125,12 @@ SOUND = "a known subject is found, with a sound record"
 async def test_each_broken_promise_is_found(answer: AnswerFunction, promise: str) -> None:
     """One fault at a time."""
     assert promise in await broken(answer)
+
+
+async def test_an_enum_with_a_number_that_has_no_name_is_named_by_its_field() -> None:
+    """No value is shown: it may be about somebody."""
+    (verdict,) = [each for each in await check(adapter(lambda: _with_unnamed("kind")), CASE) if not each.kept]
+    assert (verdict.promise, verdict.why) == (SOUND, "no name in the record type has the number of oxygen.kind")
 
 
 async def test_a_source_that_is_gone_and_not_missed_is_found() -> None:

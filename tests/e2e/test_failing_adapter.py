@@ -137,3 +137,24 @@ async def test_another_adapter_takes_over_inside_the_same_time(
             told = await answer
             assert fire.PremisesRisk.FromString(told.record.value).access.directions == "Second gate"
             assert [each.subject for each in fellow.asked] == [each.subject for each in liar.asked]
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["nothing", "for another question"])
+async def test_an_adapter_that_never_answers_is_not_waited_for_alone(
+    stack: Deployment, liar: Liar, neighbour: Neighbour, other: bool
+) -> None:
+    """Its link stays open and its question unanswered: its fellow answers inside the same time."""
+    liar.say = lambda ask: [adapter_pb2.Answer(ask_id=ask.ask_id + 1000, found=honest(ask).found)] * other
+    async with stack.channel("nwas-cad") as asking:
+        answer = asyncio.create_task(words.ask(asking, a_request(timeout={"seconds": 4})))
+        await _asked(liar)
+        async with stack.channel(neighbour[0]) as channel, attached(channel, _hello(neighbour)) as fellow:
+            fellow.say = lambda ask: [honest(ask)]
+            told = await answer
+            assert fire.PremisesRisk.FromString(told.record.value).access.directions == "Second gate"
+            assert len(liar.asked) == len(fellow.asked) == 1
+            liar.say = lambda ask: [honest(ask)]
+            # Who was silent is asked last, for a while.
+            for _ in range(4):
+                await words.ask(asking, a_request())
+            assert len(liar.asked) == 1

@@ -22,6 +22,7 @@ from broker.rpc import adapter as under_test
 from broker.rpc import answers
 from broker.v1 import adapter_pb2 as pb
 from broker.v1 import adapter_pb2_grpc, exchange_pb2
+from broker.workers import Worker
 from tests.rpc.conftest import SOON, Edge, eventually
 from tests.support.world import HOME, OTHER_HOME, RISK, WATCHED, flow, record_of, said
 
@@ -50,7 +51,7 @@ async def read(call: Any) -> pb.AttachReply:
         while True:
             reply = await call.read()
             assert isinstance(reply, pb.AttachReply), (await call.code(), await call.details())
-            if reply.asks or reply.cancel or reply.settled or reply.HasField("welcome"):
+            if not reply.HasField("heartbeat"):
                 return reply
 
 
@@ -79,7 +80,8 @@ async def adapter(
     call = attach(edge, channel=channel)
     await call.write(pb.AttachRequest(hello=hello(edge, *types, at_once=at_once)))
     assert (await read(call)).welcome.broker.startswith("spiffe://")
-    await eventually(lambda: set(edge.links.of("cfrs")) - others)  # its welcome comes before
+    # From its welcome on, and not some time after: it may leave another worker upon it.
+    assert set(edge.links.of("cfrs")) - others
     try:
         yield call
     finally:
@@ -217,6 +219,17 @@ async def test_an_adapter_that_says_nothing_is_sent_away(
     assert await ended(call) is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_an_adapter_is_told_who_lives_and_who_goes(attached: Edge) -> None:
+    """The list whenever it changes, and that its worker goes: so it has a link to each before one leaves."""
+    async with adapter(attached) as call:
+        attached.links.tell((Worker("1", ""), Worker("2", "10.0.0.2:7443")))
+        told = await read(call)
+        assert [(each.id, each.address) for each in told.workers] == [("1", ""), ("2", "10.0.0.2:7443")]
+        assert not told.draining
+        attached.links.drain()
+        assert (await read(call)).draining
+
+
 async def test_an_adapter_that_floods_is_read_more_slowly(attached: Edge) -> None:
     """Answers that nobody waits for, and messages that say nothing, cost as refusals on a stream do."""
     rests: list[tuple[str, int]] = []
@@ -349,6 +362,35 @@ async def test_an_answer_for_another_ask_changes_nothing(attached: Edge, wanted:
         assert await asking is grpc.StatusCode.OK
         assert attached.counted("malformed", edge="grpc") == 2
         assert attached.world.store.events == ["disclosure"]
+
+
+@pytest.mark.parametrize("how", ["call", "stream", "withheld", "given up", "lost"])
+async def test_room_for_a_record_is_given_back(attached: Edge, wanted: Wanted, how: str) -> None:
+    """However a request ends, nothing is held for it afterwards: else a worker would soon take no more."""
+    holding = attached.links._holding
+    if how == "withheld":
+        attached.world.say(OTHER_HOME, said("objection"))
+    async with adapter(attached) as provider:
+        stream = attached.exchange().Exchange()
+        if how == "stream":
+            await stream.write(exchange_pb2.ExchangeRequest(requests=[wanted()]))
+        else:
+            asking = asyncio.create_task(one(attached, wanted()))
+        (ask,) = (await read(provider)).asks
+        assert holding.total > 0
+        both = [REF(scheme=s.scheme, value=s.value) for s in (HOME, OTHER_HOME)]
+        if how == "given up":
+            asking.cancel()
+        elif how == "lost":
+            provider.cancel()
+            assert await asking is grpc.StatusCode.UNAVAILABLE
+        else:
+            await provider.write(pb.AttachRequest(answers=[found(attached, ask, identifiers=both)]))
+        if how == "stream":
+            assert (await stream.read()).outcomes[0].HasField("disclosure")
+        elif how in ("call", "withheld"):
+            await asking
+        await eventually(lambda: holding.total == 0)
 
 
 async def test_an_objection_under_a_number_only_the_provider_knows(attached: Edge, wanted: Wanted) -> None:

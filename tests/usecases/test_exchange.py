@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -194,15 +195,15 @@ async def test_a_not_found_is_replayed_as_not_found(world: World) -> None:
     assert len(world.providers.asked) == 1
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"subject": OTHER_HOME},
-        {"purpose": "safeguarding-adult"},
-        {"actor": replace(ask().actor, id="b.dale")},
-        {"incident": "nwas/2026-11-21/1"},
-    ],
-)
+OTHERWISE: list[dict[str, object]] = [
+    {"subject": OTHER_HOME},
+    {"purpose": "safeguarding-adult"},
+    {"actor": replace(ask().actor, id="b.dale")},
+    {"incident": "nwas/2026-11-21/1"},
+]
+
+
+@pytest.mark.parametrize("change", OTHERWISE)
 async def test_an_id_is_never_used_for_something_else(world: World, change: dict[str, object]) -> None:
     """The same id with other content is bad input, not a new request."""
     request = ask()
@@ -361,6 +362,25 @@ async def test_a_request_that_another_worker_ended_meanwhile_is_replayed(world: 
     assert disclosed.record is None
     assert world.store.events == ["disclosure"]
     assert len(other) == 1
+
+
+@pytest.mark.parametrize("change", OTHERWISE)
+async def test_an_id_that_another_worker_took_meanwhile_for_something_else(
+    world: World, change: dict[str, object]
+) -> None:
+    """Bad input, and never the other request's evidence."""
+    request = ask()
+
+    async def meanwhile() -> None:
+        with suppress(Denied):
+            await world.exchange.answer(replace(request, **change))  # type: ignore[arg-type]
+
+    world.store.log.overtaken_by = [meanwhile]
+    with pytest.raises(InvalidRequest) as caught:
+        await world.exchange.answer(request)
+    assert caught.value.field == "request_id"
+    assert caught.value.receipt is None
+    assert len(world.store.events) == 1
 
 
 # Identifiers the provider knows the person by.

@@ -9,7 +9,8 @@ import pytest
 
 from broker.errors import Saturated
 from broker.held import UNSEEN, Held, Holding
-from broker.links import Link, Links
+from broker.link import Link
+from broker.links import Links
 from broker.ports import Found, ProviderFailed, Question
 from tests.support.values import replace
 from tests.support.world import RISK, ask, record_of

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from broker.core.model import SubjectRef, Traits
 from broker.errors import ProviderTimeout, ProviderUnavailable, Saturated
-from broker.links import MAX_OUTBOX, Link, Links
+from broker.link import MAX_OUTBOX, Link
+from broker.links import Links
 from broker.ports import Found, ManyMatch, NotFound, ProviderFailed, Question
 from tests.support.values import replace
 from tests.support.world import RISK, ask, record_of
@@ -147,7 +150,7 @@ async def test_who_waits_for_room_takes_turns_by_agency() -> None:
 OTHER = "records.fire.v1.HomeFireSafetyVisit"
 
 
-async def answer_all(only: Link, tasks: list[asyncio.Task[None]]) -> None:
+async def answer_all(only: Link, tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Answer what is asked until all of these have ended."""
     while not all(task.done() for task in tasks):
         while only.outbox.asks:
@@ -218,6 +221,18 @@ async def test_a_place_given_to_who_has_gone_is_passed_on() -> None:
     assert await first == ANSWER
 
 
+async def test_who_comes_now_does_not_go_before_those_who_wait() -> None:
+    """Although there is a place: a steady stream of newcomers must not keep anybody waiting."""
+    links = Links()
+    only = link(links, at_once=1)
+    tasks = [await start(links) for _ in range(2)]
+    only.at_once = 2  # room that nobody has been called for yet
+    tasks.append(await start(links))
+    assert len(only.outbox.asks) == 1
+    assert links.waiting == 2
+    await answer_all(only, tasks)
+
+
 async def test_who_has_left_holds_up_nobody() -> None:
     """A line of those whose time is over is no line: the next one is asked as soon as there is room."""
     links = Links()
@@ -239,9 +254,11 @@ async def test_more_credit_lets_those_in_who_wait() -> None:
     only = link(links, at_once=1)
     asked = [await start(links) for _ in range(6)]
     assert len(only.outbox.asks) == 1
+    assert links.waiting == 5
     links.credit(only, 4)
     await asyncio.sleep(0.01)
     assert len(only.outbox.asks) == 4
+    assert links.waiting == 2
     while not all(task.done() for task in asked):
         while only.outbox.asks:
             only.answer(only.outbox.asks.popleft()[0], ANSWER)
@@ -281,6 +298,125 @@ async def test_time_runs_out_once_for_all_links() -> None:
     assert asyncio.get_running_loop().time() - started < 0.5
     assert list(other.outbox.cancels) == [1]
     assert other.outstanding == 0
+
+
+async def test_an_adapter_that_answers_nobody_is_not_waited_for_alone() -> None:
+    """Once half of the time is over its fellow is asked too; who was silent is told not to go on, and is asked
+    next only where nobody else takes more."""
+    links = Links()
+    task, silent, fellow = await doubted(links)
+    assert fellow.answer(asked_of(fellow), ANSWER)
+    assert await task is ANSWER
+    assert (silent.outstanding, fellow.outstanding) == (0, 0)
+    assert list(silent.outbox.cancels) == [1]
+    assert not fellow.outbox.cancels
+    for n in range(fellow.at_once - 1):
+        await start(links)
+        assert (silent.outstanding, fellow.outstanding) == (0, n + 1)
+    fellow.at_once = fellow.outstanding
+    await start(links)
+    assert silent.outstanding == 1
+
+
+async def test_it_may_still_be_the_first_to_answer() -> None:
+    """Then its fellow is told not to go on; and it is asked as before."""
+    links = Links()
+    task, silent, fellow = await doubted(links)
+    assert silent.answer(asked_of(silent), ANSWER)
+    assert await task is ANSWER
+    assert not fellow.answer(asked_of(fellow), NotFound())
+    assert list(fellow.outbox.cancels) == [1]
+    await start(links)
+    await start(links)
+    assert (silent.outstanding, fellow.outstanding) == (1, 1)
+
+
+async def test_where_one_is_lost_the_other_is_waited_for() -> None:
+    """Whichever it is; nobody is asked twice."""
+    for lose in (0, 1):
+        links = Links()
+        task, *both = await doubted(links)
+        links.detach(both.pop(lose))
+        await asyncio.sleep(0)
+        (left,) = both
+        assert left.answer(asked_of(left), ANSWER)
+        assert await task is ANSWER
+
+
+async def test_a_fellow_that_fails_settles_nothing() -> None:
+    """What was asked first may still answer; where it is lost too, the failure is what there is to say."""
+    for lost in (False, True):
+        links = Links()
+        task, silent, fellow = await doubted(links)
+        assert fellow.answer(
+            asked_of(fellow), ProviderFailed(ProviderUnavailable("its source is away"), "away")
+        )
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        if lost:
+            links.detach(silent)
+            assert str(error_of(await task)) == "its source is away"
+        else:
+            assert silent.answer(asked_of(silent), ANSWER)
+            assert await task is ANSWER
+
+
+async def test_time_runs_out_for_both() -> None:
+    """At the question's own end, and both are told."""
+    links = Links()
+    task, *both = await doubted(links)
+    assert isinstance(error_of(await task), ProviderTimeout)
+    await asyncio.sleep(0)
+    assert [(each.outstanding, list(each.outbox.cancels)) for each in both] == [(0, [1])] * 2
+
+
+async def test_a_slow_adapter_is_no_silent_one() -> None:
+    """It has answered somebody else meanwhile: its fellow is not given its work as well."""
+    links = Links()
+    slow = link(links, "a")
+    tasks = [await start(links, 1.6) for _ in range(2)]
+    fellow = link(links, "b")
+    await asyncio.sleep(0.05)
+    assert slow.answer(1, ANSWER)
+    await asyncio.sleep(0.9)
+    assert not fellow.outbox.asks
+    assert slow.answer(2, ANSWER)
+    assert await asyncio.gather(*tasks) == [ANSWER] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "agency", "at_once"),
+    [({"effect_key": "key"}, "cfrs", 10), ({"answered_by": ("nwas",)}, "nwas", 10), ({}, "cfrs", 0)],
+    ids=["effects", "another agency", "no room"],
+)
+async def test_nobody_is_asked_beside_the_first(changes: dict[str, Any], agency: str, at_once: int) -> None:
+    """Where viewing has effects, in another agency, or where there is no room."""
+    links = Links()
+    only = link(links, "a")
+    task = asyncio.create_task(links.ask(replace(QUESTION, **changes), soon(1.2)))
+    await asyncio.sleep(0)
+    other = link(links, "b", agency=agency, at_once=at_once)
+    await asyncio.sleep(0.7)
+    assert only.outstanding == 1
+    assert not other.outbox.asks
+    assert isinstance(error_of(await task), ProviderTimeout)
+
+
+async def doubted(links: Links, seconds: float = 1.0) -> tuple[asyncio.Task[object], Link, Link]:
+    """A question whose first adapter has said nothing for half its time; that adapter, and its fellow."""
+    silent = link(links, "a")
+    task = await start(links, seconds)
+    fellow = link(links, "b")
+    async with asyncio.timeout(2):
+        while not fellow.outstanding:  # noqa: ASYNC110 - a link tells nobody of what it is asked
+            await asyncio.sleep(0.005)
+    return task, silent, fellow
+
+
+def asked_of(each: Link) -> int:
+    """The id of the one question that waits to be written there."""
+    ((ask_id, *_),) = each.outbox.asks
+    return ask_id
 
 
 async def test_a_requester_that_leaves_is_a_cancel() -> None:

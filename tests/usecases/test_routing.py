@@ -22,7 +22,8 @@ from broker.core.recordtype import RecordType
 from broker.core.views import RequesterView
 from broker.errors import Denied, InvalidRequest, NotAllowed, ProviderUnavailable, QuotaExceeded
 from broker.limits import Limits
-from broker.links import Link, Links
+from broker.link import Link
+from broker.links import Links
 from broker.ports import Found, NotFound, ProviderFailed, Question
 from broker.verdicts import Verdict
 from tests.support.cumbria import CARLISLE, CHANGE, CHILD, EDEN, INTO, child_plan, council, fire_routes, routes

@@ -518,6 +518,15 @@ async def test_nobodys_many_words_hide_the_word_of_whoever_gave_the_number(numbe
         assert len(theirs) == (0 if who is CFRS else EACH if numbers == 40 else 1)
 
 
+async def test_ones_own_word_is_heard_beside_the_many_of_whoever_gave_the_number() -> None:
+    """Said before all of theirs, which are about numbers of one's own, too."""
+    world = await furnished()
+    await alias(world, CFRS, THEIRS, OURS)
+    for n in range(240):
+        await alias(world, NWAS, OURS, f"cfrs/2026-11-21/{n % 4:04}", same=bool(n % 2))
+    assert THEIRS in (await look(world, CFRS, ("incident", OURS))).question.aliases
+
+
 async def test_saying_that_an_incident_has_another_number_counts_as_a_look() -> None:
     """Each is an entry of everybody's log."""
     world, counted = World(), list[str]()

@@ -60,6 +60,23 @@ async def test_work_that_waits_is_not_released_after_a_suspension(pair: Fleet) -
             await becomes(lambda: risks.abandoned == 1, 1)
 
 
+async def test_calls_that_wait_are_given_up_at_a_suspension(pair: Fleet) -> None:
+    """One is with its provider, one waits for a place there: neither is answered, the second is never asked."""
+    risks = Risks(takes=lambda _: 5.0)
+    async with attached(pair, risks, at_once=2), pair.channel("nwas-cad", pair.direct(1)) as channel:
+        stub = exchange_pb2_grpc.ExchangeServiceStub(channel)
+        calls = [stub.Request(asked(), timeout=10)]
+        await becomes(lambda: risks.asked == 1, 3)
+        calls.append(stub.Request(asked(), timeout=10))
+        await asyncio.sleep(0.2)
+        async with _suspended(pair, 0, "nwas", "cad"):
+            async with asyncio.timeout(SILENT):
+                codes = [await call.code() for call in calls]
+            assert codes == [grpc.StatusCode.UNAUTHENTICATED] * 2
+            await becomes(lambda: risks.abandoned == 1, 1)
+            assert risks.asked == 1
+
+
 async def test_a_suspended_adapter_is_asked_no_more_by_any_worker(pair: Fleet) -> None:
     """Its links end at every worker although it says nothing but heartbeats, and it cannot attach again."""
     async with attached(pair, Risks(), backoff_cap=0.3) as attach:

@@ -6,21 +6,27 @@ import asyncio
 import os
 import signal
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from adapters.sdk import Provides
+from adapters.sdk.provides import resolve
+from broker.cli.up.cast import FIRE_ADAPTER
 from broker.client import Broker, Disclosure
 from broker.core.checkpoint import open_checkpoint
 from broker.core.keys import Verifier
 from broker.core.merkle import leaf_hash, verify_inclusion
 from broker.errors import BrokerError
-from broker.v1 import exchange_pb2, exchange_pb2_grpc
+from broker.v1 import adapter_pb2, adapter_pb2_grpc, exchange_pb2, exchange_pb2_grpc
 from tests.support.fleet import (
+    RISK,
     Fleet,
     Risks,
     alive,
@@ -128,6 +134,48 @@ async def test_a_slow_request_outlives_its_worker(postgres: Server, tmp_path: Pa
         assert said.details[0].Unpack(info)
         assert (ended.value.code(), info.reason) == (grpc.StatusCode.UNAVAILABLE, "Draining")
         assert said.details[1].Unpack(error_details_pb2.RetryInfo())
+
+
+@pytest.mark.long
+async def test_a_call_outlives_its_worker_and_adapters_are_told_before_it_goes(
+    postgres: Server, tmp_path: Path
+) -> None:
+    """A plain call that takes longer than leading away is answered where it began, by the link that was asked;
+    an adapter on no SDK of ours hears that its worker is going while it can still dial another."""
+    risks = Risks(takes=lambda q: 12.0 if q.subject is not None and q.subject.value == "100062990002" else 0.0)
+    async with (
+        postgres.fresh() as dsn,
+        fleet(dsn, tmp_path) as running,
+        attached(running, risks),
+        running.client() as client,
+        running.channel("nwas-cad", running.direct(0)) as plain,
+        running.channel(FIRE_ADAPTER.folder, running.direct(0)) as foreign,
+    ):
+        await ask(client)
+        link = adapter_pb2_grpc.AdapterServiceStub(foreign).Attach()
+        provides = await resolve(foreign, [Provides(RISK, ("uprn",))], {}, 5.0)
+        hello = adapter_pb2.Hello(software="foreign/1", provides=provides, at_once=1)
+        await link.write(adapter_pb2.AttachRequest(hello=hello))
+        await link.write(adapter_pb2.AttachRequest(credit=0))
+        heard = asyncio.create_task(_heard(link))
+        before, wanted = risks.asked, asked()
+        wanted.subject.value, wanted.timeout.seconds = "100062990002", 20
+        slow = exchange_pb2_grpc.ExchangeServiceStub(plain).Request(wanted, timeout=20)
+        await becomes(lambda: risks.asked > before, 2)
+        await _replaced(running)
+        assert (await slow).HasField("record")
+        assert (risks.asked, risks.abandoned) == (before + 1, 0)
+        told = await heard
+        assert any(reply.draining for reply in told)
+
+
+async def _heard(link: Any) -> list[adapter_pb2.AttachReply]:
+    """All that an adapter is told until its link ends."""
+    told = []
+    with suppress(grpc.aio.AioRpcError):
+        while isinstance(reply := await link.read(), adapter_pb2.AttachReply):
+            told.append(reply)
+    return told
 
 
 @pytest.mark.long
