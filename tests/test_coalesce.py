@@ -9,6 +9,7 @@ import pytest
 
 from broker.coalesce import Coalescer
 from broker.errors import AuditUnavailable, Saturated
+from broker.lanes import IN_USE, SMALL
 
 
 class Sink:
@@ -86,6 +87,22 @@ async def test_what_is_urgent_waits_for_one_batch_at_most(sink: Sink) -> None:
         assert sum(one.done() for one in waiting) <= 3
         await asyncio.gather(flying, *waiting)
     assert sink.batches[:2] == [["flying"], ["urgent", 0, 1, 2]]
+
+
+async def test_batches_are_small_while_anything_urgent_comes(sink: Sink) -> None:
+    """So that the next urgent item finds little in progress; whole ones otherwise."""
+    sink.gate.clear()
+    async with Coalescer("x", sink) as queue:
+        for urgent, most in ((True, SMALL), (False, 2 * SMALL)):
+            sink.batches.clear()
+            every = [queue.submit("first", urgent=urgent)]
+            await asyncio.sleep(0.01)
+            every += [queue.submit(n) for n in range(2 * SMALL)]
+            sink.gate.set()
+            await asyncio.gather(*every)
+            assert max(map(len, sink.batches)) == most
+            sink.gate.clear()
+            await asyncio.sleep(IN_USE)
 
 
 async def test_a_full_queue_refuses(sink: Sink) -> None:

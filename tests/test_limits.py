@@ -148,6 +148,18 @@ async def test_the_emergency_lane_is_granted_by_agreement_and_bounded() -> None:
     assert limits.admit(ask(), reference, AT, 30.1).urgent
 
 
+async def test_what_an_agreement_grants_is_shared_by_the_workers_that_live() -> None:
+    """Its quota and its emergency lane are the deployment's: of four a minute two workers grant two each."""
+    limited, urgent, limits = await snapshot(per_minute=4), await snapshot(emergency_per_minute=4), Limits()
+    limits.shared_by(2)
+    for _ in range(2):
+        limits.admit(ask(), limited, AT, 0.0)
+    with pytest.raises(QuotaExceeded) as caught:
+        limits.admit(ask(), limited, AT, 0.0)
+    assert caught.value.retry_after == pytest.approx(30.0)
+    assert [limits.admit(ask(), urgent, AT, 0.0).urgent for _ in range(3)] == [True, True, False]
+
+
 async def test_the_lane_is_no_part_of_what_is_asked() -> None:
     """A repeat of a request is the same request, whichever lane it comes in."""
     reference, limits = await snapshot(emergency_per_minute=1), Limits()

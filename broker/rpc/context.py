@@ -1,7 +1,7 @@
-"""The call that a servicer answers, as the type checker knows it, and how a stream is let in."""
+"""The call that a servicer answers, as the type checker knows it; how a stream is let in, and let go."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -10,6 +10,22 @@ import grpc
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _FIRST_WORDS = 1.0  # seconds that a stream which is to be refused has for them
+
+
+@asynccontextmanager
+async def messages_of(stream: AsyncIterable[Any]) -> AsyncIterator[AsyncIterator[Any]]:
+    """What comes on a stream, for as long as the block lasts.
+
+    grpc.aio's own iterator refers to itself, and would keep the last message until the collector of garbage
+    comes, which goes by how many objects there are and not by how large.
+    """
+    incoming = aiter(stream)
+    try:
+        yield incoming
+    finally:
+        if isinstance(incoming, AsyncGenerator):
+            with suppress(RuntimeError):  # somebody waits for it still
+                await incoming.aclose()
 
 
 @asynccontextmanager

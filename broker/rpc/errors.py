@@ -116,18 +116,14 @@ def count(telemetry: Telemetry, error: BaseException, method: str, system: str =
         telemetry.over_quota(Edge.GRPC, system.partition("/")[0], limit, *said)
 
 
-async def abort(context: Context, error: BaseException) -> None:
-    """End a call with this error, here and now."""
-    await context.abort_with_status(rpc_status.to_status(status_of(error)))
-
-
 def refuse(context: Context, error: BaseException) -> None:
     """Have a call end with this error once its handler returns.
 
-    For calls of which there may be a great many: what `abort` raises leaves some forty objects that only the
-    collector of garbage finds, and everything waits for it.
+    What grpc.aio's own `abort` raises leaves some forty objects that only the collector of garbage finds, and
+    everything waits for it; and, until then, all that was sent. Nor does the error keep where it came from.
     """
     status = rpc_status.to_status(status_of(error))
+    error.__traceback__ = None
     context.set_code(status.code)
     context.set_details(status.details)
     context.set_trailing_metadata(status.trailing_metadata)

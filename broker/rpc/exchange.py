@@ -31,7 +31,7 @@ from broker.exchange import Exchange
 from broker.explanations import Explanations
 from broker.ports import Disclosed
 from broker.rpc import explain, parse, written
-from broker.rpc.context import Context, letting_in
+from broker.rpc.context import Context, letting_in, messages_of
 from broker.rpc.door import Door
 from broker.rpc.errors import count, refuse
 from broker.rpc.identity import Identity
@@ -80,8 +80,9 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             answering, heard = self.under_way.join(asked), False
             self.calls += 1
             try:
-                heard = await _heard(answering, patience(asked.timeout))
+                heard = await self._heard(answering, patience(asked.timeout), context)
                 if not heard:
+                    self.identity.of(context)  # which says so where that is why
                     raise AuditUnavailable(LATE)
                 disclosed = answering.task.result()
                 reply = written.disclosure(disclosed)
@@ -107,20 +108,37 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         """Many in flight."""
         caller: Caller | None = None
         try:
-            incoming = aiter(request_iterator)
             with ExitStack() as place:
-                async with letting_in(incoming):
-                    caller = await self.identity.find(context)
-                    place.enter_context(self.door.stream(caller))
-                session = Session(self, context, caller.agency)
-                self.sessions.add(session)
-                try:
+                async with messages_of(request_iterator) as incoming:
+                    async with letting_in(incoming):
+                        caller = await self.identity.find(context)
+                        place.enter_context(self.door.stream(caller))
+                    session = Session(self, context, caller.agency)
+                    self.sessions.add(session)
+                    place.callback(self.sessions.discard, session)
                     await session.run(incoming)
-                finally:
-                    self.sessions.discard(session)
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             await self._refused(context, caller, e, METHOD)
             refuse(context, e)
+
+    async def _heard(self, answering: Answering, within: float, context: Context) -> bool:
+        """Wait for its end so many seconds at most, and for as long as the caller may speak; whether it has
+        ended. Less than asyncio.wait would do."""
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+
+        def end(_: object = None) -> None:
+            if not over.done():
+                over.set_result(None)
+
+        answering.on_end(end)
+        late = loop.call_later(within, end)
+        try:
+            with self.identity.reviewing(context, end):
+                await over
+        finally:
+            late.cancel()
+        return answering.task.done()
 
     def _count_until_read(self, agency: str, size: int) -> None:
         """A reply to a call waits in gRPC for a client that does not read it, and this task with it.
@@ -168,24 +186,6 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         finally:
             seconds = asyncio.get_running_loop().time() - started
             self.telemetry.answered(asked.requester, asked.record_type, ended, seconds)
-
-
-async def _heard(answering: Answering, within: float) -> bool:
-    """Wait for its end so many seconds at most; whether it has ended. Less than asyncio.wait would do."""
-    loop = asyncio.get_running_loop()
-    over: asyncio.Future[None] = loop.create_future()
-
-    def end(_: object = None) -> None:
-        if not over.done():
-            over.set_result(None)
-
-    answering.on_end(end)
-    late = loop.call_later(within, end)
-    try:
-        await over
-    finally:
-        late.cancel()
-    return answering.task.done()
 
 
 def add_to(server: grpc.aio.Server, servicer: ExchangeServicer) -> None:

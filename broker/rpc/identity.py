@@ -98,6 +98,7 @@ class Identity:
         self._refused = Buckets()
         self._held = Seats(_MAX_HELD, "refused calls")
         self._reviewed = asyncio.Event()
+        self._looks: set[Callable[[], None]] = set()
 
     @property
     def reference(self) -> Reference:
@@ -188,9 +189,30 @@ class Identity:
             self.check(peer)
 
     def review(self) -> None:
-        """The snapshot has changed: every open stream is looked at now, silent or not."""
+        """The snapshot has changed: each open stream, silent or not, and each call that waits is looked at."""
         self._reviewed.set()
         self._reviewed = asyncio.Event()
+        for look in tuple(self._looks):
+            look()
+
+    @contextmanager
+    def reviewing(self, context: Context, ended: Callable[[], None]) -> Iterator[None]:
+        """For as long as the block lasts, call `ended` once a review finds that the caller may no longer speak.
+
+        What `watch` is to a stream, without a task and a timer: a call ends by its own time soon enough.
+        """
+
+        def look() -> None:
+            try:
+                self.of(context)
+            except UnknownSystem:
+                ended()
+
+        self._looks.add(look)
+        try:
+            yield
+        finally:
+            self._looks.discard(look)
 
     def of(self, context: Context) -> Caller:
         """The caller of this call, by our snapshot. Raises UnknownSystem, RevokedCertificate."""

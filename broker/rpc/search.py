@@ -21,6 +21,7 @@ AGAIN = 3600.0  # seconds after which staying is an entry again
 # Beyond the length of a busy deployment's message.
 _NAME = 512
 _AGENCY = 64
+_LARGEST = 1 << 53  # no entry can say that it was looked from there
 _MESSAGE = 256 * 1024
 
 
@@ -41,7 +42,7 @@ async def search(searches: Searches, request: pb.SearchRequest, caller: Caller) 
         raise InvalidRequest("limit", f"at most {MOST}")
     actor, reason = parse.actor(request.actor), parse.reason(request.reason)
     beyond = request.beyond if request.HasField("beyond") else None
-    if beyond is not None and beyond > NEWEST:
+    if beyond is not None and beyond >= _LARGEST:
         raise InvalidRequest("beyond", "is no index of a log")
     done, _ = await searches.progress()
     newest = done - 1

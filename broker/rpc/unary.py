@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from broker.core.model import Caller
 from broker.errors import Saturated
 from broker.rpc.context import Context
-from broker.rpc.errors import abort, count, refuse
+from broker.rpc.errors import count, refuse
 from broker.rpc.identity import Identity
 from broker.rpc.wellformed import whole
 from broker.telemetry import Telemetry
@@ -98,7 +98,7 @@ def streamed(
                 await _while_it_may(identity, context, handler(self, whole(request), caller))
         except Exception as e:  # noqa: BLE001 - the table maps it, and unknown ones are diagnosed there
             count(self.telemetry, e, method_of(self, handler), identity.named(context))
-            await abort(context, e)
+            refuse(context, e)
 
     known: Any = handle  # the generated class knows generators only
     return cast(Callable[[Any, Any, Context], AsyncIterator[Given]], known)

@@ -2,7 +2,7 @@
 
 gRPC reads a message before any code of ours runs, and says UNKNOWN where that fails. So what cannot be read is
 handed on as the error that it is: in the message's place where a call has one, and as its stream is read on.
-Nothing of the bytes is repeated. What a call's message may hold is `bounds`'.
+Nothing of the bytes is repeated. What a call's message may hold is `counted`'s and `bounds`'.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from broker.errors import InvalidRequest
-from broker.rpc import bounds
+from broker.rpc import bounds, counted
 
 Message = TypeVar("Message")
 if TYPE_CHECKING:
@@ -76,11 +76,15 @@ def _reader(read: Callable[[bytes], Any], *, streaming: bool) -> Callable[[bytes
         if len(data) > most and not streaming:  # before it is read: that is what costs
             return InvalidRequest("request", f"over {most // 1024} KiB")
         try:
+            counted.check(data, kind)
             return read(data)
+        except InvalidRequest as e:
+            wrong = e.field, e.problem
         except DecodeError:
-            error = InvalidRequest("request", "is not a message of the kind that this method takes")
+            wrong = "request", "is not a message of the kind that this method takes"
+        # No name for the error here: it would keep these very bytes, and they it.
         if streaming:
-            raise error
-        return error
+            raise InvalidRequest(*wrong)
+        return InvalidRequest(*wrong)
 
     return reading

@@ -224,8 +224,8 @@ def _receipt(of: Receipt) -> bytes:
     parts = [b"\x0a", varint(len(entry)), entry]
     if of.index:
         parts += (b"\x10", varint(of.index))
-    for each in of.proof:
-        parts += (_HASH, each)
+    if of.proof:
+        parts += (_HASH, _HASH.join(of.proof))
     if of.opening is not None:
         salt, view = of.opening.salt, of.opening.view
         parts += (b"\x2a", varint(len(salt) + len(view)), salt, view)

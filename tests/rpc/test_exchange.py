@@ -16,9 +16,11 @@ from grpc_status import rpc_status
 
 from broker.core.model import Function
 from broker.core.record import Record
-from broker.ports import Answer, NotFound, Question
+from broker.errors import ProviderUnavailable
+from broker.ports import Answer, NotFound, ProviderFailed, Question
 from broker.rpc import session as under_test
 from broker.rpc import underway
+from broker.rpc.door import STEP
 from broker.v1 import exchange_pb2 as pb
 from records.fire.v1 import premises_risk_pb2
 from tests.rpc.conftest import SOON, Edge, eventually
@@ -267,6 +269,74 @@ async def test_a_client_that_does_not_read_is_ended_and_its_releases_noted(
     assert edge.world.store.events.count("disclosure") == count
     assert noted > count / 2
     assert count - 2 <= written + noted <= count + 2  # the one being written may have got through
+    await eventually(lambda: not edge.servicer.unread.bytes)
+    assert edge.servicer.unread.total == 0
+
+
+async def test_replies_stay_under_a_mebibyte(edge: Edge, wanted: Wanted) -> None:
+    """Answers that are ready together travel in as many replies as that takes; none is lost."""
+    large = premises_risk_pb2.PremisesRisk(uprn="1")
+    for _ in range(8):
+        large.hazards.items.add(code="LPG-" + "X" * 45_000)
+    record = Record(f"type.googleapis.com/{RISK}", large.SerializeToString())
+    edge.world.providers.answers(edge.world.found(record=record))
+    go_on = asyncio.Event()
+    edge.world.store.log.gate = go_on.wait  # all are committed in the same moment
+    call = edge.exchange().Exchange()
+    patient = duration_pb2.Duration(seconds=SOON)
+    await call.write(pb.ExchangeRequest(requests=[wanted(timeout=patient) for _ in range(8)]))
+    await eventually(lambda: len(edge.world.providers.asked) == 8)
+    go_on.set()
+    found, replies = await outcomes(call, 8)
+    assert all(one.HasField("disclosure") for one in found)
+    assert max(reply.ByteSize() for reply in replies) <= under_test.MAX_BYTES
+    assert len(replies) < 8
+
+
+async def test_between_a_few_requests_of_a_message_others_go_on(edge: Edge, wanted: Wanted) -> None:
+    """It rests for as many as it has refused: an emergency that comes now must not wait for a whole message."""
+    rests: list[int] = []
+    breathe = edge.servicer.door.breathe
+
+    async def counted(refused: int) -> None:
+        rests.append(refused)
+        await breathe(refused)
+
+    edge.servicer.door.breathe = counted  # type: ignore[method-assign]
+    call = edge.exchange().Exchange()
+    requests = [wanted() if n < STEP + 3 else pb.RecordRequest() for n in range(2 * STEP + 1)]
+    await call.write(pb.ExchangeRequest(requests=requests))
+    await outcomes(call, len(requests))
+    assert rests == [0, STEP - 3, 1]
+
+
+async def test_a_client_that_does_not_read_is_not_read(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much it sends: what waits to be written to it is as much as may be in flight, and one message."""
+    most, each, sent = 16, 8, 0
+    monkeypatch.setattr(under_test, "MAX_IN_FLIGHT", most)
+    go_on, write = asyncio.Event(), under_test.Session._write
+
+    async def stuck(session: under_test.Session) -> None:
+        await go_on.wait()
+        await write(session)
+
+    async def nothing(agency: str, refused: int) -> None:
+        pass
+
+    monkeypatch.setattr(under_test.Session, "_write", stuck)
+    monkeypatch.setattr(edge.servicer.door, "pause", nothing)
+    call = edge.exchange().Exchange()
+    message = pb.ExchangeRequest(requests=[pb.RecordRequest()] * each)  # each of which is refused
+    for _ in range(most):
+        await call.write(message)
+        sent += each
+    await eventually(lambda: edge.servicer.sessions)
+    (session,) = edge.servicer.sessions
+    await eventually(lambda: len(session._waiting) >= most)
+    await asyncio.sleep(0.2)
+    assert len(session._waiting) < most + each
+    go_on.set()
+    await outcomes(call, sent)
 
 
 async def test_a_message_of_too_many_requests_ends_the_stream_at_once(edge: Edge) -> None:
@@ -330,6 +400,70 @@ async def test_a_suspension_ends_an_open_stream_with_its_next_message(edge: Edge
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert edge.world.store.events == []
     assert edge.counted("unauthenticated", edge="grpc") == 1
+
+
+async def test_a_suspension_ends_a_call_that_waits(edge: Edge, wanted: Wanted) -> None:
+    """UNAUTHENTICATED at once, its provider is not waited for; another system's call goes on."""
+    go_on = hold(edge)
+    await edge.enrol("nwas-new", Function.PARTNER)
+    ours, theirs = edge.exchange().Request(wanted()), edge.exchange("nwas-new").Request(wanted())
+    await eventually(lambda: len(edge.world.providers.asked) == 2)
+    await edge.enrol("nwas-cad", Function.PARTNER, suspended=True)
+    edge.servicer.identity.review()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async with asyncio.timeout(3):
+            await ours
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert [caller for caller, _ in edge.servicer.under_way._running] == ["nwas/new"]
+    assert edge.world.store.events == []
+    go_on.set()
+    assert (await theirs).HasField("record")
+    assert edge.servicer.under_way._running == {}
+
+
+async def test_a_stream_whose_worker_goes_says_what_to_do(edge: Edge, wanted: Wanted) -> None:
+    """UNAVAILABLE, Draining: what had no outcome is sent again elsewhere, at once; nothing is in the log."""
+    hold(edge)
+    call = edge.exchange().Exchange()
+    await call.write(pb.ExchangeRequest(requests=[wanted()]))
+    await eventually(lambda: edge.world.providers.asked)
+    (session,) = edge.servicer.sessions
+    session.end()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async with asyncio.timeout(SOON):
+            await call.read()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert details(caught.value, error_details_pb2.ErrorInfo).reason == "Draining"
+    assert edge.servicer.under_way._running == {}
+    assert edge.world.store.events == []
+
+
+@pytest.mark.parametrize("unary", [True, False], ids=["call", "stream"])
+async def test_each_end_is_counted_with_its_time(edge: Edge, wanted: Wanted, unary: bool) -> None:
+    """By agency, record type and outcome, whichever way it was asked."""
+    stub = edge.exchange()
+    stream = stub.Exchange()
+    first = wanted()
+    ends: list[tuple[str, pb.RecordRequest, Answer | None]] = [
+        ("permit", first, None),
+        ("replayed", first, None),
+        ("refuse", wanted(purpose="direct-care"), None),
+        ("not-found", wanted(), NotFound()),
+        ("failed", wanted(), ProviderFailed(ProviderUnavailable("away"), "away")),
+    ]
+    for _, request, answer in ends:
+        edge.world.providers.answers(answer or edge.world.found())
+        if unary:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await stub.Request(request, timeout=SOON)
+        else:
+            await stream.write(pb.ExchangeRequest(requests=[request]))
+            await outcomes(stream, 1)
+    counted = edge.telemetry.registry.get_sample_value
+    for ended, *_ in ends:
+        of = {"agency": "nwas", "record_type": RISK, "outcome": ended}
+        assert counted("broker_requests_total", of) == 1, ended
+        assert counted("broker_request_seconds_count", of) == 1
 
 
 async def test_an_acknowledgement_becomes_an_entry_of_own_ids_only(edge: Edge, wanted: Wanted) -> None:

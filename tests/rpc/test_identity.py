@@ -93,6 +93,9 @@ async def test_a_certificate_alone_is_not_enough(edge: Edge) -> None:
     assert edge.counted("unauthenticated", edge="grpc") == 1
     await edge.enrol("nwas-new", Function.PARTNER)
     assert await code(edge, "nwas-new") is grpc.StatusCode.OK
+    edge.world.put_system("nwas", "new", Function.PARTNER, key_digest="0" * 64)  # whose name this is now
+    await edge.world.store.reference.refresh()
+    assert await code(edge, "nwas-new") is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_another_trust_domain_is_unknown(edge: Edge, tmp_path: Path) -> None:

@@ -103,6 +103,21 @@ def following() -> audit_pb2.SearchRequest:
     )
 
 
+@pytest.mark.parametrize("beyond", [1 << 53, (1 << 63) - 1, (1 << 64) - 1])
+async def test_a_place_that_no_log_can_have_is_bad_input(edge: Edge, beyond: int) -> None:
+    """It would stand in the entry of the look, which has no form for it: no evidence is damaged."""
+    wanted = following()
+    wanted.beyond = beyond
+    stub = audit_pb2_grpc.AuditServiceStub(edge.channel())
+    with pytest.raises(grpc.aio.AioRpcError, match="beyond: is no index of a log") as caught:
+        await stub.Search(wanted, timeout=SOON).read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    wanted.beyond = (1 << 53) - 1
+    call = stub.Search(wanted)
+    assert (await call.read()).size > 0
+    call.cancel()
+
+
 def free(edge: Edge) -> bool:
     """Whether there is a seat."""
     try:
@@ -149,8 +164,14 @@ class _Stalled:
     async def write(self, _: object) -> None:
         await asyncio.Event().wait()
 
-    async def abort_with_status(self, status: Any) -> None:
-        self.ended.append(status.code)
+    def set_code(self, code: Any) -> None:
+        self.ended.append(code)
+
+    def set_details(self, _: object) -> None:
+        """Words."""
+
+    def set_trailing_metadata(self, _: object) -> None:
+        """Details."""
 
 
 class _Pages:
@@ -344,6 +365,7 @@ async def test_a_system_makes_so_many_lists_a_second(edge: Edge) -> None:
     assert retry_delay(first) > 0
 
 
+@pytest.mark.long
 async def test_recording_late_has_turns_like_every_list(edge: Edge) -> None:
     """A hundred records of many fields cost as much as a list: no more of them a second than of those."""
     stub = audit_pb2_grpc.AuditServiceStub(edge.channel())
