@@ -6,13 +6,15 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import chain
+from time import perf_counter
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
 IN_USE = 1.0  # seconds since something urgent came
 SMALL = 32  # items: a few milliseconds of work
-STEP = 4  # items of long work, each some tenths of a millisecond
+STEP = 0.0003  # seconds of long work in one go, or one item's
+REST = 2.0  # times as long, while emergencies come
 
 
 def reserve(most: int) -> int:
@@ -21,14 +23,17 @@ def reserve(most: int) -> int:
 
 
 async def by_steps(items: Iterable[Item]) -> AsyncIterator[Item]:
-    """The items of long work (pages of searches), a few at a time: between them the event loop goes on.
+    """The items of long work (pages of searches), a little at a time: in between the event loop goes on.
 
-    A request takes some dozen turns of the loop, and may find a step in each.
+    A request takes some dozen turns of the loop, and may find a step in each. So while emergencies come it
+    rests twice as long as it worked.
     """
-    for n, item in enumerate(items):
-        if n and n % STEP == 0:
-            await asyncio.sleep(0)
+    loop, begun = asyncio.get_running_loop(), perf_counter()
+    for item in items:
         yield item
+        if (worked := perf_counter() - begun) >= STEP:
+            await asyncio.sleep(REST * worked if loop.time() < Pace.in_use else 0)
+            begun = perf_counter()
 
 
 class Pace:
@@ -37,12 +42,15 @@ class Pace:
     Whatever an urgent item finds in progress it waits for, so it must not be much.
     """
 
+    # Until when the emergency lane is in use, wherever in this process (event-loop time).
+    in_use = float("-inf")
+
     def __init__(self) -> None:
         self._until = float("-inf")
 
     def urgent(self, now: float) -> None:
         """Something urgent has come (event-loop time)."""
-        self._until = now + IN_USE
+        self._until = Pace.in_use = now + IN_USE
 
     def most(self, usual: int, now: float) -> int:
         """How many items to do in one go where `usual` many would be."""

@@ -34,6 +34,7 @@ class Prepared(Struct, frozen=True):
     """A draft with its leaf made and its views sealed: what a batch is made of."""
 
     draft: Draft
+    at: datetime  # as it stands in the leaf
     sealed: SealedEntry
     key: int
     views: bytes
@@ -55,6 +56,7 @@ def prepare(draft: Draft, written: Written, words: bytes | None, key: ViewKey) -
     """Seal the views, and the words by themselves."""
     item = Prepared(
         draft,
+        written.at,
         written.sealed,
         key.id,
         key.seal(written.openings, draft.id, "views"),
@@ -99,7 +101,7 @@ def append_arguments(batch: Sequence[Prepared], blind: Blind, now: datetime, aga
         [c.settled if c else None for c in claims],
         [c.effect or None if c else None for c in claims],
         *_queued(batch),
-        [_second(i) for i in batch],
+        [i.at for i in batch],
         [i.terms for i in batch],
         [i.rare for i in batch],
     ]
@@ -154,12 +156,7 @@ def change_arguments(item: Prepared, change: Change, blind: Blind, now: datetime
         change.blob,
         [blind.key(k) for k in change.writes],
         change.reference,
-        _second(item),
+        item.at,
         item.terms,
         item.rare,
     ]
-
-
-def _second(item: Prepared) -> datetime:
-    """The time as it stands in the leaf."""
-    return item.draft.at.replace(microsecond=0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import asyncpg
 
@@ -16,6 +17,7 @@ from broker.errors import IntegrityError, KeyDestroyed, KeyMissing
 from broker.keeping import Counted, Unfinished, ViewClass
 from broker.keys import KeyRing
 from broker.store.cases import ACCESS, COMPLAINT
+from broker.store.ended import require_said
 from broker.store.pool import Database, one
 from broker.store.queued import OVERRIDE, OVERRIDE_RESTRICTION, OVERRIDE_REVIEW, REFERRAL, REFERRAL_DECISION
 from broker.store.seal import Seals, ViewKey
@@ -54,6 +56,10 @@ from unnest($4::bigint[], $5::bytea[], $6::bytea[], $7::bytea[], $8::bytea[])
     n(idx, views, words, read_views, read_words)
 where v.log = $1 and v.idx = n.idx and v.key = $2
   and v.views = n.read_views and v.words is not distinct from n.read_words
+"""
+_LAST_LOOK = """
+insert into last_look (until) values (clock_timestamp() + $1)
+on conflict (one) do update set until = excluded.until
 """
 _UNDER = "select count(*) from view where log = $1 and idx >= $2 and idx < $3 and key = $4"
 _OF_KEY = "select idx from view where log = $1 and idx >= $2 and idx < $3 and key = $4"
@@ -189,6 +195,11 @@ class DestroyingRows:
                 found += await connection.fetchval(_UNDER, log, start, end, view.key)
         return found
 
+    async def last_look(self, seconds: float) -> None:
+        """As `Destroying.last_look`. Whoever is killed in it holds nobody up for longer."""
+        async with self._database.connection() as connection:
+            await connection.execute(_LAST_LOOK, timedelta(seconds=seconds))
+
     async def unfinished(self) -> list[Unfinished]:
         """As `Destroying.unfinished`."""
         async with self._database.connection() as connection:
@@ -200,6 +211,7 @@ class DestroyingRows:
     async def finish(self, end: Unfinished) -> int:
         """As `Destroying.finish`."""
         removed, view = 0, end.view
+        await require_said(self._database, self._seals, end)
         self._ring.destroy_wrapping_key(view.month, view.name)  # first: what is left opens no more
         async for log, start, stop in self._steps(_FEW):
             async with self._database.connection() as connection, connection.transaction():

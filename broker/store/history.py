@@ -8,6 +8,7 @@ proven to be of another history, and one that holds a link to a later log which 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -91,6 +92,28 @@ class History:
         if old is None or known.size < self.newest.size or (old.size, old.root()) != (known.size, known.root):
             return False
         self.extend(known, old)
+        return True
+
+    async def reaches(
+        self, connection: asyncpg.Connection, log: int, end: SignedHead, known: Sequence[SignedHead]
+    ) -> bool:
+        """Whether what was signed last here, and the leaves after it, make this end by way of what others have
+        (`known`); no tile is read, so that what is damaged before it does not matter. False: that is not so, or
+        too far to be looked at."""
+        made = self._range
+        between = {each for each in known if each.size >= self.newest.size}
+        ahead = sorted({end, *between}, key=lambda each: each.size)
+        if made is None or ahead[0].size < made.size or ahead[-1].size - made.size > _NEAR:
+            return False
+        row = await connection.fetchrow(_LEAVES, log, made.size, ahead[-1].size, ahead[-1].size, -1)
+        hashes, start = bytes(row["hashes"] or b"") if row else b"", made.size
+        if len(hashes) != (ahead[-1].size - start) * HASH_BYTES:
+            return False
+        leaves = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
+        for each in ahead:
+            made = made.extend(leaves[made.size - start : each.size - start])
+            if made.root() != each.root:
+                return False
         return True
 
     async def prove(

@@ -87,6 +87,14 @@ class KeepingRows:
             worded=frozenset(str(row["id"]) for row in kept if row["worded"]),
         )
 
+    async def waiting(self) -> float:
+        """As `Keeping.waiting`."""
+        async with self._database.connection() as connection:
+            left = await connection.fetchval(
+                "select extract(epoch from until - clock_timestamp()) from last_look"
+            )
+        return max(0.0, float(left or 0))
+
     async def forget(self) -> None:
         """That something was said of people of whom nothing is said any more, an hour after it was erased."""
         async with self._database.connection() as connection:

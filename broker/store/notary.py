@@ -20,6 +20,7 @@ from broker.core.keys import Signer, Verifier
 from broker.core.merkle import EMPTY_ROOT, CompactRange
 from broker.core.rotation import rotation, split_origin
 from broker.errors import AuditUnavailable, BrokerError, IntegrityError
+from broker.store.followed import follows
 from broker.store.guard import Ahead, Forked, Guard, LogClosed, SignedHead
 from broker.store.history import Head, History
 from broker.store.proofs import Broken, Proofs
@@ -151,14 +152,15 @@ class Notary:
         """Hold the database's head to what was signed, by whichever worker: stops where it is another history.
         To be called every second or so. Raises AuditUnavailable."""
         # In this order: another worker may append and sign between the two looks.
-        known, history = self._known(self.origin), self._history
+        # One log's, all of them: while we wait, another task may go over to the next.
+        known, history, log = self._known(self.origin), self._history, self.log
         row = await connection.fetchrow(_NOW)
-        if self.forked or row is None or row["closed"] or row["log"] > self.log:
+        if self.forked or row is None or row["closed"] or row["log"] > log:
             return
         held = CompactRange(row["size"], tuple(bytes(each) for each in row["range"]))
-        head = Head(self.log, held, held.root())
+        head = Head(log, held, held.root())
         try:
-            if row["log"] < self.log:
+            if row["log"] < log:
                 raise Forked(f"the database went back to a log before {self.origin}, which has been signed")
             # What no standby has yet, a failover may rightly take back.
             await history.prove(connection, head, known, self.broken, take=not row["standby"])
@@ -191,11 +193,23 @@ class Notary:
         self.signer_of(Verifier.from_vkey(vkey).name, vkey)
 
     async def turn(self, connection: asyncpg.Connection) -> None:
-        """Go over to the log that is current in the database. Raises AuditUnavailable where we have no key."""
+        """Go over to the log that is current in the database, once it is known to follow ours: a log that was
+        closed by hand is none. Raises AuditUnavailable where we have no key, IntegrityError where it cannot be
+        told, Forked."""
         row = await connection.fetchrow("select id, origin, vkey from log where closed_at is null")
         if row is None or row["id"] <= self.log:
             return
-        signer = self.signer_of(row["origin"], row["vkey"])
+        self.require_whole()
+        signer, known = self.signer_of(row["origin"], row["vkey"]), self._known(self.origin)
+        signed = [self._history.newest, *([known] if known is not None else [])]
+        was = self.log
+        try:
+            await follows(connection, was, self._signer.verifier, signed, self.broken, self._history)
+        except Forked as e:
+            self.stop(str(e))
+            raise
+        if self.log != was:  # meanwhile, by another task of ours
+            return
         # Between these lines nobody runs: whoever asks sees one log or the other.
         self._signer, self.log, self._history = signer, row["id"], History(signer.name)
         _diagnostics.info("the log was rotated", log=self.origin)
@@ -209,6 +223,12 @@ class Notary:
                 _diagnostics.warning("the guard file was gone or another; written again", path=path)
         except BrokerError as e:
             _diagnostics.error("the guard file is gone or another", path=path, why=str(e))
+        newest, known = self._history.newest, self._guard.load()
+        behind = known is None or (known.origin, known.size) < (newest.origin, newest.size)
+        if newest.size and behind:
+            # Emptied, or an older copy written over it: others know by it alone what we have signed.
+            self._guard.note(newest)
+            _diagnostics.warning("the guard file had forgotten what was signed; written again", path=path)
         await asyncio.to_thread(self._guard.sync)
 
     async def check(self, connection: asyncpg.Connection) -> None:
@@ -245,7 +265,7 @@ class Notary:
 async def _leads(connection: asyncpg.Connection, log: int, known: SignedHead, head: asyncpg.Record) -> None:
     """That the entries make what was signed last, and go on from there to the head. Raises IntegrityError."""
     if head["log"] != log:  # it is closed
-        await Proofs(connection, log, known.size, known.root, Broken()).holds()
+        await follows(connection, log, None, [known], Broken())
         return
     root = CompactRange(head["size"], tuple(bytes(each) for each in head["range"])).root()
     proofs = Proofs(connection, log, head["size"], root, Broken())

@@ -180,6 +180,8 @@ async def finish(database: Database, notary: Notary, clock: Clock, step: Step = 
             async with database.connection() as connection:
                 await database.acknowledged.require(connection, row["log"], row["size"])
         try:
+            if row["log"] != notary.log:  # by another task of ours, while we waited
+                raise LogClosed("the log has been rotated since it was read")
             final = await notary.sign(Head(row["log"], held, held.root(), closing=True), database.connection)
         except LogClosed:  # by another worker, just now
             final = b""

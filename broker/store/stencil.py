@@ -29,8 +29,12 @@ _IN_FULL = (None, Shown.IN_FULL)
 
 
 class Written(Struct, frozen=True):
-    """An entry, its views' openings as they are to be sealed, and what it is found by, as array literals."""
+    """An entry, its views' openings as they are to be sealed, and what it is found by, as array literals.
 
+    `at` is the time as it stands in the leaf.
+    """
+
+    at: datetime
     sealed: SealedEntry
     openings: bytes
     found_by: tuple[str, str]
@@ -93,7 +97,7 @@ class Stencil:
             random_bytes,
         )
         openings = joined(shared(sealed.requester), shared(sealed.provider), sealed.full)
-        return Written(sealed, openings, self._terms.beside(self._known, own))
+        return Written(at, sealed, openings, self._terms.beside(self._known, own))
 
 
 _Key = tuple[int, tuple[str, ...], str, str, bool, bool]
@@ -129,7 +133,7 @@ class Stencils:
         sides = draft.requester_agency or None, draft.provider_agency or None
         openings = pack(sealed, *views, full)
         asked, held = (view.as_json() if view else None for view in views)
-        return Written(sealed, openings, self._terms.literals(full, asked, held, sides))
+        return Written(at, sealed, openings, self._terms.literals(full, asked, held, sides))
 
     def _stencil(self, draft: Draft, common: dict[str, Json], blanks: tuple[str, ...]) -> Stencil | None:
         told = draft.requester is not None, draft.provider is not None

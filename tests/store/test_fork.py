@@ -7,12 +7,16 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 
 from broker.core.entry import Rotation
 from broker.core.keys import Signer
-from broker.errors import AuditUnavailable, IntegrityError
+from broker.core.receipt import Receipt
+from broker.errors import AuditUnavailable, IntegrityError, SetupError
+from broker.keys import FolderKeys
 from broker.store.guard import Ahead, Forked, Guard, SignedHead
 from broker.store.history import _NEAR
 from tests.support.evidence import ORIGIN, Node, a_draft, node
@@ -24,23 +28,26 @@ update head set size = (select count(*) from entry),
 """
 
 
-async def cut(dsn: str, size: int) -> None:
-    """Take the entries from `size` on away, and put the head back to match."""
+def cutting(size: int) -> list[str]:
+    """Statements that take the entries from `size` on away, and put the head back to match."""
     beside = [f"delete from {name} where idx >= {size}" for name in ("entry", "view", "search")]
     triggers = [
         f"alter table {name} {how} trigger user"
         for how in ("disable", "enable")
         for name in ("view", "search", "claim")
     ]
-    await ask(
-        dsn,
+    return [
         *triggers[:3],
         f"delete from claim c using entry e where e.id = c.entry and e.idx >= {size}",
         *beside,
         _HEAD_BACK,
         *triggers[3:],
-        "select 1",
-    )
+    ]
+
+
+async def cut(dsn: str, size: int) -> None:
+    """Do so."""
+    await ask(dsn, *cutting(size), "select 1")
 
 
 async def plant(dsn: str, leaf: bytes, identifier: str) -> None:
@@ -220,6 +227,145 @@ async def test_a_log_closed_by_hand_for_a_strangers_key_is_not_signed(local: Nod
     with pytest.raises(AuditUnavailable):
         await local.log.append(a_draft())
     assert local.guard.load().size == 4  # type: ignore[union-attr]
+
+
+async def test_a_look_that_a_rotation_crosses_stops_nobody(local: Node) -> None:
+    """Another task of the same worker goes over to the next log while a look waits for its answer: what is read
+    is of the one, what was signed of the other, and neither is a fork."""
+    await local.grow(5)
+    vkey = local.halves.prepare(ORIGIN.replace("2026h2", "2027h1"))
+
+    class Crossed:
+        """A connection that answers after the rotation."""
+
+        def __init__(self, real: asyncpg.Connection) -> None:
+            self._real = real
+
+        async def fetchrow(self, *asked: Any) -> Any:
+            await local.halves.rotate(ORIGIN, vkey)
+            return await self._real.fetchrow(*asked)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._real, name)
+
+    async with local.database.connection() as connection:
+        await local.notary.look(Crossed(connection))  # type: ignore[arg-type]
+    assert (local.notary.stopped, local.notary.origin) == ("", ORIGIN.replace("2026h2", "2027h1"))
+    assert await look(local) == ""
+    await local.append()
+
+
+async def test_rotations_among_looks_and_appends_stop_nobody(local: Node, two: Node) -> None:
+    """Two workers that append, look and go over all at once, through four half-years: one history of each."""
+    going, receipts = True, list[Receipt]()
+
+    async def appends(worker: Node) -> None:
+        while going:
+            receipts.append(await worker.append())
+
+    async def looks(worker: Node) -> None:
+        while going:
+            assert await look(worker) == ""
+            await worker.notary.remember()
+            async with worker.database.connection() as connection:
+                await worker.notary.turn(connection)
+
+    async def reads(worker: Node) -> None:
+        while going:
+            await worker.reader.head()
+
+    tasks = [
+        asyncio.create_task(each(worker))
+        for worker in (local, two)
+        for each in (appends, appends, looks, looks, reads)
+    ]
+    origin = ORIGIN
+    for n, half in enumerate(("2027h1", "2027h2", "2028h1", "2028h2")):
+        await asyncio.sleep(0.3)
+        later = ORIGIN.replace("2026h2", half)
+        worker = (local, two)[n % 2]
+        await worker.halves.rotate(origin, worker.halves.prepare(later))
+        origin = later
+    await asyncio.sleep(0.3)
+    going = False
+    await asyncio.gather(*tasks)
+    assert (local.notary.stopped, two.notary.stopped) == ("", "")
+    assert local.notary.origin == two.notary.origin == origin
+    assert len({each.entry for each in receipts}) == len(receipts) > 20
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["emptied", "older-copy"])
+async def test_a_guard_file_that_forgot_is_written_again(
+    local: Node, two: Node, local_dsn: str, tmp_path: Path, older: bool
+) -> None:
+    """In its place, under running workers: whoever signed writes within a second what they did, and one that
+    lags behind signs no second history."""
+    await local.grow(3)
+    await two.reader.head()
+    path = tmp_path / "state" / "guard"
+    kept = path.read_bytes()
+    for _ in range(3):
+        await local.append()
+    with path.open("r+b") as file:
+        file.truncate(0)
+        file.write(kept if older else b"")
+    await local.notary.remember()
+    await cut(local_dsn, 3)
+    with pytest.raises(IntegrityError):
+        await two.append()
+    assert await look(local)
+    known = local.guard.load()
+    assert known is not None
+    assert known.size == 6
+
+
+def rotated_by_hand(folder: Path, at: int, final: bytes, domain: str = "blue-light.test") -> list[str]:
+    """Statements that close the log over its first `at` entries and open the next one, whose key is in the
+    folder already: as a rotation does, but for what only the old log's key could sign."""
+    seed = FolderKeys(folder / "keys").make_log_seed("2027h1")
+    later = f"{domain}/log/2027h1"
+    vkey = Signer.from_seed(later, seed).vkey
+    now = datetime.now(UTC).replace(microsecond=0)
+    last = Rotation(now, str(uuid.uuid4()), vkey)
+    first = Rotation(now, str(uuid.uuid4()), final.decode())
+    leaf, begun = f"'\\x{last.to_bytes().hex()}'::bytea", f"'\\x{first.to_bytes().hex()}'::bytea"
+    head = f"range = log_extend(0, '{{}}', array[{begun}])"
+    return [
+        f"insert into entry (log, idx, id, leaf) values (1, {at}, '{last.id}', {leaf})",
+        f"update log set closed_at = now(), entries = {at + 1}, final = '\\x{final.hex()}' where id = 1",
+        f"insert into log (origin, vkey) values ('{later}', '{vkey}')",
+        f"insert into entry (log, idx, id, leaf) select max(id), 0, '{first.id}', {begun} from log",
+        f"update head set log = (select max(id) from log), size = 1, {head}",
+        "select 1",
+    ]
+
+
+@pytest.mark.parametrize(("at", "note"), [(5, 4), (5, 5), (8, 7)], ids=["cut", "of-its-length", "whole"])
+async def test_a_log_that_was_closed_by_hand_is_not_followed(
+    local: Node, two: Node, local_dsn: str, tmp_path: Path, at: int, note: int
+) -> None:
+    """The next key was made ahead of its time, and somebody closes the log over fewer entries than were signed,
+    or over a checkpoint that its key made of fewer: nothing of the next log is signed, nothing goes into it."""
+    receipts = [await local.append() for _ in range(8)]
+    await two.reader.head()
+    if at < 8:
+        await cut(local_dsn, at)
+    await ask(local_dsn, *rotated_by_hand(tmp_path / "state", at, receipts[note].checkpoint))
+    for worker in (two, local):
+        with pytest.raises((Forked, AuditUnavailable)):
+            await worker.reader.head()
+        assert "was closed over" in worker.notary.stopped or "was closed with" in worker.notary.stopped
+        with pytest.raises((AuditUnavailable, IntegrityError)):
+            await worker.append()
+        with pytest.raises((Forked, AuditUnavailable)):
+            await worker.halves.finish()
+    assert await ask(local_dsn, "select size from head") == 1
+    known = local.guard.load()
+    assert known is not None
+    assert (known.origin, known.size) == (ORIGIN, 8)
+    with pytest.raises((SetupError, IntegrityError, AuditUnavailable)):
+        async with node(local_dsn, tmp_path / "state"):
+            pass
 
 
 def test_a_guard_asks_for_what_others_noted(tmp_path: Path) -> None:

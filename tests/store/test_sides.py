@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 
 from broker.core.canonical import Json
@@ -11,6 +13,7 @@ from broker.core.searchterms import person, term
 from broker.core.views import RequesterView
 from broker.ports import Draft, Shown
 from broker.store.fsck.index import check_index
+from broker.store.terms import BlindTerms
 from tests.store.test_search import index_of
 from tests.support.evidence import Node, a_draft
 from tests.support.postgres import ask
@@ -60,6 +63,29 @@ async def met(worker: Node, what: str, audience: Audience, party: str = "") -> l
             [key for keys in few for key in keys],
         )
     return [row["idx"] for row in rows]
+
+
+@pytest.mark.parametrize("told", [(True, True), (True, False), (False, True)], ids=["both", "asked", "held"])
+def test_two_halves_of_a_view_stand_as_the_whole(told: tuple[bool, bool]) -> None:
+    """However it is parted in what many entries say alike and what this one says: also where both say the same
+    of somebody, by which each of its parties finds it."""
+    terms, sides = BlindTerms(bytes(32)), ("cfrs", "ncic")
+    fixed: dict[str, Json] = {"event": "disclosure", "requester": "cfrs", "provider": "ncic"}
+    said: dict[str, Json] = {
+        "asked_by": {"scheme": "incident", "value": INCIDENT},
+        "identifiers": [{"scheme": "incident", "value": INCIDENT}],
+        "incident": INCIDENT,
+        "agreement": "a/1",
+        "detail": {"agreements": ["a/1"]},
+    }
+    whole = {**fixed, **said}
+    views = [whole if each else None for each in told]
+    for n in range(len(said) + 1):
+        for names in combinations(said, n):
+            common = {**fixed, **{name: said[name] for name in names}}
+            own = {name: value for name, value in said.items() if name not in names}
+            made = terms.beside(terms.known(common, told, sides), own)
+            assert made == terms.literals(whole, *views, sides), names
 
 
 async def test_a_look_does_not_even_meet_what_is_not_its_own(worker: Node) -> None:

@@ -23,6 +23,10 @@ select e.log, e.idx, e.id, v.requester_agency, v.provider_agency, v.words is not
 from entry e join view v on v.log = e.log and v.idx = e.idx where e.id = any ($1::uuid[])
 order by e.log, e.idx
 """
+_DESTROYED = """
+select d.id::text as id, d.month, d.class, d.at, (k.month, k.class) = (d.month, d.class) as own
+from destroyed d left join view_key k on k.id = d.key order by d.at
+"""
 _KEYS = "select month, class from view_key where wrapped is not null order by month, class"
 _FOUND = """
 select s.log, s.idx from search s
@@ -46,6 +50,7 @@ async def check(connection: asyncpg.Connection, said: Said | None, reports: Mapp
     else:
         await _entries(connection, said, reports)
         await _keys(connection, said, reports)
+        await _ended(connection, said, reports)
     if await has(connection, "search"):
         await _found(connection, reports)
 
@@ -79,6 +84,26 @@ async def _keys(connection: asyncpg.Connection, said: Said, reports: Mapping[int
             by = said.ended_by[row["month"], row["class"]]
             path = f"view key of {row['month']}, {row['class']}"
             report.wrong("key", -1, path, f"ended by {by} {_AGAIN}")
+
+
+async def _ended(connection: asyncpg.Connection, said: Said, reports: Mapping[int, StoreReport]) -> None:
+    """What lists the ends of months, by which what is left of one is destroyed: against what the log says."""
+    if not await has(connection, "destroyed"):
+        return
+    report, ended = reports[max(reports)], dict(said.ended_by)
+    for row in await connection.fetch(_DESTROYED):
+        month, name = row["month"], row["class"]
+        path = f"end of {month}, {name}"
+        if ended.pop((month, name), "") == row["id"]:
+            if not row["own"]:
+                report.wrong("key", -1, path, "is listed with the key of another month or class")
+            continue
+        if said.silent(f"{row['at']:%Y-%m}"):
+            report.unchecked.append(f"whether the log said that {month}, {name} was ended by {row['id']}")
+        else:
+            report.wrong("key", -1, path, f"is listed as said by {row['id']}, and no entry of the log says so")
+    for (month, name), by in ended.items():
+        report.wrong("key", -1, f"end of {month}, {name}", f"is not listed as {by} says that it was ended")
 
 
 async def _found(connection: asyncpg.Connection, reports: Mapping[int, StoreReport]) -> None:

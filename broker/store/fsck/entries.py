@@ -161,7 +161,7 @@ class Entries:
     def _tell(self, told: Told, index: int, entry: Entry | None, checked: Checked) -> None:
         """What it says of the tables that decisions read; or that it may have said something of them."""
         if checked.of is Of.GOOD and entry is not None and checked.full is not None:
-            told.hear(checked.full, self._log, index)
+            told.hear(checked.full, self._log, index, checked.words)
         elif checked.of is not Of.GONE or (
             checked.ended is not None and (checked.ended[1] == CHANGES or is_held(checked.ended[1]))
         ):

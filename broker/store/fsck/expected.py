@@ -98,6 +98,7 @@ class Expectations:
     def _overrode(self, heard: _Heard) -> None:
         asked = heard.view["overridden"]
         columns = {**heard.request(), "code": asked["code"], "used_at": heard.now}
+        columns["due_at"] = heard.view["agreement"]  # which says how long after
         words = ("words",) if asked["said_why"] else ()
         self._make("override_use", heard.entry, heard, columns, "used", *words)
 

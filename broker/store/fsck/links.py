@@ -17,6 +17,7 @@ from broker.core.note import Note
 from broker.errors import IntegrityError
 from broker.store.fsck.report import StoreReport
 
+_CLOSED = "select log, size from head where closed"
 _LEAF = "select leaf from entry where log = $1 and idx = $2"
 
 
@@ -24,6 +25,7 @@ async def judge(
     connection: asyncpg.Connection, logs: Sequence[asyncpg.Record], reports: Sequence[StoreReport]
 ) -> None:
     """Say in each log's report what of its links does not hold. `logs` are their rows, oldest first."""
+    closing = await connection.fetchrow(_CLOSED)
     origins = {log["origin"] for log in logs}
     for at, (log, report) in enumerate(zip(logs, reports, strict=True)):
         before = logs[at - 1] if at else None
@@ -31,7 +33,11 @@ async def judge(
         for text in _begins(first, before, origins):
             report.wrong("log", 0, "entry 0", text)
         size = dict(log).get("entries")
-        if size is None:  # of one that is not closed
+        if size is None:  # of one that is not closed, or about to be
+            if closing is not None and closing["log"] == log["id"]:
+                last = _link(await connection.fetchval(_LEAF, log["id"], closing["size"] - 1))
+                if last is None:
+                    report.wrong("head", -1, "head", "says that the log is closed, and its last entry does not")
             continue
         last = _link(await connection.fetchval(_LEAF, log["id"], size - 1))
         later = logs[at + 1]["vkey"] if at + 1 < len(logs) else None

@@ -56,6 +56,7 @@ class Notes:
         if self._kept.guard is not None:
             origin, size, root = self._kept.guard
             if origin == report.origin:
+                report.guarded = size
                 marks.append(_within(Mark(size, root, "the guard"), report))
             elif origin not in self._origins:
                 report.wrong(

@@ -24,6 +24,8 @@ class StoreReport(Report):
     compared: dict[str, int] = field(default_factory=dict)
     indexed: int | None = None
     signed: int = 0
+    # Entries in the head that a guard remembers; None where none was given, or it is of another log.
+    guarded: int | None = None
     stretches: list[tuple[int, int]] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     # Where the export of each dropped partition is, by its first place, in the operator's words.

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
+from broker.core.agreement import read
 from broker.core.canonical import Json
 from broker.core.retention import CHANGES
+from broker.errors import InvalidRequest
 from broker.offline.problems import MOST
 from broker.store.blind import Blind
 from broker.store.fsck.expected import Columns, Expectations, Expected
@@ -43,6 +46,8 @@ _TABLES: dict[str, tuple[str, dict[str, Columns]]] = {
     "escalation": ("id", {}),
     "published_month": ("month", {}),
 }
+# What a later step sets that the row had from its beginning.
+_ENDS = {("access_request", "issued_at"): ("subjects",)}
 # What dates the entry that made a row, where that is not the entry of its id.
 _MADE = {"breach": "aware_at"}
 # Sealed: under which key column, and as what.
@@ -90,7 +95,7 @@ class Rows:
             self._gone.extend(bytes((minute >> 3) + 1 - len(self._gone)))
         self._gone[minute >> 3] |= 1 << (minute & 7)
 
-    def _may_be_said(self, at: datetime | None) -> bool:
+    def may_be_said(self, at: datetime | None) -> bool:
         """Whether an entry without views may have said what happened then: it is dated then or just after."""
         if self._undated or at is None:
             return self._undated
@@ -144,6 +149,8 @@ class _Table:
     async def run(self) -> None:
         """Rows first, then what is missing among them."""
         seen, count = set[str](), 0
+        if self._table == "override_use":
+            await self._due()
         async for part in parts(self._connection, f"select * from {self._table}"):  # noqa: S608 - ours
             for row in part:
                 count += 1
@@ -162,6 +169,19 @@ class _Table:
             )
         self._rows.compared[self._table] = count
 
+    async def _due(self) -> None:
+        """By when an override is to be reviewed, as its agreement says, which is compared too."""
+        hours = dict[str, timedelta]()
+        for row in await self._connection.fetch("select file from agreement"):
+            with suppress(InvalidRequest):  # of one that was changed, which is named
+                terms = read(bytes(row["file"]))
+                if terms.override is not None:
+                    hours[terms.label] = timedelta(hours=terms.override.review_hours)
+        for made in (each.made for each in self._expected.values() if each.made):
+            after = hours.get(made.pop("due_at") or "")
+            if after is not None:
+                made["due_at"] = made["used_at"] + after
+
     def _may_be_missing(self, key: str, expected: Expected) -> bool:
         return expected.free or (self._table == "referral" and self._said.gave_up(UUID(key).bytes, "provider"))
 
@@ -175,6 +195,9 @@ class _Table:
         expected = expected or Expected(self._current, -1)
         # What a later step says too, that one is held against.
         later_said = {name for _, columns in expected.steps.values() for name in columns}
+        for dated in self._steps:
+            if row[dated] is not None:  # whether any entry says so is asked below
+                later_said.update(_ENDS.get((self._table, dated), ()))
         made = {name: said for name, said in (expected.made or {}).items() if name not in later_said}
         if wrong := [*self._differs(row, made)]:
             self._wrong(expected, f"says otherwise than that entry: {', '.join(wrong)}")
@@ -184,9 +207,9 @@ class _Table:
             if not wrong:
                 continue
             later = index < 0 or (row[dated] is not None and row[dated] > columns[dated])
-            if index >= 0 and not (later and self._rows._may_be_said(row[dated])):
+            if index >= 0 and not (later and self._rows.may_be_said(row[dated])):
                 self._wrong(expected, f"says otherwise than entry {index}: {', '.join(wrong)}", index)
-            elif later and self._rows._may_be_said(row[dated]):
+            elif later and self._rows.may_be_said(row[dated]):
                 unknown = True
             else:
                 self._wrong(expected, f"was changed, and no entry says so: {', '.join(wrong)}")
@@ -202,7 +225,7 @@ class _Table:
         if entry is None:
             return "belongs to no entry", False
         if self._table in _MADE:
-            said = self._rows._may_be_said(row[_MADE[self._table]])
+            said = self._rows.may_be_said(row[_MADE[self._table]])
             return "" if said else "was made by no entry", True
         if entry["key"] in self._opens:
             return f"says that entry {entry['idx']} made it, which says nothing of it", False

@@ -104,6 +104,7 @@ class Judge:
         self._unknown: defaultdict[str, list[str]] = defaultdict(list)
         # Of rows that are as an entry says: its place, and the count of changes from which the row counts.
         self._counts: list[tuple[int, int, str]] = []
+        self._changes = 0  # the last that any row names
 
     async def run(self) -> None:
         """Look at all of them."""
@@ -111,6 +112,9 @@ class Judge:
             if await has(self._connection, table.name):
                 await self._table(table)
         self._order()
+        if (count := await self._connection.fetchval("select policy from head") or 0) < self._changes:
+            text = f"counts {count} changes of what decisions read, and there are {self._changes} at least"
+            self._report.wrong("state", -1, "head", text)
         for table_name, names in self._unknown.items():
             named = ", ".join(each[:200] for each in names[:_NAMED])
             more = " ..." if len(names) > _NAMED else ""
@@ -122,6 +126,7 @@ class Judge:
     async def _table(self, table: Table) -> None:
         group: list[Stands] = []
         async for row in rows(self._connection, table):
+            self._changes = max(self._changes, row.since, row.until or 0)
             if group and row.name != group[0].name:
                 await self._name(table, group)
                 group = []
@@ -135,8 +140,6 @@ class Judge:
         """All rows of one name."""
         name = group[0].name
         states = self._told.take(table.name, name)
-        if not states and all(row.open for row in group):
-            return
         if table.name == "directive" and (by := self._said.directive_by(UUID(name).bytes)):
             self._wrong(table, name, f"erased by {by} and there again")
         elif (why := await self._why(table, group, states)) is not None:
@@ -173,7 +176,7 @@ class Judge:
         found: list[int] = []
         for state in states:
             start = found[-1] + 1 if found else 0
-            n = next((n for n in range(start, len(group)) if group[n].digest == state.digest), None)
+            n = next((n for n in range(start, len(group)) if state.digest in group[n].digests), None)
             if n is None:
                 break
             found.append(n)
@@ -196,11 +199,6 @@ class Judge:
             # A month's end takes what was withdrawn in it.
             if last.ended and any(name == CHANGES for _, name in self._said.ended):
                 return
-        if not table.kept:
-            # Humans' queues go with their months and their people; a restriction by its own schedule.
-            if table.name == "override_restriction" and not last.ended:
-                self._unknown[table.name].append(name)
-            return
         if last.place < self._lost.last and table.name == "directive":
             self._unknown[table.name].append(name)
         else:

@@ -26,33 +26,30 @@ Content = Callable[[Row], Json]
 @dataclass(frozen=True, slots=True)
 class Table:
     """One table: `sql` gives rows of one name together, in the order in which they counted, each with `name`
-    and `{counts}`: `since` and `until` (counts of changes), and `ended` (whether it counts no more).
-
-    `kept` says that nothing is ever taken from it but what an entry names; else rows go with their month.
-    """
+    and `{counts}`: `since` and `until` (counts of changes), and `ended` (whether it counts no more). Nothing is
+    ever taken from it but what an entry names."""
 
     name: str
     sql: str
     content: Content
-    kept: bool = True
     # Each state ends where the next begins, or not at all.
     follows: bool = True
+    # The same, as an entry has it of which a part is gone.
+    less: Content | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stands:
-    """A row as it stands; `digest` is empty where it says what no entry could. `at` is when it was made, where
-    it says that, `ended_at` when it ended."""
+    """A row as it stands; `digests` of what it says are empty where no entry could say it. `at` is when it was
+    made, where it says that, `ended_at` when it ended."""
 
     name: str
-    digest: bytes
+    digests: frozenset[bytes]
     since: int
     until: int | None
     ended: bool
     at: datetime | None
     ended_at: datetime | None
-    # Nobody has decided it yet: no entry need say anything of it.
-    open: bool = False
 
 
 def _json(value: Any) -> Any:
@@ -91,10 +88,15 @@ def _record_type(row: Row) -> Json:
 def _directive(row: Row) -> Json:
     return {
         "recorder": row["recorder"],
-        "detail": {**_json(row["detail"]), "explained": ""},
+        "detail": _json(row["detail"]),
         "subject": bytes(row["subject"]).hex(),
         "at": moment(row["at"]),
     }
+
+
+def _unexplained(row: Row) -> Json:
+    """As its entry has it whose words were erased."""
+    return _directive({**row, "detail": {**_json(row["detail"]), "explained": None}})
 
 
 def _hold(row: Row) -> Json:
@@ -163,6 +165,7 @@ TABLES = (
         " {counts} from directive",
         _directive,
         follows=False,
+        less=_unexplained,
     ),
     Table(
         "hold",
@@ -181,16 +184,15 @@ async def rows(connection: asyncpg.Connection, table: Table) -> AsyncIterator[St
         for row in some:
             found = dict(row)
             try:
-                digest = digest_of(table.content(found))
+                digests = {digest_of(content(found)) for content in (table.content, table.less) if content}
             except (LookupError, TypeError, ValueError, IntegrityError):
-                digest = b""
+                digests = set()
             yield Stands(
                 found["name"],
-                digest,
+                frozenset(digests),
                 found["since"],
                 found["until"],
                 found["ended"],
                 found.get("at"),
                 found.get("ended_at"),
-                found.get("open", False),
             )

@@ -22,6 +22,7 @@ from broker.store.blind import Blind
 
 _STATE = struct.Struct(">QQ16s")
 _LOG_BITS = 40  # a place is the number of its log, and so many bits of an index
+_RECORDED = "directive-recorded"
 View = Mapping[str, Json]
 
 
@@ -42,13 +43,16 @@ class Told:
         # The last place of an entry that may have said something and cannot be heard; 0: there is none.
         self.gap = 0
 
-    def hear(self, full: View, log: int, index: int) -> None:
-        """A full view that has been verified."""
+    def hear(self, full: View, log: int, index: int, words: str | None = None) -> None:
+        """A full view that has been verified, and its words: None where they are gone."""
         event, detail = str(full.get("event")), full.get("detail")
         heard = _HEARD.get(event)
         if heard is None or not isinstance(detail, dict):
             return
         try:
+            if event == _RECORDED:  # what was explained stands in the entry's words
+                said: dict[str, Any] = {**detail}
+                detail = {**said, "detail": {**said["detail"], "explained": words}}
             heard(self, detail, place_of(log, index))
         except (LookupError, TypeError, ValueError, IntegrityError):
             self.not_heard(log, index)  # of a form that this release does not know
@@ -85,7 +89,7 @@ class Told:
         """What somebody said was taken down."""
         content = {
             "recorder": detail["recorder"],
-            "detail": {**detail["detail"], "explained": ""},  # which stands in the entry's words
+            "detail": detail["detail"],
             "subject": self.subject(detail["subject"]),
             "at": moment(detail["at"]),
         }
@@ -222,7 +226,7 @@ _HEARD: dict[str, Callable[[Told, dict[str, Any], int], None]] = {
     "agreement-suspension-lifted": _suspension_lifted,
     "routes-applied": _routing,
     "record-type-approved": _record_type,
-    "directive-recorded": Told.directive,
+    _RECORDED: Told.directive,
     "directive-withdrawn": _withdrawn,
     "hold-placed": Told.hold,
     "hold-released": _ends("hold"),

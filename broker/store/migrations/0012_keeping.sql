@@ -77,6 +77,13 @@ create table destroyed (
     done_at  timestamptz
 );
 
+-- Until when somebody who ends a month looks at it for the last time. Whoever places or releases a hold, or erases
+-- something, waits for it: else those who do so at will could keep every month from ever ending.
+create table last_look (
+    one    boolean primary key default true check (one),
+    until  timestamptz not null
+);
+
 -- Null: destroyed. The row stays, so that the key of a month that is over is never made anew.
 alter table view_key alter wrapped drop not null;
 
@@ -217,10 +224,12 @@ begin
 end $$;
 create trigger hold_guard before delete on referral for each row execute function queue_guard();
 create trigger hold_guard before delete on override_use for each row execute function queue_guard();
--- Sealed anew under another key it is no loss; nor is a decision where there was none.
+-- Sealed anew under another key it is no loss; nor is a decision where there was none, or a later one: the entry
+-- of each says what it was.
 create trigger hold_guard_change before update on referral for each row
     when (new.key = old.key and (new.asked <> old.asked or new.words is distinct from old.words)
-          or new.decision_key = old.decision_key and new.decision <> old.decision)
+          or new.decision_key = old.decision_key and new.decision <> old.decision
+             and new.decided_at is not distinct from old.decided_at)
     execute function queue_guard();
 create trigger hold_guard_change before update on override_use for each row
     when (new.key = old.key and (new.used is distinct from old.used or new.words is distinct from old.words)

@@ -10,9 +10,12 @@ create table access_request (
     due_at      timestamptz not null,
     issued_at   timestamptz,
     key         smallint not null,
-    asked       bytea not null
+    asked       bytea not null,
+    -- By which identifiers a person asks what is held about them, blind, as in `directive`. While it is open,
+    -- nobody erases what they would be answered with; then it is empty.
+    subjects    bytea[] not null default '{}'
 );
-alter table access_request alter asked set statistics 0;
+alter table access_request alter asked set statistics 0, alter subjects set statistics 0;
 create index access_request_open on access_request (agency, due_at) where issued_at is null;
 
 create table access_clearing (
@@ -50,11 +53,14 @@ create table complaint (
     due_at           timestamptz not null,
     key              smallint not null,
     detail           bytea not null,
+    -- Whom it is about, blind likewise; null where nobody was named. While it is open, that agency erases nothing
+    -- about them.
+    subject          bytea,
     acknowledged_at  timestamptz,
     closed_at        timestamptz,
     outcome          text not null default ''
 );
-alter table complaint alter detail set statistics 0;
+alter table complaint alter detail set statistics 0, alter subject set statistics 0;
 create index complaint_agency on complaint (agency, received_at);
 create index complaint_open on complaint (agency) where closed_at is null;
 
@@ -77,9 +83,10 @@ $$;
 
 create function policy_apply_access_start(p_policy bigint, p_change jsonb, p_blob bytea) returns void
 language sql volatile as $$
-    insert into access_request (id, agency, started_at, due_at, key, asked)
+    insert into access_request (id, agency, started_at, due_at, key, asked, subjects)
     values ((p_change ->> 'id')::uuid, p_change ->> 'agency', (p_change ->> 'at')::timestamptz,
-            (p_change ->> 'due')::timestamptz, (p_change ->> 'key')::smallint, p_blob);
+            (p_change ->> 'due')::timestamptz, (p_change ->> 'key')::smallint, p_blob,
+            array(select decode(value, 'hex') from jsonb_array_elements_text(p_change -> 'subjects')));
 $$;
 
 create function policy_apply_access_clearing(p_policy bigint, p_change jsonb, p_blob bytea) returns void
@@ -95,7 +102,7 @@ $$;
 create function policy_apply_access_issue(p_policy bigint, p_change jsonb, p_blob bytea) returns void
 language sql volatile as $$
     with issued as (
-        update access_request set issued_at = (p_change ->> 'at')::timestamptz
+        update access_request set issued_at = (p_change ->> 'at')::timestamptz, subjects = '{}'
         where id = (p_change ->> 'access')::uuid and issued_at is null
         returning id
     )
@@ -107,9 +114,10 @@ $$;
 
 create function policy_apply_complaint(p_policy bigint, p_change jsonb, p_blob bytea) returns void
 language sql volatile as $$
-    insert into complaint (id, agency, received_at, due_at, key, detail)
+    insert into complaint (id, agency, received_at, due_at, key, detail, subject)
     values ((p_change ->> 'id')::uuid, p_change ->> 'agency', (p_change ->> 'received')::timestamptz,
-            (p_change ->> 'due')::timestamptz, (p_change ->> 'key')::smallint, p_blob);
+            (p_change ->> 'due')::timestamptz, (p_change ->> 'key')::smallint, p_blob,
+            decode(p_change ->> 'subject', 'hex'));
 $$;
 
 create function policy_apply_complaint_acknowledged(p_policy bigint, p_change jsonb, p_blob bytea) returns void
