@@ -183,23 +183,25 @@ class Reports:
         return row
 
     async def _breach(self, look: Look) -> Document:
-        wanted, row = look.wanted, look.breach
+        wanted, row, held, by = look.wanted, look.breach, None, ""
         affected = Affected(self._reference.current.labels, people=wanted.people, agency=wanted.agency)
-        aware_at, facts = wanted.aware_at, list[tuple[str, str]]()
+        question = Question(_named(wanted), None, wanted.since, wanted.until)
         if row is not None:
+            override, held = await self._overrides.by_id(row.id), Against("suspected breaches")
+            row, by = await rowssaid.begun(look, row, override, held)
+            look.breach = row
             # An entry's own time is in whole seconds. What else that system asked is for a report by system.
             begun = row.used_at.replace(microsecond=0)
             question = Question((), None, begun, begun + timedelta(seconds=2))
-            aware_at = aware_at or row.aware_at
-            facts.append(("Begun by", f"the review of override {row.id}: wrong person"))
-        else:
-            question = Question(_named(wanted), None, wanted.since, wanted.until)
         async for each in look.lines(question):
             if row is not None and each.id != row.id:
                 continue
             if wanted.key_digest in ("", each.key):
                 affected.add(each)
-        return affected.document((*await look.facts(), *facts), aware_at)
+        facts = (*await look.facts(), *([("Begun by", by)] if by else ()))
+        return affected.document(
+            facts, wanted.aware_at or (row.aware_at if row else None), held and look.surely(held)
+        )
 
     async def _snooping(self, look: Look) -> Document:
         law = self._reference.current.law
@@ -230,8 +232,7 @@ class Reports:
                 continue
             if (review := rowssaid.review_of(each, row, said(each), held)) is not None:
                 used.add(each, review)
-        facts = await look.facts()
-        return used.document(facts, look.surely(held))
+        return used.document(await look.facts(), look.surely(held))
 
     async def _agency(self, look: Look) -> Document:
         dealings = Dealings(look.wanted.agency)
@@ -261,8 +262,7 @@ class Reports:
         rows = await self._complaints.of(wanted.agency, wanted.since, wanted.until, MOST + 1)
         for each in await rowssaid.complaints(look, rows, held):
             received.add(each)
-        facts = await look.facts()
-        return received.document(facts, look.surely(held))
+        return received.document(await look.facts(), look.surely(held))
 
 
 async def _whose(signs: Signs, agency: str) -> Signs:

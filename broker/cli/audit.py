@@ -214,7 +214,12 @@ for check in (
     audit_witness.witness,
 ):
     app.command()(check)
-app.add_typer(audit_export.app, name="export", help="Entries as a file, each row with what proves it.")
+app.add_typer(
+    audit_export.app,
+    name="export",
+    help="Entries as a file, each row with what proves it. `export verify FILE` checks one offline, `export "
+    "send FILE` takes one to a collector.",
+)
 app.add_typer(audit_witness.key_app, name="witness-key")
 app.add_typer(audit_index.app, name="index")
 # Each module adds its own commands to it.

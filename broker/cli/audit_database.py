@@ -123,6 +123,8 @@ def told(report: StoreReport) -> dict[str, object]:
         "erased_stretches": [list(each) for each in report.stretches],
         "words_erased": report.words_erased,
         "claims": report.claims,
+        "signed_checkpoints": report.signed,
+        "guard_remembers": report.guarded,
         "compared": report.compared,
         "indexed": report.indexed,
         "places": {str(first): place for first, place in report.places.items()},
@@ -143,9 +145,11 @@ def told(report: StoreReport) -> dict[str, object]:
 
 def _compared(report: StoreReport) -> str:
     """What a verdict speaks of, so that it is not taken for more."""
-    tree = (
-        f"the tree with {report.signed} signed checkpoints" if report.signed else "the tree with itself alone"
-    )
+    held = [
+        *([f"{report.signed} signed checkpoints"] if report.signed else []),
+        *([f"the head of {report.guarded} that the guard remembers"] if report.guarded is not None else []),
+    ]
+    tree = f"the tree with {' and '.join(held) or 'itself alone'}"
     if not report.compared:
         return f"{tree}; nothing beside the entries with what they say (that takes --keys)"
     rows = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in report.compared.items())
@@ -159,12 +163,17 @@ def _stretches(report: StoreReport) -> str:
     return ", ".join(named) + more
 
 
+def notes_of(checkpoints: Sequence[Path]) -> tuple[tuple[str, bytes], ...]:
+    """Signed notes in files, with these files' names. Raises SetupError."""
+    return tuple((str(each), inputs.read_bounded(each, _MAX_NOTE, "a checkpoint")) for each in checkpoints)
+
+
 def _kept(checkpoints: list[Path], guard: Path | None, tsa_cert: Path | None) -> Kept:
     from broker.anchor.token import certificates
     from broker.store.fsck.notes import Kept
     from broker.store.guard import remembered
 
-    notes = tuple((str(each), inputs.read_bounded(each, _MAX_NOTE, "a checkpoint")) for each in checkpoints)
+    notes = notes_of(checkpoints)
     try:
         believed = (
             () if tsa_cert is None else certificates(inputs.read_bounded(tsa_cert, _MAX_NOTE, "certificates"))

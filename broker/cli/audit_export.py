@@ -138,8 +138,11 @@ def write(
     search` would find, whatever its index has come to. The export is itself an entry, before anything is read.
     Nothing is written that does not verify.
 
-    `broker audit export verify FILE` checks every row again, offline, for whoever has the log's keys; `broker
-    audit export send FILE` takes log records to a collector.
+    \b
+    Commands that go with it (each has --help):
+      broker audit export verify FILE   checks every row again, offline, for
+                                        whoever has the log's keys
+      broker audit export send FILE     takes log records to a collector
 
     FILE has its name only when it is complete. Interrupted, it goes on with --resume and the same options, even
     after kill -9. Exit codes: 0 complete; 1 refused, failed or interrupted, with what to do; 2 a command line

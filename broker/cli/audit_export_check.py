@@ -83,7 +83,10 @@ def send(
     collector = Collector(endpoint, ca)
     report = _checked(file, vkey, "", as_json)
     if not report.good:
-        output.say(_verdict(file, report))
+        if as_json:
+            output.emit_json({"file": str(file), **_report(report)})
+        else:
+            output.say(_verdict(file, report))
         raise typer.Exit(1)
     if not report.form.startswith("otlp"):
         raise SetupError(f"{file} is of the form {report.form}: only exports of --format otlp are sent")
@@ -124,6 +127,7 @@ def keys_of(vkey: Path) -> tuple[Verifier, ...]:
 
 def _report(report: Report) -> dict[str, object]:
     return {
+        "verdict": "bad" if not report.good else "good" if report.listed else "unlisted",
         "good": report.good,
         "format": report.form,
         "rows": report.rows,

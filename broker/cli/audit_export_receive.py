@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from broker.cli import inputs
-from broker.cli.audit_search import fact
+from broker.cli.audit_search import as_given, fact
 from broker.cli.connection import Link
 from broker.cli.progress import progress
 from broker.errors import IntegrityError
@@ -78,7 +78,7 @@ def receive(
     from broker.v1.audit_pb2_grpc import AuditServiceStub
 
     request.archived = archive is not None
-    pages = link.stream(AuditServiceStub(link.channel).Export, request, forever=True)
+    pages = as_given(link.stream(AuditServiceStub(link.channel).Export, request, forever=True), request.facts)
     head = next(pages, None)
     if head is None or not head.HasField("head"):
         raise IntegrityError("the export has no beginning")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from broker.core.receipt import Audience, Receipt
     from broker.offline.archive import Archive
 
-_MOST = 1000  # entries of a request that are looked through for one that is no look at it
+_MOST = 100  # entries of a request that are looked through for one that is no look at it
 _INDEX = re.compile(r"(?:([0-9]{4}h[12]):)?([0-9]{1,18})", re.ASCII)
 
 

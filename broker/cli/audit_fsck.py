@@ -51,7 +51,9 @@ KeyFolder = Annotated[
 ]
 Checkpoints = Annotated[
     list[Path] | None,
-    typer.Option(metavar="FILE", help="With a database: a checkpoint that was kept elsewhere. Repeatable."),
+    typer.Option(
+        metavar="FILE", help="A checkpoint that was kept elsewhere: the log must begin with it. Repeatable."
+    ),
 ]
 GuardFile = Annotated[Path | None, typer.Option(metavar="FILE", help="With a database: a node's guard file.")]
 Authorities = Annotated[
@@ -104,14 +106,13 @@ def fsck(
             else:
                 audit_database.say(found)
             raise typer.Exit(0 if found.good else audit_log.BAD)
-        if ring or checkpoint or guard or tsa_cert or archive:
+        if ring or guard or tsa_cert or archive:
             raise SetupError(
-                "--keys, --checkpoint, --guard, --tsa-cert and --archive go with a database "
-                "(postgresql://USER@HOST/DATABASE)"
+                "--keys, --guard, --tsa-cert and --archive go with a database (postgresql://USER@HOST/DATABASE)"
             )
-        source = audit_log.source_of(log, ca, cert, key)
+        source, kept = audit_log.source_of(log, ca, cert, key), audit_database.notes_of(checkpoint or [])
         with progress("entries") as told:
-            report = check(source, keys, told)
+            report = check(source, keys, told, kept)
     _say(report, as_json)
     raise typer.Exit(0 if report.good else audit_log.BAD)
 
@@ -136,9 +137,10 @@ def _say(report: Report, as_json: bool) -> None:
     if as_json:
         output.emit_json(_told(report))
     elif report.good:
-        output.say(
-            f"GOOD {report.origin}: {report.entries} entries and {report.tiles} tiles make the signed root"
-        )
+        many = "" if report.held == 1 else "s"
+        held = f", and begin with {report.held} kept checkpoint{many}" if report.held else ""
+        made = f"{report.entries} entries and {report.tiles} tiles make the signed root"
+        output.say(f"GOOD {report.origin}: {made}{held}")
         for first in report.dropped:
             last = first + PARTITION - 1
             output.say(f"Entries {first} to {last} are kept in an export alone; their hashes are good.")
@@ -160,6 +162,7 @@ def _told(report: Report) -> dict[str, object]:
         "size": report.size,
         "entries": report.entries,
         "tiles": report.tiles,
+        "kept_checkpoints": report.held,
         "dropped": report.dropped,
         "good": report.good,
         "problems": [_row(each) for each in report.problems],

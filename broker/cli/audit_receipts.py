@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from broker.offline.reconcile import Matched
 
 Folder = Annotated[Path, typer.Argument(metavar="RECEIPTS", help="A folder of kept receipts (x.tlog-proof).")]
+# Of verify, by exit code.
+_VERDICTS = {0: "good", 1: "bad", 3: "not-witnessed"}
 
 
 def verify(
@@ -49,6 +51,7 @@ def verify(
             metavar="FILE", help="Root certificates of time-stamp authorities that are believed (PEM)."
         ),
     ] = None,
+    as_json: inputs.AsJson = False,
 ) -> None:
     """Verify a receipt's files offline and print one line: GOOD with what was proven, or BAD with what failed.
 
@@ -66,7 +69,10 @@ def verify(
     code, verdict = verify_files(proof, entry, vkey, opening, record, witness_policy)
     if timestamp is not None and tsa_cert is not None and code != 2:
         code, verdict = audit_anchor.with_stamp(code, verdict, proof, timestamp, tsa_cert)
-    typer.echo(verdict, err=code == 2)
+    if as_json:
+        output.emit_json({"verdict": _VERDICTS.get(code, "unusable"), "text": verdict})
+    else:
+        typer.echo(verdict, err=code == 2)
     raise typer.Exit(code)
 
 

@@ -7,18 +7,23 @@ sees it among the processes.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from broker.cli import inputs, output
 from broker.cli.connection import Link
 from broker.cli.remote import AUDITOR, remote
+from broker.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from broker.v1 import audit_pb2 as pb
 
+Given = TypeVar("Given")
+_OF_A_FACT = re.compile(r"facts\.([0-9]{1,3})\.(?:kind|value)", re.ASCII)
 FACTS = (
     "event",
     "agency",
@@ -121,7 +126,8 @@ def search(
         subject = inputs.person_of(person)
         request.person.CopyFrom(exchange_pb2.SubjectRef(scheme=subject.scheme, value=subject.value))
     found, reached, numbers, cut = 0, dict[str, pb.SearchPage](), list[str](), False
-    for page in link.stream(AuditServiceStub(link.channel).Search, request, forever=follow):
+    pages = link.stream(AuditServiceStub(link.channel).Search, request, forever=follow)
+    for page in as_given(pages, request.facts):
         found += len(page.hits)
         numbers, cut = numbers or list(page.incidents), cut or page.incidents_cut
         newest = next(iter(reached), page.log)
@@ -148,6 +154,18 @@ def fact(text: str) -> pb.SearchFact:
     if not equals or kind not in FACTS or not value:
         raise typer.BadParameter(f"--where is KIND=VALUE, with one of {', '.join(FACTS)}")
     return pb.SearchFact(kind=kind, value=value)
+
+
+def as_given(pages: Iterator[Given], facts: Sequence[pb.SearchFact]) -> Iterator[Given]:
+    """The same; where the broker refuses a fact by its place among them, that is named as it was given."""
+    try:
+        yield from pages
+    except InvalidRequest as error:
+        place = _OF_A_FACT.fullmatch(error.field)
+        if place is None or int(place[1]) >= len(facts):
+            raise
+        named = facts[int(place[1])]
+        raise InvalidRequest(output.clean(f"--where {named.kind}={named.value}"), error.problem) from None
 
 
 def _show(hit: pb.SearchHit, log: str, newest: str, as_json: bool) -> None:

@@ -208,16 +208,17 @@ def _identity(certs: Path, name: str) -> TlsFiles:
 
 
 def _is_system(certificate: Path) -> bool:
-    """Whether it names a system of an agency; servers have certificates in the same folder."""
+    """Whether it is of the system that its folder is named after: servers have certificates beside these, and
+    so may folders that were moved aside."""
     from broker.errors import BrokerError
     from broker.pki.files import read_certificates
     from broker.pki.identity import spiffe_id_of
 
     try:
-        spiffe_id_of(read_certificates(certificate)[0])
+        system = spiffe_id_of(read_certificates(certificate)[0])
     except (BrokerError, ValueError):
         return False
-    return True
+    return certificate.parent.name == f"{system.agency}-{system.system}"
 
 
 def _status(error: grpc.RpcError) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from broker.v1 import report_pb2 as pb
 
 Cell = str | int | None
-BARS = 40
+BARS = 40  # that fit a page of A4, each beside its name
+LABEL = 85  # characters of 13 pixels, wide ones too, that fit a line of a chart
+_SHORT = 42  # the same, left of the bars
+_BARS_BELOW = 22  # that fit a page, each below its name
 WIDE = 8  # columns that a page of A4 takes
 Form = Annotated[
     Format, typer.Option("--format", help="A page to read, tables for a spreadsheet, or JSON for programs.")
@@ -47,6 +50,11 @@ class Bar:
     name: str
     value: int | None
     length: float
+
+    @property
+    def label(self) -> str:
+        """Its name as long as a line of the drawing: the table has all of it."""
+        return self.name if len(self.name) <= LABEL else f"{self.name[: LABEL - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 @dataclass(slots=True)
@@ -93,7 +101,7 @@ class Table:
             return []
         at = keys.index(self.chart)
         most = max((value for row in self.rows if isinstance(value := row[at], int)), default=0)
-        return [
+        bars = [
             Bar(
                 ", ".join(cell for cell in self.said(row)[:at] if cell) or "none",
                 value if isinstance(value := row[at], int) else None,
@@ -101,6 +109,12 @@ class Table:
             )
             for row in self.rows[:BARS]
         ]
+        return bars[:_BARS_BELOW] if below(bars) else bars
+
+
+def below(bars: Sequence[Bar]) -> bool:
+    """Whether each bar stands below its name, which is too long to stand beside it."""
+    return any(len(bar.name) > _SHORT for bar in bars)
 
 
 @dataclass(slots=True)
@@ -172,7 +186,7 @@ def _cell(cell: pb.ReportCell) -> Cell:
 def write(document: Document, form: Format) -> str:
     """The whole document as text."""
     if form is Format.html:
-        return environment().get_template("document.html.j2").render(report=document) + "\n"
+        return environment().get_template("document.html.j2").render(report=document, below=below) + "\n"
     return as_csv(document) if form is Format.csv else as_json(document)
 
 

@@ -13,14 +13,15 @@ from typer.core import TyperCommand
 
 # Below, tables of options cut names; plain text puts a long name on a line of its own.
 ROOM_FOR_TABLES = 120
+_AS_IT_STANDS = "\b"  # before a paragraph of a help; only plain text keeps its lines
 
 
 class AllMissing(TyperCommand):
     """A command whose complaint about a missing option lists them all, and whose help fits the terminal."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """As the parent's; as plain text where the terminal is narrow."""
-        if shutil.get_terminal_size().columns < ROOM_FOR_TABLES:
+        """As the parent's; as plain text where the terminal is narrow, or lines have to stay as they are."""
+        if shutil.get_terminal_size().columns < ROOM_FOR_TABLES or _AS_IT_STANDS in (self.help or ""):
             self.rich_markup_mode = None
         super().format_help(ctx, formatter)
 

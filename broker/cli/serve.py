@@ -25,15 +25,46 @@ def serve(
 ) -> None:
     """Run the broker until it is told to stop.
 
-    Settings come from the environment: BROKER_DATABASE_URL (PostgreSQL, 15 or newer), BROKER_CA, BROKER_CERT
-    and BROKER_KEY (PEM files), BROKER_KEYS (folder of log, index and view keys, mode 0700), BROKER_GUARD (file
-    that remembers the last signed head of the log). Optional: BROKER_TRUST_DOMAIN (blue-light.test),
-    BROKER_HOST (127.0.0.1), BROKER_GRPC_PORT (7443), BROKER_HTTP_PORT (7444), BROKER_POOL_SIZE (8, for each
-    worker), BROKER_READY_FILE, BROKER_WITNESS_POLICY (file that names the log's witnesses),
-    BROKER_WITNESS_CA (BROKER_CA), BROKER_BOOTSTRAP_OPERATOR (certificate of the first operator, used only while
-    nobody is enrolled), BROKER_SECOND_OPERATOR (of a second, used only while two people do not operate this
-    broker), BROKER_WORKERS (1), BROKER_DIRECT_PORT (0: free ones), BROKER_ADVERTISE (BROKER_HOST),
-    BROKER_DRAIN_SECONDS (25), BROKER_AGENCY_PER_SECOND (50000, of the deployment), BROKER_SYSTEM_STREAMS (256).
+    Settings come from the environment, these and no others; docs/operations.md says more of each.
+
+    \b
+    Needed:
+      BROKER_DATABASE_URL          PostgreSQL, 15 or newer
+      BROKER_CA                    root certificate of partners (PEM)
+      BROKER_CERT                  the broker's, with its issuing one (PEM)
+      BROKER_KEY                   its private key (PEM, mode 0600)
+      BROKER_KEYS                  folder of log, index and view keys (0700)
+      BROKER_GUARD                 file that remembers the last signed head
+
+    \b
+    With what they are by default:
+      BROKER_TRUST_DOMAIN          blue-light.test
+      BROKER_HOST                  127.0.0.1
+      BROKER_GRPC_PORT             7443; 0: a free one
+      BROKER_HTTP_PORT             7444; 0: a free one
+      BROKER_WORKERS               1
+      BROKER_DIRECT_PORT           0: free ones; the first of single workers
+      BROKER_ADVERTISE             BROKER_HOST; under which adapters dial it
+      BROKER_DRAIN_SECONDS         25; to finish in when told to stop
+      BROKER_CONNECTION_SECONDS    15; then a connection takes no new calls
+      BROKER_POOL_SIZE             8 database connections of each worker
+      BROKER_AGENCY_PER_SECOND     50000 requests, of the whole deployment
+      BROKER_SYSTEM_STREAMS        256 of one system, at each worker
+      BROKER_WITNESS_CA            BROKER_CA; of the witnesses' servers
+      BROKER_TIMESTAMP_SECONDS     3600 between two time stamps
+
+    \b
+    None by default:
+      BROKER_WITNESS_POLICY        file that names the log's witnesses
+      BROKER_TIMESTAMP_URL         time-stamp authority (RFC 3161)
+      BROKER_TIMESTAMP_CERT        its root certificates; needed with it
+      BROKER_RETENTION             file: how long evidence is kept
+      BROKER_OVERRIDE_WEBHOOK      address that is told of overrides
+      BROKER_READY_FILE            written once it is ready
+      BROKER_BOOTSTRAP_OPERATOR    certificate of the first operator, used
+                                   only while nobody is enrolled
+      BROKER_SECOND_OPERATOR       of a second, used only while two people
+                                   do not operate this broker
 
     Stops safely on SIGTERM and SIGINT: what is in flight is finished or refused, and nothing is lost. With
     several workers SIGHUP replaces them one by one, without interrupting anybody.

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from broker.core.checkpoint import Checkpoint, Verifier
-from broker.core.tiles import TILE_WIDTH
+from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
+from broker.core.merkle import verify_consistency
+from broker.core.tiles import TILE_WIDTH, consistency_proof
 from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError
 from broker.offline.comparison import Comparison
@@ -23,8 +24,14 @@ from broker.offline.source import Missing, Source
 Progress = Callable[[int, int], None]
 
 
-def fsck(source: Source, verifiers: Sequence[Verifier], progress: Progress = lambda _done, _of: None) -> Report:
-    """Check everything that a log publishes. `progress` hears of entries done and to do.
+def fsck(
+    source: Source,
+    verifiers: Sequence[Verifier],
+    progress: Progress = lambda _done, _of: None,
+    kept: Sequence[tuple[str, bytes]] = (),
+) -> Report:
+    """Check everything that a log publishes. `progress` hears of entries done and to do; `kept` are signed
+    checkpoints of this log that were kept elsewhere, by the names of their files: it must begin with each.
 
     Raises Unreadable where the log cannot be read, SetupError where it is a later one than there are keys for;
     what is not there counts as wrong.
@@ -37,6 +44,8 @@ def fsck(source: Source, verifiers: Sequence[Verifier], progress: Progress = lam
         return report
     report.origin, report.size, report.root = checkpoint.origin, checkpoint.size, checkpoint.root
     trusted = _trusted(source, checkpoint)
+    for name, note in kept:
+        _hold_against(name, note, checkpoint, verifiers, trusted, report)
     leaves = _leaves(Reading(source, checkpoint, trusted, report), checkpoint.size, progress)
     if leaves is not None:
         comparison = Comparison(source, checkpoint, leaves, trusted, report)
@@ -44,6 +53,45 @@ def fsck(source: Source, verifiers: Sequence[Verifier], progress: Progress = lam
         look_at_others(source, comparison, report)
     report.problems.sort(key=lambda each: (each.index, each.kind))
     return report
+
+
+def _hold_against(
+    name: str,
+    note: bytes,
+    checkpoint: Checkpoint,
+    verifiers: Sequence[Verifier],
+    trusted: VerifiedTiles | None,
+    report: Report,
+) -> None:
+    """Whether the log begins with what was signed before (RFC 6962 section 2.1.2). Raises Unreadable."""
+    try:
+        before = open_checkpoint(note, verifiers)
+    except IntegrityError as e:
+        report.add(Problem("checkpoint", -1, name, str(e).removeprefix("checkpoint: ")))
+        return
+    if before.origin != checkpoint.origin:
+        report.unchecked.append(f"{name}: it is of {before.origin}")
+        return
+    if before.size > checkpoint.size:
+        text = f"{name} says {before.size} entries, the log {checkpoint.size}: it was cut or set back"
+        report.add(Problem("entry", checkpoint.size, "entry", f"is not there: {text}"))
+        return
+    try:
+        if trusted is None:
+            raise IntegrityError("the log's tiles do not lead to its root")
+        proof = consistency_proof(before.size, checkpoint.size, trusted.read)
+    except (Missing, IntegrityError) as e:
+        report.unchecked.append(f"{name}: {e}")
+        return
+    try:
+        verify_consistency(before.size, before.root, checkpoint.size, checkpoint.root, proof)
+    except IntegrityError:
+        text = (
+            f"was signed for {before.size} entries that the log does not begin with: two histories were signed"
+        )
+        report.add(Problem("checkpoint", -1, name, text))
+        return
+    report.held += 1
 
 
 def _trusted(source: Source, checkpoint: Checkpoint) -> VerifiedTiles | None:

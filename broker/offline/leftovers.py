@@ -68,10 +68,11 @@ def _covered(source: Source, comparison: Comparison, path: str, report: Report) 
         theirs, why = [], str(e)
     else:
         why = "is not the beginning of the one that is whole"
-    known = [(mine, other) for mine, other in zip(derived, theirs, strict=False) if mine is not None]
-    if not theirs or any(mine != other for mine, other in known):
+    known = enumerate(zip(comparison.known(tile), theirs, strict=False))
+    differs = next((n for n, (mine, other) in known if mine is not None and mine != other), None)
+    if not theirs or differs is not None:
         kind = "bundle" if isinstance(named, Bundle) else "tile"
-        first = tile.index * TILE_WIDTH ** (tile.level + 1)
+        first = (tile.index * TILE_WIDTH + (differs or 0)) * TILE_WIDTH**tile.level
         report.add(Problem(kind, first, path, why))
         return True
     return tile.width <= len(derived)

@@ -8,7 +8,7 @@ convict the log's key before anybody.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
@@ -18,7 +18,7 @@ from broker.core.rotation import split_origin
 from broker.core.tiles import consistency_proof, tiles_for_consistency
 from broker.core.verified_tiles import VerifiedTiles
 from broker.errors import IntegrityError, SetupError
-from broker.offline.memory import Memory
+from broker.offline.memory import Memory, size_of
 from broker.offline.rotation import MOST, half_of, leads_to, next_key, origin_of
 from broker.offline.source import Missing, Source, Unreadable
 
@@ -105,11 +105,10 @@ def _look(source: Source, verifiers: Sequence[Verifier], memory: Memory) -> Look
     note = memory.notes().get(now.origin)
     if note is None:
         return _first(source, now, shown, memory, led)
-    before = memory.believed(now.origin, note, verifiers)
-    found = _compare(source, before, now)
+    found = _held(source, now, note, verifiers, memory)
     if found.verdict is Verdict.GROWN:
         memory.keep(now.origin, shown)
-    return Look(found.verdict, found.text, now.origin, now.size, note, shown)
+    return Look(found.verdict, found.text, now.origin, now.size, found.before, shown)
 
 
 class _Alarm(Exception):  # noqa: N818 - it is none of ours to name
@@ -193,9 +192,9 @@ def _look_last(
     note = memory.notes().get(final.origin)
     if note is None:
         return
-    found = _compare(old, memory.believed(final.origin, note, verifiers), final)
+    found = _held(old, final, note, verifiers, memory)
     if found.verdict not in (Verdict.SAME, Verdict.GROWN):
-        raise _Alarm(Look(found.verdict, found.text, final.origin, final.size, note, end))
+        raise _Alarm(Look(found.verdict, found.text, final.origin, final.size, found.before, end))
     if found.verdict is Verdict.GROWN:
         memory.keep(final.origin, end)
 
@@ -213,11 +212,28 @@ def _first(source: Source, now: Checkpoint, shown: bytes, memory: Memory, led: s
     return Look(Verdict.FIRST, text, now.origin, now.size, shown=shown)
 
 
+def _held(source: Source, now: Checkpoint, note: bytes, verifiers: Sequence[Verifier], memory: Memory) -> Look:
+    """What is shown now, held against what was believed; with the note that it was held against in the end.
+
+    Where it is shorter, that is the longest that was believed before and is no longer: two signed histories are
+    told from one that was cut, unless they part only behind that one.
+    """
+    before = memory.believed(now.origin, note, verifiers)
+    if now.size >= before.size:
+        return replace(_compare(source, before, now), before=note)
+    text = f"the log had {before.size} entries and shows {now.size}: some were taken back"
+    shorter = [each for each in memory.earlier(now.origin) if 0 < size_of(each) <= now.size]
+    if shorter:
+        found = _compare(source, memory.believed(now.origin, shorter[-1], verifiers), now)
+        if found.verdict is Verdict.FORK:
+            return replace(found, text=f"{found.text}; the log had {before.size}", before=shorter[-1])
+        if found.verdict in (Verdict.SAME, Verdict.GROWN):
+            text += f"; its first {size_of(shorter[-1])} are as they were"
+    return Look(Verdict.ROLLBACK, text, before=note)
+
+
 def _compare(source: Source, before: Checkpoint, now: Checkpoint) -> Look:
-    if now.size < before.size:
-        return Look(
-            Verdict.ROLLBACK, f"the log had {before.size} entries and shows {now.size}: some were taken back"
-        )
+    """Of a history that is as long, or longer."""
     if now.size == before.size:
         if now.root == before.root:
             return Look(Verdict.SAME, f"{now.size} entries, as before")

@@ -36,6 +36,8 @@ class Report:
     tiles: int = 0
     entries: int = 0
     rotations: int = 0
+    # Checkpoints kept elsewhere that the log begins with.
+    held: int = 0
     # First entry of each partition that lies in an export alone; its tiles were checked.
     dropped: list[int] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)

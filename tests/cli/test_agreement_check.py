@@ -248,7 +248,7 @@ def test_what_is_applied_is_compared_by_id_and_version(broker: Run, parties: Par
     """One side may be a file, the other what a broker has."""
     told = broker("agreement", "diff", "summaries-for-crews/1", file, "--json").json
     assert "last day is 2027-12-31, was 2099-12-31" in {each["words"] for each in told["differences"]}
-    assert "no such agreement" in broker("agreement", "diff", "summaries-for-crews/7", file).err
+    assert "no such agreement" in broker("agreement", "diff", "nobodys/7", file).err
 
 
 LINES = b"""# a comment

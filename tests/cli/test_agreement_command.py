@@ -84,6 +84,22 @@ def test_a_stranger_sees_no_agreement(broker: Run, parties: Parties, running_bro
     assert "no such agreement" in none.err
 
 
+def test_a_version_that_was_never_applied_is_told_from_an_agreement_that_is_not_there(
+    broker: Run, parties: Parties, running_broker: RunningBroker
+) -> None:
+    """Whoever may see the agreement is told which versions there are; nobody else learns that there is one."""
+    for asked in (
+        ("show", "summaries-for-crews", "--version", "99"),
+        ("diff", "summaries-for-crews/99", parties.file),
+    ):
+        told = broker("agreement", *asked)
+        assert told.code == 1
+        assert "version: there is no 99 of summaries-for-crews that you may see; there is 1" in told.err
+    stranger = running_broker.join("agrstranger", "x", "police")
+    theirs = broker("agreement", "show", "summaries-for-crews", "--version", "99", "--as", stranger)
+    assert "no such agreement" in theirs.err
+
+
 def test_versions_supersede_and_files_before_a_bad_one_stay(
     broker: Run, parties: Parties, tmp_path: Path
 ) -> None:

@@ -173,6 +173,23 @@ def test_exit_codes_of_verify(broker: Run, event: str, running_broker: RunningBr
             assert result.stdout == ""
 
 
+def test_verify_tells_scripts_as_well(
+    broker: Run, event: str, running_broker: RunningBroker, tmp_path: Path
+) -> None:
+    """With --json a verdict in a word and its line, under the same exits."""
+    proof, entry, vkey = tmp_path / "x.tlog-proof", tmp_path / "x.entry", running_broker.state / "log.vkey"
+    assert broker("audit", "prove", event, "-o", proof).code == 0
+    for given, code, verdict, begins in (
+        (entry, 0, "good", "GOOD entry "),
+        (proof, 1, "bad", "BAD "),
+        (tmp_path / "none", 2, "unusable", "cannot verify: "),
+    ):
+        result = broker_verify(proof, "--entry", given, "--vkey", vkey, "--json")
+        told = json.loads(result.stdout)
+        assert (result.returncode, told["verdict"]) == (code, verdict)
+        assert told["text"].startswith(begins)
+
+
 def test_verify_and_help_load_no_grpc(tmp_path: Path) -> None:
     """An auditor's machine needs neither a broker nor its libraries; `--help` is quick for the same reason."""
     code = (

@@ -54,6 +54,13 @@ async def test_everything_that_is_at_hand_is_checked(deployment: Deployment) -> 
     assert whole.returncode == 0, whole.stderr
     assert "GOOD blue-light.test/log/2026h2: 10 entries make the root of the head, and 1 signed" in whole.stdout
     assert "NOT CHECKED" not in whole.stdout
+    held = "COMPARED: the tree with 1 signed checkpoints and the head of 10 that the guard remembers; "
+    assert held in whole.stdout
+    guarded = await deployment.run("--guard", guard, "--json")
+    told = json.loads(guarded.stdout)
+    assert (told["signed_checkpoints"], told["guard_remembers"]) == (0, 10)
+    alone = await deployment.run()
+    assert "COMPARED: the tree with itself alone; " in alone.stdout
     less = await deployment.run("--json")
     assert less.returncode == 0, less.stderr
     told = json.loads(less.stdout)

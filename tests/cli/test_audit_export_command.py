@@ -42,11 +42,14 @@ def test_each_format_is_written_and_verified(
     key = ("--vkey", running_broker.state / "log.vkey")
     good = broker_offline("audit", "export", "verify", out, *key, "--json")
     assert (good.returncode, json.loads(good.stdout)["complete"]) == (0, True), good.stderr
+    assert json.loads(good.stdout)["verdict"] == "good"
     data = bytearray(out.read_bytes())
     data[len(data) // 2] ^= 1
     out.write_bytes(data)
     bad = broker_offline("audit", "export", "verify", out, *key)
     assert (bad.returncode, bad.stdout.startswith(f"BAD {out}")) == (1, True), bad.stdout
+    sent = broker_offline("audit", "export", "send", out, *key, "--endpoint", "https://127.0.0.1:1/", "--json")
+    assert (sent.returncode, json.loads(sent.stdout)["verdict"]) == (1, "bad"), "what is bad is sent nowhere"
 
 
 def broker_offline(*words: object) -> subprocess.CompletedProcess[str]:
@@ -160,10 +163,8 @@ main()
 """
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[] if name == "parquet" else [pytest.mark.long]) for name in FORMS],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", FORMS)
 def test_killed_and_gone_on_with_it_is_the_same_to_the_byte(
     running_broker: RunningBroker, broker: Run, parties: Parties, auditor: str, tmp_path: Path, name: str
 ) -> None:

@@ -46,6 +46,23 @@ def test_fsck_says_good_in_a_line_and_bad_by_index(log: StaticLog) -> None:
     assert (told["good"], told["problems"][0]["index"]) == (False, 7)
 
 
+def test_a_folder_is_held_against_a_checkpoint_that_was_kept(log: StaticLog, tmp_path: Path) -> None:
+    """By whoever has no more than that: exit 0 where the log begins with it, 1 where it was signed anew."""
+    kept, words = tmp_path / "kept", ("fsck", log.root, "--vkey", tmp_path / "log.vkey", "--checkpoint")
+    kept.write_bytes((log.root / "checkpoint").read_bytes())
+    log.write(ENTRIES[:310])
+    good = run(*words, kept)
+    assert (good.exit_code, good.output.endswith("signed root, and begin with 1 kept checkpoint\n")) == (
+        0,
+        True,
+    )
+    log.write([entry(9000), *ENTRIES[1:310]])
+    bad = run(*words, kept)
+    assert bad.exit_code == 1
+    assert f"BAD {kept}: was signed for 300 entries that the log does not begin with" in bad.output
+    assert run(*words, tmp_path / "nowhere").exit_code == 2
+
+
 def test_what_cannot_be_read_is_neither_good_nor_bad(log: StaticLog, tmp_path: Path) -> None:
     """Exit 6 for a log; 2 for an option or a file of ours that is missing or makes no sense."""
     keys = log.root.parent / "log.vkey"

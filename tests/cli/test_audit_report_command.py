@@ -250,6 +250,26 @@ def test_a_report_prints_on_a4(tmp_path: Path) -> None:
     assert 4 <= pages <= 8
 
 
+def test_no_bar_is_drawn_over_its_name() -> None:
+    """A long name stands above its bar and is whole up to a line's length; short ones stand beside theirs."""
+    long = "Patient summary, North Cumbria Integrated Care NHS Foundation Trust (ncic)"
+    text = write(
+        document(["one", 12], [long, 3], ["x" * 200, 1], *([f"row {n}", n] for n in range(60))), Format.html
+    )
+    page = Page(text)
+    bars = page.all("rect")
+    assert {each["x"] for each in bars} == {"0"}
+    assert f">{long}</text>" in text
+    assert f">{'x' * 84}\N{HORIZONTAL ELLIPSIS}</text>" in text
+    names, numbers = [page.all("text")[n::2] for n in (0, 1)]
+    for name, bar, number in zip(names, bars, numbers, strict=True):
+        assert int(str(name["y"])) < int(str(bar["y"])) < int(str(number["y"])) < int(str(name["y"])) + 42
+    assert int(str(page.all("svg")[0]["height"])) < 1000, "a page of A4"
+    assert f"The first {len(bars)} rows of the table are drawn" in text
+    beside = Page(write(document(["Response to an emergency now", 12]), Format.html))
+    assert beside.all("rect")[0]["x"] == "340"
+
+
 def test_a_drawing_has_its_bounds() -> None:
     """So many rows are drawn, and it is said; a table without numbers has none."""
     many = document(*([f"row {n}", n] for n in range(BARS + 5)))

@@ -57,6 +57,20 @@ def test_the_least_that_the_index_reached_is_told() -> None:
     assert told == {"b": (4, 10), "a": (3, 3)}
 
 
+def test_a_word_that_no_entry_has_is_named_as_it_was_given(broker: Run, auditor: str, tmp_path: Path) -> None:
+    """Of several facts the one that is wrong, and what it could be; in a search and in an export."""
+    wrong = ("--where", "outcome=permit", "--where", "event=refusl", *WHO, "--as", auditor)
+    told = "error: --where event=refusl: is no event that an entry can have; did you mean refusal"
+    for command in (("search",), ("export", "-o", tmp_path / "out.jsonl")):
+        found = broker("audit", *command, *wrong)
+        assert found.code == 1
+        assert told in found.err
+    none = broker("audit", "search", "--where", "agreement=there-is-none", *WHO, "--as", auditor)
+    assert "--where agreement=there-is-none: is no agreement that an entry can have; `broker" in none.err
+    far = broker("audit", "search", "--where", "event=zzzz", *WHO, "--as", auditor)
+    assert "docs/audit.md says which there are" in far.err
+
+
 def test_what_cannot_be_asked_is_said(broker: Run, parties: Parties) -> None:
     """A kind that is not known, a person who is not named, an operator."""
     assert broker("audit", "search", *WHO, "--where", "colour=blue").code == 2

@@ -12,8 +12,12 @@ import typer
 from typer.core import TyperGroup
 
 from broker.cli.commands import COMMANDS, NOUNS, build
+from broker.config import Settings
+from tests.cli.conftest import run
 from tests.cli.test_words import commands
 
+# The supervisor tells each worker, and nobody else sets them.
+BY_SUPERVISOR = frozenset({"worker", "pulse_file"})
 WHOLE = dict(commands(typer.main.get_command(build())))
 
 
@@ -48,3 +52,27 @@ def test_a_command_waits_for_no_other_nouns_imports() -> None:
     loaded = set(done.stdout.split())
     assert "broker.cli.certs" in loaded
     assert not {f"broker.cli.{name}" for name in (*COMMANDS, *NOUNS)} & loaded - {"broker.cli.certs"}
+
+
+@pytest.mark.parametrize("columns", ["80", "140"])
+def test_the_help_of_serve_has_every_setting(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    """Each on a line of its own, with what it is by default, however wide the terminal is; and no other."""
+    monkeypatch.setenv("COLUMNS", columns)
+    told = dict(re.findall(r"^ +BROKER_(\w+) {2,}(.+)$", run("serve", "--help").out, re.MULTILINE))
+    settings = {name: field for name, field in Settings.model_fields.items() if name not in BY_SUPERVISOR}
+    assert told.keys() == {name.upper() for name in settings}
+    for name, field in settings.items():
+        if isinstance(field.default, int | float) or (isinstance(field.default, str) and field.default):
+            said = told[name.upper()].split(" ")[0].strip(";:")
+            assert said == str(field.default).removesuffix(".0")
+
+
+@pytest.mark.parametrize("columns", ["80", "140"])
+def test_what_goes_with_an_export_is_told_of(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    """`export` does without a name of its own what its siblings have names for: both lists have these."""
+    monkeypatch.setenv("COLUMNS", columns)
+    for given in (("audit", "--help"), ("audit", "export", "--help")):
+        told = " ".join(run(*given).out.replace("│", " ").split())
+        assert "export verify FILE" in told
+        assert "export send FILE" in told
+    assert re.search(r"^ +broker audit export send FILE  ", run("audit", "export", "--help").out, re.MULTILINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import time
 from datetime import UTC, datetime
@@ -37,6 +38,16 @@ def test_a_broken_ports_file(tmp_path: Path, ports: str) -> None:
     """A ports.json that names no port is said to be one."""
     (tmp_path / "ports.json").write_text(ports)
     says(1, "names no gRPC port: give --target", "--state", tmp_path)
+
+
+def test_folders_that_were_moved_aside_are_not_offered(running_broker: RunningBroker, tmp_path: Path) -> None:
+    """What is offered is a folder with its own system's certificate, under a name that --as takes."""
+    certs = running_broker.state / "certs"
+    shutil.copytree(certs / "operator-cli", tmp_path / "certs" / "operator-cli")
+    for aside in ("operator-cli.old", "operator-cli-2025", "Operator"):
+        shutil.copytree(certs / "operator-cli", tmp_path / "certs" / aside)
+    (tmp_path / "ports.json").write_text('{"grpc": 7443}')
+    says(1, "(--as): there are operator-cli\n", "--state", tmp_path, "--as", "cfrs-none")
 
 
 def test_an_identity_that_is_not_there(running_broker: RunningBroker) -> None:

@@ -36,6 +36,26 @@ def test_a_log_that_is_whole_is_good(tmp_path: Path, size: int) -> None:
     assert report.tiles == len(list(tiles_of(size)))
 
 
+def test_checkpoints_that_were_kept_elsewhere_are_held_against_it(tmp_path: Path) -> None:
+    """The log must begin with each: another history or a later end is BAD, one of another log is said."""
+    log = StaticLog(tmp_path).write(LOG)
+    source, other = Folder(log.root), Signer.from_seed(ORIGIN.replace("h2", "h1"), bytes(32))
+    kept = [(f"kept {size}", note(ENTRIES[:size])) for size in (0, 1, 256, 300, 512, 699, SIZE)]
+    report = fsck(source, KEYS, kept=kept)
+    assert (report.good, report.held, report.unchecked) == (True, 7, [])
+    history = [*ENTRIES[:200], entry(9000), *ENTRIES[201:]]
+    for size in (201, 300, SIZE):
+        report = fsck(source, KEYS, kept=[*kept, ("theirs", note(history[:size]))])
+        assert [(each.kind, each.path) for each in report.problems] == [("checkpoint", "theirs")]
+        assert f"{size} entries that the log does not begin with" in report.problems[0].text
+    report = fsck(source, KEYS, kept=[("later", note(ENTRIES[: SIZE + 1]))])
+    assert [(each.kind, each.index) for each in report.problems] == [("entry", SIZE)]
+    report = fsck(source, KEYS, kept=[("forged", note(LOG, Signer.from_seed(ORIGIN, bytes(32))))])
+    assert [each.path for each in report.problems] == ["forged"]
+    report = fsck(source, (*KEYS, other.verifier), kept=[("older", note(LOG, other))])
+    assert (report.good, report.held, report.unchecked) == (True, 0, [f"older: it is of {other.name}"])
+
+
 def test_a_folder_that_kept_only_full_tiles_of_a_grown_log_is_read(tmp_path: Path) -> None:
     """A partial tile that was dropped is the beginning of the full one."""
     log = StaticLog(tmp_path).write(LOG)

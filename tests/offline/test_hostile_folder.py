@@ -82,6 +82,29 @@ def test_a_wider_tile_or_bundle_in_place_of_a_partial_one_is_read_whole(log: Sta
             assert not check(log).good, (path, len(spoilt))
 
 
+def test_what_was_mirrored_before_is_not_blamed_for_an_entry_that_was_changed_since(log: StaticLog) -> None:
+    """A folder that was taken over twice: the entry is named by its index, first, and nothing else is."""
+    log.anew(ENTRIES[:600])
+    log.write(ENTRIES[:700])
+    path = "tile/entries/002.p/188"
+    data = (log.root / path).read_bytes()
+    log.put(path, data.replace(ENTRIES[550], entry(9000)))
+    report = check(log)
+    assert [(each.kind, each.index) for each in report.problems] == [("entry", 550)]
+    assert report.first == report.problems[0]
+
+
+def test_what_was_mirrored_before_and_changed_is_named_by_its_first_bad_entry(log: StaticLog) -> None:
+    """Also among others that come later in the log."""
+    log.anew(ENTRIES[:600])
+    log.write(ENTRIES[:700])
+    path = "tile/entries/002.p/88"
+    data = (log.root / path).read_bytes()
+    log.put(path, data.replace(ENTRIES[570], entry(9000)))
+    report = check(log)
+    assert [(each.kind, each.index, each.path) for each in report.problems] == [("bundle", 570, path)]
+
+
 def test_partial_tiles_of_earlier_sizes_are_held_against_the_whole_one(log: StaticLog) -> None:
     """Good where they are its beginning; named where they are not."""
     log.anew(ENTRIES[:600])

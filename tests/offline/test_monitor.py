@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from broker.core.keys import Signer
 from broker.errors import SetupError
-from broker.offline.memory import Memory
+from broker.offline.memory import EARLIER, Memory, size_of
 from broker.offline.monitor import EXITS, Look, Verdict, look
 from broker.offline.source import Folder
 from tests.support.static_log import ENTRIES, ORIGIN, SIGNER, StaticLog, entry, note
@@ -48,6 +50,49 @@ def test_entries_taken_back_are_a_rollback(tmp_path: Path, memory: Memory) -> No
         found = seen(log, memory)
         assert (found.verdict, found.alarm) == (Verdict.ROLLBACK, True)
     assert (found.before, found.shown) == (note(ENTRIES[:700]), note(ENTRIES[:650]))
+
+
+@pytest.mark.parametrize("size", [600, 601, 650])
+def test_a_shorter_second_history_is_a_fork_where_it_parts_before_what_was_seen(
+    tmp_path: Path, memory: Memory, size: int
+) -> None:
+    """A database of yesterday that goes on by itself: what was believed on the way here tells it from a cut."""
+    log = StaticLog(tmp_path / "log")
+    for seen_size in (500, 600, 700):
+        seen(log.write(ENTRIES[:seen_size]), memory)
+    forged = [*ENTRIES[:550], entry(9000), *ENTRIES[551:size]]
+    log.write(forged)
+    for _ in range(2):
+        found = seen(log, memory)
+        assert (found.verdict, found.before, found.shown) == (Verdict.FORK, note(ENTRIES[:600]), note(forged))
+        assert found.text.endswith("; the log had 700")
+
+
+def test_a_shorter_history_that_parts_behind_all_that_was_seen_is_a_rollback(
+    tmp_path: Path, memory: Memory
+) -> None:
+    """Nothing that was seen tells it from a cut; how much is as it was is said, where its tiles can be read."""
+    log = StaticLog(tmp_path / "log")
+    for seen_size in (600, 700):
+        seen(log.write(ENTRIES[:seen_size]), memory)
+    log.write([*ENTRIES[:610], entry(9000)])
+    found = seen(log, memory)
+    assert (found.verdict, found.before) == (Verdict.ROLLBACK, note(ENTRIES[:700]))
+    assert found.text.endswith("its first 600 are as they were")
+    log.spoil("tile/0/001")
+    assert seen(log, memory).verdict is Verdict.ROLLBACK
+
+
+def test_what_was_seen_on_the_way_is_bounded(tmp_path: Path, memory: Memory) -> None:
+    """However often a monitor looks: notes lie close where the log was read lately, and the first one stays."""
+    log = StaticLog(tmp_path / "log")
+    for size in range(1, 201):
+        seen(log.write(ENTRIES[:size]), memory)
+    sizes = [size_of(each) for each in memory.earlier(ORIGIN)]
+    assert len(sizes) == EARLIER
+    assert sizes[0] == 1
+    assert sizes[-8:] == list(range(192, 200))
+    assert max(later - sooner for sooner, later in pairwise(sizes)) < 20
 
 
 @pytest.mark.parametrize("size", [700, 701, 1100])
@@ -92,9 +137,20 @@ def test_a_log_that_cannot_be_read_is_no_alarm(tmp_path: Path, memory: Memory) -
 def test_a_state_that_is_not_one_is_refused(tmp_path: Path) -> None:
     """It says what to do; to begin anew silently would be to forget."""
     file = tmp_path / "monitor.json"
-    file.write_text("{}")
-    with pytest.raises(SetupError, match="move it away"):
-        Memory(file).notes()
+    for text in ("{}", '{"checkpoints": {}, "earlier": {"a": ["b"]}}', '{"checkpoints": {}, "earlier": []}'):
+        file.write_text(text)
+        with pytest.raises(SetupError, match="move it away"):
+            Memory(file).notes()
+
+
+def test_a_state_from_before_is_taken(tmp_path: Path, memory: Memory) -> None:
+    """One without what was seen on the way."""
+    log = StaticLog(tmp_path / "log").write(ENTRIES[:700])
+    (tmp_path / "monitor.json").write_text(
+        json.dumps({"checkpoints": {ORIGIN: note(ENTRIES[:600]).decode("utf-8")}})
+    )
+    assert seen(log, memory).verdict is Verdict.GROWN
+    assert memory.earlier(ORIGIN) == [note(ENTRIES[:600])]
 
 
 def test_each_verdict_has_its_exit() -> None:

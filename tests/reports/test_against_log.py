@@ -113,6 +113,44 @@ async def test_a_breach_that_was_deleted_by_hand_is_missed(stage: Stage, who: Ca
     await by_hand(stage, "breach", second)
 
 
+@pytest.mark.parametrize("who", [AUDITOR, OWNER, NWAS], ids=["auditor", "owner", "asker"])
+async def test_the_pack_of_a_breach_has_its_entries_times(stage: Stage, who: Caller) -> None:
+    """The 72 hours run from the review, and what was affected is what was opened, whatever the row says."""
+    used = await reviewed(stage, "wrong-person")
+    document = await report(stage, "breach", who, breach=used, people=True)
+    facts = dict(document.facts)
+    clock = [facts[name] for name in ("Time", "Aware since", "To the Commissioner by", "Records given")]
+    assert facts["Held against the log"] == "1 row of suspected breaches, and it says what its entries say"
+    assert problems(document) == {}
+    if stage.kind == "memory":
+        return
+    away = "now() + interval '9 days'"
+    await by_hand(stage, "breach", used, aware_at=away, due_at=away, used_at="now() - interval '9 days'")
+    document = await report(stage, "breach", who, breach=used, people=True)
+    facts = dict(document.facts)
+    assert [facts[name] for name in ("Time", "Aware since", "To the Commissioner by", "Records given")] == clock
+    assert facts["Held against the log"].startswith("1 DO")
+    assert "says otherwise than entry" in problems(document)[used]
+    assert used in {row["entry"] for row in rows(document) if "entry" in row}
+
+
+@pytest.mark.parametrize("who", [AUDITOR, OWNER], ids=["auditor", "owner"])
+async def test_the_pack_of_a_breach_that_no_review_began_says_so(stage: Stage, who: Caller) -> None:
+    """A row that somebody put there: it is shown, and what nobody found is said."""
+    used = await reviewed(stage, "justified")
+    if stage.kind == "memory":
+        return
+    await postgres.ask(
+        stage.dsn,
+        "insert into breach (id, provider, requester, system, used_at, aware_at, due_at) "
+        f"select id, provider, requester, system, now(), now(), now() from override_use where id = '{used}'",
+        "select 1",
+    )
+    document = await report(stage, "breach", who, breach=used)
+    assert "no entry" in problems(document)[used]
+    assert dict(document.facts)["Begun by"].startswith("no review")
+
+
 @pytest.mark.parametrize("who", [AUDITOR, OWNER], ids=["auditor", "controller"])
 async def test_complaints_are_what_their_entries_say(stage: Stage, who: Caller) -> None:
     """Acknowledged and closed by hand they are neither; deleted they are there."""

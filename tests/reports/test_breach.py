@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.core.model import Function, Override, Reason
+from broker.core.receipt import Audience
 from broker.core.reports.distinct import Distinct
 from broker.core.reports.document import Document
+from broker.core.reports.line import Line
+from broker.core.reports.taken import Taken
 from broker.core.reports.times import in_words
 from broker.core.searchterms import Question
 from broker.errors import InvalidRequest, NotAllowed
@@ -48,7 +51,7 @@ async def test_a_stolen_key_is_counted_and_another_is_not(stage: Stage) -> None:
     document = await pack(stage, since=since, key_digest=STOLEN, people=True, aware_at=aware)
     facts = dict(document.facts)
     assert (facts["Different premises"], facts["Records given"]) == ("1", "2")
-    assert facts["To the Commissioner by"].startswith((aware + timedelta(hours=72)).date().isoformat()[:8])
+    assert facts["To the Commissioner by"] == in_words(aware + timedelta(hours=72))
     records, agencies, ends, days, *_, listed = document.tables
     assert records.rows[0][:3] == (RISK, "cfrs", 2)
     assert "special-category" in str(records.rows[0][3])
@@ -99,7 +102,7 @@ async def test_what_was_read_with_a_stolen_certificate_is_in_its_pack(stage: Sta
     assert "agency nwas; event disclosure" in looks[-1]["asked"]
     facts = dict(document.facts)
     assert facts["Read from the log"].startswith(f"4 looks: {rows_given} entries went out")
-    assert facts["Changed"] == "1 entries"
+    assert facts["Changed"] == "1 entry"
     for who, wanted in ((NWAS, {}), (AUDITOR, {"system": "nwas/cad"})):
         seen = [row for row in rows(await pack(stage, who, since=since, **wanted)) if "shown" in row]
         assert {row["entry"] for row in looks} < {row["entry"] for row in seen}
@@ -112,6 +115,17 @@ async def test_what_was_read_with_a_stolen_certificate_is_in_its_pack(stage: Sta
         assert {row["entry"] for row in looks} <= {each.hit.id for each in page.found}
     page = await stage.searches.page(OWNER, Question((("key", TAKEN),)), ACTOR, LOOKING)
     assert page.found == ()
+
+
+def test_a_try_of_a_decision_is_a_look() -> None:
+    """Whoever tries one is told why it would not hold: it was read, and nothing was changed."""
+    taken = Taken("", people=False)
+    at = datetime(2026, 11, 21, tzinfo=UTC)
+    for event in ("referral-tried", "referral-decided"):
+        taken.add(Line(index=0, id=event, at=at, audience=Audience.FULL, event=event))
+    facts = dict(taken.facts())
+    assert facts["Read from the log"].startswith("1 look: ")
+    assert facts["Changed"] == "1 entry"
 
 
 async def test_without_people_nobody_is_named(stage: Stage) -> None:
@@ -136,6 +150,15 @@ async def test_an_agency_sees_its_own_side(stage: Stage) -> None:
         assert sum(int(str(row[2])) for row in ends) == requests, who.agency
     by_system = await pack(stage, NWAS, since=since, system="nwas/cad")
     assert dict(by_system.facts)["Records given"] == "1"
+    assert "NOT COUNTED" not in dict(by_system.facts)
+    blind = {"system": "nwas/cad"}, {"key_digest": key_of("nwas/cad")}
+    for narrowed in blind:
+        theirs = await pack(stage, OWNER, since=since, **narrowed)
+        assert dict(theirs.facts)["Records given"] == "0"
+        assert "only the agency that asked sees, and auditors" in dict(theirs.facts)["NOT COUNTED"], (
+            "nothing is not none"
+        )
+        assert "NOT COUNTED" not in dict((await pack(stage, AUDITOR, since=since, **narrowed)).facts)
     elsewhere = await pack(stage, NWAS, since=since, system="nwas/other")
     assert dict(elsewhere.facts)["Records given"] == "0"
     with pytest.raises(NotAllowed, match="own side"):

@@ -10,12 +10,14 @@ import pytest
 from broker import law
 from broker.core.model import Override, Reason
 from broker.core.receipt import Audience
+from broker.core.reports import words
 from broker.core.reports.against import Against
 from broker.core.reports.complaints import Complaint, Received
 from broker.core.reports.line import Line
 from broker.core.reports.overrides import Review
 from broker.core.reports.performance import Month, bounds
 from broker.core.reports.times import days_after
+from broker.core.vocabulary import EVENTS
 from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
 from broker.figures import Figures
 from broker.looks import By, Look, Progress, Wanted
@@ -341,3 +343,9 @@ async def test_a_large_log_is_read_a_page_at_a_time_and_told_how_far() -> None:
     assert max(asked_for) <= PAGE
     assert progress.of == made.receipt.index
     assert 2 * PAGE <= progress.read <= progress.of
+
+
+def test_a_page_has_words_for_every_kind_of_entry() -> None:
+    """And for no other: a page for people shows nobody a code that it could say."""
+    assert words.EVENTS.keys() == EVENTS
+    assert len(set(words.EVENTS.values())) == len(EVENTS)

@@ -48,6 +48,10 @@ class Against:
         """For the first page: whether the rows are what the log says."""
         found = f"{len(self._rows)} DO NOT FIT, listed below: shown is what the log says, where it says it"
         good = f"{self._held} rows of {self._what}, and each says what its entries say"
+        if self._held == 1:
+            good = f"1 row of {self._what}, and it says what its entries say"
+        elif not self._held:
+            good = f"there are no rows of {self._what}"
         sure = tuple(("Not sure of it", why) for why in dict.fromkeys(self._unsure))
         return (("Held against the log", found if self._rows else good), *sure)
 
@@ -59,7 +63,8 @@ class Against:
         rows, more = bounded(self._rows)
         note = (
             "Somebody changed or deleted rows by hand, or they went with their key at the end of their time "
-            "(see Destroyed since). `broker audit fsck` says which tables; nobody's entry was changed by it."
+            "(see Destroyed since). `broker audit fsck` of the database, with --keys, names all of them; no "
+            "entry was changed by it."
         )
         return (
             (Table("Rows that do not fit the log", heads, rows, "Held against the log", (note, *more)),)

@@ -10,12 +10,13 @@ from datetime import datetime
 
 from broker.core.lawfulness import EVERYTHING
 from broker.core.london import local
+from broker.core.reports.against import Against
 from broker.core.reports.distinct import Distinct
 from broker.core.reports.document import MOST, Cell, Document, Table, columns
 from broker.core.reports.line import Line
 from broker.core.reports.taken import Taken
 from broker.core.reports.tally import Tally
-from broker.core.reports.times import BREACH, shown
+from broker.core.reports.times import BREACH, in_words, shown
 
 # Identifiers of what is no person.
 _THINGS = {"uprn": "premises", "incident": "incidents"}
@@ -85,14 +86,20 @@ class Affected:
         cells = (line.record_type, line.requester, line.provider, who, whom, line.id)
         self._rows.append((shown(line.at), line.event, *cells))
 
-    def document(self, facts: tuple[tuple[str, str], ...], aware_at: datetime | None) -> Document:
-        """The pack."""
+    def document(
+        self, facts: tuple[tuple[str, str], ...], aware_at: datetime | None, held: Against | None = None
+    ) -> Document:
+        """The pack; `held` is what of a suspected breach's row does not fit the log."""
         clock = [("Clock", "not started: give the time at which the controller became aware (--aware-at)")]
         if aware_at is not None:
-            clock = [("Aware since", shown(aware_at)), ("To the Commissioner by", shown(aware_at + BREACH))]
+            clock = [
+                ("Aware since", in_words(aware_at)),
+                ("To the Commissioner by", in_words(aware_at + BREACH)),
+            ]
         numbers = [(f"Different {kind}", each.shown()) for kind, each in sorted(self._distinct.items())]
         released = ("Records given", str(self._records.total()))
         tables = (
+            *(held.tables() if held is not None else ()),
             Table(
                 "Records that were given, by type",
                 columns(type="Record type", provider="Held by", records="Records", kinds="Kinds of data"),
@@ -124,7 +131,8 @@ class Affected:
             *self._taken.tables(),
             *self._listed(),
         )
-        told = (*facts, *clock, *numbers, released, *self._taken.facts())
+        doubts = held.facts() if held is not None else ()
+        told = (*facts, *doubts, *clock, *numbers, released, *self._taken.facts())
         none = "No request of that kind was made in that time, and nothing was read or changed."
         return Document("breach", "Breach: who and what was affected", _ABOUT, told, tables, none)
 

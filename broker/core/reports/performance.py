@@ -102,7 +102,7 @@ class Month:
             _tree("What came of them", self.outcomes(), "Requests for records"),
             _tree("What they were for", self.purposes(), "Purposes"),
             Table(
-                "How long answers took",
+                "How long answers took since the broker was last started, and not in this month",
                 columns(share="Share of the answers", took="Took at most"),
                 tuple(seconds),
                 "Time",

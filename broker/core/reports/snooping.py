@@ -45,7 +45,7 @@ _MEANING = {
     "colleague-name": "The name asked about is that of somebody else who uses the broker at the same agency",
     "own-address": "The address asked about is the actor's own, as the staff list has it",
     "no-incident": "No incident was named, and the purpose expects one",
-    "repeated": "One actor asked about one person, or looked at what the log has of them, unusually often",
+    "repeated": "One actor asked about one person or place, or looked at what the log has of it, so often",
     "out-of-hours": "Asked, or looked, outside the hours of the role",
 }
 
@@ -239,7 +239,7 @@ class Watched:
             f"{each.role or 'all roles'} {each.begins:%H:%M} to {each.ends:%H:%M}" for each in signs.shifts
         )
         return (
-            ("Often", f"{signs.repeated_from} times about one person, by one actor, in that time"),
+            ("Often", f"{signs.repeated_from} times about one person or place, by one actor, in that time"),
             ("An incident is expected for", ", ".join(sorted(signs.expects_incident)) or "no purpose"),
             ("Hours", shifts or "not looked at: none were given"),
             ("Staff list", f"{len(signs.staff)} people" if signs.staff else "not looked at: none was given"),

@@ -12,12 +12,13 @@ from broker.core.reports.document import MOST, Cell, Table, columns
 from broker.core.reports.line import ASKED, Line
 from broker.core.reports.tally import Tally
 from broker.core.reports.times import shown
-from broker.core.vocabulary import LOOKS
+from broker.core.vocabulary import LOOKS, LOOKS_KEPT
 
 _EXPORT = "log-exported"
 # Steps of a request, which the other tables count by how it ended; and what the broker did by itself.
 _OTHERS = ASKED | {"intent", "received", "undelivered", "escalated", "calls-refused"}
 _CUT = "cut off, or not at its end yet: up to all of its range"
+_READ = LOOKS | LOOKS_KEPT  # a try of a decision tells why it would not hold
 _LISTS = ("overrides", "breaches", "complaints", "accesses")
 
 
@@ -46,7 +47,7 @@ class Taken:
             self._ends[ends] = int(line.detail.get("rows") or 0)
             self._exported += self._ends[ends]
             return
-        if line.event not in LOOKS:
+        if line.event not in _READ:
             self._changes.add(line.event)
             self._list(line, "")
             return
@@ -71,12 +72,13 @@ class Taken:
     def facts(self) -> tuple[tuple[str, str], ...]:
         """What stands on the first page."""
         looks, changes = self._looks.total(), self._changes.total()
-        taken = f"{self._exported} entries went out in exports that ended"
+        taken = f"{_counted(self._exported, 'entry', 'entries')} went out in exports that ended"
         unsaid = f"; of {self._uncounted} no exact number is known" if self._uncounted else ""
-        read = f"{looks} looks: {taken}{unsaid}. The people in these are not among those counted here"
+        people = "The people in these are not among those counted here"
+        read = f"{_counted(looks, 'look', 'looks')}: {taken}{unsaid}. {people}"
         return (
             ("Read from the log", read if looks or self._exported else "nothing"),
-            ("Changed", f"{changes} entries" if changes else "nothing"),
+            ("Changed", _counted(changes, "entry", "entries") if changes else "nothing"),
         )
 
     def tables(self) -> tuple[Table, ...]:
@@ -102,6 +104,10 @@ class Taken:
                 tuple(notes),
             ),
         )
+
+
+def _counted(number: int, one: str, more: str) -> str:
+    return f"{number} {one if number == 1 else more}"
 
 
 def showed(event: str, detail: Mapping[str, Any]) -> str | int:
