@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 
-from broker.accesswanted import Wanted, check, may, need
+from broker.accesswanted import Wanted, accesses_keys, check, may, need
 from broker.administration import Administration, Made, Plan, named, subject_detail
-from broker.answers import Answers, Stands, lock
+from broker.answers import Answers, Stands, cleared_key, lock
 from broker.audience import Seen
 from broker.cases import AccessStore, StoredAccess
 from broker.clearing import Effort, Holdings, Ruling, TooMany, check_ruling
@@ -39,8 +39,6 @@ COUNTING = 4.0  # seconds in which that is done: past them a list comes without 
 MOST_CLEARED = 500  # entries in one clearing
 BUCKET = 1.0  # seconds
 _AGAIN = 3600.0  # seconds
-# Under this key stand the requests that are open: whoever erases something read them.
-ACCESSES = "accesses"
 
 
 class Accesses:
@@ -99,7 +97,7 @@ class Accesses:
         change = Change(
             "access-start",
             stored,
-            lock(access) | {ACCESSES},
+            lock(access) | accesses_keys(wanted.subjects),
             reference=False,
             sealed=asked,
             subjects=wanted.subjects,
@@ -209,13 +207,15 @@ class Accesses:
         """Decide that these of the caller's entries are told, or left out; without any, all not decided yet.
         `in_place_of` is an agency whose place it has taken.
 
-        How many. May be decided again until the answer is given. Raises InvalidRequest, NotAllowed.
+        How many. May be decided again until the answer is given. Raises InvalidRequest, NotAllowed,
+        QuotaExceeded.
         """
         named(actor)
         may(caller)
         check_ruling(ruling)
         if len(entries) > MOST_CLEARED:
             raise InvalidRequest("entries", f"more than {MOST_CLEARED} at once")
+        self._administration.count(caller)
         counted: list[int] = []
 
         async def plan() -> Plan:
@@ -239,11 +239,13 @@ class Accesses:
                 "cleared_by": caller.agency,
                 "at": now.isoformat(),
             }
-            change = Change("access-clearing", stored, lock(access), reference=False)
+            own_key = cleared_key(access, eyes.agency)
+            writes = frozenset({cleared_key(access), own_key})
+            change = Change("access-clearing", stored, writes, reference=False)
             detail: dict[str, Json] = {**stored, "by": {"id": actor.id, "role": actor.role, "name": actor.name}}
             detail["in_place_of"] = in_place_of or None
             words = "\n".join(part for part in (ruling.words, ruling.opinion) if part)
-            return Plan("access-cleared", detail, change, Reads(policy, lock(access)), words)
+            return Plan("access-cleared", detail, change, Reads(policy, lock(access) | {own_key}), words)
 
         made = await self._administration.make(caller, plan, actor)
         return counted[0], made

@@ -127,17 +127,24 @@ class Agreements:
     async def shown_to(self, caller: Caller, agreement: str, version: int = 0) -> Listed:
         """One version of one agreement with its file (0: the one applied last), to whom `visible_to` lists it.
 
-        Raises NotAllowed in the same words for none and for somebody else's: ids must not be probed.
+        Raises NotAllowed in the same words for none and for somebody else's: ids must not be probed;
+        InvalidRequest for a version that was never applied of one that they may see.
         """
         reference = await self._reference.refresh()
+        others = list[int]()
         for row in await self._store.stored(all_versions=version != 0):
             parsed = self._parsed(row, reference)
-            if parsed.id != agreement or version not in (0, parsed.version):
+            if parsed.id != agreement or not self._may_see(caller, parsed):
                 continue
-            if self._may_see(caller, parsed):
+            if version in (0, parsed.version):
                 signed, superseded = row.signatures, row.superseded
                 listed = self._listed(parsed, row.digest, signed, reference, superseded=superseded)
                 return replace(listed, file=row.file)
+            others.append(parsed.version)
+        if others:
+            there = ", ".join(map(str, sorted(others)))
+            problem = f"there is no {version} of {agreement} that you may see; there is {there}"
+            raise InvalidRequest("version", problem)
         raise not_theirs()
 
     def _parsed(self, row: StoredAgreement, reference: Reference) -> Agreement:

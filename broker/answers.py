@@ -25,8 +25,9 @@ from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.reports import subject
 from broker.core.reports.document import Document
 from broker.core.reports.subject import Gone, Scope, Told
-from broker.erased import ERASURE, erasures
+from broker.erased import erasures
 from broker.errors import AuditUnavailable, InvalidRequest, NotAllowed
+from broker.keeping import erasure_key
 from broker.ports import Asked, Change, Clock, FactsSource, Hit, LogView, Reads
 from broker.searches import Searches
 
@@ -148,31 +149,34 @@ class Answers:
             detail: dict[str, Json] = {"access": access, "reason": reason.code}
             if row.issued_at is not None:
                 return Plan("access-answer-viewed", detail, None, words=reason.words)
-            told = await self._agreed(await self._store.rulings(access))
+            told, parties = await self._agreed(await self._store.rulings(access))
             at = self._clock.now().isoformat()
             stored: dict[str, Json] = {**detail, "id": access, "at": at, "told": [*told]}
             detail |= {"told": len(told), "told_sha256": _digest(told)}
             change = Change("access-issue", stored, lock(access), reference=False)
-            # An erasure meanwhile makes it be looked at again: what is fixed here stood.
-            reads = Reads(policy, lock(access) | {ERASURE})
+            # An erasure by one of their parties, or a clearing, has it be looked at again: what is fixed here
+            # stood.
+            reads = Reads(policy, lock(access) | {cleared_key(access), *map(erasure_key, parties)})
             return Plan("access-answered", detail, change, reads, reason.words)
 
         return await self._administration.make(caller, plan, actor)
 
-    async def _agreed(self, rulings: Iterable[StoredClearing]) -> list[str]:
-        """The entries that all their parties have cleared. One that anybody has left out is never among them,
-        though they keep nothing of it any more."""
+    async def _agreed(self, rulings: Iterable[StoredClearing]) -> tuple[list[str], set[str]]:
+        """The entries that all their parties have cleared, and those parties. One that anybody has left out is
+        never among them, though they keep nothing of it any more."""
         by, left_out = dict[str, set[str]](), set[str]()
         for each in rulings:
             by.setdefault(each.entry, set()).add(each.agency)
             if each.code:
                 left_out.add(each.entry)
-        agreed = []
+        agreed, parties = list[str](), set[str]()
         for entry in sorted(by.keys() - left_out):
             hit = await self._standing(entry)
-            if hit is not None and {hit.requester, hit.provider} - {""} <= by[entry]:
+            keep = {hit.requester, hit.provider} - {""} if hit is not None else set[str]()
+            parties |= keep
+            if keep and keep <= by[entry]:
                 agreed.append(entry)
-        return agreed
+        return agreed, parties
 
     async def _standing(self, entry: str) -> Hit | None:
         """An entry that some party keeps, and that its requester was told of: it is told in those words,
@@ -211,5 +215,11 @@ def _digest(entries: Iterable[str]) -> str:
 
 
 def lock(access: str) -> frozenset[str | bytes]:
-    """Under this key stands one request for access."""
+    """Under this key stands one request for access, and that it was answered."""
     return frozenset({f"access:{access}"})
+
+
+def cleared_key(access: str, agency: str = "") -> str:
+    """Key of what was cleared for it: by everybody, for whoever answers it; and by one agency, for that one
+    alone, since what others clear is no reason for it to look again."""
+    return f"access-cleared:{access}:{agency}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.core import canonical
@@ -27,7 +28,7 @@ from broker.keeping import Keeping
 from broker.lanes import by_steps
 from broker.ports import Clock, Hit, Hits, LogSearch
 
-_PAGE = 200
+_PAGE = 64  # entries: what reads one holds everything else up for as long
 MOST_FOUND = 10_000  # entries that one look finds; more are erased by their ids
 _CHUNK = 500  # entries looked at in one statement
 _PATIENCE = 10.0  # seconds that the index has to reach the head
@@ -53,21 +54,22 @@ class Finder:
         hits = [await self._by_id(own, but, each) for each in what]
         if not words_only:
             _refuse_kept(hits)
-        found = await self._sorted(hits, own, None)
+        seen = [_seen(hit, own, None, _known(hit, own)) async for hit in by_steps(hits)]
+        found = await self._sorted(seen, own, None)
         if not words_only:
             return found
         only = Erasable(0, found.erasable.words, 0, found.erasable.held, found.erasable.waiting, 0)
         return replace(found, entries=(), directives=(), rulings=frozenset(), erasable=only)
 
-    async def _about(self, caller: Caller, own: frozenset[str], subject: SubjectRef) -> list[Hit]:
+    async def _about(self, caller: Caller, own: frozenset[str], subject: SubjectRef) -> list[_Seen]:
         """All that these agencies are party to, and find by this identifier, in every half-year's log."""
         await self._whole()
         but = await self._holds.left_to_others(caller)
-        found = dict[str, Hit]()
+        found = dict[str, _Seen]()
         for party in sorted(own):
             async for hit in self._of_party(party, subject):
-                if subject in _known(hit, own) and not _of_others(hit, but):
-                    found[hit.id] = hit
+                if subject in (by := _known(hit, own)) and not _of_others(hit, but):
+                    found[hit.id] = _seen(hit, own, subject, by)
                 if len(found) > MOST_FOUND:
                     raise InvalidRequest(
                         "person",
@@ -105,30 +107,30 @@ class Finder:
             raise NotAllowed(_NONE)
         return hit
 
-    async def _sorted(self, hits: list[Hit], own: frozenset[str], subject: SubjectRef | None) -> Found:
+    async def _sorted(self, seen: list[_Seen], own: frozenset[str], subject: SubjectRef | None) -> Found:
         now = self._clock.now()
         held, waiting = set[str](), set[str]()
         rulings, spoken = set[tuple[str, str]](), set[str]()
         attached = await self._keeping.attached((), subject, own, now)
-        for start in range(0, len(hits), _CHUNK):
-            some = [hit.id for hit in hits[start : start + _CHUNK]]
+        for start in range(0, len(seen), _CHUNK):
+            some = [each.id for each in seen[start : start + _CHUNK]]
             found = await self._keeping.attached(some, subject, own, now)
             held |= found.held
             waiting |= found.waiting
             rulings |= found.rulings
             spoken |= found.worded
         standing = set(attached.standing) | set(attached.held_directives)
-        waiting |= {hit.id for hit in hits if _recorded(hit) in standing} - held
-        free = [hit for hit in hits if hit.id not in held and hit.id not in waiting]
+        waiting |= {each.id for each in seen if each.recorded in standing} - held
+        free = [each for each in seen if each.id not in held and each.id not in waiting]
         # A human's decision on a request is its provider's: whoever asked has no say over those words.
-        written = [hit for hit in free if acted_for(hit.full) in own]
-        worded = frozenset(hit.id for hit in written if hit.id in spoken)
-        looks = frozenset(hit.id for hit in free if hit.full.get("event") in LOOKS_KEPT)
-        parts = {hit.id: _part(hit, own, subject) for hit in free if hit.id in worded or hit.id not in looks}
-        going = [hit.id for hit in free if hit.id not in looks]
+        written = [each.id for each in free if each.ours]
+        worded = frozenset(each for each in written if each in spoken)
+        looks = [each.id for each in free if each.look]
+        parts = {each.id: each.part for each in free if each.id in worded or not each.look}
+        going = [each.id for each in free if not each.look]
         return Found(
             tuple(going),
-            tuple(hit.id for hit in written if hit.id in parts),
+            tuple(each for each in written if each in parts),
             attached.directives,
             frozenset(rulings),
             Erasable(
@@ -205,12 +207,35 @@ def _of_others(hit: Hit, but: Mapping[str, frozenset[str]]) -> bool:
     return bool(parties) and all(district_of(hit.full) in but[each] for each in parties)
 
 
-def _part(hit: Hit, own: frozenset[str], subject: SubjectRef | None) -> Part:
-    """What these agencies give up of an entry; `subject` is the identifier that it was found by, if any."""
+class _Seen(Struct, frozen=True):
+    """What is needed of an entry that was found: thousands are held at once, and the collector of garbage would
+    go through all that they say."""
+
+    id: str
+    recorded: str  # the directive that it recorded, or empty
+    ours: bool  # somebody of these agencies acted in it
+    look: bool  # one that is kept
+    part: Part
+
+
+def _seen(hit: Hit, own: frozenset[str], subject: SubjectRef | None, known: frozenset[SubjectRef]) -> _Seen:
+    """`subject` is the identifier that it was found by, if any, and `known` all by which these agencies find
+    it."""
+    return _Seen(
+        hit.id,
+        _recorded(hit),
+        acted_for(hit.full) in own,
+        hit.full.get("event") in LOOKS_KEPT,
+        _part(hit, own, subject, known),
+    )
+
+
+def _part(hit: Hit, own: frozenset[str], subject: SubjectRef | None, known: frozenset[SubjectRef]) -> Part:
+    """What these agencies give up of an entry."""
     full = hit.full
     others = {str(each) for each in (full.get("requester"), full.get("provider")) if each} - own
     return Part(
-        _known(hit, own),
+        known,
         _actor(full) if acted_for(full) in own else "",
         frozenset(others),  # told of it or not
         _schemes(hit, own, subject),

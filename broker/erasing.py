@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from broker.access import ACCESSES
+from broker.accesswanted import accesses_keys
 from broker.administration import Administration, Made, Plan, named, why
 from broker.complaints import complaints_key
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason, SubjectRef
 from broker.disputes import Disputes
 from broker.erasable import Finder
-from broker.erasureplans import ErasurePlan, ErasurePlanStore
+from broker.erasureplans import ErasurePlan, ErasurePlanStore, names
 from broker.erasures import Erasures, Under, check, plan_key
 from broker.errors import InvalidRequest, NotAllowed
 from broker.evenly import answered_evenly
@@ -124,8 +124,16 @@ class ErasurePlans:
             "ground": found.ground,
             "planned_by": {"system": found.proposal.system, "actor": found.proposal.actor},
         }
-        reads = frozenset({plan_key(plan), ACCESSES, *(complaints_key(each) for each in own)})
-        under = Under(plan, frozenset(found.entries), frozenset(found.directives), told, reads, check=unopposed)
+        reads = frozenset({plan_key(plan), *(complaints_key(each) for each in own)})
+        under = Under(
+            plan,
+            frozenset(found.entries),
+            frozenset(found.directives),
+            told,
+            reads,
+            lambda going: accesses_keys(going.about),
+            check=unopposed,
+        )
         return await self._erasures.erase(caller, what, actor, reason, words_only=found.words_only, under=under)
 
     async def end(self, caller: Caller, plan: str, exemption: str, actor: Actor, reason: Reason) -> Made:
@@ -212,6 +220,7 @@ class ErasurePlans:
             "ground": plan.ground,
             "entries": len(plan.entries),
             "directives": len(plan.directives),
+            "names_sha256": names(plan.entries, plan.directives),
             "words_only": plan.words_only,
             "until": until.isoformat(),
             "reason": reason.code,

@@ -6,7 +6,8 @@ person again. It goes with its end, since the entries say all of it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -46,6 +47,12 @@ class Disputed(Struct, frozen=True):
     provider: str = ""
     requester: str = ""
     n: int = 1
+
+
+def names(entries: Iterable[str], directives: Iterable[str]) -> str:
+    """Hex SHA-256 of what a plan may take: which entries and directives, in whatever order."""
+    listed = "".join(f"{each}\n" for each in (*sorted(entries), "", *sorted(directives)))
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 class ErasurePlanStore(Protocol):

@@ -28,7 +28,7 @@ from broker.evenly import answered_evenly
 from broker.givenup import Erasable, Found, What, together
 from broker.holds import Holds
 from broker.ids import entry_id
-from broker.keeping import ENDINGS, ERASURES, HOLDS_OF_ALL, holds_key
+from broker.keeping import ENDINGS, ERASURES, HOLDS_OF_ALL, erasure_key, holds_key
 from broker.ports import Asked, Change, FactsSource, Reads
 from broker.registry import require
 
@@ -38,13 +38,14 @@ MOST = 500  # entries that one entry says to be erased; more take more of them
 
 class Under(Struct, frozen=True):
     """The plan that an erasure carries out: its id, all that may go by it, what the entry tells of it, and what
-    was read for it. `check` refuses what must not go now."""
+    was read for it; `about` adds what was read of what goes now. `check` refuses what must not go now."""
 
     plan: str
     entries: frozenset[str]
     directives: frozenset[str]
     told: dict[str, Json]
     reads: frozenset[str]
+    about: Callable[[Found], frozenset[str]]
     check: Callable[[Found], Awaitable[None]]
 
     def narrowed(self, found: Found) -> Found:
@@ -113,6 +114,7 @@ class Erasures:
             taken: list[tuple[Found, bool]] = []
 
             async def plan(taken: list[tuple[Found, bool]] = taken) -> Plan:
+                await self._holds.in_turn()
                 policy = (await self._facts.read(Asked((), caller.name, ()))).policy
                 found = await self._finder.find(caller, what, words_only)
                 if under is not None:
@@ -147,11 +149,11 @@ class Erasures:
             "words": [*found.words],
             "directives": [*found.directives],
         }
-        writes = frozenset({ERASURES, *(ruling_key(system, request) for system, request in found.rulings)})
-        held_by = {HOLDS_OF_ALL, *map(holds_key, found.parties.union(own))}
-        reads = writes - {ERASURES} | {ENDINGS} | held_by
+        rulings = frozenset(ruling_key(system, request) for system, request in found.rulings)
+        writes = rulings | {ERASURES, *map(erasure_key, own)}
+        reads = rulings | {ENDINGS, HOLDS_OF_ALL, *map(holds_key, found.parties.union(own))}
         if under is not None:
-            reads |= under.reads
+            reads |= under.reads | under.about(found)
             writes |= {plan_key(under.plan)}
             stored["plan_done"] = under.plan if last and under.done(found) else None
         subject = what if isinstance(what, SubjectRef) else None

@@ -19,7 +19,7 @@ from broker.core.searchterms import NEWEST, Question, person, term
 from broker.core.succession import shares
 from broker.errors import BrokerError, InvalidRequest, NotAllowed
 from broker.ids import entry_id
-from broker.keeping import HOLDS, HOLDS_OF_ALL, Hold, Keeping, holds_key
+from broker.keeping import HOLDS, HOLDS_OF_ALL, LAST_LOOK, Hold, Keeping, holds_key
 from broker.ports import Asked, Change, Clock, FactsSource, Reads, ReferenceSource
 from broker.registry import require
 from broker.searches import Searches
@@ -28,6 +28,7 @@ _NONE = "there is no such hold that your agency may release"
 # Of one agency at a time: each is looked at wherever something would be destroyed.
 MOST = 500
 COUNTED = 200  # entries that are told of when one is placed
+_PAUSE = 0.1  # seconds
 _MAY = (Function.PARTNER, Function.AUDITOR)
 
 
@@ -98,6 +99,7 @@ class Holds:
         }
 
         async def plan() -> Plan:
+            await self.in_turn()
             policy = (await self._facts.read(Asked((), caller.name, ()))).policy
             if sum(each.agency == caller.agency for each in await self._keeping.holds()) >= MOST:
                 raise InvalidRequest("hold", f"your agency has {MOST} that stand; release one first")
@@ -138,6 +140,7 @@ class Holds:
         by = entry_id()
 
         async def plan() -> Plan:
+            await self.in_turn()
             policy = (await self._facts.read(Asked((), caller.name, ()))).policy
             own = await self.own(caller)
             found = await self._keeping.holds(hold)
@@ -165,6 +168,13 @@ class Holds:
         return found, await self._administration.note_look(
             caller, "holds-viewed", {"holds": ids}, actor, reason
         )
+
+    async def in_turn(self) -> None:
+        """Wait while a month is looked at for the last time before it ends, and no longer than that may take:
+        what comes in between has it be looked at again."""
+        until = self._clock.loop_time() + LAST_LOOK
+        while (left := await self._keeping.waiting()) and (now := self._clock.loop_time()) < until:
+            await self._clock.until(now + min(left, _PAUSE))
 
     async def standing(self) -> list[Json]:
         """The ids of all that stand, for the entry of what is destroyed beside them: who compares that with the

@@ -20,13 +20,22 @@ from broker.core.model import SubjectRef
 HOLDS = "holds"
 HOLDS_OF_ALL = "holds:*"
 # Under these, that somebody's erasure or a month's end took views. Each reads the other's: both say what they
-# took, and neither may say it of what the other took meanwhile. (An answer to a person reads the first too.)
+# took, and neither may say it of what the other took meanwhile. An answer to a person reads the erasures by its
+# own parties (`erasure_key`).
 ERASURES, ENDINGS = "erasure", "retention"
+# Seconds for which whoever ends a month has others wait, who place holds or erase: its last look at all that it
+# destroys may be long, and each of these would have it made again.
+LAST_LOOK = 10.0
 
 
 def holds_key(agency: str) -> str:
     """Key of the holds that cover what this agency is party to, beside those of all."""
     return f"{HOLDS}:{agency}"
+
+
+def erasure_key(agency: str) -> str:
+    """Key of what this agency, or who has taken its place, gave up of its part of entries."""
+    return f"{ERASURES}:{agency}"
 
 
 class Hold(Struct, frozen=True):
@@ -75,6 +84,10 @@ class Keeping(Protocol):
         self, entries: Sequence[str], subject: SubjectRef | None, agencies: frozenset[str], now: datetime
     ) -> Attached:
         """What hangs on these entries, a bounded number, and on this person, if any. Raises
+        AuditUnavailable."""
+
+    async def waiting(self) -> float:
+        """Seconds for which a month that is being ended has holds and erasures wait; 0: none is. Raises
         AuditUnavailable."""
 
     async def missed(self) -> tuple[str, int] | None:
@@ -127,6 +140,10 @@ class Destroying(Protocol):
 
     async def under(self, view: ViewClass) -> int:
         """How many entries are sealed under a key now. Raises AuditUnavailable."""
+
+    async def last_look(self, seconds: float) -> None:
+        """From now on, and for so many seconds at most, holds and erasures wait; 0: no longer. Raises
+        AuditUnavailable."""
 
     async def unfinished(self) -> list[Unfinished]:
         """Ends that were begun. Raises AuditUnavailable."""

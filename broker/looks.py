@@ -196,6 +196,13 @@ class Look:
         ):
             if narrowed:
                 yield head, narrowed
+        own = wanted.system.partition("/")[0] in ("", caller.agency)
+        if caller.function is Function.PARTNER and (wanted.key_digest or not own):
+            blind = f"what others asked {caller.agency} for by that system or key: which it was only the agency"
+            yield (
+                "NOT COUNTED",
+                f"{blind} that asked sees, and auditors. Have one of them make this, or make it by time alone",
+            )
         yield "Made by", f"{by.actor.id} ({by.actor.role}) of {by.name(by.caller.agency)}"
         yield "Made for", by.reason.code
 

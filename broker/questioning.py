@@ -44,8 +44,9 @@ def check_agreements(question: Question, known: Collection[str]) -> None:
     for n, (kind, value) in enumerate(question.facts):
         of, _, version = value.partition("/")
         if kind == "agreement" and not (of in known and (of == value or version.isdecimal())):
-            near = ", ".join(get_close_matches(of, known, 5, 0.5)) or "`broker agreement list` has them"
-            raise InvalidRequest(f"facts.{n}.value", f"is no agreement that an entry can have: {near}")
+            near = ", ".join(get_close_matches(of, known, 5, 0.5))
+            instead = f"did you mean {near}?" if near else "`broker agreement list` has them"
+            raise InvalidRequest(f"facts.{n}.value", f"is no agreement that an entry can have; {instead}")
 
 
 def question_detail(question: Question) -> dict[str, Json]:

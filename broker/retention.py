@@ -12,6 +12,7 @@ something else. They are counted last, and again where an erasure took any in be
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import datetime
 
 from msgspec import Struct
@@ -20,9 +21,9 @@ from broker.administration import Administration, Made, Plan, named
 from broker.core.canonical import Json
 from broker.core.model import Actor, Caller, Function, Reason
 from broker.core.retention import RetentionPolicy, held_after, is_held, month_after
-from broker.errors import InvalidRequest
+from broker.errors import AuditUnavailable, InvalidRequest
 from broker.ids import entry_id
-from broker.keeping import ENDINGS, ERASURES, HOLDS, Counted, Destroying, Unfinished, ViewClass
+from broker.keeping import ENDINGS, ERASURES, HOLDS, LAST_LOOK, Counted, Destroying, Unfinished, ViewClass
 from broker.ports import Asked, Change, Clock, FactsSource, Reads
 from broker.registry import require
 from broker.seats import Seats
@@ -158,9 +159,15 @@ class Retention:
             reads = Reads(count, frozenset({HOLDS, ERASURES, key}))
             return Plan(EVENT, detail, change, reads, reason.words, id=new)
 
-        # Most of it first, which may take long: what anybody holds or erases meanwhile spends no try.
+        # Most of it first, which may take long: what anybody holds or erases meanwhile spends no try. Then they
+        # wait, or could keep it from ever ending.
         await set_aside()
-        made: Made = await self._administration.make(caller, plan, actor)
+        await self._destroying.last_look(LAST_LOOK)
+        try:
+            made: Made = await self._administration.make(caller, plan, actor)
+        finally:
+            with suppress(AuditUnavailable):  # it ends by itself
+                await self._destroying.last_look(0)
         removed = await self._destroying.finish(
             Unfinished(made.event_id, ViewClass(view.key, view.month, view.name, True))
         )

@@ -33,6 +33,7 @@ from broker.searches import Searches
 _SLACK = timedelta(seconds=5)
 _HAVE_ROWS = frozenset({RELEASED, "not-found"})  # with an override: the provider answered
 OPEN = "open"
+_WRONG_PERSON = Question((("event", "override-reviewed"), ("outcome", "wrong-person")))
 
 
 class Reviewed(Struct, frozen=True):
@@ -83,7 +84,7 @@ def review_of(used: Line, row: StoredOverride | None, said: Reviewed | None, hel
         if row.status != OPEN and not asker:
             held.no_entry(used.id, row.status)
         return stands
-    in_time = row.reviewed_at is not None and abs(row.reviewed_at - said.at) <= _SLACK
+    in_time = row.reviewed_at is not None and _near(row.reviewed_at, said.at)
     if row.status == said.verdict and in_time:
         return stands
     held.otherwise(used.id, f"{row.status}, reviewed {row.reviewed_at}", said.entry, truth)
@@ -149,24 +150,51 @@ def breaches(found: Iterable[tuple[StoredBreach, str]], reviews: Iterable[Line],
     by_id = {row.id: row for row, _ in rows}
     by_request = {(row.requester, request): row for row, request in rows}
     oldest = min((row.aware_at for row, _ in rows), default=None) if len(rows) >= most else None
-    begun = dict[str, Line]()
+    reviewed = dict[str, Line]()
     for each in reviews:
         id = each.detail.get("id")
         row = by_id.get(id) if isinstance(id, str) else by_request.get((each.requester, each.request))
         if row is not None:
-            begun[row.id] = each
+            reviewed[row.id] = each
         elif oldest is None or each.at > oldest:
             held.no_row(each.id, f"wrong-person: {each.provider}, on a request of {each.requester}")
     for row, _ in rows:
         held.row()
         says = f"{row.provider}, on a request of {row.requester}, aware {row.aware_at}"
-        truth = begun.get(row.id)
+        truth = reviewed.get(row.id)
         if truth is None:
             held.no_entry(row.id, says)
-        elif truth.requester != row.requester or abs(row.aware_at - truth.at) > _SLACK:
+        elif truth.requester != row.requester or not _near(row.aware_at, truth.at):
             now = f"{truth.provider}, on a request of {truth.requester}, aware {truth.at}"
             held.otherwise(row.id, says, truth.id, now)
     return held
+
+
+async def begun(
+    look: Look, row: StoredBreach, override: StoredOverride | None, held: Against
+) -> tuple[StoredBreach, str]:
+    """One suspected breach as the review that began it, and the entry of what was opened, say it; by what it
+    was begun, in words; and what of the row does not fit. `override` is what was reviewed."""
+    request = override.request if override is not None else ""
+    review = used = None
+    for caller in dict.fromkeys((look.caller, look.by.caller)):
+        async for each in look.lines(_WRONG_PERSON, caller=caller):
+            asked = (each.requester, each.request) == (row.requester, request)
+            if row.id == each.detail.get("id") or (asked and request and "id" not in each.detail):
+                review = review or each
+    held.row()
+    says = f"opened {row.used_at}, aware {row.aware_at}"
+    if review is None:
+        held.no_entry(row.id, says)
+        return row, f"no review of override {row.id} that can be found"
+    async for each in look.lines(Question((("request", review.request),))):
+        used = each if each.id == row.id else used
+    opened = row.used_at if used is None or _near(row.used_at, used.at) else used.at
+    aware = row.aware_at if _near(row.aware_at, review.at) else review.at
+    if (opened, aware) != (row.used_at, row.aware_at):
+        held.otherwise(row.id, says, review.id, f"opened {opened}, aware {aware}")
+    by = f"the review of override {row.id}: wrong person (entry {review.id})"
+    return replace(row, used_at=opened, aware_at=aware), by
 
 
 async def doubts(
@@ -177,12 +205,11 @@ async def doubts(
     most: int,
 ) -> tuple[str, ...]:
     """What of the listed breaches does not fit, in lines; `made` is the entry of the look at them."""
-    question = Question((("event", "override-reviewed"), ("outcome", "wrong-person")))
-    begun = dict[str, Line]()
+    found = dict[str, Line]()
     for caller in eyes:
-        async for each in searches.every(caller, question, made.log, made.receipt.index):
-            begun.setdefault(each.hit.id, line_of(each))
-    held = breaches(rows, begun.values(), most)
+        async for each in searches.every(caller, _WRONG_PERSON, made.log, made.receipt.index):
+            found.setdefault(each.hit.id, line_of(each))
+    held = breaches(rows, found.values(), most)
     short = [page for page in await searches.reach(made.log) if page.done < page.size]
     return (
         *held.told(),
@@ -219,6 +246,10 @@ def _stands(each: Complaint) -> str:
     acknowledged = f"acknowledged {each.acknowledged_at}" if each.acknowledged_at else "not acknowledged"
     closed = f"closed {each.closed_at}: {each.outcome}" if each.closed_at else "open"
     return f"{each.agency}, received {each.received_at}, due {each.due_at}, {acknowledged}, {closed}"
+
+
+def _near(one: datetime, other: datetime) -> bool:
+    return abs(one - other) <= _SLACK
 
 
 def _at(value: object) -> datetime | None:

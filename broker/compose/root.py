@@ -215,6 +215,7 @@ def _watch(telemetry: Telemetry, store: Stored, links: Links, rotations: Rotatio
     )
     telemetry.watch_links(links.attached)
     telemetry.watch_queue("append", lambda: appends.waiting)
+    telemetry.watch_queue("ask", lambda: links.waiting)
     telemetry.watch_queue("facts", lambda: store.facts.reads.waiting)
 
 

@@ -7,11 +7,11 @@ refused by its element: a Consent that is half understood is not understood.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.consent import extras, people, subjects
 from broker.consent.agencies import Agencies

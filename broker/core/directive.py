@@ -7,8 +7,9 @@ was said (required, respected, recorded) is the agreement's to give; shields are
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date, datetime
+
+from msgspec import Struct
 
 # Each stands in the way of a use, and outweighs a consent.
 AGAINST = frozenset({"refusal", "objection", "restriction"})
@@ -30,8 +31,7 @@ COMPANY = frozenset({"alone", "accompanied"})
 MATTERS = frozenset({"sharing", "visit"})
 
 
-@dataclass(frozen=True, slots=True)
-class Directive:
+class Directive(Struct, frozen=True):
     """One thing somebody said. Empty scopes mean all. Times are UTC; `valid_until` is exclusive.
 
     `speaker` tells apart those who may speak ("mother"); `authority` is by what right somebody speaks for

@@ -258,6 +258,7 @@ def _check_head(at: datetime, entry_id: str) -> None:
         raise IntegrityError("entry: the id is not a random UUID in lower case (RFC 9562 version 4)")
 
 
+@lru_cache(maxsize=256)  # many happen in one second
 def format_time(at: datetime) -> str:
     """Return a UTC time in whole seconds as RFC 3339 with Z, the only spelling an entry has."""
     return f"{at.replace(tzinfo=None).isoformat()}Z"

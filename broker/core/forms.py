@@ -232,7 +232,15 @@ def directive_from(directive_id: str, recorder: str, detail: dict[str, Any]) -> 
         actors=frozenset(detail["actors"]),
         assessed_on=_day(detail["assessed_on"]),
         reconsider_at=_when(detail["reconsider_at"]),
-        **{name: detail[name] for name in _SAID},
+        matter=detail["matter"],
+        speaker=detail["speaker"],
+        authority=detail["authority"],
+        capacity=detail["capacity"],
+        assessor=detail["assessor"],
+        assessed=detail["assessed"],
+        taken_by=detail["taken_by"],
+        explained=detail["explained"],
+        company=detail["company"],
     )
 
 

@@ -166,8 +166,7 @@ def check(kind: str, value: str, field: str) -> None:
     closed = _CLOSED.get(kind)
     if closed is not None and value not in closed:
         near = get_close_matches(value, closed, 5, 0.5) if len(closed) > _LISTED else sorted(closed)
-        raise InvalidRequest(
-            field, f"is no {kind} that an entry can have: {', '.join(near) or 'see docs/audit.md'}"
-        )
+        instead = f"did you mean {', '.join(near)}?" if near else "docs/audit.md says which there are"
+        raise InvalidRequest(field, f"is no {kind} that an entry can have; {instead}")
     if kind in _FORMS and not _FORMS[kind][0](value):
         raise InvalidRequest(field, f"a {kind} is {_FORMS[kind][1]}")

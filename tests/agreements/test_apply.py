@@ -198,7 +198,7 @@ def test_one_agreement_is_asked_for_by_id_alone_or_with_a_version(office: Office
         assert (one.id, one.file) == (parties.id, file)
     assert {each.file for each in asked()} == {b""}
     for wanted, code in (
-        ({"id": parties.id, "version": 2}, grpc.StatusCode.PERMISSION_DENIED),
+        ({"id": parties.id, "version": 2}, grpc.StatusCode.INVALID_ARGUMENT),
         ({"id": "there-is-none"}, grpc.StatusCode.PERMISSION_DENIED),
         ({"id": parties.id, "all_versions": True}, grpc.StatusCode.INVALID_ARGUMENT),
         ({"version": 1}, grpc.StatusCode.INVALID_ARGUMENT),

@@ -115,6 +115,7 @@ TABLE: list[tuple[str, Case, str, str]] = [
     ("a purpose nobody agreed", change(purpose="firearms-licensing"), "agreement", "agreement.in-force"),
     # under which agreement
     ("no agreement", replace(BASE, agreements=()), "agreement", "agreement.in-force"),
+    ("its own record", change(provider="nwas"), "agreement", "agreement.in-force"),
     ("the other way round", change(requester="cfrs", provider="nwas"), "party", "identity.enrolled"),
     ("an agreement that ended", replace(BASE, agreements=(ENDED,)), "agreement", "agreement.in-force"),
     ("on its last day", replace(BASE, agreements=(LAST_DAY,)), "permit", ""),
@@ -245,6 +246,17 @@ def test_the_decision_table(case: Case, code: str, step: str) -> None:
     assert decision.refused.remedy
     assert (decision.permitted, decision.obligations) == ((), ())
     assert (decision.rules[-1].rule, decision.rules[-1].verdict) == (step, "refuse")
+
+
+def test_who_asks_its_own_agency_is_not_told_to_telephone_itself() -> None:
+    """It is told whose record that is; who asks another is told whom to telephone."""
+    own = change(provider="nwas").decide().refused
+    assert own is not None
+    assert own.message == "nwas is the asking agency itself: no agreement is with oneself."
+    assert own.remedy.startswith("Look in your agency's own systems")
+    other = replace(BASE, agreements=()).decide().refused
+    assert other is not None
+    assert "in an emergency, telephone them" in other.remedy
 
 
 def test_the_walk_is_in_the_order_a_human_would_ask() -> None:

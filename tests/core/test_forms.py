@@ -60,6 +60,11 @@ said = st.builds(
     names,
     names,
     st.none() | times,
+    *[st.text(max_size=5)] * 5,
+    st.none() | st.dates(),
+    *[st.text(max_size=5)] * 4,
+    st.none() | times,
+    names,
 )
 
 

@@ -116,9 +116,12 @@ async def test_an_entry_that_gave_up_a_part_and_ended_with_its_month_is_counted_
     assert "2 are gone, and the log's retentions name 1" in text
 
 
-async def test_an_erasure_while_a_month_is_ended_is_not_counted_with_it(durable_stage: Stage) -> None:
+async def test_an_erasure_while_a_month_is_ended_is_not_counted_with_it(
+    durable_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What it took after the look and before the end is left out of the end's number."""
     stage = durable_stage
+    monkeypatch.setattr("broker.holds.LAST_LOOK", 0.2)  # for so long an erasure waits
     erased, _, longer = await put(stage, OLD), await put(stage, OLD), await put(stage, OLD, retention="long")
     destroying: Any = stage.destroying
     tries = list[int]()

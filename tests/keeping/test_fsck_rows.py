@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from broker.accesswanted import Wanted
 from broker.core.retention import parse
 from broker.keys import FolderKeys
 from broker.retention import Retention
@@ -15,7 +16,7 @@ from broker.store.fsck.report import StoreReport
 from tests.human.conftest import OWNER, Later
 from tests.human.test_referrals import NO
 from tests.keeping.busy import work
-from tests.keeping.conftest import NWAS, OFFICER, WHY, furnished
+from tests.keeping.conftest import NWAS, OFFICER, WHY, caught_up, furnished
 from tests.keeping.test_fsck_says import erases
 from tests.keeping.test_retention import FILE
 from tests.support.postgres import Server, ask, open_folder
@@ -128,6 +129,7 @@ async def test_what_the_entries_say_is_good_and_is_counted(busy: Stage) -> None:
             "no entry says so: status, reviewed_at",
         ),
         ("override_use", "update override_use set code = 'other'", "code"),
+        ("override_use", "update override_use set due_at = due_at + interval '1 year'", "due_at"),
         ("override_use", "update override_use set used = null", "has lost what is sealed in it"),
         ("override_use", "update override_use set words = null", "has lost what is sealed in it"),
         ("override_use", "update override_use set review = null", "has lost what is sealed in it"),
@@ -164,6 +166,19 @@ async def test_what_an_entry_without_views_may_have_said_is_let_by_and_counted(d
     report = await look(stage)
     assert [each.kind for each in report.problems] == ["view"]
     assert [each for each in report.unchecked if "1 rows of complaint" in each]
+
+
+async def test_an_answer_whose_entry_has_ended_is_no_fault(durable_stage: Stage) -> None:
+    """With the answer went the identifiers that the request was about: no part of the row says otherwise."""
+    stage = durable_stage
+    access, _, _ = await stage.access.start(NWAS, Wanted((stage.person(),)), OFFICER, WHY)
+    await caught_up(stage)
+    _, made = await stage.access.issue(NWAS, access, OFFICER, WHY)
+    assert (await look(stage)).good
+    await ask(stage.dsn, f"delete from view where idx = {made.receipt.index}", "select 1")
+    report = await look(stage)
+    assert [each.kind for each in report.problems] == ["view"]
+    assert [each for each in report.unchecked if "1 rows of access_request" in each]
 
 
 async def test_a_restriction_that_is_over_may_be_deleted_and_that_is_said(busy: Stage) -> None:

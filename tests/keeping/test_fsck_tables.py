@@ -36,6 +36,7 @@ class Busy:
     stage: Stage
     directive: str = ""
     withdrawn: str = ""
+    silent: str = ""
     hold: str = ""
     restriction: str = ""
     override: str = ""
@@ -79,6 +80,9 @@ async def busy(stage: Stage) -> Busy:
         await stage.said.add(COUNCIL, person, spoken, ACTOR)
         made.directive, made.withdrawn = spoken.id, made.directive
     await stage.said.withdraw_one(COUNCIL, made.withdrawn, ACTOR)
+    spoken = says("objection", said_at=now)
+    await stage.said.add(COUNCIL, person, spoken, ACTOR)
+    made.silent = spoken.id
     made.hold = await holds_person(stage, NWAS, stage.person())
     released = await holds_person(stage, NWAS, stage.person())
     await stage.holds.release(NWAS, released, GUARDIAN, WHY)
@@ -143,7 +147,10 @@ _FUNCTION = "jsonb_set(detail, '{{function}}', '\"auditor\"')"
             "counts, although entry",
         ),
         (
-            "update directive set policy_until = 999, withdrawn_at = now() where id = '{directive}'",
+            (
+                "update directive set policy_until = (select policy from head), withdrawn_at = now()"
+                " where id = '{directive}'"
+            ),
             "directive {directive}",
             "counts no more, and no entry says so",
         ),
@@ -160,6 +167,17 @@ _FUNCTION = "jsonb_set(detail, '{{function}}', '\"auditor\"')"
             "directive {directive}",
             "is not what entry",
         ),
+        (
+            "update directive set detail = detail || '{{\"explained\": \"else\"}}' where id = '{directive}'",
+            "directive {directive}",
+            "is not what entry",
+        ),
+        (
+            "update directive set detail = detail || '{{\"explained\": \"else\"}}' where id = '{silent}'",
+            "directive {silent}",
+            "is not what entry",
+        ),
+        ("update head set policy = policy - 20", "head", "counts "),
         ("delete from directive where id = '{directive}'", "directive {directive}", "is not there: entry"),
         (FORGED, "directive ", "is there, and no entry of the log says so"),
         ("update hold set released_at = now() where id = '{hold}'", "hold {hold}", "counts no more, and no"),
@@ -218,7 +236,10 @@ _FUNCTION = "jsonb_set(detail, '{{function}}', '\"auditor\"')"
             "is not what entry",
         ),
         (
-            "update agreement_suspension set policy_until = 999 where agreement = 'judged'",
+            (
+                "update agreement_suspension set policy_until = (select policy from head)"
+                " where agreement = 'judged'"
+            ),
             "agreement_suspension judged by nwas",
             "counts no more, and no entry says so",
         ),
@@ -250,6 +271,9 @@ _FUNCTION = "jsonb_set(detail, '{{function}}', '\"auditor\"')"
             "withdrawn",
             "directive-changed",
             "whom",
+            "explained",
+            "explained-made",
+            "head",
             "directive-gone",
             "directive-made",
             "released",
@@ -293,6 +317,28 @@ async def test_a_directive_that_was_erased_and_is_there_again_is_named(durable_s
     assert (named(report), report.unchecked) == ([], [])
     await ask(stage.dsn, "insert into directive select * from kept", "select 1")
     assert named(await look(stage)) == [(f"directive {spoken.id}", f"erased by {by} and there again")]
+
+
+async def test_a_directive_whose_entry_lost_its_words_is_no_fault(durable_stage: Stage) -> None:
+    """What was explained was erased of the entry; the row says what the entry says still."""
+    stage = durable_stage
+    spoken = says("consent", said_at=stage.clock.now(), explained="what it is for")
+    made = await stage.said.add(COUNCIL, stage.person(), spoken, ACTOR)
+    await caught_up(stage)
+    await erases(stage, COUNCIL, (made.event_id,), words_only=True)
+    report = await look(stage)
+    assert (named(report), report.unchecked) == ([], [])
+    await ask(stage.dsn, 'update directive set detail = detail || \'{"manner": "written"}\'', "select 1")
+    assert len(named(await look(stage))) == 1
+
+
+async def test_a_head_that_is_closed_by_hand_is_named(durable_stage: Stage) -> None:
+    """Nothing is appended to such a log, and its last entry names no other."""
+    stage = durable_stage
+    await ask(stage.dsn, "update head set closed = true", "select 1")
+    report = await fsck_database(stage.dsn, [stage.signer.verifier], FolderKeys(stage.folder / "keys"))
+    found = [str(each) for each in report.problems]
+    assert [each for each in found if "says that the log is closed" in each]
 
 
 async def test_what_was_said_of_a_directive_and_is_erased_is_not_checked(durable_stage: Stage) -> None:

@@ -11,6 +11,8 @@ import pytest
 from broker import holds
 from broker.core.model import Assurance, Reason, SubjectRef
 from broker.errors import InvalidRequest, NotAllowed, QuotaExceeded
+from tests.human.conftest import OWNER
+from tests.human.test_referrals import NO, grants, judged, refer
 from tests.keeping.conftest import (
     AUDITOR,
     CFRS,
@@ -342,3 +344,17 @@ async def test_placing_and_releasing_are_counted(stage: Stage, monkeypatch: pyte
         await holds_person(stage, NWAS, stage.person())
     with pytest.raises(QuotaExceeded):
         await stage.holds.release(NWAS, hold, OFFICER, CLAIM)
+
+
+async def test_a_grant_is_taken_back_although_a_hold_covers_it(stage: Stage) -> None:
+    """A hold keeps what was decided, which its entry says; it keeps nothing in force."""
+    subject = stage.person()
+    row = await refer(stage, judged(stage, subject=subject))
+    granted = await stage.referrals.decide(OWNER, row.id, grants("uprn"), OFFICER)
+    await caught_up(stage)
+    await holds_person(stage, AUDITOR, subject)
+    await stage.referrals.decide(OWNER, row.id, NO, OFFICER)
+    stands = await stage.referred.by_id(row.id)
+    assert stands is not None
+    assert stands.status == "refused"
+    assert (await full_of(stage, granted[1].event_id))["detail"]["permitted"] == ["uprn"]

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from broker.administration import TRIES
 from broker.agreements import Agreements
 from broker.core import agreement as files
-from broker.errors import InvalidRequest
+from broker.errors import IntegrityError, InvalidRequest
 from broker.law import load
-from tests.keeping.conftest import full_of, holds_person
-from tests.keeping.test_retention import HOLDER, OLD, PERSON, applied, count, put, retention
+from tests.keeping.conftest import OFFICER, asks, entry_of, full_of, holds_person
+from tests.keeping.test_fsck_says import look
+from tests.keeping.test_retention import DUE, HOLDER, OLD, PERSON, applied, count, keys, put, retention
 from tests.support.postgres import ask
 from tests.support.stage import Stage
-from tests.support.world import OPERATOR, terms, toml
+from tests.support.world import OPERATOR, caller, terms, toml
 
 
 async def test_a_hold_placed_while_a_month_is_set_aside_is_heeded(durable_stage: Stage) -> None:
@@ -41,6 +44,64 @@ async def test_a_hold_placed_while_a_month_is_set_aside_is_heeded(durable_stage:
     assert tries == [0, 1]
     assert (done.entries, done.set_aside) == (0, 1)
     assert await full_of(stage, draft.id) != {}
+
+
+@pytest.mark.parametrize("what", ["hold", "release", "erasure"])
+async def test_nobody_keeps_a_month_from_ending_by_what_they_do_at_will(
+    durable_stage: Stage, what: str
+) -> None:
+    """Each time that all has been looked at, somebody holds, releases or erases: they wait until it has ended,
+    and what they do is done."""
+    stage = durable_stage
+    await put(stage, OLD)
+    entries = [await entry_of(stage, await asks(stage, stage.person())) for _ in range(TRIES)]
+    holds = [await holds_person(stage, HOLDER, stage.person()) for _ in range(TRIES)]
+    destroying: Any = stage.destroying
+    done = list[asyncio.Task[Any]]()
+
+    def comes() -> Any:
+        if what == "hold":
+            return stage.holds.place(HOLDER, stage.person(), "case", OFFICER, DUE)
+        if what == "release":
+            return stage.holds.release(HOLDER, holds.pop(), OFFICER, DUE)
+        return stage.erasures.erase(caller("nwas"), (entries.pop(),), OFFICER, DUE)
+
+    class Overtaken:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(destroying, name)
+
+        async def under(self, *about: Any) -> int:
+            found = int(await destroying.under(*about))
+            done.append(asyncio.create_task(comes()))
+            await asyncio.sleep(0.3)
+            return found
+
+    stage.destroying = Overtaken()  # type: ignore[assignment]
+    start = await stage.size()
+    (ended,) = await applied(stage)
+    assert ended.entries == 1
+    (made,) = await asyncio.gather(*done)
+    assert made
+    events = [each["event"] for each in await stage.since(start)]
+    assert events[0] == "retention"
+    assert len(events) == 2
+
+
+@pytest.mark.parametrize("until", ["it ends", "it is long"])
+async def test_a_run_that_was_killed_holds_nobody_up(
+    durable_stage: Stage, until: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hold waits as long as a last look may take, and is placed."""
+    stage, loop = durable_stage, asyncio.get_running_loop()
+    assert stage.destroying is not None
+    if until == "it is long":
+        monkeypatch.setattr("broker.holds.LAST_LOOK", 0.4)
+    await stage.destroying.last_look(60 if until == "it is long" else 0.4)
+    begun = loop.time()
+    await holds_person(stage, HOLDER, PERSON)
+    assert 0.3 < loop.time() - begun < 5
+    await stage.destroying.last_look(0)
+    assert await stage.keeping.waiting() == 0
 
 
 def test_a_key_that_is_gone_is_destroyed_again_in_vain(tmp_path: Path) -> None:
@@ -165,3 +226,32 @@ async def test_five_hundred_holds_keep_no_month_from_ending(durable_stage: Stage
     assert (done.view.month, done.set_aside) == ("2020-01", 0)
     assert await ask(stage.dsn, f"select count(*) from view where key = {key}") == 0
     assert await ask(stage.dsn, "select count(*) from destroyed where done_at is null") == 0
+
+
+async def test_a_key_is_destroyed_by_an_entry_alone(durable_stage: Stage) -> None:
+    """Whoever writes by hand that this month was ended has the next run destroy nothing: its key lies outside
+    the database, and opens what lies in backups. `fsck` names the row."""
+    stage = durable_stage
+    await put(stage, stage.clock.now())
+    kept, month = keys(stage), f"{stage.clock.now():%Y-%m}"
+    by = await ask(stage.dsn, "select max(id::text) from entry")
+    listed = (
+        "insert into destroyed (id, key, month, class, at)"
+        f" select '{by}', id, month, class, now() from view_key where month = '{month}' and class = 'standard'"
+    )
+    await ask(stage.dsn, listed, "select 1")
+    with pytest.raises(IntegrityError, match="no entry of the log does"):
+        await applied(stage)
+    assert keys(stage) == kept
+    found = [str(each) for each in (await look(stage)).problems]
+    assert len(found) == 1
+    assert f"end of {month}, standard" in found[0]
+    await ask(stage.dsn, "delete from destroyed", "select 1")
+    await put(stage, OLD)
+    await applied(stage)
+    assert [each for each in (await look(stage)).problems if each.kind != "time"] == []
+    await ask(stage.dsn, "update destroyed set key = key + 1", "select 1")
+    assert "key of another month" in str([e.text for e in (await look(stage)).problems])
+    await ask(stage.dsn, "delete from destroyed", "select 1")
+    ((_, text),) = [(e.path, e.text) for e in (await look(stage)).problems if e.kind != "time"]
+    assert "is not listed as" in text

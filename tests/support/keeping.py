@@ -37,6 +37,10 @@ class MemoryKeeping:
             return [each for each in found if each.id == hold]
         return [each for each in found if each.released_at is None]
 
+    async def waiting(self) -> float:
+        """As `Keeping.waiting`: nothing ends a month of this store."""
+        return 0.0
+
     async def attached(
         self, entries: Sequence[str], subject: SubjectRef | None, agencies: frozenset[str], now: datetime
     ) -> Attached:

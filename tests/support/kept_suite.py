@@ -219,6 +219,10 @@ def _is_none_missed(_: Stage, __: Draft, result: Any, ___: bool) -> None:
     assert result is None
 
 
+def _has_nobody_wait(_: Stage, __: object, result: float, ___: bool) -> None:
+    assert result == 0
+
+
 # Erasures that wait for a second person, and what stands in their way.
 
 
@@ -422,6 +426,7 @@ ROWS: dict[str, Row] = {
     "Keeping.holds": Row(_a_hold, lambda s, hold: s.keeping.holds(hold), _is_hold),
     "Keeping.attached": Row(_a_hung, _attached, _is_attached),
     "Keeping.missed": Row(a_found_entry, lambda s, _: s.keeping.missed(), _is_none_missed),
+    "Keeping.waiting": Row(a_found_entry, lambda s, _: s.keeping.waiting(), _has_nobody_wait),
     "EntryRows.halves": Row(a_place, lambda s, _: s.entries.halves(), _are_halves),
     "ErasurePlanStore.planned": Row(
         _an_erasure_plan, lambda s, m: s.erasure_plans.planned({COUNCIL.agency}, m[0]), _are_planned

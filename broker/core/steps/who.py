@@ -77,6 +77,13 @@ def agreement(walk: Walk) -> Ends | None:
             if flow.lineage:
                 walk.details["agreement.in-force"] = "; ".join(map(str, flow.lineage))
             return None
+    if request.provider == request.requester:
+        return refuse(
+            "agreement",
+            f"{request.provider} is the asking agency itself: no agreement is with oneself.",
+            "Look in your agency's own systems, or name the agency that holds the record: `broker agreement "
+            "list` shows whom yours may ask.",
+        )
     return refuse(
         "agreement",
         f"No agreement in force lets {request.requester} have {request.record_type} "
