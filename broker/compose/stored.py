@@ -158,7 +158,7 @@ async def _vouched(
         asked = witnesses_of(settings.witness_policy, settings.witness_ca or settings.ca)
         stack.push_async_callback(asked[1].close)
         await vouch(database, signer, guard, *asked)
-    return Notary(signer, guard, ring.log_seed), asked
+    return Notary(signer, guard, ring.log_seed, ring.signing_seed), asked
 
 
 def retention_policy(file: Path | None) -> RetentionPolicy:

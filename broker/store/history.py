@@ -106,15 +106,7 @@ class History:
         if made is None or ahead[0].size < made.size or ahead[-1].size - made.size > _NEAR:
             return False
         row = await connection.fetchrow(_LEAVES, log, made.size, ahead[-1].size, ahead[-1].size, -1)
-        hashes, start = bytes(row["hashes"] or b"") if row else b"", made.size
-        if len(hashes) != (ahead[-1].size - start) * HASH_BYTES:
-            return False
-        leaves = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
-        for each in ahead:
-            made = made.extend(leaves[made.size - start : each.size - start])
-            if made.root() != each.root:
-                return False
-        return True
+        return _make(row, made, ahead)
 
     async def prove(
         self,
@@ -153,14 +145,8 @@ class History:
             return False
         last = max(each.size for each in signed)
         row = await connection.fetchrow(_LEAVES, head.log, sizes[0], sizes[-1], last, _allowed(head))
-        hashes = bytes(row["hashes"] or b"") if row else b""
-        if row is None or len(hashes) != (sizes[-1] - sizes[0]) * HASH_BYTES:
+        if row is None or not _make(row, made, wanted[1:]):
             return False
-        leaves = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
-        for each in wanted[1:]:
-            made = made.extend(leaves[made.size - sizes[0] : each.size - sizes[0]])
-            if made.root() != each.root:
-                return False
         _refuse_link(row["link"])
         return True
 
@@ -193,6 +179,19 @@ class History:
         if last < head.size:
             since = max(last, head.size - _PAST)
             _refuse_link(await connection.fetchval(_LINK, head.log, since, head.size, _allowed(head)))
+
+
+def _make(row: asyncpg.Record | None, made: CompactRange, heads: Sequence[SignedHead]) -> bool:
+    """Whether the leaves after `made` that were read make each of these heads, in order of size."""
+    hashes, start = bytes(row["hashes"] or b"") if row else b"", made.size
+    if len(hashes) != (heads[-1].size - start) * HASH_BYTES:
+        return False
+    leaves = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
+    for each in heads:
+        made = made.extend(leaves[made.size - start : each.size - start])
+        if made.root() != each.root:
+            return False
+    return True
 
 
 def _allowed(head: Head) -> int:

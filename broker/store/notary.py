@@ -55,10 +55,16 @@ def signer_of(origin: str, vkey: str | None, seeds: Seeds) -> Signer:
 class Notary:
     """The log's key and the memory of what it has signed. Any worker may sign a committed head again.
 
-    `seeds` gives the key of a later half-year's log, None where there is none.
+    `seeds` gives the key of a later half-year's log, None where there is none; `first` that of the first log.
     """
 
-    def __init__(self, signer: Signer, guard: Guard, seeds: Seeds = lambda _: None) -> None:
+    def __init__(
+        self,
+        signer: Signer,
+        guard: Guard,
+        seeds: Seeds = lambda _: None,
+        first: Callable[[], bytes | None] = lambda: None,
+    ) -> None:
         self.signatures = 0
         self.log = 0  # the current log's number in the database, once it is known
         # Why this worker could not sign what it appended; empty where it can. Nothing is appended meanwhile.
@@ -68,6 +74,7 @@ class Notary:
         # What could not be proven of any log.
         self.broken = Broken()
         self._seeds = seeds
+        self._first = first
         # Called after each rotation that this worker has noticed.
         self.turned: Callable[[], None] = lambda: None
         self._signer = signer
@@ -252,7 +259,7 @@ class Notary:
         if held is None or held["size"] is None or held["size"] < known.size:
             raise IntegrityError(self._guard.refuse(size))
         try:
-            await _leads(connection, held["id"], known, row)
+            await self._leads(connection, held["id"], known, row)
         except IntegrityError as e:
             if isinstance(e.__cause__, KeyError):
                 raise IntegrityError(
@@ -261,14 +268,22 @@ class Notary:
                 ) from e
             raise IntegrityError(self._guard.refuse(size)) from e
 
+    async def _leads(
+        self, connection: asyncpg.Connection, log: int, known: SignedHead, head: asyncpg.Record
+    ) -> None:
+        """That the entries make what was signed last, and go on to the head from there. IntegrityError."""
+        if head["log"] != log:  # it is closed
+            await follows(connection, log, self._verifier(known.origin), [known], Broken())
+            return
+        root = CompactRange(head["size"], tuple(bytes(each) for each in head["range"])).root()
+        proofs = Proofs(connection, log, head["size"], root, Broken())
+        await proofs.holds()
+        if known.size and await proofs.root_at(known.size) != known.root:
+            raise IntegrityError("what was signed is not how the log begins")
 
-async def _leads(connection: asyncpg.Connection, log: int, known: SignedHead, head: asyncpg.Record) -> None:
-    """That the entries make what was signed last, and go on from there to the head. Raises IntegrityError."""
-    if head["log"] != log:  # it is closed
-        await follows(connection, log, None, [known], Broken())
-        return
-    root = CompactRange(head["size"], tuple(bytes(each) for each in head["range"])).root()
-    proofs = Proofs(connection, log, head["size"], root, Broken())
-    await proofs.holds()
-    if known.size and await proofs.root_at(known.size) != known.root:
-        raise IntegrityError("what was signed is not how the log begins")
+    def _verifier(self, origin: str) -> Verifier | None:
+        """Of a log that this node has signed: by the key that a rotation made for it, or else by the first."""
+        if origin == self.origin:
+            return self._signer.verifier
+        seed = self._seeds(split_origin(origin)[1]) or self._first()
+        return None if seed is None else Signer.from_seed(origin, seed).verifier

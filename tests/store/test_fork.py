@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from broker.core.checkpoint import Checkpoint, sign_checkpoint
 from broker.core.entry import Rotation
 from broker.core.keys import Signer
+from broker.core.merkle import EMPTY_RANGE, leaf_hash
 from broker.core.receipt import Receipt
 from broker.errors import AuditUnavailable, IntegrityError, SetupError
 from broker.keys import FolderKeys
@@ -319,14 +321,18 @@ async def test_a_guard_file_that_forgot_is_written_again(
     assert known.size == 6
 
 
-def rotated_by_hand(folder: Path, at: int, final: bytes, domain: str = "blue-light.test") -> list[str]:
+def rotated_by_hand(
+    folder: Path, at: int, final: bytes | Callable[[Rotation], bytes], domain: str = "blue-light.test"
+) -> list[str]:
     """Statements that close the log over its first `at` entries and open the next one, whose key is in the
-    folder already: as a rotation does, but for what only the old log's key could sign."""
+    folder already: as a rotation does, but for what only the old log's key could sign. `final` is the closed
+    log's last checkpoint, or what makes it of that log's last entry."""
     seed = FolderKeys(folder / "keys").make_log_seed("2027h1")
     later = f"{domain}/log/2027h1"
     vkey = Signer.from_seed(later, seed).vkey
     now = datetime.now(UTC).replace(microsecond=0)
     last = Rotation(now, str(uuid.uuid4()), vkey)
+    final = final if isinstance(final, bytes) else final(last)
     first = Rotation(now, str(uuid.uuid4()), final.decode())
     leaf, begun = f"'\\x{last.to_bytes().hex()}'::bytea", f"'\\x{first.to_bytes().hex()}'::bytea"
     head = f"range = log_extend(0, '{{}}', array[{begun}])"
@@ -366,6 +372,33 @@ async def test_a_log_that_was_closed_by_hand_is_not_followed(
     with pytest.raises((SetupError, IntegrityError, AuditUnavailable)):
         async with node(local_dsn, tmp_path / "state"):
             pass
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "at-a-start"])
+async def test_a_log_that_strangers_signed_to_its_end_is_not_followed(
+    local_dsn: str, tmp_path: Path, stopped: bool
+) -> None:
+    """The whole log, closed by hand over a right last checkpoint that another key signed: no worker goes over,
+    and while none ran, the next start is refused."""
+    folder = tmp_path / "state"
+    async with node(local_dsn, folder) as worker:
+        leaves = [(await worker.append()).entry for _ in range(5)]
+
+        def final(last: Rotation) -> bytes:
+            root = EMPTY_RANGE.extend([leaf_hash(leaf) for leaf in (*leaves, last.to_bytes())]).root()
+            return sign_checkpoint(Checkpoint(ORIGIN, 6, root), Signer.from_seed(ORIGIN, b"\x07" * 32))
+
+        if not stopped:
+            await ask(local_dsn, *rotated_by_hand(folder, 5, final))
+            with pytest.raises((Forked, AuditUnavailable)):
+                await worker.reader.head()
+            assert "a checkpoint that its key did not sign" in worker.notary.stopped
+    if stopped:
+        await ask(local_dsn, *rotated_by_hand(folder, 5, final))
+    with pytest.raises(IntegrityError, match="does not hold it") as e:
+        async with node(local_dsn, folder):
+            pass
+    assert "a checkpoint that its key did not sign" in str(e.value.__cause__)
 
 
 def test_a_guard_asks_for_what_others_noted(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ async def durable(
         guard = guarded(folder / "guard")
         stack.callback(guard.close)
         signer = await current_signer(database, ring, ORIGIN)
-        notary = Notary(signer, guard, ring.log_seed)
+        notary = Notary(signer, guard, ring.log_seed, ring.signing_seed)
         seals, blind = Seals(database, ring), Blind(ring.index_key())
         reader = LogReader(database, seals, notary)
         await reader.open()

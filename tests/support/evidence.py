@@ -121,7 +121,7 @@ async def node(dsn: str, folder: Path, *, origin: str = "", size: int = 8) -> As
             signer = Signer.from_seed(origin, ring.signing_seed())
         else:
             signer = await current_signer(database, ring, ORIGIN)
-        notary = Notary(signer, guard, ring.log_seed)
+        notary = Notary(signer, guard, ring.log_seed, ring.signing_seed)
         seals, blind = Seals(database, ring), Blind(ring.index_key())
         reader = LogReader(database, seals, notary)
         await reader.open()
