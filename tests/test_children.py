@@ -157,7 +157,7 @@ def test_a_child_that_ignores_the_request_is_killed_with_its_group(tmp_path: Pat
     child.wait_ready(said.exists, 5)
     started = time.monotonic()
     assert child.stop(timeout=0.2) == -signal.SIGKILL
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     assert gone(int(said.read_text()))
     assert child.stop() == -signal.SIGKILL
 

@@ -243,12 +243,12 @@ async def test_an_ask_that_takes_too_long_fails_before_the_asker_stops_waiting(
         link = await worker.link()
         started = time.monotonic()
         try:
-            answer = await link.answer(link.ask(timeout=0.4))
+            answer = await link.answer(link.ask(timeout=1.0))
             took = time.monotonic() - started
         finally:
             released.set()
     assert answer.failed.timed_out
-    assert 0.3 < took < 0.4
+    assert 0.7 < took < 1.0
 
 
 async def test_no_more_run_at_once_than_declared(authority: Authority, worker: Worker) -> None:
@@ -440,7 +440,7 @@ async def test_heartbeats_go_both_ways_and_silence_ends_the_link(authority: Auth
             assert sum(m.HasField("heartbeat") for m in first.messages) >= 3
             silent_from = time.monotonic()
             await worker.link(2)
-            assert 0.15 < time.monotonic() - silent_from < 1.5
+            assert 0.15 < time.monotonic() - silent_from < 8
             assert first.ended.is_set()
     finally:
         await worker.stop()
@@ -477,7 +477,7 @@ async def test_drain_finishes_what_is_outstanding_and_leaves(authority: Authorit
         assert not running.done()
         gate.set()
         assert (await link.answer(ask_id)).HasField("found")
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):
             await running
             await link.ended.wait()
 
@@ -496,7 +496,7 @@ async def test_drain_is_bounded(authority: Authority, worker: Worker) -> None:
         started = time.monotonic()
         stop.set()
         await running
-    assert 0.25 < time.monotonic() - started < 1.0
+    assert 0.25 < time.monotonic() - started < 8
 
 
 async def test_every_listed_worker_gets_a_link_and_a_share(authority: Authority, worker: Worker) -> None:
@@ -526,7 +526,7 @@ async def test_one_worker_under_two_addresses_gets_one_link(authority: Authority
     worker.workers = [worker.listed, adapter_pb2.Worker(id="w9", address=worker.address)]
     async with attached(authority, worker.address):
         first, second = await worker.link(), await worker.link()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await second.ended.wait()
         assert not first.ended.is_set()
         assert (await first.answer(first.ask())).HasField("found")
@@ -561,7 +561,7 @@ async def test_an_adapter_stopped_during_its_last_write_still_says_so() -> None:
 
     link._outbox.answer(adapter_pb2.Answer(ask_id=5))
     writing = asyncio.create_task(link._write(Call()))  # type: ignore[arg-type]
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         await ended.wait()
     writing.cancel()
     assert [message.draining for message in written] == [False, True]
@@ -584,7 +584,7 @@ async def test_an_unexpected_broker_is_asked_nothing_and_told_nothing(
     async with attached(authority, worker.address, expected_broker=f"{BROKER}-other"):
         link = await worker.link()
         link.ask()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await link.ended.wait()
         assert not link.answers
     assert "calls itself" in caplog.text

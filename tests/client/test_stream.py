@@ -278,7 +278,7 @@ async def test_closing_ends_what_is_in_flight_with_a_named_error(setup: Setup, u
         task = asyncio.create_task(client.request(**ASK))
         await eventually(lambda: bool(setup.broker.requests))
     with pytest.raises(CannotConnect, match="closed"):
-        await asyncio.wait_for(task, 2)
+        await asyncio.wait_for(task, 10)
     with pytest.raises(CannotConnect, match="not open"):
         await client.request(**ASK)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import timeit
+from time import thread_time
 
 import pytest
 
@@ -172,7 +173,7 @@ def test_a_record_over_the_limit_is_refused(summary: RecordType) -> None:
 def test_redaction_is_fast_enough_for_the_path_of_every_request(summary: RecordType) -> None:
     """A typical summary takes about 12 us; five times that, on a machine busy with tests, is a fault."""
     redactor, record = Redactor(summary, TYPICAL), patient().SerializeToString()
-    best = min(timeit.repeat(lambda: redactor.redact(record), number=500, repeat=20)) / 500
+    best = min(timeit.repeat(lambda: redactor.redact(record), timer=thread_time, number=200, repeat=50)) / 200
     assert best < 60e-6
 
 

@@ -411,7 +411,7 @@ async def test_a_suspension_ends_a_call_that_waits(edge: Edge, wanted: Wanted) -
     await edge.enrol("nwas-cad", Function.PARTNER, suspended=True)
     edge.servicer.identity.review()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(10):
             await ours
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert [caller for caller, _ in edge.servicer.under_way._running] == ["nwas/new"]

@@ -359,8 +359,10 @@ async def test_a_system_makes_so_many_lists_a_second(edge: Edge) -> None:
     stub = directory_pb2_grpc.DirectoryServiceStub(edge.channel())
     for _ in range(int(READS_AT_ONCE) // HEAVY):
         assert not any(isinstance(each, BaseException) for each in await lists(stub, HEAVY))
-    ended = await lists(stub, HEAVY)
-    (first, *_) = [each for each in ended if isinstance(each, grpc.aio.AioRpcError)]
+    refused = list[grpc.aio.AioRpcError]()
+    for _ in range(10):  # a slow machine has a few more of them first: five each second
+        refused += [each for each in await lists(stub, HEAVY) if isinstance(each, grpc.aio.AioRpcError)]
+    first = refused[0]
     assert first.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert retry_delay(first) > 0
 

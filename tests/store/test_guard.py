@@ -160,7 +160,7 @@ def test_a_process_that_is_stopped_as_it_writes_holds_nobody(path: Path) -> None
         for size in range(1, 6):
             started = time.monotonic()
             guard.note(_head(size))
-            assert time.monotonic() - started < 0.5
+            assert time.monotonic() - started < 3
         process.send_signal(signal.SIGCONT)
         assert process.wait(10) == 0
         assert guard.load() == Guard(path).load() == _head(5)

@@ -200,7 +200,7 @@ async def test_a_place_given_to_who_has_gone_is_passed_on_to_who_waits_for_anoth
     await asyncio.sleep(0.01)
     while only.outbox.asks:
         only.answer(only.outbox.asks.popleft()[0], ANSWER)
-    assert await asyncio.wait_for(last, 2) == ANSWER
+    assert await asyncio.wait_for(last, 10) == ANSWER
     assert await first == ANSWER
 
 
@@ -217,7 +217,7 @@ async def test_a_place_given_to_who_has_gone_is_passed_on() -> None:
     await asyncio.sleep(0.01)
     while only.outbox.asks:
         only.answer(only.outbox.asks.popleft()[0], ANSWER)
-    assert await asyncio.wait_for(last, 2) == ANSWER
+    assert await asyncio.wait_for(last, 10) == ANSWER
     assert await first == ANSWER
 
 
@@ -407,7 +407,7 @@ async def doubted(links: Links, seconds: float = 1.0) -> tuple[asyncio.Task[obje
     silent = link(links, "a")
     task = await start(links, seconds)
     fellow = link(links, "b")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         while not fellow.outstanding:  # noqa: ASYNC110 - a link tells nobody of what it is asked
             await asyncio.sleep(0.005)
     return task, silent, fellow
