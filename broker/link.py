@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from broker.answered import checked, room_for
+from broker.answered import checked, is_garbled, room_for
 from broker.held import Held
 from broker.lanes import Lanes, reserve
 from broker.ports import Answer, ProviderFailed, Question
@@ -21,7 +21,7 @@ from broker.workers import Worker
 
 MAX_OUTBOX = 8192
 # An adapter that was asked and then answers nobody for this part of a question's time is not waited for alone;
-# and for so many seconds it is asked only where no other takes more.
+# and for so many seconds it is asked only where no other takes more, as one is whose answer did not hold.
 PATIENCE = 0.5
 DOUBTED = 5.0
 
@@ -135,19 +135,22 @@ class Link:
                 self.outbox.cancels.append(ask_id)
                 self.outbox.wake.set()
 
-    def answer(self, ask_id: int, answer: Answer) -> bool:
-        """Settle an ask; False where none such is owed: answered twice, late, or never asked."""
+    def answer(self, ask_id: int, answer: Answer) -> Answer | None:
+        """Settle an ask; what was made of the answer. None where none such is owed: answered twice, late, or
+        never asked."""
         owed = self._owed.get(ask_id)
         if owed is None or owed[1].done():
-            return False
+            return None
         question, future, held = owed
         self._owed[ask_id] = None
-        self.answered, self.doubted = asyncio.get_running_loop().time(), float("-inf")
+        self.answered = asyncio.get_running_loop().time()
         answer = room_for(checked(question, answer), held)
+        # Or else who answers nonsense at once would be the least busy, and be asked first.
+        self.doubted = self.answered + DOUBTED if is_garbled(answer) else float("-inf")
         if self.agency != question.request.provider and not isinstance(answer, ProviderFailed):
             answer = replace(answer, by=self.agency)
         future.set_result(answer)
-        return True
+        return answer
 
     def owes(self, ask_id: int) -> bool:
         """Whether somebody still waits for this answer."""

@@ -3,7 +3,7 @@
 Owns what is outstanding on each link and nothing of the wire: `rpc/adapter.py` moves messages in and out.
 A request goes to the least busy link of the provider that serves its record type; where it has none, to one of
 an agency that acts for it. When that link is lost before it answers, to another, inside the same deadline;
-where it stays open and answers nothing at all, to another as well.
+where it stays open and answers nothing at all, or what is no answer, to another as well.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 
-from broker.answered import failed
+from broker.answered import failed, is_garbled
 from broker.errors import ProviderTimeout, Saturated
 from broker.held import Held, Holding
 from broker.link import Expected, Link
@@ -126,42 +126,50 @@ class Links:
     async def _answer(
         self, link: Link, question: Question, deadline: float, held: Held, tried: set[Link]
     ) -> Answer | None:
-        """This link's answer, or where it is silent that of one more; None where they were lost. Raises
-        TimeoutError."""
+        """This link's answer; where it is silent, or what it answers is none, that of one more. None where they
+        were lost. Raises TimeoutError."""
         fellow: asyncio.Task[Answer | None] | None = None
 
-        def silent(expected: Expected) -> None:
+        def another(expected: Expected | None) -> None:
             nonlocal fellow
             fellows = (each for each in self._serving(question, tried) if each.agency == link.agency)
             other = _free(fellows, urgent=question.request.urgent)
-            # What has effects is asked again only where the first adapter has certainly gone.
+            # What has effects is asked again only where the first adapter has certainly gone; and no agency is
+            # asked for what another's adapter would not say.
             if other is not None and not question.effect_key:
                 tried.add(other)
                 fellow = asyncio.ensure_future(self._fellow(other, question, deadline, held, expected))
 
         try:
-            answer = await link.ask(question, deadline, held, silent)
-            if answer is None and fellow is not None:
-                answer = await fellow
+            try:
+                answer = await link.ask(question, deadline, held, another)
+                if is_garbled(answer) and fellow is None:
+                    another(None)
+            finally:
+                self._waiting.call(link.kinds)
+            if fellow is not None and (answer is None or is_garbled(answer)):
+                answer = await fellow or answer
                 if answer is None and asyncio.get_running_loop().time() >= deadline:
                     raise TimeoutError
             return answer
         finally:
             if fellow is not None:
                 fellow.cancel()
-            self._waiting.call(link.kinds)
 
     async def _fellow(
-        self, link: Link, question: Question, deadline: float, held: Held, expected: Expected
+        self, link: Link, question: Question, deadline: float, held: Held, expected: Expected | None
     ) -> Answer | None:
-        """Its answer, also given to whoever expects another's; None where it is lost or late too."""
+        """Its answer, also given to whoever still expects another's; None where it is lost or late too."""
+        if not link.takes(urgent=question.request.urgent):  # it has been given to somebody since
+            return None
         try:
             answer = await link.ask(question, deadline, held)
         except TimeoutError:
             return None
         finally:
             self._waiting.call(link.kinds)
-        if not (answer is None or isinstance(answer, ProviderFailed) or expected.done()):
+        good = answer is not None and not isinstance(answer, ProviderFailed)
+        if good and expected is not None and not expected.done():
             expected.set_result(answer)
         return answer
 

@@ -42,10 +42,12 @@ class ManyMatch(Struct, frozen=True):
 
 
 class ProviderFailed(Struct, frozen=True):
-    """No answer: `error` is ProviderUnavailable or ProviderTimeout, `why` is for the full view."""
+    """No answer: `error` is ProviderUnavailable or ProviderTimeout, `why` is for the full view. `garbled`: the
+    adapter did answer, in what is none; another may know better."""
 
     error: BrokerError
     why: str
+    garbled: bool = False
 
 
 Answer = Found | NotFound | ManyMatch | ProviderFailed

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import grpc
 
+from broker.answered import is_garbled
 from broker.core.model import Caller, Function
 from broker.core.recordtype import RecordType
 from broker.core.reference import Reference
@@ -195,9 +196,11 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             useless = 0
             for answer in message.answers:
                 # Read only where somebody waits for it: late, twice and never asked for cost next to nothing.
-                if not (link.owes(answer.ask_id) and link.answer(answer.ask_id, read_answer(answer))):
+                owed = link.owes(answer.ask_id)
+                given = link.answer(answer.ask_id, read_answer(answer)) if owed else None
+                if given is None or is_garbled(given):
                     self.telemetry.malformed(Edge.GRPC, METHOD, "answer", caller.name)
-                    useless += 1
+                useless += given is None
             # But so much of next to nothing is something: as of a stream on which too much is refused. A single
             # answer may be late because its asker has gone, so those count for little.
             useful = len(message.answers) > useless

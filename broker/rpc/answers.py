@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from broker.answered import failed, garbled
 from broker.core.model import SubjectRef
 from broker.core.record import Record
 from broker.core.subject import parse_subject
-from broker.errors import IntegrityError, InvalidRequest, ProviderTimeout, ProviderUnavailable
+from broker.errors import IntegrityError, InvalidRequest, ProviderTimeout
 from broker.ports import Answer, Found, ManyMatch, NotFound, ProviderFailed
 from broker.rpc import parse
 from broker.v1 import adapter_pb2, exchange_pb2
@@ -31,15 +32,17 @@ def read_answer(answer: adapter_pb2.Answer) -> Answer:
         if kind == "many_match":
             return ManyMatch(_traits(answer.many_match.ask_for))
         if kind == "not_agreed":
-            return _failure(
+            return failed(
                 "the provider's own copy of its agreements does not name this request: the provider must "
                 "give its adapter the agreement with its own signature, or sign its decision"
             )
         if kind == "failed" and answer.failed.timed_out:
             return ProviderFailed(ProviderTimeout("the provider's system did not answer in time"), "timed out")
-        return _failure("the provider's system could not answer")
+        if kind == "failed":
+            return failed("the provider's system could not answer")
+        return garbled("the provider's adapter answered in no way that is known")
     except (InvalidRequest, IntegrityError) as e:
-        return _failure(f"the provider's adapter sent an answer that does not hold: {e}")
+        return garbled(f"the provider's adapter sent an answer that does not hold: {e}")
 
 
 # What may be asked for next; anything else could be a way to list candidates.
@@ -69,7 +72,3 @@ def _identifiers(refs: Sequence[exchange_pb2.SubjectRef]) -> tuple[SubjectRef, .
     if len(refs) > MAX_IDENTIFIERS:
         raise InvalidRequest("identifiers", f"more than {MAX_IDENTIFIERS}")
     return tuple(parse_subject(ref.scheme, ref.value, "identifiers") for ref in refs)
-
-
-def _failure(why: str) -> ProviderFailed:
-    return ProviderFailed(ProviderUnavailable(why), why)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from broker.pki.tls import TlsFiles
 from broker.v1 import adapter_pb2
 from records.fire.v1 import premises_risk_pb2 as fire
 from tests.e2e import words
-from tests.e2e.neighbour import a_request, fails, honest, honest_again, logged
+from tests.e2e.neighbour import a_request, changed, fails, honest, honest_again, logged
 from tests.support.liar import Liar, attached
 from tests.support.stack import Deployment
 
@@ -137,6 +137,39 @@ async def test_another_adapter_takes_over_inside_the_same_time(
             told = await answer
             assert fire.PremisesRisk.FromString(told.record.value).access.directions == "Second gate"
             assert [each.subject for each in fellow.asked] == [each.subject for each in liar.asked]
+
+
+def _none(answer: adapter_pb2.Answer) -> None:
+    answer.ClearField("found")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda answer: setattr(answer.found.record, "value", b"x" * (MIB + 1)),
+        lambda answer: setattr(answer.found.record, "type_url", "type.googleapis.com/broker.v1.Receipt"),
+        lambda answer: setattr(answer.found.identifiers[0], "value", "100062990098"),
+        _none,
+    ],
+    ids=["over the limit", "of another record type", "about somebody else", "in no words"],
+)
+async def test_another_adapter_takes_over_from_one_that_answers_nonsense(
+    stack: Deployment, liar: Liar, neighbour: Neighbour, change: Callable[[adapter_pb2.Answer], None]
+) -> None:
+    """Its link stays; the requester has the fellow's record, and the nonsense is counted."""
+    liar.say = changed(change)
+    async with (
+        stack.channel(neighbour[0]) as channel,
+        attached(channel, _hello(neighbour)) as fellow,
+        stack.channel("nwas-cad") as asking,
+    ):
+        fellow.say = lambda ask: [honest(ask)]
+        for _ in range(2):  # whichever is asked first
+            told = await words.ask(asking, a_request())
+            assert fire.PremisesRisk.FromString(told.record.value).access.directions == "Second gate"
+        assert len(liar.asked) == 1
+        assert len(fellow.asked) == 2
+    await honest_again(stack, liar)
 
 
 @pytest.mark.parametrize("other", [False, True], ids=["nothing", "for another question"])

@@ -361,6 +361,87 @@ async def test_a_fellow_that_fails_settles_nothing() -> None:
             assert await task is ANSWER
 
 
+# Each of another record type than was asked for: no answer to anything.
+WRONG = Found(record_of(RISK), "e" * 64, ())
+
+
+async def wronged(links: Links, **changes: Any) -> tuple[asyncio.Task[object], Link, Link]:
+    """A question whose first adapter has answered what is no answer; that adapter, and its fellow."""
+    made = link(links, "a"), link(links, "b")
+    task: asyncio.Task[object] = asyncio.create_task(links.ask(replace(QUESTION, **changes), soon(1.0)))
+    await asyncio.sleep(0)
+    first, fellow = sorted(made, key=lambda each: -each.outstanding)
+    assert first.answer(asked_of(first), WRONG)
+    first.outbox.asks.popleft()
+    await asyncio.sleep(0.01)
+    return task, first, fellow
+
+
+async def test_an_answer_that_is_none_is_not_the_last_word() -> None:
+    """Its fellow is asked inside the same time, and is asked first for a while."""
+    links = Links()
+    task, first, fellow = await wronged(links)
+    assert fellow.answer(asked_of(fellow), ANSWER)
+    assert await task is ANSWER
+    assert not first.outbox.cancels
+    for n in range(3):
+        await start(links)
+        assert (first.outstanding, fellow.outstanding) == (0, n + 1)
+
+
+@pytest.mark.parametrize("then", ["wrong too", "fails", "lost", "late"])
+async def test_of_two_that_do_not_answer_no_third_is_asked(then: str) -> None:
+    """Whatever the fellow says is the end; where it says nothing, what the first one said."""
+    links = Links()
+    task, _, fellow = await wronged(links)
+    third = link(links, "c")
+    if then == "wrong too":
+        assert fellow.answer(asked_of(fellow), WRONG)
+    elif then == "fails":
+        fellow.answer(asked_of(fellow), ProviderFailed(ProviderUnavailable("its source is away"), "away"))
+    elif then == "lost":
+        links.detach(fellow)
+    why = "its source is away" if then == "fails" else "a record type or digest not asked for"
+    assert why in str(error_of(await task))
+    assert not third.outbox.asks
+
+
+async def test_what_has_effects_is_asked_once_where_it_was_answered() -> None:
+    """However wrongly: the record may have been seen."""
+    links = Links()
+    task, _, fellow = await wronged(links, effect_key="key")
+    assert "not asked for" in str(error_of(await task))
+    assert not fellow.outbox.asks
+
+
+async def test_a_place_that_a_wrong_answer_frees_is_free_at_once() -> None:
+    """Whoever waits for it does not wait for the fellow too."""
+    links = Links()
+    first, fellow = link(links, "a", at_once=1), link(links, "b", at_once=2)
+    tasks = [await start(links) for _ in range(3)]
+    waits = await start(links)
+    assert (first.outstanding, fellow.outstanding) == (1, 2)
+    fellow.at_once = 3
+    assert first.answer(asked_of(first), WRONG)
+    first.outbox.asks.popleft()
+    await asyncio.sleep(0.01)
+    assert (first.outstanding, fellow.outstanding) == (1, 3), "and nobody is asked for more than it takes"
+    for each in (first, fellow):
+        for ask_id, *_ in list(each.outbox.asks):
+            assert each.answer(ask_id, ANSWER)
+    assert await asyncio.gather(*tasks, waits) == [ANSWER] * 4
+
+
+async def test_a_wrong_answer_beside_a_fellow_that_is_asked_waits_for_it() -> None:
+    """First silent, then wrong."""
+    links = Links()
+    task, silent, fellow = await doubted(links)
+    assert silent.answer(asked_of(silent), WRONG)
+    await asyncio.sleep(0.01)
+    assert fellow.answer(asked_of(fellow), ANSWER)
+    assert await task is ANSWER
+
+
 async def test_time_runs_out_for_both() -> None:
     """At the question's own end, and both are told."""
     links = Links()
