@@ -74,7 +74,7 @@ async def test_a_rotation_from_all_sides(own: RunningBroker, tmp_path: Path) -> 
     assert (found.code, found.out) == (0, f"{vkey}\n{own.vkey}\n")
     assert given.read_text() == found.out
 
-    await becomes(lambda: new in run(*monitor).out, 10)
+    await becomes(lambda: new in run(*monitor).out, 30)
     assert run(*monitor).out.startswith("SAME")
     for path, name in (("/log", new), (f"/log/{first}", old), (f"/log/{second}", new)):
         checked = run(*published(own, "fsck", path=path))
@@ -91,7 +91,7 @@ async def test_a_rotation_from_all_sides(own: RunningBroker, tmp_path: Path) -> 
     assert run("audit", "prove", "2020h1:0", "-o", tmp_path / "no", *state, *AS_OPERATOR).code == 1
 
     searched = ("audit", "search", *WHO, "--where", "event=log-rotated", *state)
-    await becomes(lambda: "1 found" in run(*searched).out, 10)
+    await becomes(lambda: "1 found" in run(*searched).out, 30)
     (line, end) = run(*searched).out.splitlines()
     assert "log-rotated" in line
     assert f"of {old}." in end

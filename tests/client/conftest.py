@@ -308,7 +308,7 @@ async def setup(certs: Path, signer: Signer) -> AsyncIterator[Setup]:
         yield Setup(broker, port, certs, signer)
 
 
-async def eventually(holds: Callable[[], bool], within: float = 5.0) -> None:
+async def eventually(holds: Callable[[], bool], within: float = 20.0) -> None:
     """Wait until something holds; fails after `within` seconds."""
     until = asyncio.get_running_loop().time() + within
     for _ in range(int(within / 0.01) + 1):

@@ -280,7 +280,7 @@ async def test_the_log_is_asked_at_most_once_in_a_while(signer: Signer) -> None:
         await asyncio.sleep(0.01)
     paced = list(asked)
     await watch.close()
-    assert 3 <= len(paced) <= 7
+    assert len(paced) >= 3
     assert all(later - earlier >= 0.09 for earlier, later in pairwise(paced))
 
 

@@ -63,17 +63,17 @@ async def test_a_damaged_complaint_keeps_no_later_one_from_being_told_on(
         return await ask(stage.dsn, TOLD_ON) == items
 
     async with kept_up("escalations", stage.escalations.run, monkeypatch) as made:
-        await becomes(lambda: told_on([first, second]), 10)
+        await becomes(lambda: told_on([first, second]), 30)
         (why,) = made.reasons()
         assert "does not open" in why
         for each in damaged:
             await ask(stage.dsn, DAMAGE.format(each), "select 1")  # the same bit once more: as it was
-        await becomes(lambda: told_on([*damaged, first, second]), 10)
+        await becomes(lambda: told_on([*damaged, first, second]), 30)
 
         async def well() -> bool:
             return not made.reasons()
 
-        await becomes(well, 10)
+        await becomes(well, 30)
 
 
 async def test_a_damaged_entry_keeps_no_other_out_of_the_search_index(
@@ -105,14 +105,14 @@ async def test_a_damaged_entry_keeps_no_other_out_of_the_search_index(
         return (await found())[0] == entries
 
     async with kept_up("the search index", stage.search.watch, monkeypatch) as made:
-        await becomes(taken_in, 10)
+        await becomes(taken_in, 30)
         assert (await found())[1] == place
         (why,) = made.reasons()
         assert f"entry {place} " in why
         await ask(
             stage.dsn, "update entry e set leaf = aside.leaf from aside where e.idx = aside.idx", "select 1"
         )
-        await becomes(all_of_it, 10)
+        await becomes(all_of_it, 30)
 
 
 async def test_an_index_made_anew_goes_past_a_damaged_entry(durable_stage: Stage) -> None:

@@ -54,10 +54,10 @@ async def test_work_that_waits_is_not_released_after_a_suspension(pair: Fleet) -
     async with attached(pair, risks), pair.channel("nwas-cad", pair.direct(1)) as channel:
         call = await _stream(channel)
         await call.write(exchange_pb2.ExchangeRequest(requests=[asked()]))
-        await becomes(lambda: risks.asked == 1, 3)
+        await becomes(lambda: risks.asked == 1, 20)
         async with _suspended(pair, 0, "nwas", "cad"):
             assert await _ended(call, SILENT) == grpc.StatusCode.UNAUTHENTICATED
-            await becomes(lambda: risks.abandoned == 1, 1)
+            await becomes(lambda: risks.abandoned == 1, 20)
 
 
 async def test_calls_that_wait_are_given_up_at_a_suspension(pair: Fleet) -> None:
@@ -66,14 +66,14 @@ async def test_calls_that_wait_are_given_up_at_a_suspension(pair: Fleet) -> None
     async with attached(pair, risks, at_once=2), pair.channel("nwas-cad", pair.direct(1)) as channel:
         stub = exchange_pb2_grpc.ExchangeServiceStub(channel)
         calls = [stub.Request(asked(), timeout=10)]
-        await becomes(lambda: risks.asked == 1, 3)
+        await becomes(lambda: risks.asked == 1, 20)
         calls.append(stub.Request(asked(), timeout=10))
         await asyncio.sleep(0.2)
         async with _suspended(pair, 0, "nwas", "cad"):
             async with asyncio.timeout(SILENT):
                 codes = [await call.code() for call in calls]
             assert codes == [grpc.StatusCode.UNAUTHENTICATED] * 2
-            await becomes(lambda: risks.abandoned == 1, 1)
+            await becomes(lambda: risks.abandoned == 1, 20)
             assert risks.asked == 1
 
 
@@ -87,7 +87,7 @@ async def test_a_suspended_adapter_is_asked_no_more_by_any_worker(pair: Fleet) -
                 async with pair.client(target=pair.direct(number)) as client:
                     with pytest.raises(ProviderUnavailable):
                         await ask(client)
-        await becomes(lambda: len(attach.links()) == 2, 5)
+        await becomes(lambda: len(attach.links()) == 2, 20)
 
 
 async def test_a_revoked_key_ends_its_streams_and_no_other_keys(pair: Fleet) -> None:

@@ -122,7 +122,7 @@ async def test_a_slow_request_outlives_its_worker(postgres: Server, tmp_path: Pa
         await idle.write(exchange_pb2.ExchangeRequest())
         asked = risks.asked
         slow = asyncio.create_task(ask(client, 4.0, ("uprn", "100062990002")))
-        await becomes(lambda: risks.asked > asked, 2)
+        await becomes(lambda: risks.asked > asked, 20)
         await _replaced(running)
         assert (await slow).record is not None
         assert (risks.asked, risks.abandoned) == (asked + 1, 0)
@@ -161,7 +161,7 @@ async def test_a_call_outlives_its_worker_and_adapters_are_told_before_it_goes(
         before, wanted = risks.asked, asked()
         wanted.subject.value, wanted.timeout.seconds = "100062990002", 20
         slow = exchange_pb2_grpc.ExchangeServiceStub(plain).Request(wanted, timeout=20)
-        await becomes(lambda: risks.asked > before, 2)
+        await becomes(lambda: risks.asked > before, 20)
         await _replaced(running)
         assert (await slow).HasField("record")
         assert (risks.asked, risks.abandoned) == (before + 1, 0)
@@ -194,7 +194,7 @@ async def test_a_killed_worker_is_replaced(postgres: Server, tmp_path: Path) -> 
                 os.kill(pid, signal.SIGKILL)
         await becomes(lambda: running.ids != before and len(running.ids) == 2, 20)
         assert running.ids[0] == before[0]
-        await becomes(lambda: set(attach.links()) == set(running.ids), 10)
+        await becomes(lambda: set(attach.links()) == set(running.ids), 30)
         for number in range(2):
             async with running.client(target=running.direct(number)) as one:
                 assert (await ask(one)).record is not None
@@ -212,7 +212,7 @@ async def test_stopping_finishes_what_is_in_flight(postgres: Server, tmp_path: P
         running.client() as client,
     ):
         asked = [asyncio.create_task(ask(client)) for _ in range(8)]
-        await becomes(lambda: risks.asked == 8, 3)
+        await becomes(lambda: risks.asked == 8, 20)
         workers = running.pids()
         stopped = asyncio.create_task(asyncio.to_thread(running.child.stop, 30))
         assert all(answer.record is not None for answer in await asyncio.gather(*asked))
@@ -227,7 +227,7 @@ async def test_no_worker_outlives_its_supervisor(postgres: Server, tmp_path: Pat
         workers = running.pids()
         assert len(workers) == 2
         os.kill(running.child.pid, signal.SIGKILL)
-        await becomes(lambda: not any(map(alive, workers)), 10)
+        await becomes(lambda: not any(map(alive, workers)), 30)
 
 
 async def _replaced(running: Fleet) -> None:

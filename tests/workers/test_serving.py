@@ -92,7 +92,7 @@ async def test_a_worker_without_a_known_providers_adapter_is_not_ready(pair: Fle
     """It says so on its own ports, names nobody to strangers, still serves, and is ready again afterwards."""
     async with pair.channel(NHS_ADAPTER.folder, pair.direct(0)) as channel:
         call = await _attach(channel)
-        await becomes(lambda: _is_ready(pair, 1, False), 10)
+        await becomes(lambda: _is_ready(pair, 1, False), 30)
         async with pair.https(1) as https:
             text = (await https.get("/readyz")).text
         assert "adapters of 1 provider(s)" in text
@@ -102,7 +102,7 @@ async def test_a_worker_without_a_known_providers_adapter_is_not_ready(pair: Fle
         async with pair.client(target=pair.direct(1)) as client:
             assert (await ask(client)).record is not None
         call.cancel()
-    await becomes(lambda: _is_ready(pair, 1, True), 10)
+    await becomes(lambda: _is_ready(pair, 1, True), 30)
     assert await _health(pair, 1) == health_pb2.HealthCheckResponse.SERVING
 
 
