@@ -13,7 +13,7 @@ from broker.core.checkpoint import Checkpoint, Verifier, open_checkpoint
 from broker.core.merkle import verify_consistency
 from broker.core.tiles import TILE_WIDTH, consistency_proof
 from broker.core.verified_tiles import VerifiedTiles
-from broker.errors import IntegrityError
+from broker.errors import IntegrityError, SetupError
 from broker.offline.comparison import Comparison
 from broker.offline.leftovers import look_at_others
 from broker.offline.problems import Problem, Report
@@ -33,8 +33,8 @@ def fsck(
     """Check everything that a log publishes. `progress` hears of entries done and to do; `kept` are signed
     checkpoints of this log that were kept elsewhere, by the names of their files: it must begin with each.
 
-    Raises Unreadable where the log cannot be read, SetupError where it is a later one than there are keys for;
-    what is not there counts as wrong.
+    Raises Unreadable where the log cannot be read, SetupError where it is a later one than there are keys for,
+    or a kept checkpoint is another log's; what is not there counts as wrong.
     """
     report = Report()
     try:
@@ -63,15 +63,19 @@ def _hold_against(
     trusted: VerifiedTiles | None,
     report: Report,
 ) -> None:
-    """Whether the log begins with what was signed before (RFC 6962 section 2.1.2). Raises Unreadable."""
+    """Whether the log begins with what was signed before (RFC 6962 section 2.1.2).
+
+    Raises Unreadable; SetupError where it is another log's.
+    """
     try:
         before = open_checkpoint(note, verifiers)
     except IntegrityError as e:
         report.add(Problem("checkpoint", -1, name, str(e).removeprefix("checkpoint: ")))
         return
     if before.origin != checkpoint.origin:
-        report.unchecked.append(f"{name}: it is of {before.origin}")
-        return
+        raise SetupError(
+            f"{name} is of {before.origin}, and this log is {checkpoint.origin}: check that one with it"
+        )
     if before.size > checkpoint.size:
         text = f"{name} says {before.size} entries, the log {checkpoint.size}: it was cut or set back"
         report.add(Problem("entry", checkpoint.size, "entry", f"is not there: {text}"))

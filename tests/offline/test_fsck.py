@@ -12,6 +12,7 @@ import pytest
 from broker.core.checkpoint import Checkpoint, sign_checkpoint
 from broker.core.keys import Signer
 from broker.core.tiles import tiles_of
+from broker.errors import SetupError
 from broker.offline.fsck import fsck
 from broker.offline.problems import Report
 from broker.offline.source import Folder
@@ -37,7 +38,7 @@ def test_a_log_that_is_whole_is_good(tmp_path: Path, size: int) -> None:
 
 
 def test_checkpoints_that_were_kept_elsewhere_are_held_against_it(tmp_path: Path) -> None:
-    """The log must begin with each: another history or a later end is BAD, one of another log is said."""
+    """The log must begin with each: another history or a later end is BAD; one of another log is refused."""
     log = StaticLog(tmp_path).write(LOG)
     source, other = Folder(log.root), Signer.from_seed(ORIGIN.replace("h2", "h1"), bytes(32))
     kept = [(f"kept {size}", note(ENTRIES[:size])) for size in (0, 1, 256, 300, 512, 699, SIZE)]
@@ -52,8 +53,8 @@ def test_checkpoints_that_were_kept_elsewhere_are_held_against_it(tmp_path: Path
     assert [(each.kind, each.index) for each in report.problems] == [("entry", SIZE)]
     report = fsck(source, KEYS, kept=[("forged", note(LOG, Signer.from_seed(ORIGIN, bytes(32))))])
     assert [each.path for each in report.problems] == ["forged"]
-    report = fsck(source, (*KEYS, other.verifier), kept=[("older", note(LOG, other))])
-    assert (report.good, report.held, report.unchecked) == (True, 0, [f"older: it is of {other.name}"])
+    with pytest.raises(SetupError, match=rf"older is of {other.name}, and this log is {ORIGIN}"):
+        fsck(source, (*KEYS, other.verifier), kept=[("older", note(LOG, other))])
 
 
 def test_a_folder_that_kept_only_full_tiles_of_a_grown_log_is_read(tmp_path: Path) -> None:
