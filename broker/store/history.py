@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import asyncpg
 
@@ -18,6 +19,7 @@ from broker.errors import AuditUnavailable
 from broker.store.guard import Forked, LogClosed, SignedHead
 from broker.store.proofs import Broken, Proofs
 
+Kept = TypeVar("Kept")
 _NEAR = 2048  # leaves that are read rather than tiles
 _KEPT = 512  # heads that are remembered, since answers of the database may cross
 # A link is the only entry that has this key; within a string the marks would be escaped.
@@ -59,14 +61,15 @@ class History:
     def __init__(self, origin: str) -> None:
         self.newest = SignedHead(origin, 0, EMPTY_ROOT)
         self._origin = origin
-        self._range: CompactRange | None = EMPTY_RANGE
         self._roots: dict[int, bytes] = {0: EMPTY_ROOT}
+        # Of those of them that came with their range: from any of these, leaves lead on.
+        self._ranges: dict[int, CompactRange] = {0: EMPTY_RANGE}
 
     def holds(self, head: Head) -> bool:
         """Whether it is known without looking that the head is of this history. Raises Forked."""
         old = head.old
         if old is not None:
-            if old == self._range and head.size > old.size:
+            if head.size > old.size == self.newest.size and old == self._ranges.get(old.size):
                 return True
             self.has(SignedHead(self._origin, old.size, old.root()))
         return self.has(SignedHead(self._origin, head.size, head.root))
@@ -80,11 +83,11 @@ class History:
 
     def extend(self, head: SignedHead, made: CompactRange | None = None) -> None:
         """A head that is known to be of this history."""
-        self._roots[head.size] = head.root
-        if len(self._roots) > _KEPT:
-            del self._roots[next(iter(self._roots))]
-        if head.size > self.newest.size or (head.size == self.newest.size and self._range is None):
-            self.newest, self._range = head, made
+        _keep(self._roots, head.size, head.root)
+        if made is not None:
+            _keep(self._ranges, head.size, made)
+        if head.size > self.newest.size:
+            self.newest = head
 
     def starts_at(self, head: Head, known: SignedHead) -> bool:
         """Whether `head` was appended to one that another worker has signed since; it is then taken."""
@@ -100,13 +103,13 @@ class History:
         """Whether what was signed last here, and the leaves after it, make this end by way of what others have
         (`known`); no tile is read, so that what is damaged before it does not matter. False: that is not so, or
         too far to be looked at."""
-        made = self._range
-        between = {each for each in known if each.size >= self.newest.size}
+        between = {each for each in (self.newest, *known) if each.size >= self.newest.size}
         ahead = sorted({end, *between}, key=lambda each: each.size)
-        if made is None or ahead[0].size < made.size or ahead[-1].size - made.size > _NEAR:
+        begins = self._before(ahead[0].size)
+        if begins is None or ahead[0].size < self.newest.size or ahead[-1].size - begins.size > _NEAR:
             return False
-        row = await connection.fetchrow(_LEAVES, log, made.size, ahead[-1].size, ahead[-1].size, -1)
-        return _make(row, made, ahead)
+        row = await connection.fetchrow(_LEAVES, log, begins.size, ahead[-1].size, ahead[-1].size, -1)
+        return _made(row, begins, ahead) is not None
 
     async def prove(
         self,
@@ -123,32 +126,41 @@ class History:
         LogClosed.
         """
         ours = SignedHead(self._origin, head.size, head.root)
-        signed = [self.newest] if known is None else [self.newest, known]
-        if not await self._near(connection, head, signed):
+        # What is known to begin the newest needs no look.
+        told = known is None or (known.size <= self.newest.size and self.has(known))
+        signed = [self.newest] if told or known is None else [self.newest, known]
+        ranges = await self._near(connection, head, signed)
+        if ranges is None:
             await self._far(connection, head, [*signed, ours], broken)
+            ranges = {head.size: head.range}
         if known is not None:
-            self.extend(known, head.range if known == ours else None)
+            self.extend(known, ranges.get(known.size))
         if take:
             self.extend(ours, head.range)
 
-    async def _near(self, connection: asyncpg.Connection, head: Head, signed: list[SignedHead]) -> bool:
-        """Whether the leaves between them say so."""
+    async def _near(
+        self, connection: asyncpg.Connection, head: Head, signed: list[SignedHead]
+    ) -> dict[int, CompactRange] | None:
+        """The range of each, by its size, where the leaves between them say so."""
         ours = SignedHead(self._origin, head.size, head.root)
         wanted = sorted({*signed, ours}, key=lambda each: each.size)
         if len(wanted) == 1:
-            return True
+            return {head.size: head.range}
+        begins = head.range if wanted[0] == ours else self._before(wanted[0].size)
         sizes = [each.size for each in wanted]
-        if len(set(sizes)) < len(sizes) or sizes[-1] - sizes[0] > _NEAR:
-            return False
-        made = head.range if wanted[0] == ours else self._range if wanted[0] == self.newest else None
-        if made is None:
-            return False
+        if begins is None or len(set(sizes)) < len(sizes) or sizes[-1] - begins.size > _NEAR:
+            return None
         last = max(each.size for each in signed)
-        row = await connection.fetchrow(_LEAVES, head.log, sizes[0], sizes[-1], last, _allowed(head))
-        if row is None or not _make(row, made, wanted[1:]):
-            return False
+        row = await connection.fetchrow(_LEAVES, head.log, begins.size, sizes[-1], last, _allowed(head))
+        ranges = _made(row, begins, wanted)
+        if row is None or ranges is None:
+            return None
         _refuse_link(row["link"])
-        return True
+        return ranges
+
+    def _before(self, size: int) -> CompactRange | None:
+        """The longest range that is at hand of so many entries or fewer."""
+        return self._ranges.get(max((each for each in self._ranges if each <= size), default=-1))
 
     async def _far(
         self, connection: asyncpg.Connection, head: Head, wanted: list[SignedHead], broken: Broken
@@ -181,17 +193,30 @@ class History:
             _refuse_link(await connection.fetchval(_LINK, head.log, since, head.size, _allowed(head)))
 
 
-def _make(row: asyncpg.Record | None, made: CompactRange, heads: Sequence[SignedHead]) -> bool:
-    """Whether the leaves after `made` that were read make each of these heads, in order of size."""
-    hashes, start = bytes(row["hashes"] or b"") if row else b"", made.size
-    if len(hashes) != (heads[-1].size - start) * HASH_BYTES:
-        return False
+def _keep(kept: dict[int, Kept], size: int, value: Kept) -> None:
+    """At its end, so that what was used longest ago goes."""
+    kept.pop(size, None)
+    kept[size] = value
+    if len(kept) > _KEPT:
+        del kept[next(iter(kept))]
+
+
+def _made(
+    row: asyncpg.Record | None, begins: CompactRange, heads: Sequence[SignedHead]
+) -> dict[int, CompactRange] | None:
+    """The ranges that the leaves which were read make of `begins`, by size; None where one of these heads, in
+    order of size, is another."""
+    hashes, made = bytes(row["hashes"] or b"") if row else b"", begins
+    if len(hashes) != (heads[-1].size - begins.size) * HASH_BYTES:
+        return None
     leaves = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
+    ranges = dict[int, CompactRange]()
     for each in heads:
-        made = made.extend(leaves[made.size - start : each.size - start])
+        made = made.extend(leaves[made.size - begins.size : each.size - begins.size])
         if made.root() != each.root:
-            return False
-    return True
+            return None
+        ranges[each.size] = made
+    return ranges
 
 
 def _allowed(head: Head) -> int:
