@@ -181,7 +181,7 @@ def _report(trial: Trial, tell: Tell) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 async def test_no_permit_stands_above_the_withdrawal_it_ignores(
     postgres: Server, tmp_path: Path, tell: Tell
 ) -> None:
@@ -198,7 +198,7 @@ async def test_no_permit_stands_above_the_withdrawal_it_ignores(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_a_cache_of_a_tenth_of_a_second_is_caught(postgres: Server, tmp_path: Path, tell: Tell) -> None:
     """The same trial, and the same judge, on workers that remember for 100 ms what people said."""
     trial = await _trial(naive, postgres, tmp_path, 40, tell)
